@@ -1,0 +1,83 @@
+"""The Weibull law: heavier than exponential for shape < 1, lighter for shape > 1."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.distributions.samples import likely, positive_samples
+
+
+@dataclass(frozen=True)
+class Weibull(Distribution):
+    """P(S > x) = exp(-(x / scale)^shape), so (S / scale)^shape is a standard exponential.
+
+    Attributes:
+        shape: at least 0.05, as below it sizes vanish in float64; 0.5 with mean 1 is P(S > x) = exp(-sqrt(2 x)).
+    """
+
+    name: ClassVar[str] = "weibull"
+    shape: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("shape", 0.05 <= self.shape < np.inf, "at least 0.05 and finite")
+
+    @cached_property
+    def scale(self) -> float:
+        """The size that a share 1 / e of all sizes exceed."""
+        return self.mean / float(special.gamma(1 + 1 / self.shape))
+
+    @classmethod
+    def fit(cls, samples: ArrayLike) -> Self:
+        """Return the maximum-likelihood law: the root of the profile score in the shape."""
+        x = positive_samples(samples, cls.name)
+        log_x = np.log(x / x.max())  # the shape has no unit, and powers of numbers up to one do not overflow
+
+        def score(shape: float) -> float:
+            powers = np.exp(shape * log_x)
+            return float(powers @ log_x / powers.sum() - 1 / shape - log_x.mean())
+
+        shape = likely(score, 0.05, 1000.0, cls.name, "shape")
+        scale = x.max() * np.exp(shape * log_x).mean() ** (1 / shape)
+        return cls(shape, mean=float(scale * special.gamma(1 + 1 / shape)))
+
+    def _exponent(self, x: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):  # inf serves
+            return (x / self.scale) ** self.shape
+
+    def _sf(self, x: np.ndarray) -> np.ndarray:
+        return np.exp(-self._exponent(x))
+
+    def _cdf(self, x: np.ndarray) -> np.ndarray:
+        return -np.expm1(-self._exponent(x))
+
+    def _pdf(self, x: np.ndarray) -> np.ndarray:
+        return self._hazard(x) * self._sf(x)
+
+    def _hazard(self, x: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):  # inf at zero for shape < 1
+            return self.shape / self.scale * (x / self.scale) ** (self.shape - 1)
+
+    def _ppf(self, q: np.ndarray) -> np.ndarray:
+        return self.scale * (-np.log1p(-q)) ** (1 / self.shape)
+
+    def _isf(self, p: np.ndarray) -> np.ndarray:
+        return self.scale * (-np.log(p)) ** (1 / self.shape)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return `n` independent sizes, float64 `(n,)`."""
+        return self.scale * rng.standard_exponential(n) ** (1 / self.shape)
+
+    def _moment(self, k: float) -> float:
+        return self.scale**k * float(special.gamma(1 + k / self.shape))
+
+    def _partial_moment(self, k: float, x: np.ndarray) -> np.ndarray:
+        return self._moment(k) * special.gammainc(1 + k / self.shape, self._exponent(x))
+
+    def _tail_moment(self, k: float, x: np.ndarray) -> np.ndarray:
+        return self._moment(k) * special.gammaincc(1 + k / self.shape, self._exponent(x))

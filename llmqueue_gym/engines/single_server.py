@@ -1,0 +1,196 @@
+"""One server, jobs that resume where they stopped, one job in service at a time.
+
+`serve` is the whole dynamics: a chosen job runs until the next epoch. `simulate` closes the loop with a rank function
+and a heap; `advance` opens it for an environment whose agent chooses. Both run the same lines, so they agree.
+
+Here a job in service can only be overtaken by an arrival: right for every policy without preemption and for ranks
+that are constant or falling in age. Ranks that rise are the business of `sharing_server`.
+"""
+
+import numpy as np
+
+from llmqueue_gym._jit import kernel
+from llmqueue_gym.jobs import DONE, RUNNING, WAITING
+
+ARRIVAL, COMPLETION, QUANTUM = 1, 2, 3  # what ended a stretch of service
+
+
+@kernel
+def serve(state, jobs, sizes, outcome, i, preemptive, quantum):
+    """Run job `i` to the next epoch: its completion, an arrival if that may preempt, or the end of the quantum.
+
+    At equal times a completion comes before an arrival. Returns the kind of epoch.
+    """
+    job = jobs[i]
+    if job.age == 0.0 and np.isnan(outcome[i].start):
+        outcome[i].start = state.clock
+    job.status = RUNNING
+    until = state.clock + (sizes[i] - job.age)
+    event = COMPLETION
+    if state.clock + quantum < until:
+        until, event = state.clock + quantum, QUANTUM
+    if preemptive and state.arrived < jobs.shape[0] and jobs[state.arrived].arrival < until:
+        until, event = jobs[state.arrived].arrival, ARRIVAL
+    if event == COMPLETION:
+        job.age = sizes[i]
+        job.status = DONE
+        outcome[i].completion = until
+        state.done += 1
+    else:
+        job.age += until - state.clock
+    state.clock = until
+    return event
+
+
+@kernel
+def precedes(a, b):
+    """Whether heap entry `a` is served before `b`: by rank, then by tie key."""
+    return a.rank < b.rank or (a.rank == b.rank and a.tie < b.tie)
+
+
+@kernel
+def push(heap, length, rank, tie):
+    """Add an entry to a binary heap of `length` entries."""
+    i = length
+    while i > 0:
+        parent = (i - 1) >> 1
+        above = heap[parent]
+        if above.rank < rank or (above.rank == rank and above.tie < tie):
+            break
+        heap[i].rank, heap[i].tie = above.rank, above.tie
+        i = parent
+    heap[i].rank, heap[i].tie = rank, tie
+
+
+@kernel
+def pop(heap, length):
+    """Remove the first entry of a binary heap of `length` entries and return the row of its job."""
+    row = abs(heap[0].tie)
+    last = length - 1
+    rank, tie = heap[last].rank, heap[last].tie
+    i, child = 0, 1
+    while child < last:
+        if child + 1 < last and precedes(heap[child + 1], heap[child]):
+            child += 1
+        if rank < heap[child].rank or (rank == heap[child].rank and tie < heap[child].tie):
+            break
+        heap[i].rank, heap[i].tie = heap[child].rank, heap[child].tie
+        i, child = child, 2 * child + 1
+    heap[i].rank, heap[i].tie = rank, tie
+    return row
+
+
+@kernel
+def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, falling, lcfs_up_to):
+    """Run the whole job table under a rank function.
+
+    Args:
+        state: `STATE` record, fresh.
+        jobs: `JOB` rows `(n,)`.
+        sizes: true sizes `(n,)`, s.
+        outcome: `OUTCOME` rows `(n,)`, written.
+        heap: `HEAP` rows `(n,)`, scratch: the waiting jobs.
+        rank: compiled rank function.
+        params: its parameters `(k,)`.
+        preemptive: whether an arrival may take the server.
+        falling: whether the rank of the running job moves with its age, so that it must be ranked again.
+        lcfs_up_to: equal ranks up to this number are served last come first served.
+    """
+    n, waiting, i = jobs.shape[0], 0, -1
+    while state.done < n:
+        if i < 0 and waiting == 0:  # idle until the next arrival, which starts at once
+            i = state.arrived
+            state.arrived += 1
+            state.clock = jobs[i].arrival
+            jobs[i].rank = rank(jobs[i], params)
+        elif i < 0:
+            i = pop(heap, waiting)
+            waiting -= 1
+        if serve(state, jobs, sizes, outcome, i, preemptive, np.inf) == COMPLETION:
+            i = -1
+        elif falling:
+            jobs[i].rank = rank(jobs[i], params)
+        while state.arrived < n and jobs[state.arrived].arrival <= state.clock:
+            new = state.arrived
+            state.arrived += 1
+            jobs[new].status = WAITING
+            jobs[new].rank = rank(jobs[new], params)
+            out = new
+            if preemptive and i >= 0:
+                lcfs = jobs[new].rank <= lcfs_up_to
+                if jobs[new].rank < jobs[i].rank or (lcfs and jobs[new].rank == jobs[i].rank):
+                    out, i = i, new
+                    outcome[out].preemptions += 1
+                    jobs[out].status = WAITING
+            push(heap, waiting, jobs[out].rank, -out if jobs[out].rank <= lcfs_up_to else out)
+            waiting += 1
+
+
+@kernel
+def admit(state, jobs, cost, live):
+    """Let in everything that has arrived by now; the live list keeps the order of arrival."""
+    while state.arrived < jobs.shape[0] and jobs[state.arrived].arrival <= state.clock:
+        i = state.arrived
+        jobs[i].status = WAITING
+        live[state.in_system] = i
+        state.in_system += 1
+        state.arrived += 1
+        state.cost_rate += cost[i]
+
+
+@kernel
+def advance(state, jobs, sizes, outcome, cost, live, slot, preemptive, quantum, horizon):
+    """Serve the job at `slot` of the live list, then go on to the next epoch that leaves a choice.
+
+    Epochs with one job in system are passed through, because there is nothing to decide.
+
+    Args:
+        state: `STATE` record.
+        jobs, sizes, outcome: as in `simulate`.
+        cost: cost per second in system of each job `(n,)`.
+        live: rows of the jobs in system, by arrival `(n,)`, of which the first `state.in_system` count.
+        slot: the agent's choice; -1 at the start, to stand at the first arrival.
+        preemptive: whether arrivals are epochs while a job is in service.
+        quantum: longest service between epochs, s.
+        horizon: time at which to stop, s.
+    """
+    if slot < 0:
+        state.clock = jobs[0].arrival
+        admit(state, jobs, cost, live)
+        return
+    while True:
+        i = live[slot]
+        if state.running >= 0 and state.running != i and jobs[state.running].status == RUNNING:
+            jobs[state.running].status = WAITING
+            outcome[state.running].preemptions += 1
+        state.running = i
+        before = state.clock
+        event = serve(state, jobs, sizes, outcome, i, preemptive, quantum)
+        # Arrivals during service count from their own time on.
+        while state.arrived < jobs.shape[0] and jobs[state.arrived].arrival <= state.clock:
+            new = state.arrived
+            state.integral += state.cost_rate * (jobs[new].arrival - before)
+            before = jobs[new].arrival
+            jobs[new].status = WAITING
+            live[state.in_system] = new
+            state.in_system += 1
+            state.arrived += 1
+            state.cost_rate += cost[new]
+        state.integral += state.cost_rate * (state.clock - before)
+        if event == COMPLETION:
+            state.running = -1
+            state.cost_rate -= cost[i]
+            state.in_system -= 1
+            for k in range(slot, state.in_system):
+                live[k] = live[k + 1]
+            if state.in_system == 0:
+                state.cost_rate = 0.0  # no rounding error survives an idle period
+                if state.arrived == jobs.shape[0]:
+                    return
+                state.clock = jobs[state.arrived].arrival
+                admit(state, jobs, cost, live)
+        if state.in_system > 1 or state.clock >= horizon:
+            return
+        slot = 0
+
+

@@ -1,0 +1,63 @@
+"""The job table: what a scheduler may know of each job, and what engines write down about it.
+
+Two tables and one array share their row numbers; rows are in order of arrival.
+
+* `JOB`: what a policy can read. It has no column for the true size, on purpose.
+* `sizes`: float64 `(n_jobs,)`, the true sizes. Only engines hold it.
+* `OUTCOME`: what happened to the job; only reports need it, so it lies apart from the columns of the hot loop.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# 48 bytes a row: within one cache line.
+JOB = np.dtype(
+    [
+        ("arrival", "f8"),  # s
+        ("predicted", "f8"),  # s of service; 0 where the predictor says nothing
+        ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
+        ("age", "f8"),  # s of service received so far
+        ("rank", "f8"),  # as of the last time it was ranked; lower is served first
+        ("klass", "i4"),  # job class, 0 unless told otherwise
+        ("status", "i4"),  # one of the codes below
+    ],
+    align=True,
+)
+
+OUTCOME = np.dtype(
+    [
+        ("start", "f8"),  # s, first service
+        ("completion", "f8"),  # s; NaN until done
+        ("preemptions", "i8"),  # times it lost the server before it was done
+    ],
+    align=True,
+)
+
+PENDING, WAITING, RUNNING, DONE = 0, 1, 2, 3  # status: not arrived, in queue, in service, left
+
+
+class Instance(NamedTuple):
+    """One sampled run: a job table and its hidden truth.
+
+    Attributes:
+        jobs: `JOB` rows `(n_jobs,)`, sorted by arrival.
+        sizes: true sizes `(n_jobs,)`, s of service.
+    """
+
+    jobs: np.ndarray
+    sizes: np.ndarray
+
+
+def job_table(arrivals: np.ndarray, predicted: np.ndarray | float = 0.0, weight: np.ndarray | float = 1.0) -> np.ndarray:
+    """Return a fresh `JOB` table `(n_jobs,)` for sorted arrival times (s)."""
+    jobs = np.zeros(len(arrivals), JOB)
+    jobs["arrival"], jobs["predicted"], jobs["weight"] = arrivals, predicted, weight
+    return jobs
+
+
+def outcome_table(n_jobs: int) -> np.ndarray:
+    """Return an `OUTCOME` table `(n_jobs,)` in which nothing has happened yet."""
+    outcome = np.zeros(n_jobs, OUTCOME)
+    outcome["start"] = outcome["completion"] = np.nan
+    return outcome

@@ -1,0 +1,16 @@
+"""Preemptive shortest predicted job first, by the original prediction; `psjf` is told the true size."""
+
+from llmqueue_gym.policies.base import Policy
+
+
+def rank(job, params):
+    return job.predicted
+
+
+def pspjf() -> Policy:
+    source = "Mitzenmacher, Scheduling with Predictions and the Price of Misprediction, ITCS 2020"
+    return Policy("pspjf", rank, shape="constant", source=source)
+
+
+def psjf() -> Policy:
+    return pspjf().with_exact_sizes("psjf")

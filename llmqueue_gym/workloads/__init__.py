@@ -1,0 +1,38 @@
+"""Workloads: when jobs arrive and how large they are. To add an arrival process: write its file, add its line here."""
+
+from llmqueue_gym.registry import Registry
+from llmqueue_gym.workloads.arrivals import ArrivalProcess, Poisson
+from llmqueue_gym.workloads.toy import Toy
+from llmqueue_gym.workloads.trace_workload import TraceWorkload
+from llmqueue_gym.workloads.traces import TRACE_FORMATS, Trace, load_trace
+from llmqueue_gym.workloads.workload import Workload
+
+__all__ = [
+    "ARRIVALS",
+    "TRACE_FORMATS",
+    "ArrivalProcess",
+    "Poisson",
+    "Toy",
+    "Trace",
+    "TraceWorkload",
+    "Workload",
+    "arrival_process",
+    "load_trace",
+]
+
+_HERE = "llmqueue_gym.workloads"
+
+ARRIVALS = Registry(
+    "arrival process",
+    {
+        "poisson": f"{_HERE}.arrivals:Poisson",
+        "renewal": f"{_HERE}.renewal:Renewal",
+        "mmpp": f"{_HERE}.mmpp:MarkovModulated",
+        "replay": f"{_HERE}.replay:Replay",
+    },
+)
+
+
+def arrival_process(spec: str | ArrivalProcess) -> ArrivalProcess:
+    """Return an arrival process from a spec such as `mmpp:ratio=4,period=100`, or the process itself."""
+    return spec if isinstance(spec, ArrivalProcess) else ARRIVALS.make(spec)
