@@ -3,12 +3,23 @@
 A table holds strings, so that listing what exists imports nothing. A name is resolved when it is first used.
 """
 
+import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from llmqueue_gym.errors import BadInput, nearest
+
+# How a parameter is read, by the name of its type, and what it is then.
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "bool": ({"true": True, "false": False}.__getitem__, "true or false"),
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "None": ({"none": None}.__getitem__, "none"),
+}
 
 
 class Registry:
@@ -25,6 +36,9 @@ class Registry:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -47,7 +61,13 @@ class Registry:
         return target
 
     def make(self, spec: str) -> Any:
-        """Build from `name`, `name:value` or `name:key=value,...`, for example `weibull:shape=0.5`."""
+        """Build from `name`, `name:value` or `name:key=value,...`, for example `weibull:shape=0.5`.
+
+        A value is read as its parameter is annotated: a number, `true` or `false`, `none`, or otherwise text.
+
+        Raises:
+            BadInput: an unknown name or key, a missing one, or a value that is not of its type.
+        """
         name, _, rest = spec.partition(":")
         builder = self.builder(name)
         parameters = inspect.signature(builder).parameters
@@ -66,10 +86,41 @@ class Registry:
         return builder(**arguments)
 
     def _value(self, name: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
-        kind = parameter.annotation
-        if kind not in (int, float):
+        kinds = _kinds(parameter.annotation)
+        readers = [_READERS[kind] for kind in kinds if kind in _READERS]
+        for read, _ in readers:
+            with suppress(KeyError, ValueError):
+                return read(text)
+        if len(readers) < len(kinds):  # something that is made from text, such as a file or another spec
             return text
-        try:
-            return kind(text)
-        except ValueError:
-            raise BadInput(f"{self.kind} {name!r}: {key}={text!r} is not a number") from None
+        raise BadInput(f"{self.kind} {name!r}: {key}={text!r} is not {' or '.join(what for _, what in readers)}")
+
+
+def spec_of(thing: Any, name: str, **left_out: object) -> str:
+    """Return the `name:key=value,...` that `Registry.make` reads back as `thing`, a dataclass.
+
+    Fields stand in the order of its constructor. A nested spec has `;` for the comma. Empty texts are left out, and
+    fields that have the value given for them in `left_out`.
+    """
+    fields = [field for field in dataclasses.fields(thing) if field.init]
+    fields.sort(key=lambda field: field.kw_only is True)
+    values = {field.name: getattr(thing, field.name) for field in fields}
+    listed = [f"{k}={text_of(v)}" for k, v in values.items() if v != "" and (k not in left_out or v != left_out[k])]
+    return f"{name}:{','.join(listed)}" if listed else name
+
+
+def text_of(value: object) -> str:
+    """Return the text that is read back as `value`: `10` for 10.0, all digits of a float where it needs them."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
+    return str(value).replace(",", ";")
+
+
+def _kinds(annotation: Any) -> list[str]:
+    """Return the names of the types in an annotation such as `int | None`, which may be a string (PEP 563)."""
+    if isinstance(annotation, str):
+        return [kind.strip() for kind in annotation.split("|")]
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    return ["None" if kind in (None, type(None)) else getattr(kind, "__name__", "") for kind in kinds]

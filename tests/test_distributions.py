@@ -336,7 +336,7 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "fake.csv.gz").write_bytes(b"not gzip at all")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     for name in ("none.csv", "fake.csv.gz", "binary.csv", "."):
-        with pytest.raises(BadInput, match=r"no such file|cannot be read"):
+        with pytest.raises(BadInput, match="cannot read"):
             size_law(f"empirical:{tmp_path / name}")
     with pytest.raises(BadInput, match="file"):
         size_law("empirical")

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from llmqueue_gym.distributions.integration import gauss_legendre, panel_nodes, panels
 from llmqueue_gym.errors import BadInput, NotApplicable
+from llmqueue_gym.registry import spec_of
 
 _LEAST = 1e-300  # the smallest probability that is followed into a tail
 
@@ -42,11 +43,7 @@ class Distribution:
 
     def __str__(self) -> str:
         """Return the form that the registry reads, such as `weibull:shape=0.5`; a mean of one is left out."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        mean = values.pop("mean")
-        values |= {} if mean == 1 else {"mean": mean}
-        listed = ",".join(f"{key}={_shortest(value)}" for key, value in values.items())
-        return f"{self.name}:{listed}" if listed else self.name
+        return spec_of(self, self.name, mean=1.0)
 
     def scaled(self, mean: float) -> Self:
         """Return the same law with another mean."""
@@ -231,10 +228,3 @@ class Distribution:
             x[0], share[0] = self.ppf(mass[0] * nodes), weights
         kept = mass > 0
         return x[kept].ravel(), (share * mass[:, None])[kept].ravel()
-
-
-def _shortest(value: object) -> str:
-    """Return a number as `10` rather than `10.0`, with all its digits where it needs them."""
-    if not isinstance(value, (int, float)):
-        return str(value)
-    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))

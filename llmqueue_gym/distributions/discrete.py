@@ -5,9 +5,8 @@ from functools import cached_property
 import numpy as np
 
 from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.distributions.integration import few, sums_from_above
 from llmqueue_gym.errors import NotApplicable
-
-_FEW = 64  # breakpoints beyond this number help no integral
 
 
 class Discrete(Distribution):
@@ -21,7 +20,7 @@ class Discrete(Distribution):
     @cached_property
     def _sf_after(self) -> np.ndarray:
         """P(S > x) for x with i atoms at most x, i = 0 to n_atoms, `(n_atoms + 1,)`."""
-        return _sums_from_above(self._law[1]) / self._law[1].sum()
+        return sums_from_above(self._law[1]) / self._law[1].sum()
 
     @cached_property
     def _cdf_at(self) -> np.ndarray:
@@ -38,8 +37,7 @@ class Discrete(Distribution):
 
     def breakpoints(self) -> tuple[float, ...]:
         """Return the atoms; none where they are many."""
-        atoms = self._law[0]
-        return tuple(atoms.tolist()) if atoms.size <= _FEW else ()
+        return few(self._law[0])
 
     def _kinks(self) -> np.ndarray:
         return self._law[0]
@@ -70,14 +68,9 @@ class Discrete(Distribution):
         return np.concatenate([[0.0], np.cumsum(self._masses * self._law[0] ** k)])[self._rank(x)]
 
     def _tail_moment(self, k: float, x: np.ndarray) -> np.ndarray:
-        return _sums_from_above(self._masses * self._law[0] ** k)[self._rank(x)]
+        return sums_from_above(self._masses * self._law[0] ** k)[self._rank(x)]
 
     def quadrature(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the atoms in (edges[0], edges[-1]] and their masses: exact for every g."""
         inside = slice(int(self._rank(edges[0])), int(self._rank(edges[-1])))
         return self._law[0][inside].copy(), self._masses[inside].copy()
-
-
-def _sums_from_above(values: np.ndarray) -> np.ndarray:
-    """Return the sums of `values[i:]` for i = 0 to n, smallest terms first, so that a tail keeps its digits."""
-    return np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])

@@ -4,6 +4,8 @@ from functools import cache
 
 import numpy as np
 
+_FEW = 64  # breakpoints beyond this number help no integral
+
 
 @cache
 def gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,3 +29,13 @@ def panels(low: float, high: float, inner: np.ndarray) -> np.ndarray:
     start = max(low, high * 1e-30)
     edges = np.concatenate([[low, high], np.geomspace(start, high, 200), inner])
     return np.unique(edges[(edges >= low) & (edges <= high)])
+
+
+def few(points: np.ndarray) -> tuple[float, ...]:
+    """Return the points `(n,)` as breakpoints, or none where they are too many to be of use."""
+    return tuple(points.tolist()) if points.size <= _FEW else ()
+
+
+def sums_from_above(values: np.ndarray) -> np.ndarray:
+    """Return the sums of `values[i:]` for i = 0 to n, smallest terms first, so that a tail keeps its digits."""
+    return np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])

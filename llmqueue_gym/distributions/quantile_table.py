@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.distributions.integration import few, sums_from_above
 from llmqueue_gym.errors import BadInput
-
-_FEW = 64  # breakpoints beyond this number help no integral
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ class QuantileTable(Distribution):
 
     def breakpoints(self) -> tuple[float, ...]:
         """Return the knots; none where they are many."""
-        return tuple(self._knots.tolist()) if self._knots.size <= _FEW else ()
+        return few(self._knots)
 
     def _kinks(self) -> np.ndarray:
         return self._knots
@@ -97,4 +96,4 @@ class QuantileTable(Distribution):
 
     def _tail_moment(self, k: float, x: np.ndarray) -> np.ndarray:
         steps, step, _, above = self._split(k, x)
-        return np.concatenate([np.cumsum(steps[::-1])[::-1], [0.0]])[step + 1] + above
+        return sums_from_above(steps)[step + 1] + above

@@ -40,6 +40,7 @@ class Policy:
             rank is at most this number.
         predictor: the predictor that the policy brings along (`srpt` is `sprpt` with "exact"), or None.
         prepare: `prepare(size, predictor) -> params (k,)`, for ranks that are computed from the laws.
+        formula: name of its closed form in `theory.closed_forms`, or None.
         source: paper or theorem.
     """
 
@@ -51,6 +52,7 @@ class Policy:
     lcfs_up_to: float = -np.inf
     predictor: str | None = None
     prepare: Callable[[Any, Any], np.ndarray] | None = None
+    formula: str | None = None
     source: str = ""
 
     def __post_init__(self) -> None:

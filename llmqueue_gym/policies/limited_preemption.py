@@ -17,4 +17,4 @@ def limited_preemption(c: float = 0.8) -> Policy:
     if not 0 <= c <= 1:
         raise BadInput(f"limited-preemption: c={c:g} must lie in [0, 1]")
     source = "Shahout et al., Don't Stop Me Now: Embedding Based Scheduling for LLMs (Trail), ICLR 2025"
-    return Policy("limited-preemption", rank, (c,), shape="falling", source=source)
+    return Policy("limited-preemption", rank, (c,), shape="falling", formula="limited-preemption", source=source)

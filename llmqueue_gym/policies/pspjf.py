@@ -9,7 +9,7 @@ def rank(job, params):
 
 def pspjf() -> Policy:
     source = "Mitzenmacher, Scheduling with Predictions and the Price of Misprediction, ITCS 2020"
-    return Policy("pspjf", rank, shape="constant", source=source)
+    return Policy("pspjf", rank, shape="constant", formula="pspjf", source=source)
 
 
 def psjf() -> Policy:

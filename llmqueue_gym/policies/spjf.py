@@ -9,7 +9,7 @@ def rank(job, params):
 
 def spjf() -> Policy:
     source = "Mitzenmacher, Scheduling with Predictions and the Price of Misprediction, ITCS 2020"
-    return Policy("spjf", rank, preemptive=False, shape="constant", source=source)
+    return Policy("spjf", rank, preemptive=False, shape="constant", formula="spjf", source=source)
 
 
 def sjf() -> Policy:

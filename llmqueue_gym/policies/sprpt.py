@@ -12,7 +12,7 @@ def rank(job, params):
 
 def sprpt() -> Policy:
     source = "Mitzenmacher, Scheduling with Predictions and the Price of Misprediction, ITCS 2020"
-    return Policy("sprpt", rank, shape="falling", source=source)
+    return Policy("sprpt", rank, shape="falling", formula="sprpt", source=source)
 
 
 def srpt() -> Policy:

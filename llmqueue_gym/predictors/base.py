@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.registry import spec_of
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,16 @@ class Predictor:
     """A prediction model: the law of the prediction Y of a job, given its true size x.
 
     Attributes:
+        name: in the registry.
         informative: False where the prediction says nothing about the job.
     """
 
+    name: ClassVar[str] = "predictor"
     informative: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        """Return the form that the registry reads, such as `lognormal:sigma=0.5`."""
+        return spec_of(self, self.name)
 
     def bind(self, size: Distribution) -> "Predictor":
         """Return this model fitted to a size law; most models need no fitting and return themselves."""

@@ -4,6 +4,7 @@ Source: the bucket predictors of LLM serving, such as S3 (Jin et al., NeurIPS 20
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Buckets(Coarse):
         noise: the model of Y', or its spec; "exact" gives the true bucket.
     """
 
+    name: ClassVar[str] = "buckets"
     k: int = 8
     noise: str | Predictor = "exact"
     _edges: tuple[float, ...] = field(default=(), init=False)

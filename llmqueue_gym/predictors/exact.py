@@ -1,6 +1,7 @@
 """The exact prediction: clairvoyant policies are the predicted ones with this model, so SRPT is SPRPT here."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from llmqueue_gym.predictors.base import Predictor
 @dataclass(frozen=True)
 class Exact(Predictor):
     """Y = x."""
+
+    name: ClassVar[str] = "exact"
 
     def predict(self, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return a copy, because the truth itself must not reach a policy."""

@@ -4,6 +4,7 @@ Source: Mitzenmacher, "Scheduling with Predictions and the Price of Mispredictio
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from llmqueue_gym.predictors.ratio import Ratio
 @dataclass(frozen=True)
 class Exponential(Ratio):
     """Y given S = x is exponential with mean x."""
+
+    name: ClassVar[str] = "exponential"
 
     def _ratio_cdf(self, r: np.ndarray) -> np.ndarray:
         return -np.expm1(-np.maximum(r, 0.0))

@@ -5,6 +5,7 @@ MASCOTS 2014, and the simulator schedsim (sigma from 0.125 to 2, 0.5 by default)
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -21,6 +22,7 @@ class Lognormal(Ratio):
         sigma: standard deviation of log(Y/x); 0 is exact.
     """
 
+    name: ClassVar[str] = "lognormal"
     sigma: float = 0.5
 
     def __post_init__(self) -> None:

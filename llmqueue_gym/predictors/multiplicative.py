@@ -5,6 +5,7 @@ predictions lie in [beta x, alpha x]; the uniform law between the two is ours.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Multiplicative(Ratio):
         high: greatest factor, at least `low`.
     """
 
+    name: ClassVar[str] = "multiplicative"
     low: float = 0.5
     high: float = 2.0
 

@@ -12,6 +12,7 @@ from llmqueue_gym.predictors.base import Predictor
 class Uninformed(Predictor):
     """Y = 0, always."""
 
+    name: ClassVar[str] = "none"
     informative: ClassVar[bool] = False
 
     def predict(self, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -4,6 +4,7 @@ Source: the option of Dell'Amico's simulator schedsim; the redrawing is done by 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -20,6 +21,7 @@ class Normal(Ratio):
         sigma: relative error before the truncation; 0 is exact.
     """
 
+    name: ClassVar[str] = "normal"
     sigma: float = 0.5
 
     def __post_init__(self) -> None:

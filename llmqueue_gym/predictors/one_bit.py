@@ -4,6 +4,7 @@ Source: Mitzenmacher, "Queues with Small Advice", ACDA 2021.
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class OneBit(Coarse):
         noise: the model of Y', or its spec; "exact" gives the true bit.
     """
 
+    name: ClassVar[str] = "one-bit"
     threshold: float = 1.0
     noise: str | Predictor = "exact"
 

@@ -6,18 +6,19 @@ Made for the published outputs of real length predictors, such as SSJF (Qiu et a
 import copy
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.integration import few
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.pair_file import read_pairs
 
 NEIGHBOURS = 64  # pairs that speak for a size that is not in the file
 CLASSES = 32  # integers below this are class labels, not lengths
-FEW = 64  # breakpoints beyond this number help no integral
 SAME = 1e-9  # relative: equal but for the rounding of the scale
 _TABLE = 2**24  # entries of the table of `cdf` that fit in memory with ease
 
@@ -39,6 +40,7 @@ class Pairs(Predictor):
         predicted: column of the predicted length or class; empty finds it.
     """
 
+    name: ClassVar[str] = "pairs"
     file: str
     true: str = ""
     predicted: str = ""
@@ -103,8 +105,7 @@ class Pairs(Predictor):
 
     def breakpoints(self) -> tuple[float, ...]:
         """Return the true lengths, at each of which other pairs begin to speak; none where there are more than 64."""
-        lengths = np.unique(self._true)
-        return tuple(lengths.tolist()) if len(lengths) <= FEW else ()
+        return few(np.unique(self._true))
 
     def _speakers(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return for sizes `(n,)` the range [low, high) of pairs, each `(n,)`, that speak for them."""

@@ -4,6 +4,7 @@ Source: Mitzenmacher, "Scheduling with Predictions and the Price of Mispredictio
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ class Uniform(Ratio):
         alpha: relative error, in [0, 1]; 0 is exact.
     """
 
+    name: ClassVar[str] = "uniform"
     alpha: float = 0.5
 
     def __post_init__(self) -> None:

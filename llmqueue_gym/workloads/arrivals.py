@@ -1,15 +1,27 @@
 """What every arrival process offers, and the plainest one."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.registry import spec_of
 
 
 @dataclass(frozen=True)
 class ArrivalProcess:
-    """A law of arrival times, scaled to whatever mean rate is wanted."""
+    """A law of arrival times, scaled to whatever mean rate is wanted.
+
+    Attributes:
+        name: in the registry.
+    """
+
+    name: ClassVar[str] = "arrival process"
+
+    def __str__(self) -> str:
+        """Return the form that the registry reads, such as `mmpp:ratio=4,period=100`."""
+        return spec_of(self, self.name)
 
     def times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         """Return the first arrival times after 0.
@@ -38,6 +50,8 @@ class ArrivalProcess:
 @dataclass(frozen=True)
 class Poisson(ArrivalProcess):
     """Independent exponential gaps: the M of M/G/1."""
+
+    name: ClassVar[str] = "poisson"
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         return np.cumsum(rng.standard_exponential(n)) / rate

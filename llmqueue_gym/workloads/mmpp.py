@@ -4,6 +4,7 @@ Source: Fischer, Meier-Hellstern, "The Markov-modulated Poisson process (MMPP) c
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class MarkovModulated(ArrivalProcess):
         period: mean sojourn in each state, exponential, s.
     """
 
+    name: ClassVar[str] = "mmpp"
     ratio: float = 4.0
     period: float = 100.0
 

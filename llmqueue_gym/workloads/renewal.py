@@ -1,6 +1,7 @@
 """Renewal arrivals: independent gaps of any law, burstier or more regular than Poisson."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ class Renewal(ArrivalProcess):
             in `renewal:law=weibull:shape=0.5;mean=2`.
     """
 
+    name: ClassVar[str] = "renewal"
     law: str | Distribution = "hyperexponential"
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """The arrival times of a recorded trace, stretched to a wanted rate: real bursts, with sizes of your own."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ class Replay(ArrivalProcess):
         format: name of the format; "auto" looks at the header.
     """
 
+    name: ClassVar[str] = "replay"
     file: str
     format: str = "auto"
     _gaps: np.ndarray = field(init=False, repr=False, compare=False)  # (rows - 1,), mean 1

@@ -3,9 +3,9 @@
 import json
 import os
 
+from llmqueue_gym.columns import read_header, text_lines
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.registry import Registry
-from llmqueue_gym.workloads.traces.columns import split_line, text_lines
 from llmqueue_gym.workloads.traces.trace import Trace
 
 __all__ = ["TRACE_FORMATS", "Trace", "load_trace"]
@@ -53,7 +53,7 @@ def detect(path: str | os.PathLike[str]) -> str:
     if not line:
         raise BadInput(f"{path} is empty")
     try:
-        fields = set(json.loads(line)) if line.startswith("{") else set(split_line(line))
+        fields = set(json.loads(line)) if line.startswith("{") else set(read_header(path))
     except ValueError:
         fields = set()
     shared = {name: len(fields & marks) for name, marks in _FIELDS.items()}

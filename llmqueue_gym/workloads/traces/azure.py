@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llmqueue_gym.workloads.traces.columns import bad_value, check_sorted, read_columns, whole_numbers
+from llmqueue_gym.columns import read_columns
 from llmqueue_gym.workloads.traces.trace import Trace
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,17 +25,17 @@ def load_azure(path: str | os.PathLike[str]) -> Trace:
         BadInput: see `load_trace`.
     """
     stamps, prompts, outputs = read_columns(path, ["TIMESTAMP", "ContextTokens", "GeneratedTokens"])
-    ticks = np.empty(len(stamps), np.int64)  # ns: a float would lose the last digits of a date
-    for row, stamp in enumerate(stamps):
+    ticks = np.empty(len(stamps.cells), np.int64)  # ns: a float would lose the last digits of a date
+    for row, stamp in enumerate(stamps.cells):
         try:
             ticks[row] = nanoseconds(stamp)
         except ValueError:
-            bad_value(path, row, "TIMESTAMP", f"{stamp!r} is not a date and time such as 2023-11-16 18:15:46.6805900")
-    check_sorted(path, "TIMESTAMP", ticks)
+            stamps.refuse(row, f"{stamp!r} is not a date and time such as 2023-11-16 18:15:46.6805900")
+    stamps.check_sorted(ticks)
     return Trace(
         arrival_s=(ticks - ticks[0]) / 1e9,
-        prompt_tokens=whole_numbers(path, "ContextTokens", prompts),
-        output_tokens=whole_numbers(path, "GeneratedTokens", outputs),
+        prompt_tokens=prompts.counts(),
+        output_tokens=outputs.counts(),
         name=Path(path).name,
         source="Azure/AzurePublicDataset; Patel et al., Splitwise, ISCA 2024 (2023); "
         "Stojkovic et al., DynamoLLM, HPCA 2025 (2024)",

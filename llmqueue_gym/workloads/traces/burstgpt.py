@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from llmqueue_gym.columns import read_columns
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.workloads.traces.columns import check_sorted, finite_numbers, read_columns, whole_numbers
 from llmqueue_gym.workloads.traces.trace import Trace
 
 
@@ -15,10 +15,9 @@ def load_burstgpt(path: str | os.PathLike[str]) -> Trace:
         BadInput: see `load_trace`.
     """
     stamps, prompts, outputs = read_columns(path, ["Timestamp", "Request tokens", "Response tokens"])
-    times = finite_numbers(path, "Timestamp", stamps)
-    check_sorted(path, "Timestamp", times)
-    prompt_tokens = whole_numbers(path, "Request tokens", prompts)
-    output_tokens = whole_numbers(path, "Response tokens", outputs)
+    times = stamps.numbers()
+    stamps.check_sorted(times)
+    prompt_tokens, output_tokens = prompts.counts(), outputs.counts()
     served = output_tokens > 0
     if not served.any():
         raise BadInput(f"{path} is empty: every row has 0 response tokens, a failed request")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from llmqueue_gym.workloads.traces.columns import check_sorted, finite_numbers, read_columns, whole_numbers
+from llmqueue_gym.columns import read_columns
 from llmqueue_gym.workloads.traces.trace import Trace
 
 
@@ -14,12 +14,12 @@ def load_compact(path: str | os.PathLike[str], source: str = "", licence: str = 
         BadInput: see `load_trace`.
     """
     stamps, prompts, outputs = read_columns(path, ["arrival_s", "prompt_tokens", "output_tokens"])
-    times = finite_numbers(path, "arrival_s", stamps)
-    check_sorted(path, "arrival_s", times)
+    times = stamps.numbers()
+    stamps.check_sorted(times)
     return Trace(
         arrival_s=times - times[0],
-        prompt_tokens=whole_numbers(path, "prompt_tokens", prompts),
-        output_tokens=whole_numbers(path, "output_tokens", outputs),
+        prompt_tokens=prompts.counts(),
+        output_tokens=outputs.counts(),
         name=Path(path).name,
         source=source,
         licence=licence,

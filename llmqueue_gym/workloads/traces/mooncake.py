@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from llmqueue_gym.columns import Column, text_lines
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.workloads.traces.columns import bad_value, check_sorted, finite_numbers, text_lines, whole_numbers
 from llmqueue_gym.workloads.traces.trace import Trace
 
+_KEYS = ("timestamp", "input_length", "output_length")
 CELL = 3.0  # s; the release rounds arrival times down to this grid
 
 
@@ -27,7 +28,7 @@ def load_mooncake(path: str | os.PathLike[str], spread: bool = True, seed: int =
     Raises:
         BadInput: see `load_trace`.
     """
-    columns: dict[str, list[object]] = {"timestamp": [], "input_length": [], "output_length": []}
+    stamps, prompts, outputs = columns = [Column(path, name, []) for name in _KEYS]
     for row, line in enumerate(text_lines(path)):
         try:
             record = json.loads(line)
@@ -35,22 +36,22 @@ def load_mooncake(path: str | os.PathLike[str], spread: bool = True, seed: int =
             raise BadInput(f"{path}: row {row + 1} is not a JSON object") from None
         if not isinstance(record, dict):
             raise BadInput(f"{path}: row {row + 1} is not a JSON object")
-        for name, values in columns.items():
-            if name not in record:
-                bad_value(path, row, name, f"there is no such key; {nearest(name, record)}")
-            values.append(record[name])
-    if not columns["timestamp"]:
+        for column in columns:
+            if column.name not in record:
+                column.refuse(row, f"there is no such key; {nearest(column.name, record)}")
+            column.cells.append(record[column.name])
+    if not stamps.cells:
         raise BadInput(f"{path} is empty")
-    times = finite_numbers(path, "timestamp", columns["timestamp"]) / 1000
-    check_sorted(path, "timestamp", times)
+    times = stamps.numbers() / 1000
+    stamps.check_sorted(times)
     if spread and not np.any(times % CELL):
         times = times + np.random.default_rng(seed).uniform(0, CELL, len(times))
     order = np.argsort(times, kind="stable")
     times = times[order]
     return Trace(
         arrival_s=times - times[0],
-        prompt_tokens=whole_numbers(path, "input_length", columns["input_length"])[order],
-        output_tokens=whole_numbers(path, "output_length", columns["output_length"])[order],
+        prompt_tokens=prompts.counts()[order],
+        output_tokens=outputs.counts()[order],
         name=Path(path).name,
         source="kvcache-ai/Mooncake; Qin et al., Mooncake, FAST 2025",
         licence="Apache-2.0",

@@ -1,0 +1,109 @@
+"""Columns of text files, plain or gzipped, with errors that name the file, the data row (from 1) and the column."""
+
+import csv
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput, nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column as it was read; its methods raise BadInput at the first cell that is not what they return.
+
+    Attributes:
+        path: the file.
+        name: of the column.
+        cells: `(rows,)`, text, or the values of JSON.
+    """
+
+    path: str | os.PathLike[str]
+    name: str
+    cells: list[Any]
+
+    def numbers(self) -> np.ndarray:
+        """Return numbers that are finite and not negative, float64 `(rows,)`."""
+        numbers = np.empty(len(self.cells))
+        for row, cell in enumerate(self.cells):
+            try:
+                numbers[row] = number = float(cell)
+            except (TypeError, ValueError, OverflowError):
+                self.refuse(row, f"{cell!r} is not a number" + ("; it is missing" if cell in ("", None) else ""))
+            if not math.isfinite(number):
+                self.refuse(row, f"{cell!r} is not a finite number")
+            if number < 0:
+                self.refuse(row, f"{cell!r} is negative")
+        return numbers
+
+    def positive(self) -> np.ndarray:
+        """Return numbers that are finite and positive, float64 `(rows,)`."""
+        numbers = self.numbers()
+        for row in np.flatnonzero(numbers == 0).tolist():
+            self.refuse(row, f"{self.cells[row]!r} is not positive")
+        return numbers
+
+    def counts(self) -> np.ndarray:
+        """Return whole numbers that are not negative, int64 `(rows,)`; 12.0 is taken for 12."""
+        numbers = self.numbers()
+        for row in np.flatnonzero(numbers != np.floor(numbers)).tolist():
+            self.refuse(row, f"{self.cells[row]!r} is not a whole number")
+        return numbers.astype(np.int64)
+
+    def check_sorted(self, times: np.ndarray) -> None:
+        """Raise BadInput where one of this column's times `(rows,)` lies before the one above it."""
+        for row in np.flatnonzero(np.diff(times) < 0).tolist():
+            self.refuse(row + 1, "the time lies before that of the row above; sort the file by time")
+
+    def refuse(self, row: int, what: str) -> NoReturn:
+        """Raise BadInput for the cell with index `row` (from 0 here, from 1 in the message)."""
+        raise BadInput(f"{self.path}: row {row + 1}, column {self.name!r}: {what}")
+
+
+def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> list[Column]:
+    """Return the named columns of a CSV file with a header; other columns are ignored.
+
+    Raises:
+        BadInput: the file cannot be read, has no such column, or no data rows.
+    """
+    header = read_header(path)
+    for name in names:
+        if name not in header:
+            raise BadInput(f"{path} has no column {name!r}; {nearest(name, header)}")
+    places = [header.index(name) for name in names]
+    rows = [[row[i].strip() if i < len(row) else "" for i in places] for row in _rows(path)][1:]
+    if not rows:
+        raise BadInput(f"{path} is empty: no data rows under column {names[0]!r}")
+    return [Column(path, name, list(cells)) for name, cells in zip(names, zip(*rows, strict=True), strict=True)]
+
+
+def read_header(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the columns of a CSV file; BadInput where it cannot be read or is empty."""
+    header = next(_rows(path), None)
+    if header is None:
+        raise BadInput(f"{path} is empty")
+    return [name.strip() for name in header]
+
+
+def text_lines(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield the lines of a file that are not blank, stripped; a name that ends in .gz is unpacked."""
+    try:
+        opener = gzip.open if Path(path).suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8-sig") as stream:
+            yield from (stripped for line in stream if (stripped := line.strip()))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _rows(path: str | os.PathLike[str]) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(text_lines(path))
+    except csv.Error as error:
+        raise BadInput(f"cannot read {path}: {error}") from None

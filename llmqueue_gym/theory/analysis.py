@@ -1,0 +1,110 @@
+"""One entry to the exact results: a policy, the laws and a load in; mean response time, by size too, out."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
+from llmqueue_gym.theory.closed_forms import FORMULAS
+from llmqueue_gym.theory.joint import JointLaw
+from llmqueue_gym.theory.soap import Conditional, soap
+
+Method = Literal["auto", "formula", "soap"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Exact results for one policy in the M/G/1.
+
+    Attributes:
+        mean_response_time: E[T], s.
+        mean_slowdown: E[T / S]; inf where short jobs are common enough to make it so.
+        sizes: sizes x `(k,)`, s, ascending.
+        response_time_by_size: E[T | S = x] `(k,)`, s.
+        method: "formula" or "soap": where mean_response_time comes from. The other two always come from SOAP.
+        load: lambda E[S].
+    """
+
+    mean_response_time: float
+    mean_slowdown: float
+    sizes: np.ndarray
+    response_time_by_size: np.ndarray
+    method: str
+    load: float
+
+
+def analyse(policy: Any, size: Any, predictor: Any, load: float, method: Method = "auto") -> Analysis:
+    """Analyse a policy in the M/G/1 with Poisson arrivals.
+
+    Args:
+        policy: a Policy.
+        size: law of the true size.
+        predictor: prediction model, or None for no prediction; bound to the size law here.
+        load: lambda E[S], in (0, 1).
+        method: "formula" for the policy's closed form, "soap" for the general calculator, "auto" for the first that
+            applies.
+
+    Raises:
+        Unstable: the load is at least 1.
+        NotApplicable: the method does not cover the policy.
+        BadInput: the load is not a positive number.
+    """
+    if not load > 0:
+        raise BadInput(f"load={load:g} must be positive and below 1, for example 0.8")
+    if load >= 1:
+        raise Unstable(f"load={load:g} is unstable: there is no mean response time at load 1 or more; try 0.95")
+    if method not in ("auto", "formula", "soap"):
+        raise BadInput(f"unknown method {method!r}; choose from: auto, formula, soap")
+    if not np.isfinite(size.moment(2)):
+        raise NotApplicable(f"size law {size} has no second moment, so mean response times under fcfs are infinite")
+    bound = None if predictor is None else predictor.bind(size)
+    policy.params_for(size, bound)  # complains where the policy needs a prediction and there is none
+    joint, lam = JointLaw(size, bound), load / size.mean
+    used, mean = "soap", None
+    if method != "soap":
+        try:
+            mean, used = _formula(policy, joint, lam), "formula"
+        except NotApplicable:
+            if method == "formula":
+                raise
+    try:
+        types = soap(policy, joint, lam)
+    except NotApplicable:
+        if mean is None:
+            raise
+        return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load)
+    x, p, response = _by_size(types, joint.x)
+    if mean is None:
+        mean = float(np.sum(p * response) / np.sum(p))
+    return Analysis(mean, _mean_slowdown(size, x, p, response), x, response, used, load)
+
+
+def _formula(policy: Any, joint: JointLaw, lam: float) -> float:
+    if policy.formula is None:
+        raise NotApplicable(f"policy {policy.name!r} has no closed form; use method 'soap'")
+    return FORMULAS[policy.formula](joint, lam, *policy.params)
+
+
+def _by_size(types: list[Conditional], x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Average the response times of all predictions at each size."""
+    if len(types[0].x) == len(x):  # every row stands on the same sizes
+        p = np.sum([t.p for t in types], axis=0)
+        response = np.sum([t.p * t.response for t in types], axis=0)
+        return x, p, np.divide(response, p, out=np.zeros_like(p), where=p > 0)
+    x, p, response = (np.concatenate(column) for column in zip(*types, strict=True))
+    return x, p, response
+
+
+def _mean_slowdown(size: Any, x: np.ndarray, p: np.ndarray, response: np.ndarray) -> float:
+    """Return E[T / S], or inf where E[T | x] / x cannot be integrated at 0.
+
+    Near 0 let P(S <= x) go as x^alpha and E[T | x] as x^beta; the integral is finite only if alpha + beta > 1.
+    """
+    if size.atoms() is None and size.cdf(x[0]) > 0:
+        u, v = x[0], x[min(8, len(x) - 1)]
+        alpha = np.log(size.cdf(v) / size.cdf(u)) / np.log(v / u)
+        beta = np.log(response[min(8, len(x) - 1)] / response[0]) / np.log(v / u)
+        if alpha + beta <= 1.01:
+            return float("inf")
+    return float(np.sum(p * response / x))
