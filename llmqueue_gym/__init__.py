@@ -1,0 +1,49 @@
+"""Scheduling with predictions: analyse, simulate, learn and rank policies, from the M/G/1 queue to LLM serving.
+
+Importing this package makes its environments known to Gymnasium. The names below are loaded when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from llmqueue_gym.envs import register_all
+
+if TYPE_CHECKING:
+    from llmqueue_gym.distributions import size_law
+    from llmqueue_gym.policies import Policy, policy
+    from llmqueue_gym.predictors import predictor
+    from llmqueue_gym.theory import analyse
+    from llmqueue_gym.workloads.instance import draw
+
+    __version__: str
+
+__all__ = ["Policy", "__version__", "analyse", "draw", "policy", "predictor", "size_law"]
+
+_LAZY = {
+    "Policy": "llmqueue_gym.policies",
+    "policy": "llmqueue_gym.policies",
+    "predictor": "llmqueue_gym.predictors",
+    "size_law": "llmqueue_gym.distributions",
+    "draw": "llmqueue_gym.workloads.instance",
+    "analyse": "llmqueue_gym.theory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("llmqueue-gym")
+    elif name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register_all()

@@ -2,6 +2,7 @@
 
 `serve` is the whole dynamics: a chosen job runs until the next epoch. `simulate` closes the loop with a rank function
 and a heap; `advance` opens it for an environment whose agent chooses. Both run the same lines, so they agree.
+`step_batch` advances many runs at once and writes what their agents see; a scalar environment is a batch of one.
 
 Here a job in service can only be overtaken by an arrival: right for every policy without preemption and for ranks
 that are constant or falling in age. Ranks that rise are the business of `sharing_server`.
@@ -13,6 +14,21 @@ from llmqueue_gym._jit import kernel
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
 ARRIVAL, COMPLETION, QUANTUM = 1, 2, 3  # what ended a stretch of service
+START, SKIP = -1, -2  # actions of `step_batch` that are not slots: go to the first arrival, leave the run alone
+
+# What `step_batch` reports of the last step of a run.
+STEP = np.dtype(
+    [
+        ("reward", "f8"),  # minus the cost since the last decision
+        ("dt", "f8"),  # s since the last decision
+        ("clock", "f8"),  # s
+        ("in_system", "i8"),
+        ("illegal", "?"),  # the action named an empty slot
+        ("terminated", "?"),  # every job has left
+        ("truncated", "?"),  # the horizon came first
+    ],
+    align=True,
+)
 
 
 @kernel
@@ -146,7 +162,9 @@ def advance(state, jobs, sizes, outcome, cost, live, slot, preemptive, quantum, 
 
     Args:
         state: `STATE` record.
-        jobs, sizes, outcome: as in `simulate`.
+        jobs: as in `simulate`.
+        sizes: as in `simulate`.
+        outcome: as in `simulate`.
         cost: cost per second in system of each job `(n,)`.
         live: rows of the jobs in system, by arrival `(n,)`, of which the first `state.in_system` count.
         slot: the agent's choice; -1 at the start, to stand at the first arrival.
@@ -165,7 +183,8 @@ def advance(state, jobs, sizes, outcome, cost, live, slot, preemptive, quantum, 
             outcome[state.running].preemptions += 1
         state.running = i
         before = state.clock
-        event = serve(state, jobs, sizes, outcome, i, preemptive, quantum)
+        # A job alone runs on through its quanta: nothing is to be chosen, and a tiny quantum must not hang the loop.
+        event = serve(state, jobs, sizes, outcome, i, preemptive, quantum if state.in_system > 1 else np.inf)
         # Arrivals during service count from their own time on.
         while state.arrived < jobs.shape[0] and jobs[state.arrived].arrival <= state.clock:
             new = state.arrived
@@ -194,3 +213,78 @@ def advance(state, jobs, sizes, outcome, cost, live, slot, preemptive, quantum, 
         slot = 0
 
 
+@kernel
+def observe(e, state, jobs, live, dt, features, system, mask):
+    """Write what an agent may see of run `e`; the columns are those of `FEATURES` and `SYSTEM` in `envs.observation`.
+
+    Args:
+        e: row of the observation.
+        state: as in `advance`.
+        jobs: as in `advance`.
+        live: as in `advance`.
+        dt: time since the last decision, s.
+        features: `(E, slots, 6)`, the first jobs in system by arrival; zero where a slot is empty.
+        system: `(E, 3)`.
+        mask: `(E, slots)`, 1 where a slot holds a job.
+    """
+    slots = mask.shape[1]
+    seen = min(slots, state.in_system)
+    for k in range(seen):
+        job = jobs[live[k]]
+        features[e, k, 0] = 1.0
+        features[e, k, 1] = job.predicted
+        features[e, k, 2] = job.age
+        features[e, k, 3] = state.clock - job.arrival  # before rounding to float32, which would lose it late in a run
+        features[e, k, 4] = job.weight
+        features[e, k, 5] = 1.0 if live[k] == state.running else 0.0
+        mask[e, k] = 1
+    for k in range(seen, slots):
+        mask[e, k] = 0
+        for column in range(features.shape[2]):
+            features[e, k, column] = 0.0
+    system[e, 0] = state.in_system
+    system[e, 1] = state.in_system - seen
+    system[e, 2] = dt
+
+
+@kernel
+def step_batch(
+    states, steps, n_jobs, jobs, truth, outcome, live, actions, features, system, mask, preemptive, quantum, horizon
+):
+    """Take one decision in each of E runs and write what came of it.
+
+    Args:
+        states: `STATE` rows `(E,)`.
+        steps: `STEP` rows `(E,)`, written.
+        n_jobs: `(E,)`, length of each job table; the arrays below have room for n.
+        jobs: `JOB` rows `(E, n)`.
+        truth: `(E, 2, n)`, true sizes (s) and cost per second in system.
+        outcome: `OUTCOME` rows `(E, n)`, written.
+        live: `(E, n)`, rows of the jobs in system.
+        actions: `(E,)`, a slot of the live list, `START` or `SKIP`. An empty slot stands for the first.
+        features: `(E, slots, 6)`, written by `observe`.
+        system: `(E, 3)`, likewise.
+        mask: `(E, slots)`, likewise.
+        preemptive: as in `advance`.
+        quantum: as in `advance`.
+        horizon: as in `advance`.
+    """
+    for e in range(states.shape[0]):
+        slot = actions[e]
+        if slot == SKIP:
+            continue
+        state, step, n = states[e], steps[e], n_jobs[e]
+        # One view each: counting references to views is half the time of a step.
+        table, sizes, cost, happened, queue = jobs[e, :n], truth[e, 0, :n], truth[e, 1, :n], outcome[e, :n], live[e, :n]
+        step.illegal = slot >= min(state.in_system, mask.shape[1])
+        if step.illegal:
+            slot = 0
+        clock, integral = state.clock, state.integral
+        advance(state, table, sizes, happened, cost, queue, slot, preemptive, quantum, horizon)
+        step.reward = integral - state.integral
+        step.dt = 0.0 if slot == START else state.clock - clock
+        step.clock = state.clock
+        step.in_system = state.in_system
+        step.terminated = state.done == n
+        step.truncated = state.clock >= horizon and state.done < n and slot != START
+        observe(e, state, table, queue, step.dt, features, system, mask)

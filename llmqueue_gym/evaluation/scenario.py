@@ -76,7 +76,7 @@ class Scenario:
     def to_dict(self) -> dict[str, Any]:
         """Return the scenario in words, for the record."""
         if self.workload is not None:
-            jobs = {"workload": " ".join(repr(self.workload).split())}
+            jobs: dict[str, Any] = {"workload": " ".join(repr(self.workload).split())}
         else:
             jobs = {"size": str(self.size), "load": self.load, "arrivals": str(self.arrivals)}
         return {**jobs, "predictor": str(self.predictor), "n_jobs": self.n_jobs}

@@ -46,18 +46,17 @@ class Estimate(NamedTuple):
 
 
 def batches(values: ArrayLike, warmup: float = WARMUP, count: int = BATCHES) -> np.ndarray:
-    """Return the means `(count,)` of equal successive batches, the warm-up removed.
+    """Return the means `(count,)` of successive batches of equal length, or one more, the warm-up removed.
 
     Args:
         values: one number per job `(n,)`, in order of arrival.
-        warmup: share of the values that is dropped at the start; what does not fill a batch goes with it.
+        warmup: share of the values that is dropped at the start.
         count: number of batches; fewer where a batch would have less than 10 values.
     """
     values = np.asarray(values, float)
-    kept = len(values) - int(warmup * len(values))
-    count = max(1, min(count, kept // _SHORTEST))
-    length = kept // count
-    return values[len(values) - count * length :].reshape(count, length).mean(axis=1)
+    kept = values[int(warmup * len(values)) :]
+    count = max(1, min(count, len(kept) // _SHORTEST))
+    return np.array([batch.mean() for batch in np.array_split(kept, count)])
 
 
 def batch_means(values: ArrayLike, level: float = 0.95, warmup: float = WARMUP, count: int = BATCHES) -> Estimate:
@@ -136,9 +135,7 @@ def stratified_bootstrap(
     """
     scores, rng = _table(scores), np.random.default_rng(seed)
     runs, tasks = scores.shape
-    values = [
-        statistic(scores[rng.integers(runs, size=(runs, tasks)), np.arange(tasks)]) for _ in range(repetitions)
-    ]
+    values = [statistic(scores[rng.integers(runs, size=(runs, tasks)), np.arange(tasks)]) for _ in range(repetitions)]
     low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
     return Estimate(statistic(scores), float(low), float(high), level, runs)
 

@@ -65,7 +65,9 @@ class Policy:
                     "for a clairvoyant policy use the predictor 'exact' and read job.predicted"
                 )
             if column not in READABLE:
-                raise BadInput(f"policy {self.name!r} reads job.{column}, which does not exist; {nearest(column, READABLE)}")
+                raise BadInput(
+                    f"policy {self.name!r} reads job.{column}, which does not exist; {nearest(column, READABLE)}"
+                )
 
     def reads(self) -> set[str]:
         """Return the columns of the job table that the rank function reads."""

@@ -8,4 +8,11 @@ def rank(job, params):
 
 
 def fcfs() -> Policy:
-    return Policy("fcfs", rank, preemptive=False, shape="constant", formula="pollaczek-khinchine", source="Pollaczek 1930, Khinchine 1932")
+    return Policy(
+        "fcfs",
+        rank,
+        preemptive=False,
+        shape="constant",
+        formula="pollaczek-khinchine",
+        source="Pollaczek 1930, Khinchine 1932",
+    )

@@ -10,4 +10,6 @@ def rank(job, params):
 
 
 def lcfs() -> Policy:
-    return Policy("lcfs", rank, shape="constant", lcfs_up_to=np.inf, formula="lcfs", source="Kleinrock, Queueing Systems II, 1976")
+    return Policy(
+        "lcfs", rank, shape="constant", lcfs_up_to=np.inf, formula="lcfs", source="Kleinrock, Queueing Systems II, 1976"
+    )

@@ -25,7 +25,9 @@ def _one_bit(name: str, threshold: float, preemptive: bool, lcfs: bool) -> Polic
     if not threshold > 0:
         raise BadInput(f"{name}: threshold={threshold:g} must be positive, as in {name}:threshold=1")
     ties = {"lcfs_up_to": SHORT} if lcfs else {}
-    return Policy(name, rank, (threshold,), preemptive=preemptive, shape="constant", formula=name, source=_SOURCE, **ties)
+    return Policy(
+        name, rank, (threshold,), preemptive=preemptive, shape="constant", formula=name, source=_SOURCE, **ties
+    )
 
 
 def one_bit(threshold: float = 1.0) -> Policy:

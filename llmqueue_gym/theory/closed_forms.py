@@ -53,7 +53,7 @@ def limited_preemption(joint: JointLaw, lam: float, c: float) -> float:
                  + int_0^min(x, c y) dt / (1 - rho_(y - t)) + (x - c y)^+
     """
     share, load, second = _by_level(joint, lam)
-    levels, rows = joint.levels, joint.rows()
+    levels, rows = joint.levels, joint.rows
     edges = joint.y_edges  # between the edges a row, which stands for a cell, would count as a whole or not at all
     recycled = np.zeros(len(edges))
     for row in rows:
@@ -122,7 +122,7 @@ def _by_level(joint: JointLaw, lam: float) -> tuple[np.ndarray, np.ndarray, np.n
     """Return P(Y <= y), rho_y and E[S^2; Y <= y] at each level y, each by its complement, which is exact at the top."""
     if not joint.continuous:
         raise NotApplicable("the closed form needs predictions without ties; method 'soap' has no such need")
-    tail = joint.tail_moments((0, 1, 2), joint.levels)
+    tail = joint.level_tails
     return 1 - tail[0], lam * (joint.size.mean - tail[1]), joint.size.moment(2) - tail[2]
 
 
@@ -131,7 +131,9 @@ def _stieltjes(value: np.ndarray, measure: np.ndarray, total: float) -> float:
 
     Trapezoid rule on all levels and on every second one, extrapolated to steps of zero.
     """
-    coarse, fine = (np.sum(0.5 * (v[1:] + v[:-1]) * np.diff(m)) for v, m in ((value[::2], measure[::2]), (value, measure)))
+    coarse, fine = (
+        np.sum(0.5 * (v[1:] + v[:-1]) * np.diff(m)) for v, m in ((value[::2], measure[::2]), (value, measure))
+    )
     inner = fine + (fine - coarse) / 3
     return float(inner + value[0] * measure[0] + value[-1] * (total - measure[-1]))
 

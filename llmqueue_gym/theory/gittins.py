@@ -51,7 +51,7 @@ def gittins_ranks(row: Row) -> tuple[np.ndarray, np.ndarray]:
     ages, above, ahead = ages[kept], above[kept], ahead[kept]
     rank = least_slopes(np.append(above, 0.0), np.append(ahead, 0.0))[:-1]
     # Noise in the last digits would make ranks that are constant rise and fall.
-    return ages, np.array([float(f"{r:.9e}") for r in rank])
+    return ages, np.array([float(f"{r:.6e}") for r in rank])
 
 
 def gittins_table(size: Any, predictor: Any, y_cells: int = 300, x_cells: int = 600) -> tuple[np.ndarray, ...]:
@@ -61,12 +61,14 @@ def gittins_table(size: Any, predictor: Any, y_cells: int = 300, x_cells: int = 
         size: law of S.
         predictor: bound prediction model; None, or one that predicts nothing, gives the blind index with m = 1. For
             exact predictions m = 0: the rank is the remaining size and needs no table.
+        y_cells: about how many predictions, where they are continuous.
+        x_cells: about how many ages.
     """
     blind = predictor is None or not predictor.informative
     joint = JointLaw(size, predictor, x_cells=2 * x_cells if blind else x_cells, y_cells=y_cells)
     if joint.exact:
         return np.empty(0), np.empty(0), np.empty((0, 0))
-    rows = joint.rows()
+    rows = joint.rows
     each = [gittins_ranks(row) for row in rows]
     ages = np.unique(np.concatenate([a for a, _ in each])) if joint.discrete or blind else joint.edges
     table = np.array([np.interp(ages, a, rank) for a, rank in each])
@@ -79,5 +81,5 @@ def gittins_of_samples(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     samples = np.asarray(samples, float)
     mean = float(np.mean(samples))
-    row = JointLaw(Empirical(samples, mean=mean), None).rows()[0]
+    row = JointLaw(Empirical(samples, mean=mean)).rows[0]
     return gittins_ranks(row)

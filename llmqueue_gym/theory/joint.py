@@ -70,6 +70,11 @@ class JointLaw:
             return np.array([self.size.tail_moment(k, y) for k in orders])
         return self._sum(np.array([self.p * self.x**k for k in orders]), y)
 
+    @cached_property
+    def level_tails(self) -> np.ndarray:
+        """E[S^k; Y > y] for k = 0, 1, 2 at each level `(3, m)`."""
+        return self.tail_moments((0, 1, 2), self.levels)
+
     @property
     def continuous(self) -> bool:
         """Whether no prediction has a probability of its own, so that ties play no part."""
@@ -89,7 +94,9 @@ class JointLaw:
         high = wide[min(np.searchsorted(below, 1 - 1e-12), len(wide) - 1)]
         inside = (wide >= low) & (wide <= high)
         quantiles = np.interp(
-            np.concatenate([np.geomspace(1e-7, 0.5, self._y_cells // 3), 1 - np.geomspace(1e-12, 0.5, self._y_cells // 3)]),
+            np.concatenate(
+                [np.geomspace(1e-7, 0.5, self._y_cells // 3), 1 - np.geomspace(1e-12, 0.5, self._y_cells // 3)]
+            ),
             below[inside],
             wide[inside],
         )
@@ -97,6 +104,7 @@ class JointLaw:
 
     # Rows, for SOAP and Gittins.
 
+    @cached_property
     def rows(self) -> list[Row]:
         """Return the law of S on each cell of predictions."""
         if self.blind:
@@ -154,9 +162,11 @@ def _edges(size: Any, breakpoints: tuple[float, ...], cells: int) -> np.ndarray:
     """Return ascending edges from 0 that are dense in size, in probability and in the tail."""
     low, high = float(size.ppf(1e-7)), float(size.isf(1e-14))
     parts: list[Any] = [[0.0], breakpoints, size.breakpoints(), np.geomspace(low, high, cells // 3)]
+    if low > 1e-3 * size.mean:  # ages below the smallest size: no job ends there, but ranks move
+        parts.append(np.linspace(0, low, cells // 6))
     atoms = size.atoms()
     if atoms is not None:
-        parts.append(atoms)
+        parts += [atoms, np.linspace(0, high, cells // 3)]
     else:
         parts += [size.ppf(np.geomspace(1e-7, 0.5, cells // 3)), size.isf(np.geomspace(1e-14, 0.5, cells // 3))]
     edges = np.unique(np.concatenate([np.asarray(part, float) for part in parts]))
@@ -166,4 +176,6 @@ def _edges(size: Any, breakpoints: tuple[float, ...], cells: int) -> np.ndarray:
 def _is_exact(predictor: Any, x: np.ndarray) -> bool:
     """Whether Y equals S, whatever the predictor is called."""
     some = x[:: max(1, len(x) // 50)]
-    return bool(np.all(predictor.cdf(some * (1 + 1e-9), some) == 1) and np.all(predictor.cdf(some * (1 - 1e-9), some) == 0))
+    return bool(
+        np.all(predictor.cdf(some * (1 + 1e-9), some) == 1) and np.all(predictor.cdf(some * (1 - 1e-9), some) == 0)
+    )

@@ -2,7 +2,8 @@
 
 For a job of prediction y and size x let r be the worst rank it will ever have, and w(a) the worst from age a on. Then
 
-    E[T(y, x)] = (lambda / 2) sum_i E[X_i^old(r)^2] / ((1 - rho_0^old(r)) (1 - rho^new(r))) + int_0^x da / (1 - rho^new(w(a)))
+    E[T(y, x)] = (lambda / 2) sum_i E[X_i^old(r)^2] / ((1 - rho_0^old(r)) (1 - rho^new(r)))
+                 + int_0^x da / (1 - rho^new(w(a)))
 
 where X_0^old(r) is the service that a job receives until its rank first exceeds r, X_i^old(r) that of its i-th later
 visit to ranks at most r, and rho^new(r) the load of service before the rank first reaches r. Where ties go to the last
@@ -46,22 +47,23 @@ def ranks_along(rank, params, row, ages, out):
 
 
 @kernel
-def find_jump(rank, params, row, low, high):
-    """Return ages (a, b), b the next float but few, between which the rank jumps within (low, high)."""
-    row.age = low
-    value_low = rank(row, params)
-    row.age = high
-    value_high = rank(row, params)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        row.age = middle
-        value = rank(row, params)
-        first, second = abs(value - value_low), abs(value_high - value)
-        if first > second or not np.isfinite(value) and np.isfinite(value_low):
-            high, value_high = middle, value
-        else:
-            low, value_low = middle, value
-    return low, high
+def find_jumps(rank, params, row, lows, highs):
+    """Close in, in place, on the age at which the rank jumps between each lows[i] and highs[i]."""
+    for i in range(lows.shape[0]):
+        low, high = lows[i], highs[i]
+        row.age = low
+        value_low = rank(row, params)
+        row.age = high
+        value_high = rank(row, params)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            row.age = middle
+            value = rank(row, params)
+            if abs(value - value_low) > abs(value_high - value) or (np.isinf(value) and np.isfinite(value_low)):
+                high, value_high = middle, value
+            else:
+                low, value_low = middle, value
+        lows[i], highs[i] = low, high
 
 
 @kernel
@@ -78,6 +80,16 @@ def _between(ages, above, reached, served, served2, i, t):
 
 
 @kernel
+def served_at(ages, above, reached, served, served2, times):
+    """E[min(S, t)] and E[min(S, t)^2] / 2 at each of some ages `(k,)`."""
+    first, second = np.empty(times.shape[0]), np.empty(times.shape[0])
+    for k in range(times.shape[0]):
+        i = min(np.searchsorted(ages, times[k], side="right") - 1, ages.shape[0] - 2)
+        first[k], second[k] = _between(ages, above, reached, served, served2, i, times[k])
+    return first, second
+
+
+@kernel
 def first_level(levels, rank, strict):
     """Index of the first level that a rank is at most, or below where strict."""
     return np.searchsorted(levels, rank, side="right") if strict else np.searchsorted(levels, rank, side="left")
@@ -88,8 +100,12 @@ def visits(ages, ranks, above, reached, served, served2, levels, strict, first, 
     """Add one row's service while its rank is at most each level (below it where strict).
 
     Args:
-        ages, ranks: a piecewise linear rank function `(n,)`.
-        above, reached, served, served2: law of S on the row, as in `Row`.
+        ages: ages `(n,)` between which the rank is a straight line.
+        ranks: rank at each age `(n,)`.
+        above: law of S on the row, as in `Row`, as are the next three.
+        reached: P(S >= age).
+        served: E[min(S, age)].
+        served2: E[min(S, age)^2] / 2.
         levels: ascending `(m,)`.
         strict: whether "at most" means "below".
         first: E of the service of the first visit, from age 0 on `(m,)`, added to.
@@ -98,8 +114,9 @@ def visits(ages, ranks, above, reached, served, served2, levels, strict, first, 
     m, n = levels.shape[0], ages.shape[0]
     begin = np.full(m, -1.0)  # age at which the visit under way began, or -1
     begun1, begun2 = np.zeros(m), np.zeros(m)
+    from_start = np.zeros(m, np.bool_)
     for k in range(first_level(levels, ranks[0], strict), m):
-        begin[k] = 0.0
+        begin[k], from_start[k] = 0.0, True
     for i in range(n - 1):
         a, b = ranks[i], ranks[i + 1]
         if a == b:
@@ -113,35 +130,46 @@ def visits(ages, ranks, above, reached, served, served2, levels, strict, first, 
                 begin[k], begun1[k], begun2[k] = t, s1, s2
             elif begin[k] >= 0.0:
                 squares[k] += 2.0 * ((s2 - begun2[k]) - begin[k] * (s1 - begun1[k]))
-                if begin[k] == 0.0:
+                if from_start[k]:
                     first[k] += s1
-                begin[k] = -1.0
+                begin[k], from_start[k] = -1.0, False
     for k in range(m):
         if begin[k] >= 0.0:
             squares[k] += 2.0 * ((served2[n - 1] - begun2[k]) - begin[k] * (served[n - 1] - begun1[k]))
-            if begin[k] == 0.0:
+            if from_start[k]:
                 first[k] += served[n - 1]
 
 
 @kernel
 def residence(ages, slowness):
-    """Time from first service to completion for each size ages[i]: int_0^x max over [a, x) of slowness da `(n,)`."""
+    """Time from first service to completion for each size ages[i]: int_0^x max over [a, x) of slowness da `(n,)`.
+
+    The maximum to come is constant on runs of cells, which lie on a stack and are merged as larger sizes see further.
+    In a cell whose own start is the worst, it falls along a straight line.
+    """
     n = ages.shape[0]
     total = np.zeros(n)
+    start, level, before = np.empty(n, np.int64), np.empty(n), np.empty(n)  # of each run; time spent before it
+    top, time = 0, 0.0
     for i in range(1, n):
-        worst, time = slowness[i], 0.0
-        for c in range(i - 1, -1, -1):
-            time += 0.5 * (ages[c + 1] - ages[c]) * (max(slowness[c], worst) + worst)
-            worst = max(worst, slowness[c])
+        first, worst = i - 1, slowness[i]
+        while top > 0 and level[top - 1] <= worst:
+            top -= 1
+            first, time = start[top], before[top]
+        start[top], level[top], before[top] = first, worst, time
+        top += 1
+        time += (ages[i] - ages[first]) * worst
+        time += 0.5 * (ages[first + 1] - ages[first]) * max(slowness[first] - worst, 0.0)
         total[i] = time
     return total
 
 
-def soap(policy: Any, joint: JointLaw, lam: float) -> list[Conditional]:
+def soap(policy: Any, params: np.ndarray, joint: JointLaw, lam: float) -> list[Conditional]:
     """Return the mean response time of each job type in the M/G/1 under a policy.
 
     Args:
         policy: a Policy; its rank may depend on prediction, age and constants.
+        params: parameters of its rank function for these laws `(k,)`.
         joint: law of size and prediction.
         lam: arrival rate, 1/s, with lam E[S] < 1.
 
@@ -154,9 +182,8 @@ def soap(policy: Any, joint: JointLaw, lam: float) -> list[Conditional]:
             f"SOAP does not apply to policy {policy.name!r}: its rank reads job.arrival, and the theorem needs a rank "
             "of the job's type and age only; use simulate"
         )
-    params = policy.params_for(joint.size, joint.predictor)
     rank = compile_rank(policy.rank, cache=policy.rank.__module__.startswith("llmqueue_gym."))
-    rows = [_with_ranks(row, rank, params) for row in joint.rows()]
+    rows = [_with_ranks(row, rank, params) for row in joint.rows]
     if not policy.preemptive:
         return _without_preemption(policy, rows, joint, lam)
 
@@ -205,12 +232,13 @@ def _with_ranks(row: Row, rank: Any, params: np.ndarray) -> tuple[Row, np.ndarra
     with np.errstate(invalid="ignore"):
         change = np.abs(np.diff(ranks))
         bend = np.abs(middles - 0.5 * (ranks[1:] + ranks[:-1]))
-        kinked = (bend > 0.1 * change) & (change > 1e-9 * np.abs(ranks[:-1])) | ~np.isfinite(bend) & (change > 0)
-    jumps = [find_jump(rank, params, job[0], row.ages[i], row.ages[i + 1]) for i in np.flatnonzero(kinked)]
-    if not jumps:
+        # Where the rank jumps, the middle of the cell is as high as one of its ends: bend / change = 1/2.
+        jumps = np.flatnonzero((bend > 0.4 * change) & (change > 1e-9 * np.abs(ranks[:-1])) | np.isinf(change))
+    if not len(jumps):
         return row, ranks
-    extra = np.array([t for pair in jumps for t in pair])
-    ages = np.unique(np.concatenate([row.ages, extra]))
+    lows, highs = row.ages[jumps], row.ages[jumps + 1]
+    find_jumps(rank, params, job[0], lows, highs)
+    ages = np.unique(np.concatenate([row.ages, lows, highs]))
     ranks = np.empty(len(ages))
     ranks_along(rank, params, job[0], ages, ranks)
     return _refined(row, ages), ranks
@@ -218,9 +246,9 @@ def _with_ranks(row: Row, rank: Any, params: np.ndarray) -> tuple[Row, np.ndarra
 
 def _refined(row: Row, ages: np.ndarray) -> Row:
     """Return the row on a finer grid that contains its own."""
-    cell = np.clip(np.searchsorted(row.ages, ages, side="right") - 1, 0, len(row.ages) - 2)
     law = (row.ages, row.above, row.reached, row.served, row.served2)
-    served, served2 = np.array([_between(*law, i, t) for i, t in zip(cell, ages, strict=True)]).T
+    served, served2 = served_at(*law, ages)
+    cell = np.clip(np.searchsorted(row.ages, ages, side="right") - 1, 0, len(row.ages) - 2)
     share = (ages - row.ages[cell]) / (row.ages[cell + 1] - row.ages[cell])
     inner = row.above[cell] + share * (row.reached[cell + 1] - row.above[cell])
     own = np.searchsorted(ages, row.ages)

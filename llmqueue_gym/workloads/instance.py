@@ -1,6 +1,10 @@
-"""Draws one run: jobs from a workload, predictions from a predictor, each kind of randomness from its own stream."""
+"""One seed, one run: the only place where a seed becomes random streams.
 
-from typing import Any
+The closed loop, the scalar environment and the vector environment all draw their jobs here, so the same seed gives
+the same jobs on every path, and policies are compared under common random numbers.
+"""
+
+from typing import Protocol
 
 import numpy as np
 
@@ -8,18 +12,29 @@ from llmqueue_gym.jobs import Instance
 from llmqueue_gym.predictors.base import Predictor
 
 
-def draw(workload: Any, bound_predictor: Predictor, n: int, seed: int) -> Instance:
-    """Return the jobs of a seed, with their predictions.
+class Samples(Protocol):
+    """Whatever can draw a run: `Workload`, `TraceWorkload`, `Toy`, or a class of your own."""
 
-    Arrivals, sizes and predictions have a stream each, so that every policy and every predictor meets the same jobs.
+    def sample(self, n: int, arrival_rng: np.random.Generator, size_rng: np.random.Generator) -> Instance:
+        """Return a job table and true sizes of at most n jobs."""
+
+
+def draw(workload: Samples, predictor: Predictor, n: int, seed: int) -> Instance:
+    """Draw one run and its predictions.
+
+    Arrivals, sizes and predictions have a stream each, so that another predictor sees the very same jobs.
 
     Args:
-        workload: anything with `sample(n, arrival_rng, size_rng)`.
-        bound_predictor: the prediction model, bound to the size law.
-        n: number of jobs wanted.
+        workload: draws arrivals and sizes.
+        predictor: bound to the size law.
+        n: number of jobs.
         seed: not negative.
+
+    Returns:
+        job table `(n,)` with its predictions, and true sizes `(n,)`; fewer rows where the workload has fewer.
     """
-    arrival, size, prediction = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(3))
-    instance = workload.sample(n, arrival, size)
-    instance.jobs["predicted"] = bound_predictor.predict(instance.sizes, prediction)
-    return instance
+    streams = np.random.SeedSequence(seed).spawn(3)
+    arrival_rng, size_rng, prediction_rng = (np.random.Generator(np.random.PCG64(stream)) for stream in streams)
+    jobs, sizes = workload.sample(n, arrival_rng, size_rng)
+    jobs["predicted"] = predictor.predict(sizes, prediction_rng)
+    return Instance(jobs, sizes)

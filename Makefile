@@ -1,0 +1,43 @@
+# make bench   set up a virtual environment and run the main job
+# make test    set up a virtual environment and run the tests
+PYTHON ?= python3
+BIN = .venv/bin
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: bench test setup setup-train lint types layers check wheel clean
+
+bench: setup
+	$(BIN)/llmqueue bench
+
+test: setup
+	$(BIN)/python -m pytest
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, not " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+setup-train: setup
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) --editable '.[train]'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports
+
+check: test lint types layers
+
+wheel: setup
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf .venv build dist *.egg-info results

@@ -1,0 +1,61 @@
+"""The command line, `llmqueue`. Each command imports what it needs when it runs, so that help is immediate.
+
+Whatever a user got wrong is told in one line on stderr, with exit status 2 and nothing on stdout.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from llmqueue_gym.cli.catalogue import envs, policies, predictors, workloads
+from llmqueue_gym.cli.simulate import simulate
+from llmqueue_gym.cli.studies import bench, reproduce
+from llmqueue_gym.cli.theory import theory
+from llmqueue_gym.errors import BadInput, nearest
+
+
+class _Commands(click.Group):
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Name the nearest command where there is no such one; click does so only in its newest versions."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise BadInput(f"unknown command {args[0]!r}; {nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, invoke_without_command=True)
+@click.version_option(package_name="llmqueue-gym", prog_name="llmqueue")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Scheduling with predictions: analyse, simulate and rank policies, from the M/G/1 queue to LLM serving."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for _command in (envs, policies, predictors, workloads, theory, simulate, reproduce, bench):
+    cli.add_command(_command)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 wrong input, 130 interrupted."""
+    try:
+        sys.exit(cli.main(args, prog_name="llmqueue", standalone_mode=False) or 0)
+    except click.Abort:
+        sys.exit(130)
+    except click.NoSuchOption as error:
+        known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []
+        _fail(f"unknown option {error.option_name!r}; {nearest(error.option_name, [*known, '--help'])}")
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except BadInput as error:
+        _fail(str(error))
+    except MemoryError as error:
+        _fail(f"not enough memory; choose fewer jobs ({error})")
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(message: str) -> None:
+    click.echo(f"llmqueue: error: {' '.join(message.split())}", err=True)
+    sys.exit(2)

@@ -1,0 +1,96 @@
+"""`llmqueue envs`, `policies`, `predictors`, `workloads`: what there is, with parameters and defaults."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import click
+
+from llmqueue_gym.cli.options import as_json
+from llmqueue_gym.cli.output import print_json, print_table
+from llmqueue_gym.registry import Registry
+
+Entry = dict[str, Any]  # name, parameters (name -> default, or None where it is required), description, ...
+
+
+@click.command()
+@as_json
+def envs(as_json: bool) -> None:
+    """List the environments, for `gymnasium.make` and `gymnasium.make_vec`."""
+    import dataclasses
+
+    import gymnasium
+
+    from llmqueue_gym.envs import ENVIRONMENTS
+
+    entries = []
+    for name, environment in ENVIRONMENTS.items():
+        config = gymnasium.make(name).unwrapped.config  # type: ignore[attr-defined]
+        parameters = {field.name: _default(getattr(config, field.name)) for field in dataclasses.fields(config)}
+        entries.append({"name": name, "parameters": parameters, "description": environment.description})
+    _show({"envs": entries}, as_json)
+
+
+@click.command()
+@as_json
+def policies(as_json: bool) -> None:
+    """List the scheduling policies."""
+    from llmqueue_gym.policies import POLICIES
+
+    entries = []
+    for name in POLICIES:
+        entry, made = _entry(name, POLICIES.builder(name)), POLICIES.make(name)
+        entries.append({**entry, "preemptive": made.preemptive, "predictor": made.predictor, "source": made.source})
+    _show({"policies": entries}, as_json)
+
+
+@click.command()
+@as_json
+def predictors(as_json: bool) -> None:
+    """List the prediction models."""
+    from llmqueue_gym.predictors import PREDICTORS
+
+    _show({"predictors": _entries(PREDICTORS)}, as_json)
+
+
+@click.command()
+@as_json
+def workloads(as_json: bool) -> None:
+    """List size laws, arrival processes and trace formats."""
+    from llmqueue_gym.distributions import DISTRIBUTIONS
+    from llmqueue_gym.workloads import ARRIVALS, TRACE_FORMATS
+
+    kinds = {"size_laws": DISTRIBUTIONS, "arrivals": ARRIVALS, "trace_formats": TRACE_FORMATS}
+    _show({kind: _entries(registry) for kind, registry in kinds.items()}, as_json)
+
+
+def _entries(registry: Registry) -> list[Entry]:
+    return [_entry(name, registry.builder(name)) for name in registry]
+
+
+def _entry(name: str, builder: Callable[..., Any]) -> Entry:
+    """Describe what a builder makes: the first line of its own docstring, or of its file's where it has none."""
+    words = inspect.getdoc(builder) or inspect.getdoc(inspect.getmodule(builder)) or ""
+    parameters = {
+        key: None if p.default is p.empty else _default(p.default)
+        for key, p in inspect.signature(builder).parameters.items()
+        if p.kind is not p.VAR_KEYWORD
+    }
+    return {"name": name, "parameters": parameters, "description": words.split("\n", 1)[0]}
+
+
+def _default(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str)) else str(value).lower()
+
+
+def _show(tables: Mapping[str, Iterable[Entry]], as_json: bool) -> None:
+    if as_json:
+        print_json(tables)
+        return
+    for kind, entries in tables.items():
+        rows = [(e["name"], _words(e["parameters"]), e["description"]) for e in entries]
+        print_table(kind.replace("_", " "), ("name", "parameters", "what it is"), rows)
+
+
+def _words(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(key if value is None else f"{key}={value}" for key, value in parameters.items())

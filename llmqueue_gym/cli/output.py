@@ -1,0 +1,50 @@
+"""What the commands print: one JSON object, or tables."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object; infinities and NaN as in stored results."""
+    from llmqueue_gym.evaluation.results import plain
+
+    click.echo(json.dumps(plain(value), indent=2, allow_nan=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows under a title."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", show_header=any(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_text(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_result(title: str, result: Mapping[str, Any]) -> None:
+    """Print a result as a table of its numbers, and one more table for each list of rows in it."""
+    lists = {key: value for key, value in result.items() if isinstance(value, list) and value}
+    lists = {key: value for key, value in lists.items() if all(isinstance(row, Mapping) for row in value)}
+    scalars = [(key, value) for key, value in result.items() if key not in lists and key != "provenance"]
+    if scalars:
+        print_table(title, ("", ""), scalars)
+    for key, rows in lists.items():
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        print_table(key, columns, [[row.get(column, "") for column in columns] for row in rows])
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if abs(cell) >= 1e5 else f"{cell:.5g}"
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return f"{cell:,}"
+    if isinstance(cell, (list, tuple)):
+        return ", ".join(_text(entry) for entry in cell)
+    return "" if cell is None else str(cell)

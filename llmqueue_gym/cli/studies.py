@@ -1,0 +1,66 @@
+"""`llmqueue reproduce` and `llmqueue bench`: the survey's tables again, and the policies ranked.
+
+Both show on stderr how far they are; stdout stays the result's.
+"""
+
+import click
+
+from llmqueue_gym.cli.options import Whole, as_json
+from llmqueue_gym.cli.output import print_json
+
+
+@click.command()
+@click.argument("table", metavar="TABLE", type=click.Choice(["table1", "table2", "table3", "closed-forms", "all"]))
+@click.option("--jobs", type=Whole(1, 10**10), help="Jobs behind each simulated number.  [default: 8000000]")
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="Seed of the simulations.")
+@as_json
+def reproduce(table: str, jobs: int | None, seed: int, as_json: bool) -> None:
+    """Compute a table of the survey again and set it against the print.
+
+    TABLE is table1, table2, table3, closed-forms or all.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from llmqueue_gym.evaluation.reproduce import JOBS
+    from llmqueue_gym.evaluation.reproduce import reproduce as compute
+    from llmqueue_gym.evaluation.reproduce import table as shown
+
+    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
+        task = bar.add_task(table)
+        found = compute(table, jobs or JOBS, seed, lambda done, total: bar.update(task, completed=done, total=total))
+    if as_json:
+        print_json(found)
+    else:
+        Console().print(shown(found))
+
+
+@click.command()
+@click.option("--out", metavar="FOLDER", default="results", show_default=True, help="Where the two files go.")
+@click.option("--seeds", type=Whole(2, 10**4), help="Runs of each policy in each case.  [default: 8, quick: 4]")
+@click.option("--jobs", type=Whole(100, 10**8), help="Jobs of a run at load 0.8.  [default: 40000, quick: 4000]")
+@click.option("--quick", is_flag=True, help="A short run, whose numbers are rough.")
+@click.option("--data", metavar="FOLDER", help="Where the measured data lie.")
+@click.option("--workers", type=Whole(1, 1000), help="Processes; the results do not depend on it.")
+@as_json
+def bench(
+    out: str,
+    seeds: int | None,
+    jobs: int | None,
+    quick: bool,
+    data: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Rank the policies on synthetic and measured jobs; writes bench.json and bench.html."""
+    from rich.console import Console
+
+    from llmqueue_gym.evaluation.bench import bench as run
+    from llmqueue_gym.evaluation.bench.report import print_report
+
+    progress = None if as_json else Console(stderr=True)
+    found = run(out, seeds=seeds, jobs=jobs, quick=quick, console=progress, data=data, workers=workers)
+    if as_json:
+        print_json(found)
+    else:
+        print_report(found, Console())

@@ -1,0 +1,225 @@
+"""The vector environment for every batch that a kernel advances: seeds, autoresets and infos, and no dynamics."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from llmqueue_gym.engines.single_server import SKIP
+from llmqueue_gym.errors import BadInput
+
+
+class Batch(Protocol):
+    """E runs that are advanced together; `envs.batch.MG1Batch` is one."""
+
+    steps: np.ndarray  # (E,), columns reward, dt, clock, in_system, illegal, terminated, truncated
+    actions: np.ndarray  # (E,), what the next `advance` does
+    observation: dict[str, np.ndarray]  # buffers, each (E, ...)
+
+    def begin(self, e: int, seed: int) -> None:
+        """Lay out a new episode in run `e`."""
+
+    def advance(self) -> None:
+        """Carry out the actions."""
+
+    def report(self, e: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Return what `Env.step` returns of run `e`, in fresh arrays."""
+
+    def metrics(self, e: int) -> dict[str, Any]:
+        """Return the figures of the episode of run `e`."""
+
+
+class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
+    """Environments that are advanced by one kernel call per step.
+
+    Environment i, given the seed of a scalar environment, returns the same numbers, autoresets included. Infos follow
+    `SyncVectorEnv`: an array `(num_envs,)` per key, and beside it `_key`, which environments it is valid for.
+
+    Observations are written in place: `reset` and `step` return the buffers themselves, which the next call changes.
+    Pass `copy=True`, the default of Gymnasium's own vector environments, to keep them.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        num_envs: int,
+        observation_space: Space,
+        action_space: Space,
+        autoreset_mode: str | AutoresetMode,
+        copy: bool,
+    ):
+        """Wrap a batch.
+
+        Args:
+            batch: the runs.
+            num_envs: how many.
+            observation_space: of one environment.
+            action_space: of one environment, discrete.
+            autoreset_mode: NEXT_STEP resets in the step after the last, whose action is ignored. SAME_STEP resets at
+                once and returns the last observation and info as "final_obs" and "final_info". DISABLED leaves it to
+                `reset(options={"reset_mask": mask})`.
+            copy: return copies of the observations.
+        """
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            modes = ", ".join(mode.value for mode in AutoresetMode)
+            raise BadInput(f"autoreset_mode={autoreset_mode!r}; choose from: {modes}") from None
+        self.num_envs, self.copy = int(num_envs), copy
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, self.num_envs)
+        self.action_space = batch_space(action_space, self.num_envs)
+        self._n_actions = int(action_space.n)  # type: ignore[attr-defined]
+        self._batch = batch
+        self._over = np.zeros(self.num_envs, bool)
+        self._begun = np.zeros(self.num_envs, bool)
+        self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
+        self._seeds: list[int | None] = [None] * self.num_envs
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The streams of the environments, from which unseeded resets draw their seeds."""
+        return tuple(self._rng(e) for e in range(self.num_envs))
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        """The seeds of `np_random`."""
+        for e in range(self.num_envs):
+            self._rng(e)
+        return tuple(self._seeds)
+
+    def _rng(self, e: int) -> np.random.Generator:
+        rng = self._rngs[e]
+        if rng is None:
+            rng, self._seeds[e] = seeding.np_random()
+            self._rngs[e] = rng
+        return rng
+
+    def _begin(self, e: int, seed: int | None = None) -> None:
+        """Lay out an episode, seeded just as in the scalar environment."""
+        if seed is None:
+            seed = int(self._rng(e).integers(2**63))
+        else:
+            self._rngs[e], self._seeds[e] = seeding.np_random(seed)
+        self._batch.begin(e, seed)
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begin an episode in every environment, or in those of a mask.
+
+        Args:
+            seed: environment i gets the seed `seed + i`, or entry i of a list.
+            options: `{"reset_mask": bool (num_envs,)}`, the environments to reset; the others stay as they are.
+
+        Raises:
+            BadInput: a list of the wrong length, an option that does not exist, or a bad mask.
+        """
+        if seed is None:
+            seeds: list[int | None] = [None] * self.num_envs
+        elif isinstance(seed, (int, np.integer)):
+            seeds = [int(seed) + e for e in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise BadInput(f"{len(seeds)} seeds were given for {self.num_envs} environments")
+        chosen = self._reset_mask(dict(options or {}))
+        self._batch.actions[:] = SKIP
+        for e in np.flatnonzero(chosen).tolist():
+            self._begin(e, seeds[e])
+        self._batch.advance()
+        self._over[chosen] = False
+        self._begun[chosen] = True
+        return self._observation(), self._infos(chosen)
+
+    def _reset_mask(self, options: dict[str, Any]) -> np.ndarray:
+        mask = options.pop("reset_mask", None)
+        if options:
+            raise BadInput(f"options={options!r}: the only one is reset_mask")
+        if mask is None:
+            return np.ones(self.num_envs, bool)
+        if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
+            raise BadInput(f"reset_mask={mask!r} must be a bool array ({self.num_envs},) with at least one True")
+        return mask.copy()
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Take one decision in every environment.
+
+        Raises:
+            BadInput: an action is outside the action space.
+            ResetNeeded: an environment was never reset, or has ended and is not reset by itself.
+        """
+        if not self._begun.all():
+            raise ResetNeeded("call reset() before step()")
+        batch = self._batch
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,):
+            raise BadInput(f"actions have shape {actions.shape}, not ({self.num_envs},)")
+        np.copyto(batch.actions, actions, casting="same_kind")  # a float action is a TypeError
+        if batch.actions.min() < 0 or batch.actions.max() >= self._n_actions:
+            bad = batch.actions[(batch.actions < 0) | (batch.actions >= self._n_actions)][0]
+            raise BadInput(f"action {bad} is not in the action space: choose 0 to {self._n_actions - 1}")
+        over = np.flatnonzero(self._over).tolist()
+        if over and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise ResetNeeded(f"environment {over[0]} has ended: reset it with options={{'reset_mask': mask}}")
+        for e in over:
+            self._begin(e)
+        batch.advance()
+        reward, terminated, truncated = (batch.steps[name].copy() for name in ("reward", "terminated", "truncated"))
+        self._over = terminated | truncated
+        infos = self._end_same_step() if self.autoreset_mode is AutoresetMode.SAME_STEP else self._end()
+        infos.update(self._infos(np.ones(self.num_envs, bool)))
+        return self._observation(), reward, terminated, truncated, infos
+
+    def _end(self) -> dict[str, Any]:
+        """Return the infos of the episodes that have just ended."""
+        infos: dict[str, Any] = {}
+        for e in np.flatnonzero(self._over).tolist():
+            infos = self._add_info(infos, {"episode_metrics": self._batch.metrics(e)}, e)
+        return infos
+
+    def _end_same_step(self) -> dict[str, Any]:
+        """Return the infos of the episodes that have just ended, and begin the next ones."""
+        infos: dict[str, Any] = {}
+        ended = np.flatnonzero(self._over).tolist()
+        if ended:
+            self._batch.actions[:] = SKIP
+            for e in ended:
+                observation, _, _, _, info = self._batch.report(e)
+                infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, e)
+                self._begin(e)
+            self._batch.advance()
+            self._over[:] = False
+        return infos
+
+    def _infos(self, valid: np.ndarray) -> dict[str, Any]:
+        """Return the infos that every step has, zero where they are not valid."""
+        steps = self._batch.steps
+        columns = {"dt": steps["dt"], "clock": steps["clock"], "n_in_system": steps["in_system"]}
+        infos: dict[str, Any] = {}
+        for key, values in (*columns.items(), ("action_mask", self._batch.observation["action_mask"])):
+            infos[key], infos[f"_{key}"] = values.copy(), valid.copy()
+        if not valid.all():
+            for key in (*columns, "action_mask"):
+                infos[key][~valid] = 0
+        illegal = steps["illegal"] & valid
+        if illegal.any():
+            infos["illegal_action"], infos["_illegal_action"] = illegal, illegal.copy()
+        return infos
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        if self.copy:
+            return {name: buffer.copy() for name, buffer in self._batch.observation.items()}
+        return dict(self._batch.observation)
+
+    def action_masks(self) -> np.ndarray:
+        """Return the masks of the present decisions, int8 `(num_envs, slots)`."""
+        return self._batch.observation["action_mask"].copy()

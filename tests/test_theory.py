@@ -1,0 +1,212 @@
+"""Theory: closed forms against adaptive quadrature, SOAP against the closed forms, Gittins against its theorems."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.special import kv
+
+from llmqueue_gym.distributions import size_law
+from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
+from llmqueue_gym.policies import POLICIES, policy
+from llmqueue_gym.policies.base import Policy, from_function
+from llmqueue_gym.predictors import predictor
+from llmqueue_gym.theory import analyse, gittins_of_samples
+from llmqueue_gym.theory.closed_forms import one_bit_exponential
+
+LOADS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+
+
+def mean(name, size="exponential", predict="exponential", load=0.8, method="auto"):
+    p = policy(name)
+    return analyse(p, size_law(size), predictor(p.predictor or predict), load, method).mean_response_time
+
+
+# Exponential sizes and predictions: E[S^k; Y > y] is a Bessel function, and every formula a single integral.
+
+
+def tail(k, y):
+    return 2 * y ** ((k + 1) / 2) * kv(k + 1, 2 * np.sqrt(y))
+
+
+def over_y(value):
+    def density(y):
+        return 2 * kv(0, 2 * np.sqrt(y)) * value(y)
+
+    return sum(quad(density, a, b, limit=200, epsabs=1e-12)[0] for a, b in ((0, 1), (1, 20), (20, 400)))
+
+
+def by_quadrature(name, lam):
+    def idle(y):
+        return 1 - lam * (1 - tail(1, y))
+
+    if name == "spjf":
+        return 1 + over_y(lambda y: lam / idle(y) ** 2)
+    if name == "pspjf":
+        return over_y(lambda y: lam / 2 * (2 - tail(2, y)) / idle(y) ** 2 + tail(1, y) / tail(0, y) * 0) + sum(
+            quad(lambda y: 2 * np.sqrt(y) * kv(1, 2 * np.sqrt(y)) / idle(y), a, b, limit=200)[0]
+            for a, b in ((0, 1), (1, 20), (20, 400))
+        )
+    wait = over_y(lambda y: lam / 2 * (2 - tail(2, y) + (1 - 2 / np.e) * tail(2, y)) / idle(y) ** 2)
+    parts = (quad(lambda z: tail(0, z) / idle(z), a, b, limit=200)[0] for a, b in ((0, 1), (1, 20), (20, 400)))
+    return wait + (1 - 1 / np.e) * sum(parts) + 1 / np.e
+
+
+@pytest.mark.parametrize("name", ["spjf", "pspjf", "sprpt"])
+def test_exponential_predictions_agree_with_adaptive_quadrature(name):
+    for load in LOADS:
+        exact = by_quadrature(name, load)
+        assert mean(name, load=load) == pytest.approx(exact, rel=1e-4)
+        assert mean(name, load=load, method="soap") == pytest.approx(exact, rel=3e-4)
+
+
+def test_printed_anchors():
+    assert mean("sprpt", load=0.5) == pytest.approx(1.6583, abs=5e-5 + 1.6583e-4)
+    assert mean("sprpt", load=0.9) == pytest.approx(5.0985, rel=1e-4)
+    assert mean("pspjf", load=0.99) == pytest.approx(29.415, rel=1e-4)
+    assert mean("limited-preemption:c=0.2") == pytest.approx(3.1941, rel=2e-4)
+    assert mean("limited-preemption:c=0.8") == pytest.approx(3.1428, rel=2e-4)
+
+
+# The same answer by two methods, over laws and predictors.
+
+PAIRS = [
+    ("exponential", "lognormal:sigma=0.5"),
+    ("weibull:shape=0.5", "exponential"),
+    ("uniform", "uniform:alpha=0.5"),
+    ("bounded-pareto:alpha=1.5,high=1000", "normal:sigma=0.5"),
+    ("gamma:shape=2", "exact"),
+]
+
+
+@pytest.mark.parametrize(("size", "predict"), PAIRS)
+@pytest.mark.parametrize("name", [name for name in POLICIES if POLICIES.make(name).formula])
+def test_soap_agrees_with_the_closed_form(name, size, predict):
+    formula = mean(name, size, predict, 0.9, "formula")
+    assert mean(name, size, predict, 0.9, "soap") == pytest.approx(formula, rel=5e-4)
+
+
+@pytest.mark.parametrize("size", ["weibull:shape=0.5", "gamma:shape=2", "hyperexponential:p=0.9,ratio=10"])
+@pytest.mark.parametrize("load", [0.5, 0.9])
+def test_las_agrees_with_its_integral(size, load):
+    law = size_law(size)
+
+    def response(x):
+        rho = load * (law.partial_moment(1, x) + x * law.sf(x))
+        second = law.partial_moment(2, x) + x**2 * law.sf(x)
+        return load * second / (2 * (1 - rho) ** 2) + x / (1 - rho)
+
+    x, p = law.quadrature(np.concatenate([[0], np.geomspace(1e-8, float(law.isf(1e-14)), 3000)]))
+    assert mean("las", size, load=load) == pytest.approx(float(np.sum(p * response(x))), rel=2e-4)
+
+
+@pytest.mark.parametrize("load", [0.5, 0.8, 0.98])
+def test_one_bit_closed_forms(load):
+    t1, t2 = one_bit_exponential(load, 1.482)
+    assert t1 == pytest.approx(load * t2 + 1)
+    assert mean("one-bit:threshold=1.482", load=load) == pytest.approx(t1, rel=1e-6)
+    assert mean("one-bit-lcfs:threshold=1.482", load=load) == pytest.approx(t2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "value"),
+    [("one-bit:threshold=2.72", 0.9, 10.667), ("one-bit-lcfs:threshold=9.5", 0.95, 9.684), ("sprpt", 0.5, 1.940)],
+)
+def test_weibull_anchors(name, load, value):
+    assert mean(name, "weibull:shape=0.5", load=load) == pytest.approx(value, rel=5e-4)
+
+
+def test_mean_response_is_the_average_over_sizes():
+    result = analyse(policy("sprpt"), size_law("uniform"), predictor("uniform:alpha=0.5"), 0.8)
+    x = result.sizes
+    density = np.interp(x, [0, 2], [0.5, 0.5])
+    assert np.trapezoid(result.response_time_by_size * density, x) == pytest.approx(result.mean_response_time, rel=1e-3)
+
+
+def test_mean_slowdown_is_infinite_where_short_jobs_wait():
+    assert analyse(policy("fcfs"), size_law("exponential"), None, 0.8).mean_slowdown == np.inf
+    assert analyse(policy("lcfs"), size_law("exponential"), None, 0.8).mean_slowdown == pytest.approx(5, rel=1e-3)
+
+
+# Gittins.
+
+
+@pytest.mark.parametrize(("size", "same_as"), [("gamma:shape=2", "fcfs"), ("weibull:shape=0.5", "las"), ("uniform", "fcfs")])
+def test_blind_gittins_is_fcfs_or_las_where_the_hazard_is_monotone(size, same_as):
+    assert mean("gittins-blind", size) == pytest.approx(mean(same_as, size), rel=1e-3)
+
+
+def test_gittins_with_exact_predictions_is_srpt():
+    assert mean("gittins", predict="exact") == pytest.approx(mean("srpt"), rel=5e-4)
+
+
+def test_gittins_with_predictions_anchors():
+    assert mean("gittins", load=0.5) == pytest.approx(1.625, rel=2e-3)
+    assert mean("gittins", load=0.8) == pytest.approx(3.056, rel=2e-3)
+
+
+INFORMATION = [*PAIRS[:3], ("hyperexponential:p=0.9,ratio=10", "buckets:k=8"), ("gamma:shape=2", "one-bit:threshold=1")]
+
+
+@pytest.mark.parametrize(("size", "predict"), INFORMATION)
+def test_no_policy_with_the_same_information_beats_gittins(size, predict):
+    best = mean("gittins", size, predict)
+    rivals = [name for name in POLICIES if POLICIES.make(name).predictor is None and not name.startswith("gittins")]
+    for name in rivals:
+        assert best <= mean(name, size, predict) * (1 + 3e-4), name
+
+
+def test_gittins_index_of_samples_of_one_value_is_what_remains():
+    ages, ranks = gittins_of_samples(np.full(10, 3.0))
+    assert np.allclose(ranks, np.maximum(3.0 - ages, 0), atol=1e-6)
+
+
+# Consistency of the bounce, and of the form that the survey prints.
+
+
+def printed_bounce(job, params):
+    return max(abs(job.predicted - job.age), job.predicted)
+
+
+def test_the_bounce_is_consistent_and_the_printed_form_is_not():
+    srpt, psjf = mean("srpt"), mean("psjf")
+    gaps = [mean("sprpt-bounce", predict=f"uniform:alpha={error}") - srpt for error in (0.5, 0.2, 0.1, 0.01)]
+    assert all(a > b for a, b in zip(gaps, gaps[1:], strict=False))
+    assert gaps[-1] < 1e-3
+    printed = analyse(from_function(printed_bounce), size_law("exponential"), predictor("uniform:alpha=0.01"), 0.8)
+    assert printed.mean_response_time == pytest.approx(psjf, rel=1e-3)
+    assert printed.mean_response_time > srpt * 1.1
+
+
+# A new prediction model is analysed with no new theory; what is outside the theorem is refused.
+
+
+def test_unstable_load_is_an_error_not_a_number():
+    for load in (1.0, 1.2, np.inf):
+        with pytest.raises(Unstable, match="unstable"):
+            mean("fcfs", load=load)
+    for load in (0.0, -0.5, np.nan):
+        with pytest.raises(BadInput, match="load"):
+            mean("fcfs", load=load)
+
+
+def test_a_rank_that_reads_the_arrival_is_outside_the_theorem():
+    def newest(job, params):
+        return -job.arrival
+
+    with pytest.raises(NotApplicable, match="arrival"):
+        analyse(from_function(newest), size_law("exponential"), None, 0.8)
+
+
+def test_a_policy_that_needs_a_prediction_says_so():
+    with pytest.raises(NotApplicable, match="predict"):
+        mean("sprpt", predict="none")
+
+
+def test_lcfs_ties_of_a_user_policy_are_analysed():
+    def same(job, params):
+        return 0.0
+
+    newest_first = Policy("newest-first", same, shape="constant", lcfs_up_to=np.inf)
+    result = analyse(newest_first, size_law("weibull:shape=0.5"), None, 0.8)
+    assert result.method == "soap"
+    assert result.mean_response_time == pytest.approx(5.0, rel=1e-4)
