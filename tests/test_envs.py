@@ -41,14 +41,14 @@ def arguments(name):
 
 
 def closed_loop(name, config, seed):
-    """Completion times `(n_jobs,)` of a policy in the engine."""
+    """What happens to each job in the engine under a policy, `OUTCOME` rows `(n_jobs,)`."""
     chosen, (jobs, sizes) = policy(name), config.draw(seed)
     outcome, heap = outcome_table(len(sizes)), np.zeros(len(sizes), HEAP)
     rank, params = compile_rank(chosen.rank, cache=True), chosen.params_for(config.law, config.bound_predictor)
     traits = chosen.preemptive, chosen.shape == "falling", chosen.lcfs_up_to
     state = records(fresh_state())[0]
     single_server.simulate(state, records(jobs), sizes, records(outcome), records(heap), rank, params, *traits)
-    return outcome["completion"]
+    return outcome
 
 
 def play(env, agent, seed=None):
@@ -60,6 +60,12 @@ def play(env, agent, seed=None):
         total, over = total + reward, terminated or truncated
     assert "episode_metrics" in info
     return total
+
+
+def agree(outcome, expected):
+    for column in ("start", "completion"):
+        np.testing.assert_allclose(outcome[column], expected[column], rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(outcome["preemptions"], expected["preemptions"])
 
 
 def same(a, b):
@@ -83,7 +89,7 @@ def test_the_environment_and_the_closed_loop_complete_every_job_at_the_same_time
     for seed in (3, 4):
         play(env, agent, seed)
         expected = closed_loop(rule, env.unwrapped.config, seed)
-        np.testing.assert_allclose(env.unwrapped.outcome["completion"], expected, rtol=0, atol=1e-9)
+        agree(env.unwrapped.outcome, expected)
 
 
 @pytest.mark.parametrize("rule", RESPONSE_TIMES)
@@ -136,6 +142,16 @@ def test_the_first_episode_has_the_jobs_of_the_seed():
     assert env.unwrapped.visible_jobs()["arrival"] == jobs["arrival"][0]
 
 
+def test_a_seed_becomes_three_spawned_streams():
+    config = MG1Config(n_jobs=40)
+    streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(2**62 + 5).spawn(3)]
+    jobs, sizes = config.source.sample(40, *streams[:2])
+    drawn = config.draw(2**62 + 5)
+    np.testing.assert_array_equal(drawn.jobs["arrival"], jobs["arrival"])
+    np.testing.assert_array_equal(drawn.sizes, sizes)
+    np.testing.assert_array_equal(drawn.jobs["predicted"], config.bound_predictor.predict(sizes, streams[2]))
+
+
 def test_predictions_do_not_change_the_jobs():
     exact, noisy = MG1Config(predictor="exact").draw(1), MG1Config().draw(1)
     np.testing.assert_array_equal(exact.sizes, noisy.sizes)
@@ -185,6 +201,16 @@ class Fixed(Predictor):
 
     def predict(self, sizes, rng):
         return np.array(self.values)
+
+
+@pytest.mark.parametrize(("name", "rule"), CASES)
+def test_jobs_that_arrive_together_are_treated_as_in_the_closed_loop(name, rule):
+    jobs, sizes = MG1Config(n_jobs=200, load=0.7).draw(8)
+    jobs["arrival"] = np.floor(jobs["arrival"] / 2) * 2
+    given = {**arguments(rule), "workload": Recorded(Instance(jobs, sizes)), "n_jobs": 200}
+    env = gym.make(name, **given)
+    play(env, RankAgent(rule, env.unwrapped.config), 0)
+    agree(env.unwrapped.outcome, closed_loop(rule, env.unwrapped.config, 0))
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -255,6 +281,9 @@ def test_the_horizon_truncates_and_the_last_job_terminates(name):
         assert not terminated and over == (info["clock"] >= 20)
     done = np.isfinite(env.outcome["completion"])
     assert info["episode_metrics"]["jobs"] == done.sum() > 0
+    jobs, _ = env.config.draw(1)
+    response = (env.outcome["completion"] - jobs["arrival"])[done]
+    assert info["episode_metrics"]["mean_response_time"] == pytest.approx(response.mean())
     with pytest.raises(ResetNeeded):
         env.step(0)
     env.reset()

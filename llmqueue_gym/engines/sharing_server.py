@@ -247,14 +247,16 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
         state.clock = until
         if event == COMPLETION:
             age = sizes[head]
-            outcome[head].completion = until
-            jobs[head].status = DONE
-            state.done += 1
-            rest = links[head].next
-            jobs[head].age = age
+            while head >= 0 and sizes[head] <= age:  # members of one size leave together
+                outcome[head].completion = until
+                jobs[head].status = DONE
+                jobs[head].age = age
+                state.done += 1
+                count -= 1
+                head = links[head].next
             g = -1
-            if rest >= 0:
-                g = lead(links, jobs, rest, count - 1)
+            if head >= 0:
+                g = lead(links, jobs, head, count)
                 jobs[g].age = age
         else:
             job.age = end

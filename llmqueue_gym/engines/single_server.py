@@ -114,18 +114,8 @@ def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, fallin
     """
     n, waiting, i = jobs.shape[0], 0, -1
     while state.done < n:
-        if i < 0 and waiting == 0:  # idle until the next arrival, which starts at once
-            i = state.arrived
-            state.arrived += 1
-            state.clock = jobs[i].arrival
-            jobs[i].rank = rank(jobs[i], params)
-        elif i < 0:
-            i = pop(heap, waiting)
-            waiting -= 1
-        if serve(state, jobs, sizes, outcome, i, preemptive, np.inf) == COMPLETION:
-            i = -1
-        elif falling:
-            jobs[i].rank = rank(jobs[i], params)
+        if i < 0 and waiting == 0:  # idle until the next arrival
+            state.clock = jobs[state.arrived].arrival
         while state.arrived < n and jobs[state.arrived].arrival <= state.clock:
             new = state.arrived
             state.arrived += 1
@@ -136,10 +126,18 @@ def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, fallin
                 lcfs = jobs[new].rank <= lcfs_up_to
                 if jobs[new].rank < jobs[i].rank or (lcfs and jobs[new].rank == jobs[i].rank):
                     out, i = i, new
-                    outcome[out].preemptions += 1
-                    jobs[out].status = WAITING
+                    if jobs[out].status == RUNNING:  # not one that came at this very time and never ran
+                        outcome[out].preemptions += 1
+                        jobs[out].status = WAITING
             push(heap, waiting, jobs[out].rank, -out if jobs[out].rank <= lcfs_up_to else out)
             waiting += 1
+        if i < 0:
+            i = pop(heap, waiting)
+            waiting -= 1
+        if serve(state, jobs, sizes, outcome, i, preemptive, np.inf) == COMPLETION:
+            i = -1
+        elif falling:
+            jobs[i].rank = rank(jobs[i], params)
 
 
 @kernel

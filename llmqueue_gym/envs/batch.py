@@ -90,10 +90,10 @@ class MG1Batch:
 
     def metrics(self, e: int) -> dict[str, Any]:
         """Return the mean response time (s; NaN if no job has left) and the number of the jobs that have left."""
-        response = self.outcome["completion"][e, : self.n_jobs[e]] - self.jobs["arrival"][e, : self.n_jobs[e]]
-        response = response[~np.isnan(response)]
-        mean = float(response.mean()) if len(response) else float("nan")
-        return {"mean_response_time": mean, "jobs": len(response)}
+        n, done = int(self.n_jobs[e]), int(self.states["done"][e])
+        response = self.outcome["completion"][e, :n] - self.jobs["arrival"][e, :n]
+        total = response.sum() if done == n else np.nansum(response)  # NaN where the job has not left
+        return {"mean_response_time": float(total) / done if done else float("nan"), "jobs": done}
 
 
 _FRESH = fresh_state()[0]

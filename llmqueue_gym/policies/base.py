@@ -73,14 +73,17 @@ class Policy:
         """Return the columns of the job table that the rank function reads."""
         code = self.rank.__code__
         job = code.co_varnames[0] if code.co_argcount else None
-        columns, previous = set(), None
-        for step in dis.get_instructions(code):
-            after_job = previous is not None and previous.opname.startswith("LOAD_FAST") and _last(previous) == job
-            if after_job and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-                columns.add(step.argval)
-            elif after_job and step.opname == "LOAD_CONST" and isinstance(step.argval, str):
-                columns.add(step.argval)  # job["size"]
-            previous = step
+        columns: set[str] = set()
+        steps = list(dis.get_instructions(code))
+        for step, after in zip(steps, steps[1:], strict=False):
+            if not step.opname.startswith("LOAD_FAST") or _last(step) != job:
+                continue
+            if after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                columns.add(after.argval)
+            elif after.opname == "LOAD_CONST" and isinstance(after.argval, str):
+                columns.add(after.argval)  # job["size"]
+            else:  # the whole row goes elsewhere, say into a helper, which may read all that can be read
+                columns.update(READABLE)
         return columns
 
     def params_for(self, size: Any = None, predictor: Any = None) -> np.ndarray:

@@ -12,10 +12,11 @@ index in the M/G/1 queue", 2009; Scully, Grosof, Harchol-Balter, "The Gittins po
 2020.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from llmqueue_gym.policies.base import Policy
-from llmqueue_gym.theory.gittins import gittins_table
 
 _SOURCE = "Gittins 1979; Aalto, Ayesta, Righter 2009"
 
@@ -67,7 +68,10 @@ def rank_blind(job, params):
     return (1.0 - v) * params[lo + n] + v * params[lo + n + 1]
 
 
+@lru_cache(maxsize=8)
 def _prepare(size, predictor) -> np.ndarray:
+    from llmqueue_gym.theory.gittins import gittins_table  # compiles, so it waits until somebody needs a rank
+
     y, age, table = gittins_table(size, predictor)
     return np.concatenate([[len(y), len(age)], y, age, table.ravel()])
 

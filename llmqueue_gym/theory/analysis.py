@@ -9,7 +9,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
 from llmqueue_gym.theory.closed_forms import FORMULAS
 from llmqueue_gym.theory.joint import JointLaw
-from llmqueue_gym.theory.soap import Conditional, soap
+from llmqueue_gym.theory.soap import Conditional, cuts, soap
 
 Method = Literal["auto", "formula", "soap"]
 
@@ -63,6 +63,9 @@ def analyse(policy: Any, size: Any, predictor: Any, load: float, method: Method 
     params = policy.params_for(size, bound)
     coarse, joint = _laws(size, bound)
     lam = load / size.mean
+    at = cuts(policy, params, joint)
+    if at:
+        coarse, joint = _laws(size, bound, at)
     used, mean = "soap", None
     if method != "soap":
         try:
@@ -86,11 +89,11 @@ def analyse(policy: Any, size: Any, predictor: Any, load: float, method: Method 
 
 
 @lru_cache(maxsize=4)  # all policies and loads of one pair of laws share it
-def _laws(size: Any, predictor: Any) -> tuple[JointLaw, JointLaw]:
+def _laws(size: Any, predictor: Any, cuts: tuple[float, ...] = ()) -> tuple[JointLaw, JointLaw]:
     """Return the joint law on a grid and on one twice as fine; with few rows there is time for more sizes."""
     few = predictor is None or not predictor.informative or predictor.atoms() is not None
     x_cells, y_cells = (2400, 0) if few else (1200, 800)
-    return JointLaw(size, predictor, x_cells // 2, y_cells // 2), JointLaw(size, predictor, x_cells, y_cells)
+    return tuple(JointLaw(size, predictor, x_cells // n, y_cells // n, cuts) for n in (2, 1))
 
 
 def _extrapolated(fine: float, coarse: float) -> float:

@@ -20,6 +20,7 @@ from llmqueue_gym.theory.joint import JointLaw, Row
 # Beyond this part of a row's probability its tail is rounding error, and the rank stays what it was.
 _TAIL = 1e-10
 _AFTER = 1 + 1e-9  # an atom has a rank just before it and another just after
+FEW_ATOMS = 64
 
 
 @kernel
@@ -39,11 +40,16 @@ def least_slopes(above, ahead):
 
 
 def gittins_ranks(row: Row) -> tuple[np.ndarray, np.ndarray]:
-    """Return ages `(n,)` and Gittins ranks `(n,)` of a row; at an atom, the ages just before and just after it."""
+    """Return ages `(n,)` and Gittins ranks `(n,)` of a row.
+
+    At an atom the rank is 0 just before and jumps just after, so both ages are given. Where sizes have many atoms, as
+    numbers of tokens do, only the ranks just after are: between them the rank is a line instead of a saw.
+    """
     ahead = row.served[-1] - row.served
     atom = row.reached > row.above
+    before = row.reached if np.count_nonzero(atom) <= FEW_ATOMS else row.above
     ages = np.concatenate([row.ages, row.ages[atom] * _AFTER])
-    above = np.concatenate([row.reached, row.above[atom]])
+    above = np.concatenate([before, row.above[atom]])
     ahead = np.concatenate([ahead, ahead[atom]])
     order = np.argsort(ages, kind="stable")
     ages, above, ahead = ages[order], above[order], ahead[order]

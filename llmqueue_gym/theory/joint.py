@@ -44,17 +44,20 @@ class JointLaw:
         size: law of S.
         predictor: bound prediction model, or None for no prediction.
         x_cells, y_cells: about how fine to cut.
+        cuts: predictions at which a cell must end, because a policy tells apart what lies on either side.
     """
 
-    def __init__(self, size: Any, predictor: Any = None, x_cells: int = 1200, y_cells: int = 800):
+    def __init__(
+        self, size: Any, predictor: Any = None, x_cells: int = 1200, y_cells: int = 800, cuts: tuple[float, ...] = ()
+    ):
         self.size = size
         self.predictor = predictor
         self.blind = predictor is None or not predictor.informative
         self.discrete = size.atoms() is not None
-        self.edges = _edges(size, () if self.blind else predictor.breakpoints(), x_cells)
+        self.edges = _edges(size, (*cuts, *(() if self.blind else predictor.breakpoints())), x_cells)
         self.x, self.p = size.quadrature(self.edges)
         self.exact = not self.blind and _is_exact(predictor, self.x)
-        self._y_cells = y_cells
+        self._y_cells, self._cuts = y_cells, cuts
 
     # Moments over predictions, for the closed forms.
 
@@ -100,7 +103,7 @@ class JointLaw:
             below[inside],
             wide[inside],
         )
-        return np.unique(np.concatenate([[0.0], np.geomspace(low, high, self._y_cells // 3), quantiles]))
+        return np.unique(np.concatenate([[0.0], np.geomspace(low, high, self._y_cells // 3), quantiles, self._cuts]))
 
     # Rows, for SOAP and Gittins.
 

@@ -67,6 +67,14 @@ def find_jumps(rank, params, row, lows, highs):
 
 
 @kernel
+def starts(rank, params, row, predictions, out):
+    """Write the rank of a new job of each prediction."""
+    for i in range(predictions.shape[0]):
+        row.predicted = predictions[i]
+        out[i] = rank(row, params)
+
+
+@kernel
 def _between(ages, above, reached, served, served2, i, t):
     """E[min(S, t)] and E[min(S, t)^2] / 2 at an age t in the cell that starts at ages[i], by cubic Hermite."""
     h = ages[i + 1] - ages[i]
@@ -176,13 +184,8 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, lam: float) -> list[C
     Raises:
         NotApplicable: the rank depends on more than the job's type and age, so the theorem does not hold.
     """
-    beyond = policy.reads() & {"arrival"}
-    if beyond:
-        raise NotApplicable(
-            f"SOAP does not apply to policy {policy.name!r}: its rank reads job.arrival, and the theorem needs a rank "
-            "of the job's type and age only; use simulate"
-        )
-    rank = compile_rank(policy.rank, cache=policy.rank.__module__.startswith("llmqueue_gym."))
+    rank = _compiled(policy)
+    _check_type_and_age_only(policy, rank, params)
     rows = [_with_ranks(row, rank, params) for row in joint.rows]
     if not policy.preemptive:
         return _without_preemption(policy, rows, joint, lam)
@@ -207,6 +210,57 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, lam: float) -> list[C
     return result
 
 
+def cuts(policy: Any, params: np.ndarray, joint: JointLaw) -> tuple[float, ...]:
+    """Return the predictions at which the rank of a new job jumps, such as the threshold of one bit of advice.
+
+    Cells of predictions must end there, or the jobs of one cell would be ranked alike on both sides.
+    """
+    if not joint.continuous or policy.prepare is not None:  # tabulated ranks are continuous in the prediction
+        return ()
+    rank, job = _compiled(policy), records(np.zeros(1, JOB))
+    low, high = joint.y_edges[:-1].copy(), joint.y_edges[1:].copy()
+    ranks = [np.empty(len(low)) for _ in range(3)]
+    for y, out in zip((low, 0.5 * (low + high), high), ranks, strict=True):
+        starts(rank, params, job[0], y, out)
+    jumps = _jumps(*ranks)
+    found = []
+    for a, b in zip(low[jumps], high[jumps], strict=True):
+        for _ in range(60):
+            y = np.array([a, 0.5 * (a + b), b])
+            out = np.empty(3)
+            starts(rank, params, job[0], y, out)
+            a, b = (a, y[1]) if abs(out[1] - out[0]) > abs(out[2] - out[1]) else (y[1], b)
+        found.append(float(a))
+    return tuple(found)
+
+
+def _jumps(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the cells in which a function jumps: its middle is then as high as one of the ends."""
+    with np.errstate(invalid="ignore"):
+        change = np.abs(high - low)
+        bend = np.abs(middle - 0.5 * (high + low))
+        return np.flatnonzero((bend > 0.4 * change) & (change > 1e-9 * np.abs(low)) | np.isinf(change))
+
+
+def _compiled(policy: Any) -> Any:
+    return compile_rank(policy.rank, cache=policy.rank.__module__.startswith("llmqueue_gym."))
+
+
+def _check_type_and_age_only(policy: Any, rank: Any, params: np.ndarray) -> None:
+    if "arrival" not in policy.reads():
+        return
+    job = records(np.zeros(1, JOB))
+    values = np.empty((2, 64))
+    for i, arrival in enumerate((0.0, 12345.678)):
+        job["arrival"] = arrival
+        starts(rank, params, job[0], np.geomspace(1e-3, 1e3, 64), values[i])
+    if not np.array_equal(values[0], values[1]):
+        raise NotApplicable(
+            f"SOAP does not apply to policy {policy.name!r}: its rank depends on job.arrival, and the theorem needs a "
+            "rank of the job's type and age only; use simulate"
+        )
+
+
 def _without_preemption(policy: Any, rows: list[Any], joint: JointLaw, lam: float) -> list[Conditional]:
     """The same theorem where the rank falls to minus infinity as soon as a job runs."""
     at_start = np.array([ranks[0] for _, ranks in rows])
@@ -229,11 +283,7 @@ def _with_ranks(row: Row, rank: Any, params: np.ndarray) -> tuple[Row, np.ndarra
         raise NotApplicable(f"the rank is not a number at prediction {row.y:g}")
     middles = np.empty(len(row.ages) - 1)
     ranks_along(rank, params, job[0], 0.5 * (row.ages[1:] + row.ages[:-1]), middles)
-    with np.errstate(invalid="ignore"):
-        change = np.abs(np.diff(ranks))
-        bend = np.abs(middles - 0.5 * (ranks[1:] + ranks[:-1]))
-        # Where the rank jumps, the middle of the cell is as high as one of its ends: bend / change = 1/2.
-        jumps = np.flatnonzero((bend > 0.4 * change) & (change > 1e-9 * np.abs(ranks[:-1])) | np.isinf(change))
+    jumps = _jumps(ranks[:-1], middles, ranks[1:])
     if not len(jumps):
         return row, ranks
     lows, highs = row.ages[jumps], row.ages[jumps + 1]

@@ -1,6 +1,7 @@
 """One policy played in one case over all seeds, and what is kept of it: a few numbers per run."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,9 @@ class Played:
 
 def play(case: Case, contestant: Policy, seeds: int) -> Played:
     """Play a policy with seeds 0 to `seeds` - 1; the same seed gives every policy the same arrivals and sizes."""
-    means, p99, preemptions = [], [], []
+    means: list[Any] = []
+    p99: list[Any] = []
+    preemptions: list[float] = []
     for seed in range(seeds):
         predictor = case.scenario.bound_predictor(contestant)
         run = simulate(case.scenario.draw(contestant, seed), contestant, case.scenario.law, predictor)

@@ -74,8 +74,8 @@ def _winners(cases: list[Row], block: str) -> str:
     rest = ", ".join(f"{name} in {wins[name]}" for name in wins if name != best)
     return (
         f"{BLOCKS[block]}, {len(cases)} cases with {kind} predictions: {best} has the lowest mean response time in "
-        f"{count}{f' ({rest})' if rest else ''}; it leads the next policy by {np.median(leads):.1%} in the median and at most "
-        f"{max(leads):.1%} ({title(top)}, next {top['winner']['second']}), clearly so in {clear} of {count}."
+        f"{count}{f' ({rest})' if rest else ''}; it leads the next policy by {np.median(leads):.1%} in the median and "
+        f"at most {max(leads):.1%} ({title(top)}, next {top['winner']['second']}), clearly so in {clear} of {count}."
     )
 
 
