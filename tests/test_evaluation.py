@@ -93,14 +93,12 @@ def test_every_policy_keeps_work(name, instance):
     np.testing.assert_array_equal(run.jobs["age"], run.sizes)
 
 
-@pytest.mark.xfail(reason="an arrival to an idle server starts at once, whatever arrives with it")
 def test_jobs_that_arrive_together_compete():
     instance = Instance(job_table(np.zeros(2), np.array([5.0, 1.0])), np.array([5.0, 1.0]))
     assert simulate(instance, policy("spjf")).outcome["completion"].tolist() == [6.0, 1.0]
     assert simulate(instance, policy("pspjf")).outcome["preemptions"].tolist() == [0, 0]
 
 
-@pytest.mark.xfail(reason="of two jobs that finish together, an arrival at that moment delays the second")
 def test_jobs_that_share_finish_together():
     sizes = np.array([2.0, 2.0, 0.25])
     instance = Instance(job_table(np.array([0.0, 1.0, 4.0])), sizes)

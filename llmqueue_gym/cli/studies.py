@@ -3,6 +3,8 @@
 Both show on stderr how far they are; stdout stays the result's.
 """
 
+from pathlib import Path
+
 import click
 
 from llmqueue_gym.cli.options import Whole, as_json
@@ -64,3 +66,4 @@ def bench(
         print_json(found)
     else:
         print_report(found, Console())
+        click.echo(f"\nThe page is {Path(out, 'bench.html')}, the numbers are {Path(out, 'bench.json')}.")

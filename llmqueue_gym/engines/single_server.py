@@ -114,8 +114,8 @@ def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, fallin
     """
     n, waiting, i = jobs.shape[0], 0, -1
     while state.done < n:
-        if i < 0 and waiting == 0:  # idle until the next arrival
-            state.clock = jobs[state.arrived].arrival
+        if i < 0 and waiting == 0:  # idle until the next arrival, unless one came during the last service
+            state.clock = max(state.clock, jobs[state.arrived].arrival)
         while state.arrived < n and jobs[state.arrived].arrival <= state.clock:
             new = state.arrived
             state.arrived += 1

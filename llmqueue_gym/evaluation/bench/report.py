@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -81,11 +82,11 @@ def _winners(cases: list[Row], block: str) -> str:
 
 def print_report(found: Row, console: Console) -> None:
     """Show the ranking, the winners on measured data and the sentences."""
-    table = Table(title="Ranking over all cases", title_justify="left", title_style="bold", header_style="bold")
+    table = _table("Ranking over all cases")
     for column, justify in (("", "right"), ("policy", "left"), ("told", "left"), ("score", "right"), ("95%", "left")):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("p99 / FCFS", justify="right")
-    table.add_column("noisy predictions", justify="right")
+    table.add_column("noisy", justify="right")
     for apart in (False, True):
         place = 0
         for row in found["ranking"]:
@@ -104,7 +105,7 @@ def print_report(found: Row, console: Console) -> None:
 
     measured = [case for case in found["cases"] if case["block"] != "synthetic"]
     if measured:
-        table = Table(title="Winners on measured jobs", title_justify="left", title_style="bold", header_style="bold")
+        table = _table("Winners on measured jobs")
         for column in ("jobs", "predictor", "load", "winner", "next", "ahead by", "95%"):
             table.add_column(column, justify="right" if column in ("load", "ahead by") else "left")
         for case in measured:
@@ -116,3 +117,7 @@ def print_report(found: Row, console: Console) -> None:
         console.print(table)
     for sentence in found["sentences"].values():
         console.print(f"\n{sentence}", highlight=False)
+
+
+def _table(name: str) -> Table:
+    return Table(title=name, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE, pad_edge=False)
