@@ -2,8 +2,8 @@
 
 Exact mean response times at load .8 of every policy that uses predictions, against the error sigma of lognormal
 predictions Y = S exp(sigma N), for exponential and for heavy-tailed sizes; Gittins, told the error, is the least that
-any policy can have. A few simulated points check the curves. Writes `results/how_much_is_a_prediction_worth.json`, `.svg`
-and `.png`; some minutes.
+any policy can have. A few simulated points check the curves. Writes `how_much_is_a_prediction_worth.json`, `.svg` and
+`.png` into `results`; some minutes.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +23,7 @@ from llmqueue_gym.theory.closed_forms import FORMULAS
 from llmqueue_gym.theory.joint import JointLaw
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
+import matplotlib.pyplot as plt
 
 OUT = Path(__file__).parent / "results" / "how_much_is_a_prediction_worth"
 LOAD = 0.8
@@ -152,7 +152,7 @@ def draw(found: dict[str, Any]) -> plt.Figure:
             ha="left",
             fontsize=11,
         )
-        figure.tight_layout(rect=(0, 0, 1, 0.97), w_pad=2.5)
+        figure.tight_layout(rect=(0, 0, 1, 1.0), w_pad=2.5)
     return figure
 
 
@@ -183,7 +183,7 @@ def _draw_panel(panel: plt.Axes, found: dict[str, Any], size: str, title: str) -
     panel.minorticks_off()
     panel.set_ylim(low, high)
     panel.set_xlim(0, SIGMAS[-1])
-    panel.set_xlabel("prediction error σ,   Y = S exp(σ N)")
+    panel.set_xlabel(r"prediction error $\sigma$:  $Y = S\,\exp(\sigma N)$")
     panel.set_title(title, loc="left", fontsize=10)
     panel.spines[["top", "right"]].set_visible(False)
     _label(panel, ends, np.log(high / low))
@@ -202,8 +202,8 @@ def _label(panel: plt.Axes, ends: list[tuple[float, str, str]], span: float) -> 
                 at[k] -= overlap / 2
                 at[k + 1] += overlap / 2
     for y, place, (_, text, colour) in zip(wanted, at, ends, strict=True):
-        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 0}
-        where = {"xy": (SIGMAS[-1], np.exp(y)), "xytext": (SIGMAS[-1] * 1.05, np.exp(place))}
+        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5)}
+        where = {"xy": (SIGMAS[-1], np.exp(y)), "xytext": (SIGMAS[-1] * 1.08, np.exp(place))}
         panel.annotate(text, **where, color=colour, va="center", annotation_clip=False, arrowprops=arrow)
 
 

@@ -16,17 +16,16 @@ from numba import types
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import JOB
 
-DISABLED = bool(numba.config.DISABLE_JIT)
+DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
 _RANK = types.float64(numba.from_dtype(JOB), types.Array(types.float64, 1, "C"))
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use. Division by zero gives inf or nan as in NumPy, because C pointers cannot raise."""
-    options = {"error_model": "numpy", "nogil": True}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(function, cache=True, error_model="numpy", nogil=True)
     except RuntimeError:  # no writable place for the cache: compile in every process instead
-        return numba.njit(**options)(function)
+        return numba.njit(function, error_model="numpy", nogil=True)
 
 
 def compile_rank(rank: Callable[[Any, np.ndarray], float], cache: bool) -> Any:

@@ -49,7 +49,9 @@ class Instance(NamedTuple):
     sizes: np.ndarray
 
 
-def job_table(arrivals: np.ndarray, predicted: np.ndarray | float = 0.0, weight: np.ndarray | float = 1.0) -> np.ndarray:
+def job_table(
+    arrivals: np.ndarray, predicted: np.ndarray | float = 0.0, weight: np.ndarray | float = 1.0
+) -> np.ndarray:
     """Return a fresh `JOB` table `(n_jobs,)` for sorted arrival times (s)."""
     jobs = np.zeros(len(arrivals), JOB)
     jobs["arrival"], jobs["predicted"], jobs["weight"] = arrivals, predicted, weight

@@ -1,5 +1,7 @@
 """Theory: closed forms against adaptive quadrature, SOAP against the closed forms, Gittins against its theorems."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -130,7 +132,9 @@ def test_mean_slowdown_is_infinite_where_short_jobs_wait():
 # Gittins.
 
 
-@pytest.mark.parametrize(("size", "same_as"), [("gamma:shape=2", "fcfs"), ("weibull:shape=0.5", "las"), ("uniform", "fcfs")])
+@pytest.mark.parametrize(
+    ("size", "same_as"), [("gamma:shape=2", "fcfs"), ("weibull:shape=0.5", "las"), ("uniform", "fcfs")]
+)
 def test_blind_gittins_is_fcfs_or_las_where_the_hazard_is_monotone(size, same_as):
     assert mean("gittins-blind", size) == pytest.approx(mean(same_as, size), rel=1e-3)
 
@@ -170,7 +174,7 @@ def printed_bounce(job, params):
 def test_the_bounce_is_consistent_and_the_printed_form_is_not():
     srpt, psjf = mean("srpt"), mean("psjf")
     gaps = [mean("sprpt-bounce", predict=f"uniform:alpha={error}") - srpt for error in (0.5, 0.2, 0.1, 0.01)]
-    assert all(a > b for a, b in zip(gaps, gaps[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(gaps))
     assert gaps[-1] < 1e-3
     printed = analyse(from_function(printed_bounce), size_law("exponential"), predictor("uniform:alpha=0.01"), 0.8)
     assert printed.mean_response_time == pytest.approx(psjf, rel=1e-3)

@@ -5,8 +5,8 @@ A rank that rises in service meets that of the best waiting job at some age. Wha
 * Jobs that are alike to the policy (the same rank function) and of the same age share the server equally from then
   on, and are kept as one group. This is exact: least attained service is processor sharing among the youngest.
 * Different jobs whose ranks meet and both rise would share in proportion to 1 / slope. They take turns in slices of
-  service instead, each `resolution * (age + scale)` long, and the first to be served is ahead as often as behind, so the
-  mean is right to second order in the resolution.
+  service instead, each `resolution * (age + scale)` long. Between jobs whose ranks rise alike the first to be served
+  is ahead as often as behind, so the mean is right to second order; `tests/test_engines.py` bounds what is left.
 
 The age at which ranks meet is bracketed in steps of the same length and then bisected. A rank that rises above the
 best waiting one and falls back within one step is not seen.
@@ -129,6 +129,10 @@ def stretch(job, level, shared, end, rank, params, resolution, scale):
         level: rank of the best waiting group.
         shared: whether the group has more than one member.
         end: age at which something else ends the stretch.
+        rank: compiled rank function.
+        params: its parameters `(k,)`.
+        resolution: as in `simulate`.
+        scale: as in `simulate`.
 
     Returns:
         the age, and CROSSING, TURN or 0 (nothing before `end`).

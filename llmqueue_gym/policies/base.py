@@ -11,6 +11,7 @@ SIGMETRICS 2018.
 """
 
 import dis
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -75,7 +76,7 @@ class Policy:
         job = code.co_varnames[0] if code.co_argcount else None
         columns: set[str] = set()
         steps = list(dis.get_instructions(code))
-        for step, after in zip(steps, steps[1:], strict=False):
+        for step, after in itertools.pairwise(steps):
             if not step.opname.startswith("LOAD_FAST") or _last(step) != job:
                 continue
             if after.opname in ("LOAD_ATTR", "LOAD_METHOD"):

@@ -4,8 +4,8 @@
 
 It minimises the mean response time among all policies that see no more than the prediction y and the age a.
 `gittins-blind` sees the age alone. The rank is tabulated once per pair of laws and interpolated; its layout is
-`params = [m, n, y (m,), age (n,), rank (m * n,)]`, linear in both between the grid points. With exact predictions m = 0, and the
-rank is what remains.
+`params = [m, n, y (m,), age (n,), rank (m * n,)]`, linear in both between the grid points. With exact
+predictions m = 0, and the rank is what remains.
 
 Source: Gittins, "Bandit Processes and Dynamic Allocation Indices", 1979; Aalto, Ayesta, Righter, "On the Gittins
 index in the M/G/1 queue", 2009; Scully, Grosof, Harchol-Balter, "The Gittins policy is nearly optimal in the M/G/k",

@@ -10,6 +10,8 @@ A prediction of at most `threshold` is short. Three versions differ in what the 
 Source: Mitzenmacher, "Queues with Small Advice", ACDA 2021.
 """
 
+import numpy as np
+
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policy
 
@@ -24,9 +26,9 @@ def rank(job, params):
 def _one_bit(name: str, threshold: float, preemptive: bool, lcfs: bool) -> Policy:
     if not threshold > 0:
         raise BadInput(f"{name}: threshold={threshold:g} must be positive, as in {name}:threshold=1")
-    ties = {"lcfs_up_to": SHORT} if lcfs else {}
+    ties = SHORT if lcfs else -np.inf
     return Policy(
-        name, rank, (threshold,), preemptive=preemptive, shape="constant", formula=name, source=_SOURCE, **ties
+        name, rank, (threshold,), preemptive=preemptive, shape="constant", formula=name, source=_SOURCE, lcfs_up_to=ties
     )
 
 

@@ -93,7 +93,8 @@ def _laws(size: Any, predictor: Any, cuts: tuple[float, ...] = ()) -> tuple[Join
     """Return the joint law on a grid and on one twice as fine; with few rows there is time for more sizes."""
     few = predictor is None or not predictor.informative or predictor.atoms() is not None
     x_cells, y_cells = (2400, 0) if few else (1200, 800)
-    return tuple(JointLaw(size, predictor, x_cells // n, y_cells // n, cuts) for n in (2, 1))
+    coarse = JointLaw(size, predictor, x_cells // 2, y_cells // 2, cuts)
+    return coarse, JointLaw(size, predictor, x_cells, y_cells, cuts)
 
 
 def _extrapolated(fine: float, coarse: float) -> float:

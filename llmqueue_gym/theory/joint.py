@@ -94,7 +94,7 @@ class JointLaw:
         wide = np.geomspace(self.x[0] * 1e-4, self.x[-1] * 1e4, 3000)
         below = 1 - self._sum(self.p[None, :], wide)[0]
         low = wide[np.searchsorted(below, 1e-7)]
-        high = wide[min(np.searchsorted(below, 1 - 1e-12), len(wide) - 1)]
+        high = wide[min(int(np.searchsorted(below, 1 - 1e-12)), len(wide) - 1)]
         inside = (wide >= low) & (wide <= high)
         quantiles = np.interp(
             np.concatenate(
