@@ -13,7 +13,6 @@ import numpy as np
 from llmqueue_gym._jit import kernel
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
-ARRIVAL, COMPLETION, QUANTUM = 1, 2, 3  # what ended a stretch of service
 START, SKIP = -1, -2  # actions of `step_batch` that are not slots: go to the first arrival, leave the run alone
 
 # What `step_batch` reports of the last step of a run.
@@ -32,30 +31,35 @@ STEP = np.dtype(
 
 
 @kernel
-def serve(state, jobs, sizes, outcome, i, preemptive, quantum):
-    """Run job `i` to the next epoch: its completion, an arrival if that may preempt, or the end of the quantum.
+def serve(clock, stop, jobs, sizes, outcome, i):
+    """Run job `i` from `clock` until it is done or, if that comes first, until `stop`.
 
-    At equal times a completion comes before an arrival. Returns the kind of epoch.
+    At equal times the completion comes first. The clock is passed by value, so that the closed loop keeps it in a
+    register.
+
+    Args:
+        clock: s.
+        stop: s; inf where nothing may interrupt.
+        jobs: as in `simulate`.
+        sizes: as in `simulate`.
+        outcome: as in `simulate`.
+        i: row of the job.
+
+    Returns:
+        whether it is done, and the time.
     """
     job = jobs[i]
     if job.age == 0.0 and np.isnan(outcome[i].start):
-        outcome[i].start = state.clock
+        outcome[i].start = clock
     job.status = RUNNING
-    until = state.clock + (sizes[i] - job.age)
-    event = COMPLETION
-    if state.clock + quantum < until:
-        until, event = state.clock + quantum, QUANTUM
-    if preemptive and state.arrived < jobs.shape[0] and jobs[state.arrived].arrival < until:
-        until, event = jobs[state.arrived].arrival, ARRIVAL
-    if event == COMPLETION:
-        job.age = sizes[i]
-        job.status = DONE
-        outcome[i].completion = until
-        state.done += 1
-    else:
-        job.age += until - state.clock
-    state.clock = until
-    return event
+    until = clock + (sizes[i] - job.age)
+    if stop < until:
+        job.age += stop - clock
+        return False, stop
+    job.age = sizes[i]
+    job.status = DONE
+    outcome[i].completion = until
+    return True, until
 
 
 @kernel
@@ -113,31 +117,35 @@ def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, fallin
         lcfs_up_to: equal ranks up to this number are served last come first served.
     """
     n, waiting, i = jobs.shape[0], 0, -1
-    while state.done < n:
+    clock, arrived, done = state.clock, state.arrived, state.done
+    while done < n:
         if i < 0 and waiting == 0:  # idle until the next arrival, unless one came during the last service
-            state.clock = max(state.clock, jobs[state.arrived].arrival)
-        while state.arrived < n and jobs[state.arrived].arrival <= state.clock:
-            new = state.arrived
-            state.arrived += 1
-            jobs[new].status = WAITING
-            jobs[new].rank = rank(jobs[new], params)
-            out = new
-            if preemptive and i >= 0:
-                lcfs = jobs[new].rank <= lcfs_up_to
-                if jobs[new].rank < jobs[i].rank or (lcfs and jobs[new].rank == jobs[i].rank):
-                    out, i = i, new
+            clock = max(clock, jobs[arrived].arrival)
+        while arrived < n and jobs[arrived].arrival <= clock:
+            out, job = arrived, jobs[arrived]
+            job.status, job.rank = WAITING, rank(job, params)
+            key = job.rank
+            # A rank that falls is at most what it was, so it need be known anew only where the new job comes near.
+            if preemptive and i >= 0 and key <= jobs[i].rank:
+                if falling:
+                    jobs[i].rank = rank(jobs[i], params)
+                if key < jobs[i].rank or (key == jobs[i].rank and key <= lcfs_up_to):
+                    out, i, key = i, arrived, jobs[i].rank
                     if jobs[out].status == RUNNING:  # not one that came at this very time and never ran
-                        outcome[out].preemptions += 1
                         jobs[out].status = WAITING
-            push(heap, waiting, jobs[out].rank, -out if jobs[out].rank <= lcfs_up_to else out)
+                        outcome[out].preemptions += 1
+            arrived += 1
+            push(heap, waiting, key, -out if key <= lcfs_up_to else out)
             waiting += 1
         if i < 0:
             i = pop(heap, waiting)
             waiting -= 1
-        if serve(state, jobs, sizes, outcome, i, preemptive, np.inf) == COMPLETION:
+        stop = jobs[arrived].arrival if preemptive and arrived < n else np.inf
+        finished, clock = serve(clock, stop, jobs, sizes, outcome, i)
+        if finished:
+            done += 1
             i = -1
-        elif falling:
-            jobs[i].rank = rank(jobs[i], params)
+    state.clock, state.arrived, state.done = clock, arrived, done
 
 
 @kernel
@@ -182,7 +190,10 @@ def advance(state, jobs, sizes, outcome, cost, live, slot, preemptive, quantum, 
         state.running = i
         before = state.clock
         # A job alone runs on through its quanta: nothing is to be chosen, and a tiny quantum must not hang the loop.
-        event = serve(state, jobs, sizes, outcome, i, preemptive, quantum if state.in_system > 1 else np.inf)
+        stop = state.clock + quantum if state.in_system > 1 else np.inf
+        if preemptive and state.arrived < jobs.shape[0]:
+            stop = min(stop, jobs[state.arrived].arrival)
+        finished, state.clock = serve(state.clock, stop, jobs, sizes, outcome, i)
         # Arrivals during service count from their own time on.
         while state.arrived < jobs.shape[0] and jobs[state.arrived].arrival <= state.clock:
             new = state.arrived
@@ -194,7 +205,8 @@ def advance(state, jobs, sizes, outcome, cost, live, slot, preemptive, quantum, 
             state.arrived += 1
             state.cost_rate += cost[new]
         state.integral += state.cost_rate * (state.clock - before)
-        if event == COMPLETION:
+        if finished:
+            state.done += 1
             state.running = -1
             state.cost_rate -= cost[i]
             state.in_system -= 1

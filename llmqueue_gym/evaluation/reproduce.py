@@ -225,29 +225,32 @@ def _simulated(row: list[Cell], runs: list[dict[str, float]]) -> Iterator[Cell]:
 
 
 def table(found: Result) -> "Table":
-    """Return what `reproduce` found as a table for the terminal; "!" where exact and simulated value disagree."""
+    """Return what `reproduce` found as a table for a terminal of 80 columns.
+
+    "!" stands where exact and simulated value disagree.
+    """
+    from rich import box
     from rich.table import Table
 
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found["counts"].items() if count)
-    title = f"{found['table']}: {counts}"
-    shown = Table(title=title, caption=found["rule"], title_justify="left", caption_justify="left")
-    for heading in ("table", "load", "column", "print", "exact", "off by", "simulated (95 %)", "verdict"):
-        shown.add_column(heading, justify="left" if heading in ("table", "column", "verdict") else "right")
-    colours = {RIGHT: "green", NOISE: "yellow", WRONG: "red"}
-    before = None
+    shown = Table(title=f"{found['table']}: {counts}", caption=found["rule"], box=box.SIMPLE_HEAD, padding=0)
+    shown.title_justify = shown.caption_justify = "left"
+    for heading in ("load", "column", "print", "exact", "off by", "simulated, 95 %", "print is"):
+        shown.add_column(heading, justify="left" if heading in ("column", "print is") else "right")
+    words = {RIGHT: "[green]right[/]", NOISE: "[yellow]noise[/]", WRONG: "[red]wrong[/]"}
+    before: Cell = {}
     for cell in found["cells"]:
-        if before not in (None, (cell["table"], cell["load"])):
-            shown.add_section()
-        before = cell["table"], cell["load"]
+        if found["table"] == "all" and cell["table"] != before.get("table"):
+            shown.add_row("", f"[bold]{cell['table']}[/]")
         half = 0.5 * (cell["ci95"][1] - cell["ci95"][0])
         shown.add_row(
-            cell["table"],
-            f"{cell['load']:g}",
+            "" if cell["load"] == before.get("load") else f"{cell['load']:g}",
             cell["column"],
             f"{cell['printed']:.4f}",
             f"{cell['exact']:.4f}",
             f"{cell['error']:+.2%}",
-            f"{cell['simulated']:.4f} ± {half:.4f}{' ' if cell['agrees'] else '!'}",
-            f"[{colours[cell['verdict']]}]{cell['verdict']}[/]",
+            f"{cell['simulated']:.4f} ±{half:.4f}{'' if cell['agrees'] else '!'}",
+            words[cell["verdict"]],
         )
+        before = cell
     return shown

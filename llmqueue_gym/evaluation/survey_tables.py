@@ -177,7 +177,7 @@ NOTES = {
     (
         "table1",
         "SPRPT",
-    ): "the column is .3 to .8 % low; Table 2 simulates the same queue and agrees with the exact value",
+    ): "the column is .3 to 1 % low; Table 2 simulates the same queue and agrees with the exact value",
     ("table1", "PSPJF"): "the column drifts low as the load grows, as an integral that is cut off or too coarse does",
     ("table3", "FIFO"): "Pollaczek-Khinchine gives 1 + .9 * 6 / (2 * .1) = 28; the other six entries follow it",
     ("table3", "threshold, preempt"): _CAPPED,

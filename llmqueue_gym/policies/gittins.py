@@ -81,8 +81,10 @@ def _prepare_blind(size, predictor) -> np.ndarray:
 
 
 def gittins() -> Policy:
+    """Gittins index of prediction and age: optimal for mean response among policies that see no more."""
     return Policy("gittins", rank, shape="general", prepare=_prepare, source=_SOURCE)
 
 
 def gittins_blind() -> Policy:
+    """Gittins index of the age alone: optimal for mean response without predictions."""
     return Policy("gittins-blind", rank_blind, shape="general", prepare=_prepare_blind, source=_SOURCE)

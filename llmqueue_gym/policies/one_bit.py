@@ -33,12 +33,15 @@ def _one_bit(name: str, threshold: float, preemptive: bool, lcfs: bool) -> Polic
 
 
 def one_bit(threshold: float = 1.0) -> Policy:
+    """Predicted short to the front of the queue, long to the back, without preemption."""
     return _one_bit("one-bit", threshold, preemptive=False, lcfs=True)
 
 
 def one_bit_lcfs(threshold: float = 1.0) -> Policy:
+    """A job predicted short preempts every running job, another short one included."""
     return _one_bit("one-bit-lcfs", threshold, preemptive=True, lcfs=True)
 
 
 def one_bit_fcfs(threshold: float = 1.0) -> Policy:
+    """A job predicted short preempts long ones only; shorts are served in order of arrival."""
     return _one_bit("one-bit-fcfs", threshold, preemptive=True, lcfs=False)

@@ -11,9 +11,11 @@ def rank(job, params):
 
 
 def sprpt() -> Policy:
+    """Shortest predicted remaining processing time."""
     source = "Mitzenmacher, Scheduling with Predictions and the Price of Misprediction, ITCS 2020"
     return Policy("sprpt", rank, shape="falling", formula="sprpt", source=source)
 
 
 def srpt() -> Policy:
+    """Shortest remaining processing time: sprpt that is told the true size; optimal for mean response."""
     return sprpt().with_exact_sizes("srpt")
