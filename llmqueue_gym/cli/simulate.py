@@ -38,7 +38,7 @@ def simulate(
 
     Times are in s. The first tenth of the jobs is warm-up and left out of every number; of a trace, none is.
     """
-    from llmqueue_gym.evaluation import Scenario, batch_means, measure, rollout
+    from llmqueue_gym.evaluation import Scenario, cautious_batch_means, measure, rollout
 
     discipline = read_policy(policy)
     predictor = discipline.predictor or predictor
@@ -49,7 +49,7 @@ def simulate(
         scenario = Scenario(predictor=predictor, n_jobs=jobs, workload=_replay(trace, seconds_per_token, load))
     run = rollout(discipline, scenario, seed)
     kept = run if trace else run.after_warmup()
-    estimate = batch_means(kept.response_times, warmup=0)
+    estimate = cautious_batch_means(kept.response_times, warmup=0)
     numbers = measure(kept)
     found = {
         "policy": policy,

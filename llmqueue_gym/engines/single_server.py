@@ -31,8 +31,8 @@ STEP = np.dtype(
 
 
 @kernel
-def serve(clock, stop, jobs, sizes, outcome, i):
-    """Run job `i` from `clock` until it is done or, if that comes first, until `stop`.
+def serve(clock, stop, job, size, happened):
+    """Run a job from `clock` until it is done or, if that comes first, until `stop`.
 
     At equal times the completion comes first. The clock is passed by value, so that the closed loop keeps it in a
     register.
@@ -40,25 +40,23 @@ def serve(clock, stop, jobs, sizes, outcome, i):
     Args:
         clock: s.
         stop: s; inf where nothing may interrupt.
-        jobs: as in `simulate`.
-        sizes: as in `simulate`.
-        outcome: as in `simulate`.
-        i: row of the job.
+        job: its row of `JOB`.
+        size: its true size, s.
+        happened: its row of `OUTCOME`.
 
     Returns:
         whether it is done, and the time.
     """
-    job = jobs[i]
-    if job.age == 0.0 and np.isnan(outcome[i].start):
-        outcome[i].start = clock
+    if job.age == 0.0 and np.isnan(happened.start):
+        happened.start = clock
     job.status = RUNNING
-    until = clock + (sizes[i] - job.age)
+    until = clock + (size - job.age)
     if stop < until:
         job.age += stop - clock
         return False, stop
-    job.age = sizes[i]
+    job.age = size
     job.status = DONE
-    outcome[i].completion = until
+    happened.completion = until
     return True, until
 
 
@@ -141,7 +139,7 @@ def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, fallin
             i = pop(heap, waiting)
             waiting -= 1
         stop = jobs[arrived].arrival if preemptive and arrived < n else np.inf
-        finished, clock = serve(clock, stop, jobs, sizes, outcome, i)
+        finished, clock = serve(clock, stop, jobs[i], sizes[i], outcome[i])
         if finished:
             done += 1
             i = -1
@@ -149,75 +147,75 @@ def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, fallin
 
 
 @kernel
-def admit(state, jobs, cost, live):
-    """Let in everything that has arrived by now; the live list keeps the order of arrival."""
-    while state.arrived < jobs.shape[0] and jobs[state.arrived].arrival <= state.clock:
+def admit(e, n, state, jobs, truth, live, since):
+    """Let in everything that has arrived by now; the live list keeps the order of arrival.
+
+    Arrivals count from their own time on, so the cost is integrated from one to the next. Returns the time of the last.
+    """
+    while state.arrived < n and jobs[e, state.arrived].arrival <= state.clock:
         i = state.arrived
-        jobs[i].status = WAITING
-        live[state.in_system] = i
+        state.integral += state.cost_rate * (jobs[e, i].arrival - since)
+        since = jobs[e, i].arrival
+        jobs[e, i].status = WAITING
+        live[e, state.in_system] = i
         state.in_system += 1
         state.arrived += 1
-        state.cost_rate += cost[i]
+        state.cost_rate += truth[e, 1, i]
+    return since
 
 
 @kernel
-def advance(state, jobs, sizes, outcome, cost, live, slot, preemptive, quantum, horizon):
-    """Serve the job at `slot` of the live list, then go on to the next epoch that leaves a choice.
+def advance(e, n, state, jobs, truth, outcome, live, slot, preemptive, quantum, horizon):
+    """Serve the job at `slot` of the live list of run `e`, then go on to the next epoch that leaves a choice.
 
-    Epochs with one job in system are passed through, because there is nothing to decide.
+    Epochs with one job in system are passed through, because there is nothing to decide. The tables of all runs are
+    passed whole, because a view of one row costs as much as a step.
 
     Args:
-        state: `STATE` record.
-        jobs: as in `simulate`.
-        sizes: as in `simulate`.
-        outcome: as in `simulate`.
-        cost: cost per second in system of each job `(n,)`.
-        live: rows of the jobs in system, by arrival `(n,)`, of which the first `state.in_system` count.
-        slot: the agent's choice; -1 at the start, to stand at the first arrival.
+        e: row of the run.
+        n: length of its job table.
+        state: its `STATE` record.
+        jobs: as in `step_batch`.
+        truth: as in `step_batch`.
+        outcome: as in `step_batch`.
+        live: as in `step_batch`; by arrival, of which the first `state.in_system` count.
+        slot: the agent's choice; START to stand at the first arrival.
         preemptive: whether arrivals are epochs while a job is in service.
         quantum: longest service between epochs, s.
         horizon: time at which to stop, s.
     """
-    if slot < 0:
-        state.clock = jobs[0].arrival
-        admit(state, jobs, cost, live)
+    if slot == START:
+        state.clock = jobs[e, 0].arrival
+        admit(e, n, state, jobs, truth, live, state.clock)
         return
     while True:
-        i = live[slot]
-        if state.running >= 0 and state.running != i and jobs[state.running].status == RUNNING:
-            jobs[state.running].status = WAITING
-            outcome[state.running].preemptions += 1
+        i = live[e, slot]
+        last = state.running
+        if last >= 0 and last != i and jobs[e, last].status == RUNNING:
+            jobs[e, last].status = WAITING
+            outcome[e, last].preemptions += 1
         state.running = i
-        before = state.clock
+        since = state.clock
         # A job alone runs on through its quanta: nothing is to be chosen, and a tiny quantum must not hang the loop.
         stop = state.clock + quantum if state.in_system > 1 else np.inf
-        if preemptive and state.arrived < jobs.shape[0]:
-            stop = min(stop, jobs[state.arrived].arrival)
-        finished, state.clock = serve(state.clock, stop, jobs, sizes, outcome, i)
-        # Arrivals during service count from their own time on.
-        while state.arrived < jobs.shape[0] and jobs[state.arrived].arrival <= state.clock:
-            new = state.arrived
-            state.integral += state.cost_rate * (jobs[new].arrival - before)
-            before = jobs[new].arrival
-            jobs[new].status = WAITING
-            live[state.in_system] = new
-            state.in_system += 1
-            state.arrived += 1
-            state.cost_rate += cost[new]
-        state.integral += state.cost_rate * (state.clock - before)
+        if preemptive and state.arrived < n:
+            stop = min(stop, jobs[e, state.arrived].arrival)
+        finished, state.clock = serve(state.clock, stop, jobs[e, i], truth[e, 0, i], outcome[e, i])
+        since = admit(e, n, state, jobs, truth, live, since)
+        state.integral += state.cost_rate * (state.clock - since)
         if finished:
             state.done += 1
             state.running = -1
-            state.cost_rate -= cost[i]
+            state.cost_rate -= truth[e, 1, i]
             state.in_system -= 1
             for k in range(slot, state.in_system):
-                live[k] = live[k + 1]
+                live[e, k] = live[e, k + 1]
             if state.in_system == 0:
                 state.cost_rate = 0.0  # no rounding error survives an idle period
-                if state.arrived == jobs.shape[0]:
+                if state.arrived == n:
                     return
-                state.clock = jobs[state.arrived].arrival
-                admit(state, jobs, cost, live)
+                state.clock = jobs[e, state.arrived].arrival
+                admit(e, n, state, jobs, truth, live, state.clock)
         if state.in_system > 1 or state.clock >= horizon:
             return
         slot = 0
@@ -240,13 +238,14 @@ def observe(e, state, jobs, live, dt, features, system, mask):
     slots = mask.shape[1]
     seen = min(slots, state.in_system)
     for k in range(seen):
-        job = jobs[live[k]]
+        i = live[e, k]
+        job = jobs[e, i]
         features[e, k, 0] = 1.0
         features[e, k, 1] = job.predicted
         features[e, k, 2] = job.age
         features[e, k, 3] = state.clock - job.arrival  # before rounding to float32, which would lose it late in a run
         features[e, k, 4] = job.weight
-        features[e, k, 5] = 1.0 if live[k] == state.running else 0.0
+        features[e, k, 5] = 1.0 if i == state.running else 0.0
         mask[e, k] = 1
     for k in range(seen, slots):
         mask[e, k] = 0
@@ -284,17 +283,15 @@ def step_batch(
         if slot == SKIP:
             continue
         state, step, n = states[e], steps[e], n_jobs[e]
-        # One view each: counting references to views is half the time of a step.
-        table, sizes, cost, happened, queue = jobs[e, :n], truth[e, 0, :n], truth[e, 1, :n], outcome[e, :n], live[e, :n]
         step.illegal = slot >= min(state.in_system, mask.shape[1])
         if step.illegal:
             slot = 0
         clock, integral = state.clock, state.integral
-        advance(state, table, sizes, happened, cost, queue, slot, preemptive, quantum, horizon)
+        advance(e, n, state, jobs, truth, outcome, live, slot, preemptive, quantum, horizon)
         step.reward = integral - state.integral
         step.dt = 0.0 if slot == START else state.clock - clock
         step.clock = state.clock
         step.in_system = state.in_system
         step.terminated = state.done == n
         step.truncated = state.clock >= horizon and state.done < n and slot != START
-        observe(e, state, table, queue, step.dt, features, system, mask)
+        observe(e, state, jobs, live, step.dt, features, system, mask)

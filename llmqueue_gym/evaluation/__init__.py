@@ -6,7 +6,14 @@ from llmqueue_gym.evaluation.results import Result, read_json, result, write_jso
 from llmqueue_gym.evaluation.rollout import rollout
 from llmqueue_gym.evaluation.run import Run
 from llmqueue_gym.evaluation.scenario import Scenario
-from llmqueue_gym.evaluation.statistics import Estimate, across_seeds, batch_means, control_variate, paired_difference
+from llmqueue_gym.evaluation.statistics import (
+    Estimate,
+    across_seeds,
+    batch_means,
+    cautious_batch_means,
+    control_variate,
+    paired_difference,
+)
 
 __all__ = [
     "METRICS",
@@ -16,6 +23,7 @@ __all__ = [
     "Scenario",
     "across_seeds",
     "batch_means",
+    "cautious_batch_means",
     "control_variate",
     "measure",
     "paired_difference",

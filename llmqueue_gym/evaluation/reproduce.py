@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 RIGHT, NOISE, WRONG = "right", "simulation noise of the print", "print is wrong"
 JOBS, SEEDS = 8_000_000, 16  # jobs behind each simulated number, and the independent runs that they are dealt out to
-# The first jobs of a run met a queue that had been empty, the last ones a queue that no later job disturbs, which
-# flatters every policy that lets jobs be overtaken.
+# The first jobs of a run met a queue that had been empty. The last ones are overtaken by nobody, which can only flatter
+# a policy that lets jobs overtake; the effect is too small to be measured, and cutting them off costs little.
 EDGE = 0.1
 THRESHOLDS = 0.05, 60.0  # between which the optimal one is looked for
 
