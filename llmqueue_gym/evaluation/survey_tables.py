@@ -16,7 +16,9 @@ from scipy.special import kv
 
 from llmqueue_gym.theory.closed_forms import one_bit_exponential
 
-# The rule of the verdicts, fixed before any comparison. See `reproduce.verdict`.
+# The rule of the verdicts; see `reproduce.verdict`. PRINT_JOBS and FLOOR were chosen after a first look at the columns,
+# so the verdicts near the line (prediction preempt at .95 and no preempt at .98 in Table 3) rest on them; the others do
+# not.
 QUADRATURE = 3e-4  # relative error granted to a number that the print takes from a formula, by numerical integration
 # The survey does not say how long its simulations ran. At loads of .9 and more, where the noise of a simulation has a
 # known size, its columns scatter about the exact values as means over some 2e8 jobs do; judged by the median, which
