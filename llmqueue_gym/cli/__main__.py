@@ -1,0 +1,5 @@
+"""`python -m llmqueue_gym.cli` is `llmqueue`."""
+
+from llmqueue_gym.cli import main
+
+main()
