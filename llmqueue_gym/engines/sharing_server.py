@@ -138,13 +138,15 @@ def stretch(job, level, shared, end, rank, params, resolution, scale):
         the age, and CROSSING, TURN or 0 (nothing before `end`).
     """
     lo, value = job.age, job.rank
-    slice_length = resolution * (lo + scale)
-    tied = rank_at(job, lo + TIE * slice_length, rank, params) > level
+    # Whatever the rank does in the very first part, it does not count: so every stretch gets somewhere.
+    least = lo + TIE * resolution * (lo + scale)
+    tied = rank_at(job, least, rank, params) > level
     while True:
         hi = min(lo + resolution * (lo + scale), end)
         above = rank_at(job, hi, rank, params)
         if above > level:
             if not (tied and lo == job.age):  # a tied job is served for a slice, whatever its rank
+                lo = min(max(lo, least), hi)
                 for _ in range(BISECTIONS):
                     mid = 0.5 * (lo + hi)
                     if rank_at(job, mid, rank, params) > level:
@@ -203,8 +205,8 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
 
         job = jobs[g]
         job.status = RUNNING
-        ahead = rank_at(job, job.age + resolution * (job.age + scale), rank, params)
-        rising = ahead > job.rank
+        least = job.age + TIE * resolution * (job.age + scale)
+        rising = rank_at(job, least, rank, params) > job.rank
         if links[g].count > 1 and not rising:  # ties of ranks that do not rise go to the first come
             rest = without(links, links[g].head, g)
             others = lead(links, jobs, rest, links[g].count - 1)
@@ -241,7 +243,7 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
             level = heap[0].rank if waiting > 0 else np.inf
             if waiting > 0:
                 top = abs(heap[0].tie)
-                if twin[top] == twin[g] and job.age < jobs[top].age < end:
+                if twin[top] == twin[g] and least < jobs[top].age < end:
                     end, event = jobs[top].age, MEETING
             age, found = stretch(job, level, count > 1, end, rank, params, resolution, scale)
             if found != 0:

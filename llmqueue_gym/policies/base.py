@@ -97,8 +97,8 @@ class Policy:
             )
         if self.prepare is None:
             return np.array(self.params, dtype=np.float64)
-        if size is None or predictor is None:
-            raise BadInput(f"policy {self.name!r} computes its rank from the size law and the predictor: pass both")
+        if size is None:
+            raise BadInput(f"policy {self.name!r} computes its rank from the laws: pass the size law and the predictor")
         return np.ascontiguousarray(self.prepare(size, predictor), dtype=np.float64)
 
     def with_exact_sizes(self, name: str) -> "Policy":

@@ -43,14 +43,14 @@ def gittins_ranks(row: Row) -> tuple[np.ndarray, np.ndarray]:
     """Return ages `(n,)` and Gittins ranks `(n,)` of a row.
 
     At an atom the rank is 0 just before and jumps just after, so both ages are given. Where sizes have many atoms, as
-    numbers of tokens do, only the ranks just after are: between them the rank is a line instead of a saw.
+    numbers of tokens do, only the ages just after them are: between those the rank is a line instead of a saw.
     """
-    ahead = row.served[-1] - row.served
+    ages, above, ahead = row.ages, row.reached, row.served[-1] - row.served
     atom = row.reached > row.above
-    before = row.reached if np.count_nonzero(atom) <= FEW_ATOMS else row.above
-    ages = np.concatenate([row.ages, row.ages[atom] * _AFTER])
-    above = np.concatenate([before, row.above[atom]])
-    ahead = np.concatenate([ahead, ahead[atom]])
+    after = row.ages[atom] * _AFTER, row.above[atom], ahead[atom]
+    if np.count_nonzero(atom) > FEW_ATOMS:
+        ages, above, ahead = ages[:1], above[:1], ahead[:1]
+    ages, above, ahead = (np.concatenate(pair) for pair in zip((ages, above, ahead), after, strict=True))
     order = np.argsort(ages, kind="stable")
     ages, above, ahead = ages[order], above[order], ahead[order]
     kept = above > _TAIL * above[0]

@@ -85,7 +85,7 @@ def print_report(found: Row, console: Console) -> None:
     table = _table("Ranking over all cases")
     for column, justify in (("", "right"), ("policy", "left"), ("told", "left"), ("score", "right"), ("95%", "left")):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("p99 / FCFS", justify="right")
+    table.add_column("p99/FCFS", justify="right")
     table.add_column("noisy", justify="right")
     for apart in (False, True):
         place = 0
@@ -106,14 +106,13 @@ def print_report(found: Row, console: Console) -> None:
     measured = [case for case in found["cases"] if case["block"] != "synthetic"]
     if measured:
         table = _table("Winners on measured jobs")
-        for column in ("jobs", "predictor", "load", "winner", "next", "ahead by", "95%"):
-            table.add_column(column, justify="right" if column in ("load", "ahead by") else "left")
+        for column in ("jobs", "predictor", "load", "winner", "next", "ahead by, 95%"):
+            table.add_column(column, overflow="fold")
         for case in measured:
             won, lead = case["winner"], case["winner"]["lead"]
-            name = won["policy"] + (f" (= {', '.join(won['same'])})" if won["same"] else "")
-            ahead = f"{lead['low']:+.1%} to {lead['high']:+.1%}" + ("" if won["clear"] else ", a tie")
-            where = case["block"], case["predictor"], f"{case['load']:g}"
-            table.add_row(*where, name, won["second"], f"{lead['mean']:.1%}", ahead)
+            name = won["policy"] + (f" (+{len(won['same'])} alike)" if won["same"] else "")
+            ahead = f"{lead['mean']:.1%} ({lead['low']:.1%} to {lead['high']:.1%})" + ("" if won["clear"] else " a tie")
+            table.add_row(case["block"], case["predictor"], f"{case['load']:g}", name, won["second"], ahead)
         console.print(table)
     for sentence in found["sentences"].values():
         console.print(f"\n{sentence}", highlight=False)
