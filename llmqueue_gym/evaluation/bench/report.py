@@ -85,7 +85,7 @@ def print_report(found: Row, console: Console) -> None:
     table = _table("Ranking over all cases")
     for column, justify in (("", "right"), ("policy", "left"), ("told", "left"), ("score", "right"), ("95%", "left")):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("p99/FCFS", justify="right")
+    table.add_column("p99", justify="right")
     table.add_column("noisy", justify="right")
     for apart in (False, True):
         place = 0
@@ -99,9 +99,8 @@ def print_report(found: Row, console: Console) -> None:
                 table.add_row("" if apart else str(place), row["policy"], row["sees"], *numbers, last)
         table.add_section()
     console.print(table)
-    console.print(
-        "[dim]Score: 0 is FCFS, 1 is SRPT; interquartile mean over cases, bootstrap interval over seeds.[/dim]\n"
-    )
+    console.print("[dim]Score: 0 is FCFS, 1 is SRPT; interquartile mean over all cases, bootstrapped.[/dim]")
+    console.print("[dim]p99: over that of FCFS. Noisy: the score where predictions are wrong at times.[/dim]\n")
 
     measured = [case for case in found["cases"] if case["block"] != "synthetic"]
     if measured:
