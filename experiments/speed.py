@@ -116,24 +116,18 @@ def simulators(measured: Measured) -> None:
 def environments(measured: Measured, seconds: float = 1.0) -> None:
     """Time `step` of the scalar and the vector environment and of CartPole; the agent's choice costs nothing."""
     rates = {}
-    for what, make in {
-        "llmqueue/MG1Preemptive-v0, scalar": lambda: gym.make("llmqueue/MG1Preemptive-v0", slots=16),
-        "CartPole-v1, scalar": lambda: gym.make("CartPole-v1"),
-    }.items():
-        rates[what] = measured.add(what, "steps/s", [_scalar_rate(make(), seconds) for _ in range(3)])
-    for what, make in {
-        f"llmqueue/MG1Preemptive-v0, make_vec, {ENVS} runs": lambda: gym.make_vec(
-            "llmqueue/MG1Preemptive-v0", num_envs=ENVS, slots=16
-        ),
-        f"CartPole-v1, make_vec, {ENVS} runs": lambda: gym.make_vec(
-            "CartPole-v1", num_envs=ENVS, vectorization_mode="vector_entry_point"
-        ),
-    }.items():
-        rates[what] = measured.add(what, "steps/s", [_vector_rate(make(), seconds) for _ in range(3)])
-    ours, cart, ours_vector, cart_vector = rates.values()
-    measured.ratios["scalar env / CartPole"] = ours / cart
-    measured.ratios["vector env / CartPole's vector env"] = ours_vector / cart_vector
-    measured.ratios["vector env / scalar env"] = ours_vector / ours
+    for name in ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0", "CartPole-v1"):
+        slots = {} if name.startswith("CartPole") else {"slots": 16}
+        many = {"num_envs": ENVS, "vectorization_mode": "vector_entry_point", **slots}
+        scalar = [_scalar_rate(gym.make(name, **slots), seconds) for _ in range(3)]
+        vector = [_vector_rate(gym.make_vec(name, **many), seconds) for _ in range(3)]
+        rates[name] = (
+            measured.add(f"{name}, scalar", "steps/s", scalar),
+            measured.add(f"{name}, make_vec, {ENVS} runs", "steps/s", vector),
+        )
+    for name in ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0"):
+        measured.ratios[f"{name} / CartPole, scalar"] = rates[name][0] / rates["CartPole-v1"][0]
+        measured.ratios[f"{name} / CartPole, make_vec"] = rates[name][1] / rates["CartPole-v1"][1]
 
 
 def _scalar_rate(env: gym.Env, seconds: float) -> float:

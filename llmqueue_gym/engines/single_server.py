@@ -160,7 +160,7 @@ def admit(e, n, state, jobs, truth, live, since):
         live[e, state.in_system] = i
         state.in_system += 1
         state.arrived += 1
-        state.cost_rate += truth[e, 1, i]
+        state.cost_rate += truth[e, i, 1]
     return since
 
 
@@ -200,13 +200,13 @@ def advance(e, n, state, jobs, truth, outcome, live, slot, preemptive, quantum, 
         stop = state.clock + quantum if state.in_system > 1 else np.inf
         if preemptive and state.arrived < n:
             stop = min(stop, jobs[e, state.arrived].arrival)
-        finished, state.clock = serve(state.clock, stop, jobs[e, i], truth[e, 0, i], outcome[e, i])
+        finished, state.clock = serve(state.clock, stop, jobs[e, i], truth[e, i, 0], outcome[e, i])
         since = admit(e, n, state, jobs, truth, live, since)
         state.integral += state.cost_rate * (state.clock - since)
         if finished:
             state.done += 1
             state.running = -1
-            state.cost_rate -= truth[e, 1, i]
+            state.cost_rate -= truth[e, i, 1]
             state.in_system -= 1
             for k in range(slot, state.in_system):
                 live[e, k] = live[e, k + 1]
@@ -248,6 +248,8 @@ def observe(e, state, jobs, live, dt, features, system, mask):
         features[e, k, 5] = 1.0 if i == state.running else 0.0
         mask[e, k] = 1
     for k in range(seen, slots):
+        if mask[e, k] == 0:  # the rest has been empty since the last decision
+            break
         mask[e, k] = 0
         for column in range(features.shape[2]):
             features[e, k, column] = 0.0
@@ -267,7 +269,7 @@ def step_batch(
         steps: `STEP` rows `(E,)`, written.
         n_jobs: `(E,)`, length of each job table; the arrays below have room for n.
         jobs: `JOB` rows `(E, n)`.
-        truth: `(E, 2, n)`, true sizes (s) and cost per second in system.
+        truth: `(E, n, 2)`, true size (s) and cost per second in system of each job, side by side in memory.
         outcome: `OUTCOME` rows `(E, n)`, written.
         live: `(E, n)`, rows of the jobs in system.
         actions: `(E,)`, a slot of the live list, `START` or `SKIP`. An empty slot stands for the first.

@@ -34,7 +34,7 @@ class MG1Batch:
         self.steps = records(np.zeros(size, STEP))
         self.n_jobs = np.zeros(size, np.int64)
         self.jobs = records(np.zeros((size, n), JOB))
-        self.truth = np.zeros((size, 2, n))
+        self.truth = np.zeros((size, n, 2))
         self.outcome = records(np.tile(outcome_table(n), (size, 1)))
         self.live = np.zeros((size, n), np.int64)
         self.actions = np.full(size, SKIP, np.int64)
@@ -56,8 +56,8 @@ class MG1Batch:
         n = len(sizes)
         self.n_jobs[e] = n
         self.jobs[e, :n].view(np.int64)[:] = jobs.view(np.int64)  # records would be copied column by column
-        self.truth[e, 0, :n] = sizes
-        self.truth[e, 1, :n] = self.config.cost(instance)
+        self.truth[e, :n, 0] = sizes
+        self.truth[e, :n, 1] = self.config.cost(instance)
         outcome = self.outcome[e]
         outcome["start"] = outcome["completion"] = np.nan
         outcome["preemptions"] = 0

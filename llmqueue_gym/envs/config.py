@@ -42,7 +42,7 @@ class MG1Config:
     load: float = 0.8
     arrivals: str | ArrivalProcess = "poisson"
     workload: Samples | None = None
-    n_jobs: int = 1000
+    n_jobs: int = 2000
     slots: int = 16
     horizon: float = np.inf
     quantum: float = np.inf
