@@ -1,6 +1,7 @@
 """Theory: closed forms against adaptive quadrature, SOAP against the closed forms, Gittins against its theorems."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
 from llmqueue_gym.evaluation import Scenario, batch_means, rollout
 from llmqueue_gym.policies import POLICIES, policy
 from llmqueue_gym.policies.base import Policy, from_function
-from llmqueue_gym.predictors import predictor
+from llmqueue_gym.predictors import Predictor, predictor
 from llmqueue_gym.theory import analyse, gittins_of_samples
 from llmqueue_gym.theory.closed_forms import one_bit_exponential
 
@@ -236,3 +237,27 @@ def test_theory_and_simulation_agree_on_ranks_of_samples():
         exact = analyse(p, scenario.law, scenario.bound_predictor(p), 0.7).mean_response_time
         low, high = batch_means(rollout(p, scenario, 2).response_times, 0.999)[1:3]
         assert low <= exact <= high, name
+
+
+@dataclass(frozen=True)
+class SometimesBlind(Predictor):
+    """A prediction model that the library does not know: three jobs in ten get a guess that says nothing."""
+
+    def predict(self, sizes, rng):
+        guess, noise = rng.exponential(size=len(sizes)), rng.uniform(0.8, 1.2, len(sizes))
+        return np.where(rng.random(len(sizes)) < 0.3, guess, noise * sizes)
+
+    def cdf(self, y, x):
+        y, x = np.maximum(y, 0.0), np.asarray(x)
+        return 0.3 * -np.expm1(-y) + 0.7 * np.clip((y / x - 0.8) / 0.4, 0.0, 1.0)
+
+
+def test_a_new_prediction_model_needs_no_new_theory():
+    scenario = Scenario("exponential", SometimesBlind(), 0.8, n_jobs=200_000)
+    means = {}
+    for name in ("spjf", "sprpt", "sprpt-bounce", "gittins", "one-bit-lcfs"):
+        p = policy(name)
+        means[name] = analyse(p, scenario.law, scenario.bound_predictor(p), 0.8).mean_response_time
+        low, high = batch_means(rollout(p, scenario, 5).response_times, 0.999)[1:3]
+        assert low <= means[name] <= high, name
+    assert min(means, key=means.get) == "gittins"
