@@ -39,7 +39,21 @@ def test_it_plays_in_the_environment_as_in_closed_loop():
         _, _, terminated, truncated, _ = env.step(agent.act_env(env))
         over = terminated or truncated
     closed = rollout(cautious, Scenario(load=0.7, n_jobs=300), 3)
-    assert np.abs(env.unwrapped.outcome["completion"] - closed.outcome["completion"]).max() < 1e-9
+    assert np.abs(env.unwrapped.response_times - closed.response_times).max() < 1e-9
+
+
+def test_it_plays_in_the_vector_environment_as_in_closed_loop():
+    envs = gym.make_vec("llmqueue/MG1Preemptive-v0", num_envs=3, n_jobs=300, slots=64, load=0.7)
+    agent = RankAgent(cautious, envs.config)
+    seen, _ = envs.reset(seed=3)
+    found = [None] * 3
+    while any(times is None for times in found):
+        seen, _, terminated, _, _ = envs.step(agent.act(seen))
+        for e in np.flatnonzero(terminated):
+            found[e] = envs.response_times[e] if found[e] is None else found[e]
+    for e in range(3):
+        closed = rollout(cautious, Scenario(load=0.7, n_jobs=300), 3 + e)
+        assert np.abs(found[e] - closed.response_times).max() < 1e-9
 
 
 def test_it_may_close_over_numbers_and_call_numpy():

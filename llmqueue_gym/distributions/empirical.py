@@ -24,15 +24,21 @@ class Empirical(Discrete):
     """
 
     name: ClassVar[str] = "empirical"
-    # Equal only to itself: what the base class would compare says nothing of the data, and results are cached by it.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
     samples: np.ndarray
     source: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "samples", positive_samples(self.samples, self.name).copy())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are one law of one data set; dataclasses cannot compare arrays, and results are cached by it."""
+        if not isinstance(other, Empirical):
+            return NotImplemented
+        return self.mean == other.mean and np.array_equal(self.samples, other.samples)
+
+    def __hash__(self) -> int:
+        return hash((self.mean, self.samples.size, float(self.samples.sum())))
 
     def __str__(self) -> str:
         mean = "" if self.mean == 1 else f",mean={text_of(self.mean)}"

@@ -21,9 +21,6 @@ class QuantileTable(Distribution):
     """
 
     name: ClassVar[str] = "quantile table"
-    # Equal only to itself: what the base class would compare says nothing of the data, and results are cached by it.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
     q: np.ndarray
     values: np.ndarray
 
@@ -44,6 +41,15 @@ class QuantileTable(Distribution):
             raise BadInput(f"a quantile table runs from q=0 to q=1, not from {self.q[0]!s} to {self.q[-1]!s}")
         if not self.values[0] >= 0:
             raise BadInput(f"a quantile table holds sizes from 0 upwards, not {self.values[0]!s}")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are one law of one table; dataclasses cannot compare arrays, and results are cached by it."""
+        if not isinstance(other, QuantileTable):
+            return NotImplemented
+        return self.mean == other.mean and np.array_equal(self.q, other.q) and np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash((self.mean, self.q.size, float(self.values.sum())))
 
     def __str__(self) -> str:
         return f"quantile table of {self.q.size} knots, mean {self.mean:g}"

@@ -88,6 +88,10 @@ class MG1Batch:
             info["episode_metrics"] = self.metrics(e)
         return observation, reward, terminated, truncated, info
 
+    def response_times(self) -> np.ndarray:
+        """Return completion minus arrival `(E, n)`, s; NaN for a job that has not left or does not exist."""
+        return self.outcome["completion"] - self.jobs["arrival"]
+
     def metrics(self, e: int) -> dict[str, Any]:
         """Return the mean response time (s; NaN if no job has left) and the number of the jobs that have left."""
         n, done = int(self.n_jobs[e]), int(self.states["done"][e])

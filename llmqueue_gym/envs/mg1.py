@@ -91,6 +91,11 @@ class MG1Env(gym.Env[dict[str, np.ndarray], int]):
         """The `OUTCOME` rows `(n_jobs,)` of the episode so far."""
         return self._batch.outcome[0, : self._batch.n_jobs[0]].copy()
 
+    @property
+    def response_times(self) -> np.ndarray:
+        """Completion minus arrival of each job of the episode `(n_jobs,)`, s; NaN where it has not left."""
+        return self._batch.response_times()[0, : self._batch.n_jobs[0]]
+
 
 class MG1VectorEnv(CompiledVectorEnv):
     """Many single servers in one compiled step; what `gym.make_vec` returns."""
@@ -110,3 +115,11 @@ class MG1VectorEnv(CompiledVectorEnv):
         self.config = MG1Config(**kwargs)
         spaces = observation_space(self.config.slots), action_space(self.config.slots)
         super().__init__(MG1Batch(self.config, num_envs), num_envs, *spaces, autoreset_mode, copy)
+
+    @property
+    def response_times(self) -> np.ndarray:
+        """Completion minus arrival of each job of each episode `(num_envs, n_jobs)`, s; NaN where it has not left.
+
+        Under NEXT_STEP the last episode is there until the step that begins the next one.
+        """
+        return self._batch.response_times()

@@ -33,6 +33,9 @@ class Batch(Protocol):
     def metrics(self, e: int) -> dict[str, Any]:
         """Return the figures of the episode of run `e`."""
 
+    def response_times(self) -> np.ndarray:
+        """Return the response time of each job `(E, n)`, s."""
+
 
 class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     """Environments that are advanced by one kernel call per step.

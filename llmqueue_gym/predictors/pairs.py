@@ -41,9 +41,6 @@ class Pairs(Predictor):
     """
 
     name: ClassVar[str] = "pairs"
-    # Equal only to itself: what the base class would compare says nothing of the data, and results are cached by it.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
     file: str
     true: str = ""
     predicted: str = ""
@@ -61,6 +58,19 @@ class Pairs(Predictor):
             predicted = np.bincount(label, true)[label] / np.bincount(label)[label]
         order = np.argsort(true, kind="stable")
         self._set(true[order], predicted[order])
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same pairs in the same unit; results are cached by this."""
+        if not isinstance(other, Pairs):
+            return NotImplemented
+        return (
+            self._unit == other._unit
+            and np.array_equal(self._true, other._true)
+            and np.array_equal(self._predicted, other._predicted)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._unit, self._true.size, float(self._predicted.sum())))
 
     def _set(self, true: np.ndarray, predicted: np.ndarray) -> None:
         object.__setattr__(self, "_true", true)
