@@ -10,7 +10,7 @@ from llmqueue_gym.distributions import size_law
 from llmqueue_gym.errors import BadInput, TruthError
 from llmqueue_gym.jobs import JOB
 from llmqueue_gym.policies import POLICIES, policy
-from llmqueue_gym.policies.base import from_function
+from llmqueue_gym.policies.base import READABLE, from_function
 from llmqueue_gym.predictors import predictor
 
 NAMES = list(POLICIES)
@@ -97,3 +97,14 @@ def test_something_that_is_no_policy():
         policy(42)
     with pytest.raises(BadInput, match="not a policy"):
         policy(lambda job: 0.0)
+
+
+def test_a_row_that_is_handed_on_may_be_read_in_full():
+    def hands_on(job, params):
+        return helper(job, params)
+
+    assert from_function(hands_on).reads() == set(READABLE)
+
+
+def helper(job, params):
+    return job.age

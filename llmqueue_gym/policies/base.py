@@ -77,11 +77,12 @@ class Policy:
         columns: set[str] = set()
         steps = list(dis.get_instructions(code))
         for step, after in itertools.pairwise(steps):
-            if not step.opname.startswith("LOAD_FAST") or _last(step) != job:
+            loaded = _loaded(step)
+            if job not in loaded:
                 continue
-            if after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            if loaded[-1] == job and after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
                 columns.add(after.argval)
-            elif after.opname == "LOAD_CONST" and isinstance(after.argval, str):
+            elif loaded[-1] == job and after.opname == "LOAD_CONST" and isinstance(after.argval, str):
                 columns.add(after.argval)  # job["size"]
             else:  # the whole row goes elsewhere, say into a helper, which may read all that can be read
                 columns.update(READABLE)
@@ -106,9 +107,11 @@ class Policy:
         return replace(self, name=name, predictor="exact")
 
 
-def _last(step: dis.Instruction) -> Any:
-    """Return the variable that an instruction leaves on top of the stack; newer Pythons load two at once."""
-    return step.argval[-1] if isinstance(step.argval, tuple) else step.argval
+def _loaded(step: dis.Instruction) -> tuple[Any, ...]:
+    """Return the local variables that an instruction loads; newer Pythons load two at once."""
+    if not step.opname.startswith("LOAD_FAST"):
+        return ()
+    return step.argval if isinstance(step.argval, tuple) else (step.argval,)
 
 
 def from_function(rank: Callable[[Any, np.ndarray], float], **traits: Any) -> Policy:
