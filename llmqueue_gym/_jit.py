@@ -1,12 +1,15 @@
 """How code is compiled: the only file that imports numba's decorators.
 
 * `kernel` compiles an engine or theory loop and keeps it in numba's disk cache.
-* `compile_rank` turns a plain function `rank(job, params)` into a C pointer. All pointers have one type, so one
-  compiled kernel serves every policy, and it hits the disk cache.
+* `compile_rank` turns a plain function `rank(job, params)` into a C pointer, `compile_serving` one of the form
+  `rank(request, system, params)`. All pointers of a form have one type, so one compiled kernel serves every policy,
+  and it hits the disk cache.
+* A kernel may call kernels of its own folder only: the cache of a kernel is stale when any file of its folder changes.
 * `NUMBA_DISABLE_JIT=1` runs the same source uncompiled, for coverage and debugging.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -15,17 +18,29 @@ from numba import types
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import JOB
+from llmqueue_gym.requests import REQUEST, SYSTEM
 
 DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
-_RANK = types.float64(numba.from_dtype(JOB), types.Array(types.float64, 1, "C"))
+_NUMBERS = types.Array(types.float64, 1, "C")
+_RANK = types.float64(numba.from_dtype(JOB), _NUMBERS)
+_SERVING = types.float64(numba.from_dtype(REQUEST), numba.from_dtype(SYSTEM), _NUMBERS)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use. Division by zero gives inf or nan as in NumPy, because C pointers cannot raise."""
     try:
-        return numba.njit(function, cache=True, error_model="numpy", nogil=True)
+        return _stamped(numba.njit(function, cache=True, error_model="numpy", nogil=True))
     except RuntimeError:  # no writable place for the cache: compile in every process instead
         return numba.njit(function, error_model="numpy", nogil=True)
+
+
+def _stamped(dispatcher: Any) -> Any:
+    """Make the cache of a kernel depend on all files of its folder; numba looks at its own file alone."""
+    if not DISABLED:
+        files = sorted(Path(dispatcher.py_func.__code__.co_filename).parent.glob("*.py"))
+        stats = [file.stat() for file in files]
+        dispatcher._cache._cache_file._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in stats)
+    return dispatcher
 
 
 def compile_rank(rank: Callable[[Any, np.ndarray], float], cache: bool) -> Any:
@@ -38,18 +53,27 @@ def compile_rank(rank: Callable[[Any, np.ndarray], float], cache: bool) -> Any:
     Raises:
         BadInput: the function uses something that cannot be compiled.
     """
+    return _pointer(rank, _RANK, cache)
+
+
+def compile_serving(function: Callable[[Any, Any, np.ndarray], float], cache: bool) -> Any:
+    """Compile a function of a serving policy, of (request, system, params), to a C pointer; see `compile_rank`."""
+    return _pointer(function, _SERVING, cache)
+
+
+def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any:
     if DISABLED:
-        return rank
+        return function
     try:
         try:
-            return numba.cfunc(_RANK, cache=cache, error_model="numpy")(rank)
+            return numba.cfunc(signature, cache=cache, error_model="numpy")(function)
         except RuntimeError:
-            return numba.cfunc(_RANK, error_model="numpy")(rank)
+            return numba.cfunc(signature, error_model="numpy")(function)
     except numba.core.errors.NumbaError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed in")), "unknown reason")
-        name = getattr(rank, "__name__", "rank")
-        raise BadInput(f"rank function {name!r} cannot be compiled: {reason}") from None
+        name = getattr(function, "__name__", "rank")
+        raise BadInput(f"function {name!r} cannot be compiled: {reason}") from None
 
 
 def records(table: np.ndarray) -> np.ndarray:

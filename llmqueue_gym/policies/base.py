@@ -10,8 +10,6 @@ Source: Scully, Harchol-Balter, Scheller-Wolf, "SOAP: One Clean Analysis of All 
 SIGMETRICS 2018.
 """
 
-import dis
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from llmqueue_gym.errors import BadInput, NotApplicable, TruthError, nearest
+from llmqueue_gym.policies.reading import columns_read
 
 READABLE = ("arrival", "predicted", "weight", "age", "klass")
 _TRUTH = ("size", "true_size", "sizes", "remaining", "truth", "service_time", "completion")
@@ -72,21 +71,7 @@ class Policy:
 
     def reads(self) -> set[str]:
         """Return the columns of the job table that the rank function reads."""
-        code = self.rank.__code__
-        job = code.co_varnames[0] if code.co_argcount else None
-        columns: set[str] = set()
-        steps = list(dis.get_instructions(code))
-        for step, after in itertools.pairwise(steps):
-            loaded = _loaded(step)
-            if job not in loaded:
-                continue
-            if loaded[-1] == job and after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-                columns.add(after.argval)
-            elif loaded[-1] == job and after.opname == "LOAD_CONST" and isinstance(after.argval, str):
-                columns.add(after.argval)  # job["size"]
-            else:  # the whole row goes elsewhere, say into a helper, which may read all that can be read
-                columns.update(READABLE)
-        return columns
+        return columns_read(self.rank, READABLE)
 
     def params_for(self, size: Any = None, predictor: Any = None) -> np.ndarray:
         """Return the float64 parameters `(k,)` of the rank function for a size law and a bound predictor."""
@@ -105,13 +90,6 @@ class Policy:
     def with_exact_sizes(self, name: str) -> "Policy":
         """Return the exact-information version under its own name: the same rank, told the true size."""
         return replace(self, name=name, predictor="exact")
-
-
-def _loaded(step: dis.Instruction) -> tuple[Any, ...]:
-    """Return the local variables that an instruction loads; newer Pythons load two at once."""
-    if not step.opname.startswith("LOAD_FAST"):
-        return ()
-    return step.argval if isinstance(step.argval, tuple) else (step.argval,)
 
 
 def from_function(rank: Callable[[Any, np.ndarray], float], **traits: Any) -> Policy:

@@ -1,0 +1,168 @@
+"""The loop of a replica: it runs until its agent has to decide, or, without one, to the end."""
+
+from llmqueue_gym._jit import kernel
+from llmqueue_gym.engines.batching.iteration import arrive, begin, coast, compute, note_progress
+from llmqueue_gym.engines.batching.merged_pass import schedule_merged
+from llmqueue_gym.engines.batching.queue import rank_again
+from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
+from llmqueue_gym.engines.batching.tables import (
+    ADMISSION,
+    ADMIT,
+    AFTER,
+    BEGIN,
+    COMPUTE,
+    DRAINED,
+    EVICT,
+    EVICTION,
+    GOING,
+    HORIZON,
+    LIVELOCK,
+    LOOK,
+    NOTHING,
+    PREFILL_FIRST,
+    RANK,
+    RANKING,
+    READY,
+    SCHEDULE_RUNNING,
+    SCHEDULE_WAITING,
+    STUCK,
+    WATCHING,
+)
+from llmqueue_gym.engines.batching.waiting_pass import may_join, schedule_waiting
+from llmqueue_gym.requests import DECODING
+
+
+@kernel
+def may_admit(e, r, rules):
+    """Whether the rules admit anybody at all in this iteration [10]."""
+    system, state = r.system[e], r.state[e]
+    if system.waiting == 0 or state.budget <= 0 or (rules.pause and state.victims > 0):
+        return False
+    return not rules.request_level or system.running == state.admitted
+
+
+@kernel
+def has_choice(e, r, rules, conduct, length, params, window):
+    """Whether an agent can admit one of the first `window` requests of the queue."""
+    waiting = r.system[e].waiting
+    for k in range(min(window, waiting)):
+        if may_join(e, r, rules, conduct, length, params, r.waiting[e, waiting - 1 - k]):
+            return True
+    return False
+
+
+@kernel
+def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, length, progress, params):
+    """Go on until the agent has to decide or the run is over.
+
+    Args:
+        e: row of the run.
+        r: `Replica`.
+        rules: `RULES` record.
+        conduct: `CONDUCT` record.
+        form: of the cost profile, index into `cost.FORMS`.
+        numbers: of the cost profile `(k,)`.
+        agent: which decisions are the agent's: ADMISSION, EVICTION and RANKING, added; 0 for none. WATCHING stops
+            in every iteration between schedule and computation, for side-by-side runs.
+        window: waiting requests that it sees.
+        rank: compiled function, or None in an environment, where the queue is first come first served.
+        victim: likewise.
+        length: likewise.
+        progress: likewise.
+        params: their parameters.
+
+    Returns:
+        ADMIT, EVICT or RANK where the agent decides, LOOK where it watches; NOTHING where the run is over, for `state.reason`.
+    """
+    system, state = r.system[e], r.state[e]
+    steady = not (conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING))
+    while state.reason == GOING:
+        if state.phase == BEGIN:
+            if state.done == r.n[e]:
+                state.reason = DRAINED
+                break
+            if system.clock >= rules.horizon:
+                state.reason = HORIZON
+                break
+            if system.running == 0 and system.waiting == 0 and state.arrived < r.n[e]:
+                system.clock = max(system.clock, r.requests[e, state.arrived].arrival)
+            if arrive(e, r, conduct, rank, params, agent & RANKING):
+                return RANK
+            if steady and (system.waiting == 0 or state.blocked) and system.running > 0:
+                coast(e, r, rules, form, numbers, agent & RANKING)
+                if arrive(e, r, conduct, rank, params, agent & RANKING):
+                    return RANK
+            if rank is not None:
+                if conduct.ages:
+                    rank_again(e, r, rank, params)
+            begin(e, r, rules)
+            state.phase = SCHEDULE_WAITING if rules.order == PREFILL_FIRST else SCHEDULE_RUNNING
+            if rank is not None:
+                if conduct.merged:
+                    schedule_merged(e, r, rules, conduct, rank, victim, length, params)
+                    state.phase = READY
+        if state.phase == SCHEDULE_RUNNING:
+            found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION)
+            if found == MUST_EVICT:
+                return EVICT
+            state.phase = READY if rules.order == PREFILL_FIRST else SCHEDULE_WAITING
+        if state.phase == SCHEDULE_WAITING:
+            if may_admit(e, r, rules):
+                if not agent & (ADMISSION | EVICTION):
+                    schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
+                elif has_choice(e, r, rules, conduct, length, params, window) or (
+                    agent & EVICTION and system.running > 0
+                ):
+                    return ADMIT
+                else:
+                    state.blocked = 1
+            none_joined = rules.order == PREFILL_FIRST and state.admitted == 0
+            state.phase = SCHEDULE_RUNNING if none_joined else READY
+            continue
+        if state.phase == READY:
+            state.phase = COMPUTE
+            if agent & WATCHING:
+                return LOOK
+        if state.phase == COMPUTE:
+            state.phase = BEGIN
+            if system.running == 0 and state.victims == 0:  # nothing runs, and nothing that waits can be admitted
+                if state.arrived == r.n[e]:
+                    state.reason = STUCK
+                    break
+                system.clock = max(system.clock, r.requests[e, state.arrived].arrival)
+                continue
+            compute(e, r, rules, form, numbers)
+            if progress is not None:
+                if conduct.has_progress:
+                    note_progress(e, r, progress, params)
+            if state.barren > rules.patience:
+                state.reason = LIVELOCK
+            if agent & RANKING:
+                state.phase = AFTER
+        if state.phase == AFTER:  # new predictions, one after another
+            while state.refreshed > 0:
+                state.refreshed -= 1
+                state.subject = int(r.scratch[e, 2, state.refreshed])
+                if r.requests[e, state.subject].status == DECODING:
+                    return RANK
+            state.phase = BEGIN
+    return NOTHING
+
+
+@kernel
+def simulate(r, rules, conduct, form, numbers, rank, victim, length, progress, params):
+    """Run a replica to its end under a policy.
+
+    Args:
+        r: `Replica` of one run, fresh.
+        rules: as in `proceed`.
+        conduct: as in `proceed`.
+        form: as in `proceed`.
+        numbers: as in `proceed`.
+        rank: as in `proceed`.
+        victim: as in `proceed`.
+        length: as in `proceed`.
+        progress: as in `proceed`.
+        params: as in `proceed`.
+    """
+    proceed(0, r, rules, conduct, form, numbers, 0, 0, rank, victim, length, progress, params)

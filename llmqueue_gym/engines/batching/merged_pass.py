@@ -1,0 +1,119 @@
+"""One queue for all: in each iteration running and waiting requests are served together in order of rank.
+
+Policies such as LTR, FastServe and SLAI work so. A running request that is left out keeps its cache until somebody
+needs the memory, or loses it at once if the policy does not keep.
+"""
+
+import numpy as np
+
+from llmqueue_gym._jit import kernel
+from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
+from llmqueue_gym.engines.batching.queue import precedes
+from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
+from llmqueue_gym.engines.batching.tables import AS_RULES
+from llmqueue_gym.engines.batching.waiting_pass import admit, first_chunk
+from llmqueue_gym.requests import WAITING
+
+
+@kernel
+def sift(e, r, order, k, n):
+    """Let entry k of a binary heap of n rows sink to its place; the first served is on top."""
+    requests = r.requests
+    row = order[k]
+    while True:
+        child = 2 * k + 1
+        if child >= n:
+            break
+        if child + 1 < n and precedes(requests[e, int(order[child + 1])], requests[e, int(order[child])]):
+            child += 1
+        if precedes(requests[e, int(row)], requests[e, int(order[child])]):
+            break
+        order[k] = order[child]
+        k = child
+    order[k] = row
+
+
+@kernel
+def last_holder(e, r, conduct, rank, victim, params, i):
+    """Return the position of the running request to preempt for request i: of largest value, not yet in the batch.
+
+    It is -1 where there is none; request i itself is not chosen.
+    """
+    system, running = r.system[e], r.running
+    best, most = -1, -np.inf
+    for k in range(system.running):
+        row = running[e, k]
+        request = r.requests[e, row]
+        if row != i and request.scheduled == 0 and request.blocks > 0:
+            value = value_of(request, system, conduct, rank, victim, params)
+            if value > most or best < 0:
+                best, most = k, value
+    return best
+
+
+@kernel
+def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
+    """Fill the batch in order of rank, until tokens, seats or memory are out.
+
+    Args:
+        e: row of the run.
+        r: `Replica`.
+        rules: `RULES` record.
+        conduct: `CONDUCT` record.
+        rank: rank function.
+        victim: victim function.
+        length: length function.
+        params: parameters of all three.
+    """
+    system, state, requests = r.system[e], r.state[e], r.requests
+    order, n = r.scratch[e, 2], 0
+    for k in range(system.running):
+        order[n] = r.running[e, k]
+        n += 1
+    for k in range(system.waiting):
+        order[n] = r.waiting[e, k]
+        n += 1
+    for k in range(n):
+        request = requests[e, int(order[k])]
+        request.rank = rank(request, system, params)
+    for k in range(n // 2 - 1, -1, -1):
+        sift(e, r, order, k, n)
+    seats = rules.max_seqs
+    while n > 0 and seats > 0 and state.budget > 0:
+        i = int(order[0])
+        n -= 1
+        order[0] = order[n]
+        sift(e, r, order, 0, n)
+        request = requests[e, i]
+        waits = request.status == WAITING
+        tokens = first_chunk(request, state, rules) if waits else wanted_tokens(request, state.limit, state.budget, rules)
+        if tokens <= 0:
+            break
+        ahead = request.computed + tokens + rules.lookahead
+        if waits and rules.reserve_known:
+            ahead = max(ahead, request.prompt + request.generated + rules.lookahead)
+        margin = rules.watermark if waits and system.running > 0 else 0
+        missing = blocks_for(ahead, rules.block_size) - request.blocks + margin - system.free
+        while missing > 0:
+            v = last_holder(e, r, conduct, rank, victim, params, i)
+            if v < 0:
+                break
+            preempt(e, r, rules, conduct, rank, params, v, AS_RULES, missing)
+            missing = blocks_for(ahead, rules.block_size) - request.blocks + margin - system.free
+        if missing > 0:
+            break
+        if waits:
+            position = system.waiting - 1
+            while r.waiting[e, position] != i:
+                position -= 1
+            admit(e, r, rules, conduct, length, params, position)
+        else:
+            take(e, r, i, request.computed + tokens + rules.lookahead, rules.block_size)
+            request.scheduled = tokens
+            state.budget -= tokens
+        seats -= 1
+    while not conduct.keeps or system.free < conduct.spare:
+        v = last_holder(e, r, conduct, rank, victim, params, -1)
+        if v < 0:
+            break
+        preempt(e, r, rules, conduct, rank, params, v, AS_RULES, conduct.spare - system.free)

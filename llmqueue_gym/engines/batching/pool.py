@@ -1,0 +1,122 @@
+"""The KV block pool: how many blocks a request needs, taking them, and giving them back by preemption."""
+
+from llmqueue_gym._jit import kernel
+from llmqueue_gym.engines.batching.queue import enqueue
+from llmqueue_gym.engines.batching.tables import AS_RULES, FREE, RECOMPUTE, SWAP
+from llmqueue_gym.requests import PREFILLING
+
+
+@kernel
+def blocks_for(tokens, block_size):
+    """Return the blocks that hold so many tokens."""
+    return (tokens + block_size - 1) // block_size
+
+
+@kernel
+def take(e, r, i, tokens, block_size):
+    """Give request i the blocks that `tokens` tokens need, beyond those it has."""
+    request = r.requests[e, i]
+    if tokens > request.blocks * block_size:
+        need = blocks_for(tokens, block_size) - request.blocks
+        request.blocks += need
+        r.system[e].free -= need
+        r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
+
+
+@kernel
+def release(e, r, i):
+    """Give back all blocks of request i."""
+    r.system[e].free += r.requests[e, i].blocks
+    r.requests[e, i].blocks = 0
+
+
+@kernel
+def give_up(e, r, rules, i, way, wanted):
+    """Take the blocks of a preempted request.
+
+    Args:
+        e: row of the run.
+        r: `Replica`.
+        rules: `RULES` record.
+        i: row of the request.
+        way: RECOMPUTE, SWAP or FREE.
+        wanted: blocks that are missing; with `keep_head` no more than those are taken, from the tail of the cache.
+    """
+    request, service = r.requests[e, i], r.service[e, i]
+    if way == RECOMPUTE:
+        if rules.keep_head and wanted < request.blocks:
+            lost = wanted
+        else:
+            lost = request.blocks
+        if rules.forget_unread and request.status == PREFILLING:
+            # Vidur's trap: what is not read yet of the prompt becomes output to generate.
+            r.outputs[e, i] += request.prompt - request.computed
+            request.prompt, request.generated = request.computed, 0
+        request.blocks -= lost
+        r.system[e].free += lost
+        kept = min(request.computed, request.blocks * rules.block_size)
+        service.recomputed += request.computed - kept
+        request.computed = kept
+        return
+    if way == SWAP:
+        r.state[e].moved += request.blocks
+        service.swapped += request.blocks
+    release(e, r, i)
+
+
+@kernel
+def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
+    """Send the request at a position of the running list back to the queue.
+
+    Args:
+        e: row of the run.
+        r: `Replica`.
+        rules: `RULES` record.
+        conduct: `CONDUCT` record.
+        rank: rank function, or None.
+        params: its parameters.
+        position: in the running list.
+        way: RECOMPUTE, SWAP, FREE or AS_RULES.
+        wanted: as in `give_up`.
+    """
+    system, state, running = r.system[e], r.state[e], r.running
+    i = running[e, position]
+    request = r.requests[e, i]
+    system.running -= 1
+    for k in range(position, system.running):
+        running[e, k] = running[e, k + 1]
+    state.budget += request.scheduled
+    request.scheduled = 0
+    if way == AS_RULES:
+        way = rules.preemption if conduct.preemption == AS_RULES else conduct.preemption
+    give_up(e, r, rules, i, way, wanted)
+    request.preemptions += 1
+    state.preemptions += 1
+    state.blocked = 0
+    r.victims[e, state.victims] = i
+    state.victims += 1
+    if conduct.ranked:
+        if rank is not None:
+            request.rank = rank(request, system, params)
+    else:  # to the front
+        state.first_place -= 1
+        request.place = state.first_place
+    enqueue(e, r, i)
+
+
+@kernel
+def room_held_by_the_queue(e, r, rules, wanted):
+    """Let preempted requests in the queue give up kept blocks, the last of them first, until `wanted` are free."""
+    system = r.system[e]
+    for k in range(system.waiting):
+        if system.free >= wanted:
+            return
+        i = r.waiting[e, k]
+        if r.requests[e, i].blocks > 0:
+            give_up(e, r, rules, i, RECOMPUTE, wanted - system.free)
+
+
+@kernel
+def is_swapped(request):
+    """Whether the cache of a waiting request lies on the host, so that it comes back by a transfer."""
+    return request.computed > 0 and request.blocks == 0

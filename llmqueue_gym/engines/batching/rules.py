@@ -1,0 +1,307 @@
+"""Rule sets: how a real engine fills an iteration, each a handful of switches on the same passes.
+
+`vllm-v1` decides what the scheduler of vLLM 0.33.0 decides, call by call. Its rules, in the order in which they act:
+
+ 3. A step has one budget of tokens; every scheduled token costs 1.
+ 4. Running requests first, in the order of their admission; each wants the tokens known but not yet computed.
+ 5. A prefill chunk is at most `long_prefill_threshold` tokens, unless the request is alone.
+ 7. Where blocks are short, the last running request is preempted; under a policy with ranks the one of greatest rank,
+    among equals the one that came last.
+ 8. A request that had to preempt itself ends the pass under first come first served.
+ 9. A preempted request loses its blocks and goes to the front of the queue, or back to its place under ranks.
+10. Nobody is admitted in a step that preempted.
+12. Only the head of the queue is looked at; without chunked prefill it must fit whole into the budget.
+13. It is admitted only if all its known tokens would fit in the free blocks (`reserve_known`), which are not all taken.
+15. `watermark` of all blocks stays free on admission while anything runs.
+17. A token is sampled when everything known is computed; its keys and values are computed in the next step.
+
+`vllm-0.19.1` differs in rules 5, 8 and 15. `vllm-v0` and `sarathi` are the schedulers as Vidur has them; `vidur-sarathi`
+also has Vidur's trap, by which a half-read prompt that is preempted becomes output to generate. `orca` reserves the
+greatest length; `static` serves a batch to the end of its last request, as FasterTransformer does.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.tables import (
+    CHUNK,
+    DECODE_FIRST,
+    FREE,
+    KNOWN,
+    LONGEST,
+    PREFILL_FIRST,
+    RECOMPUTE,
+    RULES,
+    RUNNING_FIRST,
+    SWAP,
+)
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.registry import Registry, spec_of
+
+ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decode-first": DECODE_FIRST}
+ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
+PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
+
+UNLIMITED = 1 << 30  # tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """A rule set. The defaults are those of vLLM 0.33.0's scheduler; lengths are in tokens.
+
+    Attributes:
+        name: of the rule set.
+        blocks: KV blocks of the replica; None takes what the cost profile's memory holds.
+        block_size: tokens a block.
+        token_budget: most tokens in an iteration.
+        max_seqs: most requests in the running list.
+        max_model_len: a request ends at this many tokens, prompt and output; 0 stands for what the blocks hold.
+        chunked: whether a prompt may be cut to fit the budget.
+        long_prefill_threshold: longest prefill chunk; 0 for no limit.
+        watermark: share of the blocks that stays free on admission.
+        reserve_known: whether admission asks for room for all known tokens, not only for the first chunk.
+        lookahead: tokens of room beyond those computed; 1 counts the new token's own keys and values at once, as the
+            discrete model of theory does.
+        order: "running-first", "prefill-first" (whole prompts alone, then decodes) or "decode-first".
+        allocation: blocks taken on admission: "chunk", "known" (all known tokens) or "longest" (max_model_len).
+        preemption: "recompute", "swap" (blocks move to the host and back) or "free" (back at no cost).
+        keep_head: whether recomputation keeps the head of the cache, and only as many blocks as are missing are taken
+            from the tail.
+        bandwidth: of the link to the host in one direction, bytes/s; needed for "swap".
+        overlapped: whether transfers run beside the iteration, which then lasts as long as the longer of the two.
+        pause: whether nobody is admitted in an iteration that preempted.
+        asker_stops: whether a request that preempts itself ends the pass under first come first served.
+        priority_stops: the same under ranks.
+        threshold_alone: whether the threshold holds for a request that is alone, too.
+        watermark_always: whether the watermark holds on an empty replica, too.
+        no_watermark: whether the watermark is not looked at.
+        null_block: whether there is one more block that nobody can use; only the watermark counts it (vLLM).
+        by_arrival: whether the running list is in order of arrival rather than of admission.
+        room_for_one: whether a decode asks for a free block even where it needs none (Vidur).
+        padded: whether admitted prompts count as if padded to the longest (Vidur's vLLM).
+        request_level: whether a batch is served to the end of its last request.
+        forget_unread: Vidur's trap, see above.
+        horizon: s of simulated time after which a run is cut off.
+        patience: iterations without a token after which a run counts as a livelock.
+    """
+
+    name: str = "vllm-v1"
+    blocks: int | None = None
+    block_size: int = 16
+    token_budget: int = 2048
+    max_seqs: int = 128
+    max_model_len: int = 0
+    chunked: bool = True
+    long_prefill_threshold: int = 0
+    watermark: float = 0.0
+    reserve_known: bool = True
+    lookahead: int = 0
+    order: str = "running-first"
+    allocation: str = "chunk"
+    preemption: str = "recompute"
+    keep_head: bool = False
+    bandwidth: float = 32e9
+    overlapped: bool = False
+    pause: bool = True
+    asker_stops: bool = True
+    priority_stops: bool = False
+    threshold_alone: bool = False
+    watermark_always: bool = False
+    no_watermark: bool = False
+    null_block: bool = True
+    by_arrival: bool = False
+    room_for_one: bool = False
+    padded: bool = False
+    request_level: bool = False
+    forget_unread: bool = False
+    horizon: float = float("inf")
+    patience: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for key, table in (("order", ORDERS), ("allocation", ALLOCATIONS), ("preemption", PREEMPTIONS)):
+            if getattr(self, key) not in table:
+                raise BadInput(f"{self.name}: {key}={getattr(self, key)!r}; {nearest(getattr(self, key), table)}")
+        for key in ("block_size", "token_budget", "max_seqs", "patience"):
+            if getattr(self, key) < 1:
+                raise BadInput(f"{self.name}: {key}={getattr(self, key)} must be at least 1")
+        for key in ("max_model_len", "long_prefill_threshold", "lookahead"):
+            if getattr(self, key) < 0:
+                raise BadInput(f"{self.name}: {key}={getattr(self, key)} must not be negative")
+        if self.blocks is not None and self.blocks < 1:
+            raise BadInput(f"{self.name}: blocks={self.blocks} must be at least 1")
+        if not 0 <= self.watermark < 1:
+            raise BadInput(f"{self.name}: watermark={self.watermark:g} is a share of the blocks, from 0 to below 1")
+        if not self.bandwidth > 0:
+            raise BadInput(f"{self.name}: bandwidth={self.bandwidth:g} must be positive, in bytes/s")
+        if not self.horizon > 0:
+            raise BadInput(f"{self.name}: horizon={self.horizon:g} must be positive, in s")
+
+    def __str__(self) -> str:
+        """Return the spec that gives this rule set: what differs from the named one."""
+        base = type(self)()
+        return spec_of(self, self.name, **{key: getattr(base, key) for key in base.__dataclass_fields__})
+
+    def on(self, kv_tokens: int) -> "Rules":
+        """Return these rules with the blocks of a replica whose memory holds so many tokens, unless they are set."""
+        return self if self.blocks is not None else replace(self, blocks=kv_tokens // self.block_size)
+
+    @property
+    def spare_blocks(self) -> int:
+        """The blocks that stay free on admission."""
+        return 0 if self.no_watermark else int(self.watermark * ((self.blocks or 0) + self.null_block))
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that a request can have."""
+        usable = (self.blocks or 0) - (self.spare_blocks if self.watermark_always else 0)
+        held = usable * self.block_size - self.lookahead + 1  # the last token needs no room
+        return min(self.max_model_len, held) if self.max_model_len else held
+
+    def to_record(self, kv_bytes_per_token: float) -> Any:
+        """Return the `RULES` record.
+
+        Args:
+            kv_bytes_per_token: of the model, for the time of transfers.
+
+        Raises:
+            BadInput: blocks are not set; see `on`.
+        """
+        if self.blocks is None:
+            raise BadInput(f"{self.name}: the number of blocks is not set; use rules.on(kv_tokens)")
+        row = np.zeros(1, RULES)
+        for key in RULES.names or ():
+            if hasattr(self, key):
+                value = getattr(self, key)
+                table = {"order": ORDERS, "allocation": ALLOCATIONS, "preemption": PREEMPTIONS}.get(key)
+                row[key] = table[value] if table else value
+        row["watermark"] = self.spare_blocks
+        row["max_model_len"] = self.longest
+        row["threshold"] = self.long_prefill_threshold
+        row["block_seconds"] = self.block_size * kv_bytes_per_token / self.bandwidth
+        return records(row)[0]
+
+    def check(self, requests: np.ndarray, outputs: np.ndarray) -> None:
+        """Refuse requests that could never be served, with their row.
+
+        Args:
+            requests: `REQUEST` rows `(n,)`.
+            outputs: true output tokens `(n,)`.
+
+        Raises:
+            BadInput: a prompt that is too long for memory, model or budget.
+        """
+        prompts = requests["prompt"].astype(np.int64)
+        needed = np.minimum(prompts + outputs, self.max_model_len or np.iinfo(np.int64).max)
+        bad = np.flatnonzero((needed > self.longest) | (prompts >= self.longest))
+        if len(bad):
+            i = bad[0]
+            raise BadInput(
+                f"request {i + 1} has {prompts[i]} prompt and {outputs[i]} output tokens, more than the {self.longest} "
+                f"that fit ({self.name}); leave out longer ones with max_tokens={self.longest}"
+            )
+        if not self.chunked:
+            bad = np.flatnonzero(prompts > self.token_budget)
+            if len(bad):
+                raise BadInput(
+                    f"request {bad[0] + 1} has {prompts[bad[0]]} prompt tokens, and {self.name} does not cut prompts: "
+                    f"raise token_budget={self.token_budget} to {prompts.max()}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vllm0191(Rules):
+    """vLLM 0.19.1: the threshold also holds for a lone request, no pass survives its asker, and no watermark."""
+
+    name: str = "vllm-0.19.1"
+    threshold_alone: bool = True
+    priority_stops: bool = True
+    no_watermark: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class VllmV0(Rules):
+    """vLLM before its rewrite, as Vidur has it: whole prompts alone if any fit, else one token for every decode."""
+
+    name: str = "vllm-v0"
+    order: str = "prefill-first"
+    allocation: str = "known"
+    token_budget: int = 4096
+    chunked: bool = False
+    watermark: float = 0.01
+    pause: bool = False
+    asker_stops: bool = False
+    watermark_always: bool = True
+    null_block: bool = False
+    by_arrival: bool = True
+    room_for_one: bool = True
+    padded: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sarathi(Rules):
+    """Sarathi-Serve as Vidur has it: decodes first, then begun prefills, then new ones, in chunks of one budget."""
+
+    name: str = "sarathi"
+    order: str = "decode-first"
+    allocation: str = "known"
+    token_budget: int = 512
+    watermark: float = 0.01
+    pause: bool = False
+    asker_stops: bool = False
+    watermark_always: bool = True
+    null_block: bool = False
+    by_arrival: bool = True
+    room_for_one: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class VidurSarathi(Sarathi):
+    """`sarathi` with Vidur's trap."""
+
+    name: str = "vidur-sarathi"
+    forget_unread: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orca(Rules):
+    """Orca: iteration level, whole prompts, memory reserved for the greatest length, so that nobody is preempted."""
+
+    name: str = "orca"
+    allocation: str = "longest"
+    token_budget: int = UNLIMITED
+    max_seqs: int = 128
+    max_model_len: int = 2048
+    chunked: bool = False
+    null_block: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Static(Orca):
+    """FasterTransformer: as `orca`, but nobody joins or leaves a batch before its last request has ended."""
+
+    name: str = "static"
+    request_level: bool = True
+
+
+_HERE = "llmqueue_gym.engines.batching.rules"
+
+RULE_SETS = Registry(
+    "rule set",
+    {
+        "vllm-v1": f"{_HERE}:Rules",
+        "vllm-0.19.1": f"{_HERE}:Vllm0191",
+        "vllm-v0": f"{_HERE}:VllmV0",
+        "sarathi": f"{_HERE}:Sarathi",
+        "vidur-sarathi": f"{_HERE}:VidurSarathi",
+        "orca": f"{_HERE}:Orca",
+        "static": f"{_HERE}:Static",
+    },
+)
+
+
+def rule_set(given: str | Rules) -> Rules:
+    """Return a rule set from a spec such as `vllm-v1:token_budget=512`, or the rule set itself."""
+    return given if isinstance(given, Rules) else RULE_SETS.make(given)

@@ -1,0 +1,153 @@
+"""Scheduling the running requests of an iteration: a token for each decode, chunks for prefills, room made by preemption.
+
+The numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`.
+"""
+
+import numpy as np
+
+from llmqueue_gym._jit import kernel
+from llmqueue_gym.engines.batching.pool import blocks_for, preempt, room_held_by_the_queue, take
+from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
+from llmqueue_gym.requests import DECODING, PREFILLING
+
+THERE, GONE, MUST_EVICT = 0, 1, 2
+
+
+@kernel
+def wanted_tokens(request, limit, budget, rules):
+    """Return the tokens that a running request computes next: what is known but not computed, within the limits."""
+    tokens = request.prompt + request.generated - request.computed
+    if tokens > limit:
+        tokens = limit
+    return min(tokens, budget, rules.max_model_len - request.computed - 1)
+
+
+@kernel
+def value_of(request, system, conduct, rank, victim, params):
+    """Return how readily a running request is preempted: by the policy's `victim` function, else by its rank now."""
+    if victim is not None:
+        if conduct.has_victim:
+            return victim(request, system, params)
+    if rank is not None:
+        return rank(request, system, params)
+    return request.rank
+
+
+@kernel
+def choose_victim(e, r, conduct, rank, victim, params):
+    """Return the position in the running list of the request to preempt [7].
+
+    It is the last one, or for a policy with ranks the one of largest value; among equals the last arrival, and among
+    those the first in the list.
+    """
+    system, running = r.system[e], r.running
+    if not conduct.ranked:
+        return system.running - 1
+    best, most, latest = system.running - 1, -np.inf, -np.inf
+    for k in range(system.running):
+        request = r.requests[e, running[e, k]]
+        value = value_of(request, system, conduct, rank, victim, params)
+        if value > most or (value == most and request.arrival > latest):
+            best, most, latest = k, value, request.arrival
+    return best
+
+
+@kernel
+def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
+    """Free the blocks that a running request needs to hold `ahead` tokens, preempting others or itself.
+
+    The request is at the cursor, which is moved along with it where one before it is preempted.
+
+    Returns:
+        THERE, GONE (it had to go itself), or MUST_EVICT (the agent chooses).
+    """
+    system, state, request = r.system[e], r.state[e], r.requests[e, i]
+    if conduct.admission == RESERVE and ahead > request.blocks * rules.block_size:  # it outgrew what was reserved
+        preempt(e, r, rules, conduct, rank, params, state.cursor % rules.max_seqs, AS_RULES, request.blocks)
+        return GONE
+    while True:
+        missing = blocks_for(ahead, rules.block_size) - request.blocks - system.free
+        if missing <= 0 and rules.room_for_one and system.free == 0:
+            missing = 1
+        if missing > 0 and rules.keep_head:
+            room_held_by_the_queue(e, r, rules, system.free + missing)
+            missing = blocks_for(ahead, rules.block_size) - request.blocks - system.free
+        if missing <= 0:
+            return THERE
+        if asks:
+            return MUST_EVICT
+        k = state.cursor % rules.max_seqs
+        v = choose_victim(e, r, conduct, rank, victim, params)
+        preempt(e, r, rules, conduct, rank, params, v, AS_RULES, missing)
+        if v == k:
+            return GONE
+        if v < k:
+            state.cursor -= 1
+
+
+@kernel
+def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
+    """Schedule the running requests in order, from the cursor on [4 to 8].
+
+    With DECODE_FIRST the list is gone through twice: first for decodes, then for prefills.
+
+    Args:
+        e: row of the run.
+        r: `Replica`.
+        rules: `RULES` record.
+        conduct: `CONDUCT` record.
+        rank: rank function, or None.
+        victim: victim function, or None.
+        params: parameters of both.
+        asks: whether an agent chooses whom to preempt.
+
+    Returns:
+        MUST_EVICT where the agent has to preempt somebody first, else THERE.
+    """
+    system, state, requests, running = r.system[e], r.state[e], r.requests, r.running
+    decode_first, size = rules.order == DECODE_FIRST, rules.block_size
+    end = 2 * rules.max_seqs if decode_first else rules.max_seqs
+    while state.cursor < end and state.budget > 0:
+        k = state.cursor % rules.max_seqs
+        if k >= system.running:
+            state.cursor += rules.max_seqs - k
+            continue
+        i = running[e, k]
+        request = requests[e, i]
+        decodes = request.status == DECODING
+        if decode_first and decodes == (state.cursor >= rules.max_seqs):
+            state.cursor += 1
+            continue
+        tokens = wanted_tokens(request, state.limit, state.budget, rules)
+        if tokens <= 0:
+            state.cursor += 1
+            continue
+        ahead = request.computed + tokens + rules.lookahead
+        if ahead > request.blocks * size or (rules.room_for_one and decodes and system.free == 0):
+            found = make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead)
+            if found == MUST_EVICT:
+                return MUST_EVICT
+            if found == GONE:
+                if rules.priority_stops or (rules.asker_stops and not conduct.ranked):
+                    break
+                continue
+            take(e, r, i, ahead, size)
+        request.scheduled = tokens
+        state.budget -= tokens
+        state.cursor += 1
+    return THERE
+
+
+@kernel
+def forget_schedule(e, r):
+    """Clear the schedule of the last iteration."""
+    for k in range(r.system[e].running):
+        r.requests[e, r.running[e, k]].scheduled = 0
+
+
+@kernel
+def status_on_admission(request):
+    """Return DECODING for a request that comes back with all but its last token computed, else PREFILLING."""
+    if request.generated > 0 and request.computed == request.prompt + request.generated - 1:
+        return DECODING
+    return PREFILLING

@@ -1,0 +1,175 @@
+"""The records of the serving engine: the state of a replica, the batch of an iteration, rules and conduct as numbers."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.requests import REQUEST, SERVICE, SYSTEM
+
+# What an iteration computes; its time is a function of this (see `cost`).
+BATCH = np.dtype(
+    [
+        ("tokens", "i8"),  # all tokens: prefill chunks and one for each decode
+        ("prefills", "i8"),  # requests with a prefill chunk
+        ("prefill_tokens", "i8"),
+        ("decodes", "i8"),
+        ("context", "f8"),  # keys and values read by decodes, tokens, the new one included
+        ("pairs", "f8"),  # sum over chunks of new * (cached + new / 2)
+        ("squares", "f8"),  # sum over chunks of new ** 2
+        ("pages", "i8"),  # sum over chunks of cached / 64, each rounded up
+    ],
+    align=True,
+)
+
+# The rest of the state of a replica, which no policy reads.
+STATE = np.dtype(
+    [
+        ("phase", "i8"),  # where in an iteration it stands, a code below
+        ("cursor", "i8"),  # position in the running list while the running requests are scheduled
+        ("budget", "i8"),  # tokens left in this iteration
+        ("limit", "i8"),  # longest prefill chunk in this iteration
+        ("arrived", "i8"),
+        ("done", "i8"),
+        ("first_place", "i8"),  # place for the next request that goes to the front of the queue
+        ("longest", "i8"),  # longest chunk admitted in this iteration
+        ("admitted", "i8"),  # requests admitted in this iteration
+        ("victims", "i8"),  # requests preempted in this iteration
+        ("moved", "i8"),  # blocks moved between GPU and host in this iteration
+        ("subject", "i8"),  # row that the agent is asked about
+        ("refreshed", "i8"),  # requests with a new prediction after this iteration
+        ("blocked", "i8"),  # 1 where the head of the queue was refused and will be until a request leaves
+        ("reason", "i8"),  # why the run stopped, a code below
+        ("barren", "i8"),  # iterations since an output token was last produced
+        ("integral", "f8"),  # cost so far: integral of the cost rate
+        ("cost_rate", "f8"),  # sum of the weights of the requests in system, per s
+        ("prefill_time", "f8"),  # s spent in iterations with a prefill chunk
+        ("decode_time", "f8"),  # s spent in other iterations
+        ("transfer_time", "f8"),  # s by which moves of blocks made iterations longer
+        ("token_time", "f8"),  # integral of the tokens that decodes read, token-seconds
+        ("batch_time", "f8"),  # integral of the requests in the batch, s
+        ("prefill_tokens", "i8"),
+        ("decode_tokens", "i8"),
+        ("preemptions", "i8"),
+        ("most_blocks", "i8"),  # most blocks ever in use
+    ],
+    align=True,
+)
+
+# Phases of an iteration.
+BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER = 0, 1, 2, 3, 4, 5
+
+# What an agent may own, as bits, and what it is asked.
+ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
+NOTHING, ADMIT, EVICT, RANK, LOOK = 0, 1, 2, 3, 4
+
+# Why a run stopped.
+GOING, DRAINED, HORIZON, STUCK, LIVELOCK = 0, 1, 2, 3, 4
+REASONS = ("going", "drained", "horizon", "stuck", "livelock")
+
+# Rule set as numbers; see `rules.Rules`.
+RULES = np.dtype(
+    [
+        ("block_size", "i8"),
+        ("blocks", "i8"),
+        ("watermark", "i8"),
+        ("token_budget", "i8"),
+        ("max_seqs", "i8"),
+        ("max_model_len", "i8"),
+        ("threshold", "i8"),
+        ("lookahead", "i8"),
+        ("order", "i8"),
+        ("allocation", "i8"),
+        ("preemption", "i8"),
+        ("chunked", "?"),
+        ("reserve_known", "?"),
+        ("threshold_alone", "?"),
+        ("watermark_always", "?"),
+        ("asker_stops", "?"),
+        ("priority_stops", "?"),
+        ("pause", "?"),
+        ("by_arrival", "?"),
+        ("room_for_one", "?"),
+        ("padded", "?"),
+        ("request_level", "?"),
+        ("forget_unread", "?"),
+        ("keep_head", "?"),
+        ("overlapped", "?"),
+        ("block_seconds", "f8"),
+        ("horizon", "f8"),
+        ("patience", "i8"),
+    ],
+    align=True,
+)
+
+# Orders of scheduling, ways of allocating on admission, ways of preempting.
+RUNNING_FIRST, PREFILL_FIRST, DECODE_FIRST = 0, 1, 2
+CHUNK, KNOWN, LONGEST = 0, 1, 2
+RECOMPUTE, SWAP, FREE = 0, 1, 2
+
+# A serving policy as numbers; see `policies.serving.base.ServingPolicy`.
+CONDUCT = np.dtype(
+    [
+        ("ranked", "?"),
+        ("has_victim", "?"),
+        ("has_length", "?"),
+        ("has_progress", "?"),
+        ("ages", "?"),
+        ("merged", "?"),
+        ("displaces", "?"),
+        ("skips", "?"),
+        ("keeps", "?"),
+        ("admission", "i8"),
+        ("preemption", "i8"),
+        ("spare", "i8"),
+        ("margin", "f8"),
+    ],
+    align=True,
+)
+
+FITS, RESERVE, PEAK = 0, 1, 2
+AS_RULES = -1
+
+
+def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replica":
+    """Return E empty replicas with room for requests.
+
+    Args:
+        size: E, runs side by side.
+        n: requests of a run.
+        m: refreshed predictions of a run, all requests together.
+        seats: length of the running list.
+        blocks: KV blocks.
+    """
+    system = np.zeros(size, SYSTEM)
+    system["free"] = system["blocks"] = blocks
+    requests = [np.zeros((size, n), REQUEST), np.zeros((size, n), np.int64), np.zeros((size, n), SERVICE)]
+    rows = [np.zeros((size, k), np.int32) for k in (n, seats, n + seats, n + seats)]
+    refreshed = [np.zeros(size, np.int64), np.zeros((size, m)), np.zeros((size, n + 1), np.int64)]
+    n_requests, scratch = np.zeros(size, np.int64), np.zeros((size, 3, n + 1))
+    tables = (system, np.zeros(size, STATE), np.zeros(size, BATCH), n_requests, *requests, *rows, scratch, *refreshed)
+    return Replica(*map(_records, tables))
+
+
+def _records(table: np.ndarray) -> np.ndarray:
+    return records(table) if table.dtype.names else table
+
+
+class Replica(NamedTuple):
+    """All that the kernels of one run, or of E runs side by side, read and write; every array has a leading axis E."""
+
+    system: np.ndarray  # SYSTEM rows (E,)
+    state: np.ndarray  # STATE rows (E,)
+    batch: np.ndarray  # BATCH rows (E,)
+    n: np.ndarray  # requests of each run (E,)
+    requests: np.ndarray  # REQUEST rows (E, n)
+    outputs: np.ndarray  # true output tokens (E, n)
+    service: np.ndarray  # SERVICE rows (E, n)
+    waiting: np.ndarray  # rows of the requests in the queue, the head LAST (E, n)
+    running: np.ndarray  # rows of the running requests, by admission or as the rules say (E, max_seqs)
+    admitted: np.ndarray  # rows admitted in the present iteration, in order (E, n)
+    victims: np.ndarray  # rows preempted in the present iteration, in order (E, n)
+    scratch: np.ndarray  # working space (E, 3, n + 1)
+    every: np.ndarray  # tokens between refreshed predictions (E,)
+    total: np.ndarray  # refreshed predictions (E, m)
+    start: np.ndarray  # where those of each request begin (E, n + 1)

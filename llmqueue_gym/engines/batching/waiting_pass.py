@@ -1,0 +1,206 @@
+"""Admission: which waiting request may join the batch of an iteration, and what it takes.
+
+The numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`.
+"""
+
+from llmqueue_gym._jit import kernel
+from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
+from llmqueue_gym.engines.batching.queue import dequeue
+from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
+from llmqueue_gym.engines.batching.tables import AS_RULES, FREE, KNOWN, LONGEST, PEAK, RESERVE
+
+
+@kernel
+def expected_length(request, system, conduct, length, params):
+    """Return the output tokens that admission counts on: by the policy's `length` function, else as predicted."""
+    if length is not None:
+        if conduct.has_length:
+            return length(request, system, params)
+    return request.predicted
+
+
+@kernel
+def first_chunk(request, state, rules):
+    """Return the tokens that a waiting request would compute in this iteration, 0 where it may not be cut to fit."""
+    tokens = request.prompt + request.generated - request.computed
+    if tokens > state.limit:
+        tokens = state.limit
+    if tokens > state.budget:
+        return state.budget if rules.chunked else 0
+    return tokens
+
+
+@kernel
+def blocks_on_admission(e, r, rules, conduct, i, tokens, expected):
+    """Return the blocks that a request holds once it is admitted with so many tokens."""
+    request = r.requests[e, i]
+    if rules.allocation == LONGEST:
+        return blocks_for(rules.max_model_len, rules.block_size)
+    if conduct.admission == RESERVE:
+        last = request.prompt + max(int(expected), request.generated + 1)
+        return blocks_for(min(last, rules.max_model_len) + rules.lookahead, rules.block_size)
+    if rules.allocation == KNOWN:
+        return blocks_for(request.prompt + request.generated, rules.block_size)
+    return blocks_for(request.computed + tokens + rules.lookahead, rules.block_size)
+
+
+@kernel
+def peak_is_safe(e, r, rules, conduct, length, params, i):
+    """Whether running requests and request i fit in memory to their expected ends, were no other admitted.
+
+    Memory is fullest just before one of them ends, so only those instants are looked at.
+    Source: MC-SF (Jaillet et al., arXiv 2502.07115); the same test admits requests in LightLLM.
+    """
+    system, left, held = r.system[e], r.scratch[e, 0], r.scratch[e, 1]
+    n = system.running + 1
+    most, tokens = 0.0, 0.0
+    for k in range(n):
+        row = i if k == system.running else r.running[e, k]
+        request = r.requests[e, row]
+        left[k] = max(1.0, expected_length(request, system, conduct, length, params) - request.generated)
+        held[k] = request.prompt + request.generated - 1 + rules.lookahead
+        most = max(most, left[k])
+        tokens += held[k]
+    # A block is filled only in part: one that is begun counts whole.
+    capacity = float(system.blocks * rules.block_size)
+    slack = float(rules.block_size - 1)
+    if tokens + n * (most + slack) <= capacity:
+        return True
+    for k in range(n):
+        need = 0.0
+        for j in range(n):
+            if left[j] >= left[k]:
+                need += held[j] + left[k] + slack
+        if need > capacity:
+            return False
+    return True
+
+
+@kernel
+def may_join(e, r, rules, conduct, length, params, i):
+    """Whether request i can be admitted now [12 to 15]."""
+    system, state, request = r.system[e], r.state[e], r.requests[e, i]
+    if system.running >= rules.max_seqs:
+        return False
+    tokens = first_chunk(request, state, rules)
+    if tokens <= 0:
+        return False
+    if rules.padded and (state.admitted + 1) * max(state.longest, tokens) > rules.token_budget:
+        return False
+    margin = rules.watermark if (rules.watermark_always or system.running > 0) else 0
+    expected = 0.0
+    if conduct.admission == RESERVE:
+        expected = expected_length(request, system, conduct, length, params)
+    need = blocks_on_admission(e, r, rules, conduct, i, tokens, expected)
+    if rules.reserve_known:
+        need = max(need, blocks_for(request.prompt + request.generated + rules.lookahead, rules.block_size))
+    if need - request.blocks + margin > system.free:
+        return False
+    return conduct.admission != PEAK or peak_is_safe(e, r, rules, conduct, length, params, i)
+
+
+@kernel
+def admit(e, r, rules, conduct, length, params, position):
+    """Move the request at a position of the queue to the running list, with its first chunk [16]."""
+    system, state, running = r.system[e], r.state[e], r.running
+    i = dequeue(e, r, position)
+    request = r.requests[e, i]
+    tokens = first_chunk(request, state, rules)
+    expected = 0.0
+    if conduct.admission == RESERVE:
+        expected = expected_length(request, system, conduct, length, params)
+    way = rules.preemption if conduct.preemption == AS_RULES else conduct.preemption
+    if is_swapped(request) and way != FREE:
+        back = blocks_for(request.computed, rules.block_size)
+        state.moved += back
+        r.service[e, i].swapped += back
+    need = blocks_on_admission(e, r, rules, conduct, i, tokens, expected)
+    take(e, r, i, need * rules.block_size, rules.block_size)
+    request.status = status_on_admission(request)
+    request.scheduled = tokens
+    state.budget -= tokens
+    state.longest = max(state.longest, tokens)
+    r.admitted[e, state.admitted] = i
+    state.admitted += 1
+    k = system.running
+    if rules.by_arrival:
+        while k > 0 and running[e, k - 1] > i:
+            running[e, k] = running[e, k - 1]
+            k -= 1
+    running[e, k] = i
+    system.running += 1
+
+
+@kernel
+def displace(e, r, rules, conduct, rank, victim, params, i):
+    """Preempt the running request of largest value, if it is larger than the rank of request i by the margin.
+
+    Returns:
+        whether one was preempted.
+    """
+    system, running = r.system[e], r.running
+    best, most = -1, r.requests[e, i].rank + conduct.margin
+    for k in range(system.running):
+        value = value_of(r.requests[e, running[e, k]], system, conduct, rank, victim, params)
+        if value > most:
+            best, most = k, value
+    if best < 0:
+        return False
+    preempt(e, r, rules, conduct, rank, params, best, AS_RULES, r.requests[e, running[e, best]].blocks)
+    return True
+
+
+@kernel
+def can_displace(e, r, rules, conduct, rank, victim, params, i):
+    """Whether preempting all running requests that request i may displace would make room for it."""
+    system, request = r.system[e], r.requests[e, i]
+    bar, blocks, seats = request.rank + conduct.margin, system.free, rules.max_seqs - system.running
+    for k in range(system.running):
+        other = r.requests[e, r.running[e, k]]
+        if value_of(other, system, conduct, rank, victim, params) > bar:
+            blocks += other.blocks
+            seats += 1
+    known = request.prompt + request.generated + rules.lookahead
+    return seats > 0 and blocks_for(known, rules.block_size) + rules.watermark <= blocks
+
+
+@kernel
+def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
+    """Admit requests from the head of the queue until one does not fit [10 to 16]; policies may go past it or displace.
+
+    Args:
+        e: row of the run.
+        r: `Replica`.
+        rules: `RULES` record.
+        conduct: `CONDUCT` record.
+        rank: rank function, or None.
+        victim: victim function, or None.
+        length: length function, or None.
+        params: parameters of all three.
+    """
+    system, state, waiting = r.system[e], r.state[e], r.waiting
+    position = system.waiting - 1
+    state.blocked = 0
+    while position >= 0 and state.budget > 0:
+        i = waiting[e, position]
+        if may_join(e, r, rules, conduct, length, params, i):
+            admit(e, r, rules, conduct, length, params, position)
+            position -= 1
+            continue
+        more = conduct.displaces and state.victims < rules.max_seqs  # so that no pair of policies can go on for ever
+        if more and can_displace(e, r, rules, conduct, rank, victim, params, i):
+            if displace(e, r, rules, conduct, rank, victim, params, i):
+                position = system.waiting - 1  # the head has the least rank still: the victim's is larger
+                while waiting[e, position] != i:
+                    position -= 1
+                continue
+        if conduct.skips:
+            position -= 1
+            continue
+        if rules.keep_head and system.running == 0:
+            before = system.free
+            room_held_by_the_queue(e, r, rules, system.blocks)  # else caches kept in the queue could block it for ever
+            if system.free > before:
+                continue
+        state.blocked = 1
+        break

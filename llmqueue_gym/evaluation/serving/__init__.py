@@ -1,0 +1,1 @@
+"""Evaluation of the serving engine: runs of request streams, their metrics, comparisons and bounds."""

@@ -1,0 +1,121 @@
+"""The request table: what an LLM serving engine's scheduler may know of each request, and what is written down about it.
+
+As in `jobs`, tables share their row numbers and rows are in order of arrival. The truth, the number of output tokens
+of each request, is an array apart that only engines hold: `REQUEST` has no column for it, on purpose.
+
+Convention for the first token: the iteration that computes the last prompt token delivers output token 1, so a request
+of P prompt and L output tokens computes P + L - 1 tokens, and its end-to-end time is TTFT + (L - 1) * TPOT. (Equation
+1 of the survey prints L * TPOT, which counts one token twice.)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# What the hot loop reads lies in the first 64 bytes: one cache line.
+REQUEST = np.dtype(
+    [
+        ("prompt", "i4"),  # tokens
+        ("generated", "i4"),  # output tokens so far
+        ("computed", "i4"),  # tokens whose keys and values are in the cache
+        ("blocks", "i4"),  # KV blocks held
+        ("scheduled", "i4"),  # tokens in the present iteration, 0 if left out
+        ("status", "i4"),  # one of the codes below
+        ("last_token", "f8"),  # s, when it got its last output token; arrival before the first
+        ("arrival", "f8"),  # s
+        ("rank", "f8"),  # as of the last time it was ranked; lower is served first
+        ("place", "i8"),  # breaks ties of rank; lower is first
+        ("predicted", "f8"),  # output tokens in all, by the present prediction
+        ("first_predicted", "f8"),  # the same, by the prediction on arrival
+        ("lower", "f8"),  # least output tokens, for predictors of intervals; others predict one number thrice
+        ("upper", "f8"),  # most output tokens
+        ("last_scheduled", "f8"),  # s, end of the last iteration that it was in; arrival before the first
+        ("note", "f8"),  # a number that the policy itself keeps for it, 0 at first
+        ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
+        ("klass", "i4"),  # class of customers, 0 unless told otherwise
+        ("preemptions", "i4"),
+    ],
+    align=True,
+)
+
+# What a policy may read of the replica.
+SYSTEM = np.dtype(
+    [
+        ("clock", "f8"),  # s
+        ("step_time", "f8"),  # s, duration of the last iteration
+        ("mean_step_time", "f8"),  # s, of all iterations so far
+        ("free", "i8"),  # KV blocks
+        ("blocks", "i8"),  # KV blocks in all
+        ("running", "i8"),  # requests in the running list
+        ("waiting", "i8"),  # requests in the queue
+        ("iterations", "i8"),
+    ],
+    align=True,
+)
+
+# What happened to a request; only reports need it.
+SERVICE = np.dtype(
+    [
+        ("scheduled", "f8"),  # s, start of the first iteration that it was in; NaN before
+        ("first_token", "f8"),  # s; NaN until then
+        ("completion", "f8"),  # s; NaN until done
+        ("longest_gap", "f8"),  # s, longest time between two of its output tokens
+        ("recomputed", "i8"),  # tokens computed again after a preemption
+        ("swapped", "i8"),  # blocks moved to the host and back
+    ],
+    align=True,
+)
+
+# Status: not arrived, in the queue, in the running list before and after its first token there, left.
+PENDING, WAITING, PREFILLING, DECODING, DONE = 0, 1, 2, 3, 4
+
+
+class Refreshed(NamedTuple):
+    """Predictions that a predictor gives anew while a request generates, drawn beforehand so that engines stay exact.
+
+    Attributes:
+        every: tokens between predictions; 0 where they are not refreshed.
+        total: predicted output tokens in all `(m,)`, the requests one after another.
+        start: `(n + 1,)`, where those of each request begin; entry k of a request holds after k * every tokens.
+    """
+
+    every: int
+    total: np.ndarray
+    start: np.ndarray
+
+
+class Requests(NamedTuple):
+    """One sampled run: what may be known of the requests, and the truth.
+
+    Attributes:
+        requests: `REQUEST` rows `(n,)`, sorted by arrival.
+        outputs: true output tokens `(n,)`, int64, at least 1.
+        refreshed: predictions to come.
+    """
+
+    requests: np.ndarray
+    outputs: np.ndarray
+    refreshed: Refreshed
+
+
+def never_refreshed(n: int) -> Refreshed:
+    """Return the table of a predictor that predicts once."""
+    return Refreshed(0, np.zeros(0), np.zeros(n + 1, np.int64))
+
+
+def request_table(
+    arrivals: np.ndarray, prompts: np.ndarray | int, weight: np.ndarray | float = 1.0, klass: np.ndarray | int = 0
+) -> np.ndarray:
+    """Return a fresh `REQUEST` table `(n,)` for sorted arrival times (s) and prompt lengths (tokens)."""
+    requests = np.zeros(len(arrivals), REQUEST)
+    requests["arrival"] = requests["last_token"] = requests["last_scheduled"] = arrivals
+    requests["prompt"], requests["weight"], requests["klass"] = prompts, weight, klass
+    requests["place"] = np.arange(len(arrivals))
+    return requests
+
+
+def service_table(n: int) -> np.ndarray:
+    """Return a `SERVICE` table `(n,)` in which nothing has happened yet."""
+    service = np.zeros(n, SERVICE)
+    service["scheduled"] = service["first_token"] = service["completion"] = np.nan
+    return service
