@@ -16,7 +16,6 @@ from llmqueue_gym.engines.batching.tables import (
     EVICTION,
     GOING,
     HORIZON,
-    LIVELOCK,
     LOOK,
     NOTHING,
     PREFILL_FIRST,
@@ -135,8 +134,6 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if progress is not None:
                 if conduct.has_progress:
                     note_progress(e, r, progress, params)
-            if state.barren > rules.patience:
-                state.reason = LIVELOCK
             if agent & RANKING:
                 state.phase = AFTER
         if state.phase == AFTER:  # new predictions, one after another

@@ -90,7 +90,7 @@ def vidur_time(numbers, batch):
     time = numbers[1 + min((batch.tokens + 7) // 8, LINEAR) - 1]
     at = 1 + LINEAR
     if batch.decodes > 0:
-        pages = int((batch.context / batch.decodes + 63) // 64)
+        pages = (int(batch.context / batch.decodes) + 63) // 64  # Vidur cuts the mean to a whole number
         found = numbers[at + (min(batch.decodes, DECODE) - 1) * DECODE_PAGES + min(pages, DECODE_PAGES - 1)]
         time += found * (1.1 if batch.decodes > 1 else 1.0)
     at += DECODE * DECODE_PAGES

@@ -6,6 +6,7 @@ from llmqueue_gym._jit import kernel
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import enqueue, rank_again
+from llmqueue_gym.engines.batching.tables import LIVELOCK
 from llmqueue_gym.requests import DECODING, DONE
 
 
@@ -167,6 +168,8 @@ def compute(e, r, rules, form, numbers):
         for k in range(stay):
             leave(e, r, running[e, k])
         system.running = 0
+    if state.barren > rules.patience:
+        state.reason = LIVELOCK
 
 
 @kernel

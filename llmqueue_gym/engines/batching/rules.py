@@ -118,7 +118,7 @@ class Rules:
     request_level: bool = False
     forget_unread: bool = False
     horizon: float = float("inf")
-    patience: int = 1_000_000
+    patience: int = 100_000
 
     def __post_init__(self) -> None:
         for key, table in (("order", ORDERS), ("allocation", ALLOCATIONS), ("preemption", PREEMPTIONS)):

@@ -202,5 +202,6 @@ def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
             room_held_by_the_queue(e, r, rules, system.blocks)  # else caches kept in the queue could block it for ever
             if system.free > before:
                 continue
-        state.blocked = 1
+        if state.admitted == 0:  # not for want of what others took in this iteration alone
+            state.blocked = 1
         break

@@ -1,0 +1,128 @@
+"""`llmqueue profile`: the cost profiles there are, what is in one, and how to fit one's own."""
+
+from typing import Any
+
+import click
+
+from llmqueue_gym.cli.options import Whole, as_json
+from llmqueue_gym.cli.output import print_json, print_result, print_table
+
+# Batches that `show` times: prompt tokens, decodes, and context of each of those.
+EXAMPLES = {
+    "prompt of 512 tokens": (512, 0, 0),
+    "prompt of 4096 tokens": (4096, 0, 0),
+    "1 decode at 1024 tokens": (0, 1, 1024),
+    "32 decodes at 1024 tokens": (0, 32, 1024),
+    "both, prompt of 480 and 32 decodes": (480, 32, 1024),
+}
+
+
+@click.group()
+def profile() -> None:
+    """Cost profiles: list them, show one, fit one to measured iterations."""
+
+
+@profile.command("list")
+@as_json
+def list_profiles(as_json: bool) -> None:
+    """List the cost profiles."""
+    import inspect
+
+    from llmqueue_gym.profiles import PROFILES
+
+    entries = []
+    for name in PROFILES:
+        if name == "file":  # one that `llmqueue profile fit` wrote; it needs a path
+            continue
+        made = PROFILES.make(name)
+        what = (inspect.getdoc(PROFILES.builder(name)) or "").split("\n", 1)[0]
+        entries.append({**_without_numbers(made), "description": what})
+    if as_json:
+        print_json({"profiles": entries})
+        return
+    rows = [(e["name"], e["model"], e["gpu"], e["kv_tokens"]) for e in entries]
+    print_table("profiles", ("name", "model", "GPUs", "KV tokens"), rows)
+    click.echo("Sources, errors and what is estimated: llmqueue profile show NAME. Your own: file:PATH.")
+
+
+@profile.command()
+@click.argument("name")
+@as_json
+def show(name: str, as_json: bool) -> None:
+    """Show a profile, a name from `llmqueue profile list` such as unit:kv_tokens=100, or file:PATH."""
+    from llmqueue_gym.profiles import profile as read_profile
+
+    made = read_profile(name)
+    times = _example_times(made)
+    if as_json:
+        print_json({**made.to_dict(), "milliseconds": times})
+        return
+    told = {key: value for key, value in _without_numbers(made).items() if value == value and value != ""}
+    power = told.pop("power")
+    if power["idle"] == power["idle"]:
+        told["watts"] = "{idle:g} idle, {prefill:g} prefill, {decode:g} decode ({source})".format(**power)
+    print_table(made.name, ("", ""), [(key.replace("_", " "), value) for key, value in told.items()])
+    print_table("times of an iteration", ("batch", "ms"), times.items())
+
+
+@profile.command()
+@click.argument("file")
+@click.option("--name", default="fitted", show_default=True, help="Name of the profile.")
+@click.option("--model", default="not stated", help="Model that was served.")
+@click.option("--gpu", default="not stated", help="GPUs it ran on, as in 2x A100-80GB.")
+@click.option("--kv-tokens", type=Whole(min=1), required=True, help="Tokens whose keys and values fit in memory.")
+@click.option("--out", metavar="FILE.json", help="Write the profile; other commands read it as file:FILE.json.")
+@click.option("--plot", metavar="FILE.png", help="Draw predicted against measured times, and errors by batch size.")
+@as_json
+def fit(
+    file: str, name: str, model: str, gpu: str, kv_tokens: int, out: str | None, plot: str | None, as_json: bool
+) -> None:
+    """Fit a roofline to the measured iterations in a CSV FILE.
+
+    Columns: prefill_tokens, decodes, context, and seconds or ms; tokens, pairs, prefills and cached where known.
+    """
+    from llmqueue_gym.profiles.files import write_profile
+    from llmqueue_gym.profiles.fit import fit as fit_profile
+    from llmqueue_gym.profiles.iterations import read_iterations
+
+    table = read_iterations(file)
+    made, report = fit_profile(table, kv_tokens, name, model, gpu)
+    found: dict[str, Any] = report.to_dict()
+    if out:
+        write_profile(out, made, found)
+    if plot:
+        from llmqueue_gym.profiles.plot import plot_fit
+
+        plot_fit(made, table, plot)
+    if as_json:
+        print_json({**found, "profile": made.to_dict()})
+        return
+    halves = [{"half": half, **found[half]} for half in ("fitted", "held_out")]
+    kinds = [{"held out": kind, "mape": error} for kind, error in found["by_kind"].items()]
+    click.echo(f"{made.name}: max(floor, base + token * tokens) + pair * pairs + context * context")
+    print_result("coefficients, s", found["coefficients"])
+    print_result("", {"errors, %": halves, "errors by kind, %": kinds})
+    for warning in report.warnings:
+        click.echo(f"note: {warning}")
+    if out:
+        click.echo(f"written: {out}; use it as file:{out}")
+
+
+def _without_numbers(made: Any) -> dict[str, Any]:
+    return {key: value for key, value in made.to_dict().items() if key != "numbers"}
+
+
+def _example_times(made: Any) -> dict[str, float]:
+    """Return what `EXAMPLES` take, ms."""
+    import numpy as np
+
+    from llmqueue_gym._jit import records
+    from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
+    from llmqueue_gym.engines.batching.tables import BATCH
+
+    batch = np.zeros(1, BATCH)
+    times = {}
+    for what, (prompt, decodes, context) in EXAMPLES.items():
+        batch[0] = (prompt + decodes, prompt > 0, prompt, decodes, decodes * context, prompt**2 / 2, prompt**2, 0)
+        times[what] = 1e3 * float(iteration_time(FORMS.index(made.form), made.numbers, records(batch)[0]))
+    return times

@@ -1,0 +1,222 @@
+"""Metrics of a serving run: latencies of each request, and numbers of the whole run. To add one: add its line.
+
+First token: the iteration that computes the last prompt token delivers output token 1, so TTFT covers it, and a request
+of L output tokens takes TTFT + (L - 1) * TPOT. Equation 1 of the survey has L * TPOT, which counts one token twice.
+
+What is not done is never dropped in silence. Latencies are of completed requests alone, because the others have none
+yet; `done`, `requests`, `reason`, `truncated` and `latencies_of` say so. A request that is not done meets no objective,
+and one that was never scheduled has waited until the run ended.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.serving.closed_loop import Served
+
+WAITED, TTFT, TPOT, GAP, E2E, NORMALISED = "wait", "ttft", "tpot", "longest_gap", "e2e", "normalised_latency"
+
+# Of each request: an array (n,) with NaN where there is no such time.
+LATENCIES: dict[str, Callable[[Served], np.ndarray]] = {
+    WAITED: lambda s: s.service["scheduled"] - s.requests["arrival"],  # s, until it is first scheduled
+    TTFT: lambda s: s.service["first_token"] - s.requests["arrival"],  # s
+    TPOT: lambda s: (s.requests["last_token"] - s.service["first_token"]) / _later_tokens(s),  # s a token, 2 or more
+    GAP: lambda s: np.where(s.requests["generated"] > 1, s.service["longest_gap"], np.nan),  # s between two tokens
+    E2E: lambda s: s.service["completion"] - s.requests["arrival"],  # s
+    NORMALISED: lambda s: (s.service["completion"] - s.requests["arrival"]) / s.requests["generated"],  # s a token
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A run, the objectives, and what several metrics need.
+
+    Attributes:
+        served: the run.
+        ttft_slo: most s until the first token; None asks for nothing.
+        tpot_slo: most s for each later token; None asks for nothing.
+        warmup: share of the requests, from the first on, that latencies and `attainment` leave out.
+    """
+
+    served: Served
+    ttft_slo: float | None = None
+    tpot_slo: float | None = None
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("ttft_slo", "tpot_slo"):
+            given = getattr(self, name)
+            if given is not None and not given > 0:
+                raise BadInput(f"{name}={given:g} must be positive, in s, for example 0.2")
+        if not 0 <= self.warmup < 1:
+            raise BadInput(f"warmup={self.warmup:g} is a share of the requests, from 0 to below 1")
+
+    @property
+    def kept(self) -> slice:
+        """The requests after warm-up."""
+        return slice(int(self.warmup * len(self.served.outputs)), None)
+
+    @cached_property
+    def span(self) -> float:
+        """From the first arrival to the end of the run, s."""
+        return self.served.clock - float(self.served.requests["arrival"][0])
+
+    @cached_property
+    def generated(self) -> int:
+        """Output tokens delivered, also to requests that are not done."""
+        return int(self.served.requests["generated"].sum())
+
+    @cached_property
+    def met(self) -> np.ndarray:
+        """Which requests are done and within the objectives `(n,)`; one of a single token meets any TPOT."""
+        met = self.served.done.copy()
+        if self.ttft_slo is not None:
+            met &= LATENCIES[TTFT](self.served) <= self.ttft_slo
+        if self.tpot_slo is not None:
+            met &= ~(LATENCIES[TPOT](self.served) > self.tpot_slo)
+        return met
+
+    @cached_property
+    def waits(self) -> np.ndarray:
+        """Time until each request that has arrived is scheduled, or until the run ended `(m,)`, s."""
+        arrival = self.served.requests["arrival"]
+        until = np.where(np.isnan(self.served.service["scheduled"]), self.served.clock, self.served.service["scheduled"])
+        return (until - arrival)[arrival <= self.served.clock]
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """Mean normalised latency of each class that has a request `(k,)`, s a token; NaN where none of it is done."""
+        latency, klass = LATENCIES[NORMALISED](self.served)[self.kept], self.served.requests["klass"][self.kept]
+        done = self.served.done[self.kept]
+        return np.array([_mean(latency[done & (klass == k)]) for k in np.unique(klass)])
+
+
+def _total(name: str) -> Callable[[Measured], float]:
+    return lambda m: m.served.totals[name]
+
+
+def _joules(m: Measured) -> float:
+    power, totals = m.served.profile.power, m.served.totals
+    rest = m.span - totals["prefill_time"] - totals["decode_time"]
+    watts = (power.prefill * totals["prefill_time"], power.decode * totals["decode_time"], power.idle * rest)
+    return float(sum(watts)) / m.generated if m.generated else np.nan
+
+
+def _dollars(m: Measured) -> float:
+    return m.served.profile.price_per_hour * m.span / 3600 / m.generated * 1e6 if m.generated else np.nan
+
+
+def _busy(m: Measured) -> float:
+    return (m.served.totals["prefill_time"] + m.served.totals["decode_time"]) / m.span
+
+
+def _useful(m: Measured) -> float:
+    totals = m.served.totals
+    again = m.served.service["recomputed"].sum() / max(totals["prefill_tokens"], 1)
+    return _busy(m) - (totals["transfer_time"] + min(again, 1.0) * totals["prefill_time"]) / m.span
+
+
+def _swapped_bytes(m: Measured) -> float:
+    block = m.served.rules.block_size * m.served.profile.kv_bytes_per_token
+    return float(m.served.service["swapped"].sum()) * block
+
+
+def _memory(m: Measured) -> float:
+    return float((m.served.rules.blocks or 0) * m.served.rules.block_size)
+
+
+# Of the whole run, warm-up and all, unless said otherwise. A rate is over `span`.
+SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
+    "span": lambda m: m.span,  # s, from the first arrival to the end of the run
+    "requests_per_second": lambda m: float(m.served.done.sum()) / m.span,
+    "output_tokens_per_second": lambda m: m.generated / m.span,
+    "tokens_per_second": lambda m: (m.generated + _prompts_read(m)) / m.span,  # prompts that were read, and outputs
+    "goodput": lambda m: float(m.met.sum()) / m.span,  # requests/s that meet both objectives
+    "attainment": lambda m: float(m.met[m.kept].mean()),  # share of the requests after warm-up that do
+    "mean_in_system": lambda m: m.served.totals["integral"] / m.span,  # requests, each counted with its weight
+    "mean_batch": lambda m: m.served.totals["batch_time"] / max(_busy(m) * m.span, 1e-300),  # requests an iteration
+    "kv_share": lambda m: m.served.totals["token_time"] / (_memory(m) * m.span),  # mean, of what decodes read alone
+    "most_kv_share": lambda m: m.served.totals["most_blocks"] / (m.served.rules.blocks or 1),  # blocks ever in use
+    "preemptions": _total("preemptions"),
+    "preemptions_per_request": lambda m: m.served.totals["preemptions"] / len(m.served.outputs),
+    "recomputed_tokens": lambda m: float(m.served.service["recomputed"].sum()),
+    "swapped_bytes": _swapped_bytes,  # to the host and back, both counted
+    "longest_wait": lambda m: float(m.waits.max()),  # s, until first scheduled or, if never, until the run ended
+    "max_over_mean_e2e": lambda m: _over_mean(LATENCIES[E2E](m.served)[m.kept]),
+    "class_ratio": lambda m: float(m.classes.max() / m.classes.min()),  # worst over best class, normalised latency
+    "jain_index": lambda m: float(m.classes.sum() ** 2 / (len(m.classes) * (m.classes**2).sum())),  # over classes
+    "joules_per_output_token": _joules,  # at watts by state, whatever the batch; the idle time counts
+    "dollars_per_million_output_tokens": _dollars,  # USD, the idle time paid for too
+    "busy_share": _busy,  # of the span, in iterations
+    "useful_share": _useful,  # busy, less transfers and the share of prefill time that recomputed tokens have
+}
+
+
+def measure(
+    served: Served, ttft_slo: float | None = None, tpot_slo: float | None = None, warmup: float = 0.0
+) -> dict[str, Any]:
+    """Return every metric of a run.
+
+    Args:
+        served: the run.
+        ttft_slo: most s until the first token; None asks for nothing.
+        tpot_slo: most s for each later token, on average over a request; None asks for nothing.
+        warmup: share of the requests, from the first on, that latencies, `attainment` and fairness leave out.
+
+    Returns:
+        `requests`, `done`, `reason`, `truncated` and `latencies_of`; each of `LATENCIES` with its mean, p50, p90 and
+        p99, NaN where no request has one; each of `SERVING_METRICS`.
+
+    Raises:
+        BadInput: an objective or the warm-up is out of range.
+    """
+    run = Measured(served, ttft_slo, tpot_slo, warmup)
+    n, done = len(served.outputs), int(served.done.sum())
+    told = {
+        "requests": n,
+        "done": done,
+        "reason": served.reason,
+        "truncated": done < n,
+        "latencies_of": "all requests" if done == n else f"completed requests only, {done} of {n}",
+    }
+    latencies = {name: summary(values[run.kept]) for name, values in per_request(served).items()}
+    with np.errstate(invalid="ignore", divide="ignore"):  # a run in which nothing was done has NaN, not a warning
+        return {**told, **latencies, **{name: float(metric(run)) for name, metric in SERVING_METRICS.items()}}
+
+
+def per_request(served: Served) -> dict[str, np.ndarray]:
+    """Return the latencies of each request by name, each `(n,)`; NaN for requests that are not done."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {name: np.where(served.done, latency(served), np.nan) for name, latency in LATENCIES.items()}
+
+
+def summary(values: np.ndarray) -> dict[str, float]:
+    """Return mean, p50, p90 and p99 of the values `(n,)` that are not NaN."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return dict.fromkeys(("mean", "p50", "p90", "p99"), np.nan)
+    p50, p90, p99 = np.percentile(values, (50, 90, 99))
+    return {"mean": float(values.mean()), "p50": float(p50), "p90": float(p90), "p99": float(p99)}
+
+
+def _later_tokens(served: Served) -> np.ndarray:
+    """Return the output tokens after the first `(n,)`; NaN where there are none."""
+    later = served.requests["generated"] - 1.0
+    return np.where(later > 0, later, np.nan)
+
+
+def _prompts_read(m: Measured) -> int:
+    return int(m.served.requests["prompt"][~np.isnan(m.served.service["first_token"])].sum())
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else np.nan
+
+
+def _over_mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.max() / values.mean()) if len(values) else np.nan

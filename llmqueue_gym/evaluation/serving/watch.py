@@ -1,0 +1,94 @@
+"""Looks at a replica in every iteration: what was scheduled, admitted and preempted, who left, which blocks are free.
+
+For side-by-side runs with real schedulers and for pictures. It does not coast, so it is slower than `serve`, and takes
+the same decisions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.iteration import compute
+from llmqueue_gym.engines.batching.rules import rule_set
+from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING
+from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load
+from llmqueue_gym.policies.serving import serving_policy
+from llmqueue_gym.profiles import profile as cost_profile
+from llmqueue_gym.requests import Requests
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration; requests are named by their rows.
+
+    Attributes:
+        clock: s, when it was scheduled.
+        added: requests that arrived since the last one.
+        scheduled: (row, tokens) in the order of the running list.
+        admitted: (row, tokens computed before, whether it was preempted before) in order.
+        preempted: in the order in which they were chosen.
+        running: the running list after scheduling.
+        waiting: the queue after scheduling, the head first.
+        free: free blocks after scheduling.
+        finished: requests that left at its end.
+        free_after: free blocks at its end.
+    """
+
+    clock: float
+    added: list[int]
+    scheduled: list[tuple[int, int]]
+    admitted: list[tuple[int, int, bool]]
+    preempted: list[int]
+    running: list[int]
+    waiting: list[int]
+    free: int
+    finished: list[int]
+    free_after: int
+
+
+def watch(given: Requests, policy: Any, profile: Any, rules: Any, **changes: Any) -> Iterator[Iteration]:
+    """Serve a table of requests as `serve` does, and yield every iteration.
+
+    Args:
+        given: as in `serve`.
+        policy: as in `serve`.
+        profile: as in `serve`.
+        rules: as in `serve`.
+        changes: as in `serve`.
+
+    Raises:
+        BadInput: as in `serve`.
+    """
+    policy, profile = serving_policy(policy), cost_profile(profile)
+    rules = replace(rule_set(rules), **{**policy.rules, **changes}).on(profile.kv_tokens)
+    rules.check(given.requests, given.outputs)
+    replica = load(given, rules, policy.merged)
+    record, conduct, form, numbers, *functions = kernel_arguments(policy, profile, rules)
+    system, state, requests = replica.system[0], replica.state[0], replica.requests[0]
+    arrived = 0
+    while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:
+        running = replica.running[0, : system["running"]].tolist()
+        admitted = replica.admitted[0, : state["admitted"]]
+        iteration = Iteration(
+            clock=float(system["clock"]),
+            added=list(range(arrived, int(state["arrived"]))),
+            scheduled=[(i, n) for i in running if (n := int(requests["scheduled"][i])) > 0],
+            admitted=[(int(i), int(requests["computed"][i]), bool(requests["preemptions"][i])) for i in admitted],
+            preempted=replica.victims[0, : state["victims"]].tolist(),
+            running=running,
+            waiting=replica.waiting[0, : system["waiting"]][::-1].tolist(),
+            free=int(system["free"]),
+            finished=[],
+            free_after=int(system["free"]),
+        )
+        arrived = int(state["arrived"])
+        if running or state["victims"]:
+            compute(0, replica, record, form, numbers)
+            state["phase"] = BEGIN
+            left = np.isfinite(replica.service[0]["completion"][running])
+            finished = [i for i, gone in zip(running, left, strict=True) if gone]
+            iteration = replace(iteration, finished=finished, free_after=int(system["free"]))
+        yield iteration

@@ -1,0 +1,181 @@
+"""A cost profile: how long an iteration of one model on one GPU takes, and what the replica holds, draws and costs.
+
+The time of an iteration is one of a few forms (see `engines.batching.cost`), each with numbers; a profile is the name
+of a form, its numbers, and where they come from.
+"""
+
+from contextlib import suppress
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput, nearest
+
+Form = Literal["roofline", "phases", "splitwise", "vidur-tables"]
+
+# How many numbers a form has, where that is fixed.
+COUNTS = {"roofline": 5, "phases": 12}
+
+
+@dataclass(frozen=True)
+class Power:
+    """Watts of the whole replica (all its GPUs) in each state, and where they come from."""
+
+    idle: float
+    prefill: float
+    decode: float
+    source: str = ""
+
+
+_UNKNOWN = Power(float("nan"), float("nan"), float("nan"))
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Constants of one model on one replica.
+
+    Attributes:
+        name: in the registry.
+        model: model served.
+        gpu: GPUs of a replica, such as "2x A100-80GB".
+        form: how the time of an iteration follows from its batch; see `engines.batching.cost`.
+        numbers: coefficients `(k,)` of that form, in seconds.
+        kv_tokens: tokens whose keys and values fit in memory.
+        kv_bytes_per_token: 2 * layers * kv_heads * head_dim * bytes, over all GPUs; grouped-query aware.
+        source: where the numbers come from.
+        error: how well they fit, in words; "not stated" where nobody says.
+        estimated: which parts are estimates rather than measurements, in words; empty where none.
+        memory_gb: memory of the replica, GB of 1e9 bytes.
+        power: watts by state.
+        price_per_hour: USD an hour for the replica.
+        price_source: where the price comes from.
+
+    Raises:
+        BadInput: an unknown form, numbers that are not of that form or give no time at all, or no room for a token.
+    """
+
+    name: str
+    model: str
+    gpu: str
+    form: Form
+    numbers: np.ndarray = field(repr=False)
+    kv_tokens: int
+    kv_bytes_per_token: float
+    source: str
+    error: str = "not stated"
+    estimated: str = ""
+    memory_gb: float = float("nan")
+    power: Power = _UNKNOWN
+    price_per_hour: float = float("nan")
+    price_source: str = ""
+
+    def __post_init__(self) -> None:
+        numbers = np.ascontiguousarray(self.numbers, dtype=np.float64)
+        object.__setattr__(self, "numbers", numbers)
+        if self.form not in get_args(Form):
+            raise BadInput(f"profile {self.name!r}: unknown form {self.form!r}; {nearest(self.form, get_args(Form))}")
+        if self.kv_tokens < 1 or self.kv_tokens != int(self.kv_tokens):
+            raise BadInput(
+                f"profile {self.name!r}: kv_tokens={self.kv_tokens} is not a positive whole number; try 10000"
+            )
+        if not (np.isnan(self.kv_bytes_per_token) or self.kv_bytes_per_token > 0):
+            raise BadInput(f"profile {self.name!r}: kv_bytes_per_token={self.kv_bytes_per_token:g} is not positive")
+        object.__setattr__(self, "kv_tokens", int(self.kv_tokens))
+        if wrong := _wrong(self.form, numbers):
+            raise BadInput(f"profile {self.name!r}: {wrong}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields, as `from_dict` reads them back; the numbers as a list."""
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**told, "numbers": self.numbers.tolist(), "power": asdict(self.power)}
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Profile":
+        """Return the profile of which `told` has the fields.
+
+        Raises:
+            BadInput: a field that is unknown, missing or of the wrong type.
+        """
+        power = told.get("power", {})
+        if not isinstance(power, dict):
+            raise BadInput(f"power={power!r} is not an object with idle, prefill and decode")
+        made = _read(Power, power, "power") if power else _UNKNOWN
+        return _read(cls, {**told, "power": made}, "profile")
+
+
+def kv_bytes(layers: int, kv_heads: int, head_dim: int, bytes_each: float = 2) -> float:
+    """Return the bytes of the keys and values of one token, over all GPUs of a replica.
+
+    Args:
+        layers: attention layers.
+        kv_heads: heads that have keys and values of their own; fewer than query heads with grouped queries.
+        head_dim: numbers in a head.
+        bytes_each: bytes of a number; 2 for fp16 and bf16.
+    """
+    return float(2 * layers * kv_heads * head_dim * bytes_each)
+
+
+def kv_capacity(memory_bytes: float, weight_bytes: float, bytes_per_token: float, share: float = 0.9) -> int:
+    """Return the tokens whose keys and values fit beside the weights in a share of the memory.
+
+    The default share is vLLM's default `gpu_memory_utilization`; activations are not subtracted.
+    """
+    return int((share * memory_bytes - weight_bytes) // bytes_per_token)
+
+
+def _wrong(form: str, numbers: np.ndarray) -> str:
+    """Return what is wrong with the numbers of a form, or nothing."""
+    if numbers.ndim != 1 or numbers.size == 0:
+        return f"numbers of shape {numbers.shape} are not a row"
+    if form == "vidur-tables":
+        return ""
+    if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
+        return f"number {numbers[~(numbers >= 0) | ~np.isfinite(numbers)][0]:g} is not finite and at least 0"
+    if form in COUNTS and len(numbers) != COUNTS[form]:
+        return f"form {form!r} has {COUNTS[form]} numbers, not {len(numbers)}"
+    if form == "splitwise":
+        return _wrong_tables(numbers)
+    bases = [max(numbers[:2])] if form == "roofline" else (numbers[[0, 4, 7]] + numbers[10]).tolist()
+    return "" if min(bases) > 0 else "an iteration must take some time even where it has little to do; give a base"
+
+
+def _wrong_tables(numbers: np.ndarray) -> str:
+    """Return what is wrong with the tables of the form "splitwise", or nothing."""
+    broken = "numbers are not tables of the form 'splitwise'"
+    k = int(numbers[1]) if len(numbers) > 2 else 0
+    at = 2 + 2 * k
+    if k < 2 or len(numbers) < at + 2:
+        return broken
+    b, c = int(numbers[at]), int(numbers[at + 1])
+    if min(b, c) < 2 or len(numbers) != at + 2 + b + c + b * c:
+        return broken
+    grids = (numbers[2 : 2 + k], numbers[at + 2 : at + 2 + b], numbers[at + 2 + b : at + 2 + b + c])
+    return "" if all((np.diff(grid) > 0).all() for grid in grids) else f"{broken}: a grid does not ascend"
+
+
+def _read(cls: Any, told: dict[str, Any], what: str) -> Any:
+    """Return the dataclass of which `told` has the fields; null is NaN, as JSON has none."""
+    known = {f.name: f for f in fields(cls)}
+    for key in told:
+        if key not in known:
+            raise BadInput(f"{what} has no field {key!r}; {nearest(key, known)}")
+    for key, f in known.items():
+        if key not in told and f.default is MISSING:
+            raise BadInput(f"{what} lacks the field {key!r}")
+    return cls(**{key: _value(what, key, known[key].type, value) for key, value in told.items()})
+
+
+def _value(what: str, key: str, kind: Any, value: Any) -> Any:
+    """Return a value of JSON as a field of this type holds it."""
+    if kind is float and value is None:
+        return float("nan")
+    if kind is np.ndarray:
+        with suppress(TypeError, ValueError):
+            return np.array(value, dtype=np.float64)
+    elif kind in (float, int):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value) if kind is float else value
+    elif kind is Power or isinstance(value, str):
+        return value
+    raise BadInput(f"{what}: {key}={value!r} is not what belongs there")
