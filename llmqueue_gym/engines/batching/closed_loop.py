@@ -113,7 +113,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     agent & EVICTION and system.running > 0
                 ):
                     return ADMIT
-                else:
+                elif state.admitted == 0:
                     state.blocked = 1
             none_joined = rules.order == PREFILL_FIRST and state.admitted == 0
             state.phase = SCHEDULE_RUNNING if none_joined else READY

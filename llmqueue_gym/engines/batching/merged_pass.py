@@ -11,7 +11,7 @@ from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import precedes
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
 from llmqueue_gym.engines.batching.tables import AS_RULES
-from llmqueue_gym.engines.batching.waiting_pass import admit, first_chunk
+from llmqueue_gym.engines.batching.waiting_pass import admit, blocks_to_join, first_chunk
 from llmqueue_gym.requests import WAITING
 
 
@@ -89,17 +89,19 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         tokens = first_chunk(request, state, rules) if waits else wanted_tokens(request, state.limit, state.budget, rules)
         if tokens <= 0:
             break
-        ahead = request.computed + tokens + rules.lookahead
-        if waits and rules.reserve_known:
-            ahead = max(ahead, request.prompt + request.generated + rules.lookahead)
-        margin = rules.watermark if waits and system.running > 0 else 0
-        missing = blocks_for(ahead, rules.block_size) - request.blocks + margin - system.free
+        if waits:
+            need = blocks_to_join(e, r, rules, conduct, length, params, i, tokens)
+            if system.running > 0:
+                need += rules.watermark
+        else:
+            need = blocks_for(request.computed + tokens + rules.lookahead, rules.block_size)
+        missing = need - request.blocks - system.free
         while missing > 0:
             v = last_holder(e, r, conduct, rank, victim, params, i)
             if v < 0:
                 break
-            preempt(e, r, rules, conduct, rank, params, v, AS_RULES, missing)
-            missing = blocks_for(ahead, rules.block_size) - request.blocks + margin - system.free
+            preempt(e, r, rules, conduct, rank, params, v, AS_RULES, system.blocks)
+            missing = need - request.blocks - system.free
         if missing > 0:
             break
         if waits:
@@ -116,4 +118,4 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         v = last_holder(e, r, conduct, rank, victim, params, -1)
         if v < 0:
             break
-        preempt(e, r, rules, conduct, rank, params, v, AS_RULES, conduct.spare - system.free)
+        preempt(e, r, rules, conduct, rank, params, v, AS_RULES, system.blocks)

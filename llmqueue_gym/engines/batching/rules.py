@@ -20,8 +20,8 @@ also has Vidur's trap, by which a half-read prompt that is preempted becomes out
 greatest length; `static` serves a batch to the end of its last request, as FasterTransformer does.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Rules:
         allocation: blocks taken on admission: "chunk", "known" (all known tokens) or "longest" (max_model_len).
         preemption: "recompute", "swap" (blocks move to the host and back) or "free" (back at no cost).
         keep_head: whether recomputation keeps the head of the cache, and only as many blocks as are missing are taken
-            from the tail.
+            from the tail; a policy with a merged queue takes all.
         bandwidth: of the link to the host in one direction, bytes/s; needed for "swap".
         overlapped: whether transfers run beside the iteration, which then lasts as long as the longer of the two.
         pause: whether nobody is admitted in an iteration that preempted.
@@ -88,7 +88,7 @@ class Rules:
         patience: iterations without a token after which a run counts as a livelock.
     """
 
-    name: str = "vllm-v1"
+    name: ClassVar[str] = "vllm-v1"
     blocks: int | None = None
     block_size: int = 16
     token_budget: int = 2048
@@ -142,7 +142,7 @@ class Rules:
     def __str__(self) -> str:
         """Return the spec that gives this rule set: what differs from the named one."""
         base = type(self)()
-        return spec_of(self, self.name, **{key: getattr(base, key) for key in base.__dataclass_fields__})
+        return spec_of(self, self.name, **{field.name: getattr(base, field.name) for field in fields(base)})
 
     def on(self, kv_tokens: int) -> "Rules":
         """Return these rules with the blocks of a replica whose memory holds so many tokens, unless they are set."""
@@ -215,7 +215,7 @@ class Rules:
 class Vllm0191(Rules):
     """vLLM 0.19.1: the threshold also holds for a lone request, no pass survives its asker, and no watermark."""
 
-    name: str = "vllm-0.19.1"
+    name: ClassVar[str] = "vllm-0.19.1"
     threshold_alone: bool = True
     priority_stops: bool = True
     no_watermark: bool = True
@@ -225,7 +225,7 @@ class Vllm0191(Rules):
 class VllmV0(Rules):
     """vLLM before its rewrite, as Vidur has it: whole prompts alone if any fit, else one token for every decode."""
 
-    name: str = "vllm-v0"
+    name: ClassVar[str] = "vllm-v0"
     order: str = "prefill-first"
     allocation: str = "known"
     token_budget: int = 4096
@@ -244,7 +244,7 @@ class VllmV0(Rules):
 class Sarathi(Rules):
     """Sarathi-Serve as Vidur has it: decodes first, then begun prefills, then new ones, in chunks of one budget."""
 
-    name: str = "sarathi"
+    name: ClassVar[str] = "sarathi"
     order: str = "decode-first"
     allocation: str = "known"
     token_budget: int = 512
@@ -261,7 +261,7 @@ class Sarathi(Rules):
 class VidurSarathi(Sarathi):
     """`sarathi` with Vidur's trap."""
 
-    name: str = "vidur-sarathi"
+    name: ClassVar[str] = "vidur-sarathi"
     forget_unread: bool = True
 
 
@@ -269,7 +269,7 @@ class VidurSarathi(Sarathi):
 class Orca(Rules):
     """Orca: iteration level, whole prompts, memory reserved for the greatest length, so that nobody is preempted."""
 
-    name: str = "orca"
+    name: ClassVar[str] = "orca"
     allocation: str = "longest"
     token_budget: int = UNLIMITED
     max_seqs: int = 128
@@ -282,7 +282,7 @@ class Orca(Rules):
 class Static(Orca):
     """FasterTransformer: as `orca`, but nobody joins or leaves a batch before its last request has ended."""
 
-    name: str = "static"
+    name: ClassVar[str] = "static"
     request_level: bool = True
 
 

@@ -7,7 +7,7 @@ from llmqueue_gym._jit import kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.queue import dequeue
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
-from llmqueue_gym.engines.batching.tables import AS_RULES, FREE, KNOWN, LONGEST, PEAK, RESERVE
+from llmqueue_gym.engines.batching.tables import AS_RULES, FITS, FREE, KNOWN, LONGEST, PEAK, RESERVE
 
 
 @kernel
@@ -31,17 +31,28 @@ def first_chunk(request, state, rules):
 
 
 @kernel
-def blocks_on_admission(e, r, rules, conduct, i, tokens, expected):
+def blocks_on_admission(e, r, rules, conduct, length, params, i, tokens):
     """Return the blocks that a request holds once it is admitted with so many tokens."""
     request = r.requests[e, i]
     if rules.allocation == LONGEST:
         return blocks_for(rules.max_model_len, rules.block_size)
     if conduct.admission == RESERVE:
+        expected = expected_length(request, r.system[e], conduct, length, params)
         last = request.prompt + max(int(expected), request.generated + 1)
         return blocks_for(min(last, rules.max_model_len) + rules.lookahead, rules.block_size)
     if rules.allocation == KNOWN:
         return blocks_for(request.prompt + request.generated, rules.block_size)
     return blocks_for(request.computed + tokens + rules.lookahead, rules.block_size)
+
+
+@kernel
+def blocks_to_join(e, r, rules, conduct, length, params, i, tokens):
+    """Return the blocks that admission asks for: those it takes, or those of all known tokens [13, 14]."""
+    request = r.requests[e, i]
+    need = blocks_on_admission(e, r, rules, conduct, length, params, i, tokens)
+    if rules.reserve_known:
+        need = max(need, blocks_for(request.prompt + request.generated + rules.lookahead, rules.block_size))
+    return need
 
 
 @kernel
@@ -88,12 +99,7 @@ def may_join(e, r, rules, conduct, length, params, i):
     if rules.padded and (state.admitted + 1) * max(state.longest, tokens) > rules.token_budget:
         return False
     margin = rules.watermark if (rules.watermark_always or system.running > 0) else 0
-    expected = 0.0
-    if conduct.admission == RESERVE:
-        expected = expected_length(request, system, conduct, length, params)
-    need = blocks_on_admission(e, r, rules, conduct, i, tokens, expected)
-    if rules.reserve_known:
-        need = max(need, blocks_for(request.prompt + request.generated + rules.lookahead, rules.block_size))
+    need = blocks_to_join(e, r, rules, conduct, length, params, i, tokens)
     if need - request.blocks + margin > system.free:
         return False
     return conduct.admission != PEAK or peak_is_safe(e, r, rules, conduct, length, params, i)
@@ -106,15 +112,12 @@ def admit(e, r, rules, conduct, length, params, position):
     i = dequeue(e, r, position)
     request = r.requests[e, i]
     tokens = first_chunk(request, state, rules)
-    expected = 0.0
-    if conduct.admission == RESERVE:
-        expected = expected_length(request, system, conduct, length, params)
     way = rules.preemption if conduct.preemption == AS_RULES else conduct.preemption
     if is_swapped(request) and way != FREE:
         back = blocks_for(request.computed, rules.block_size)
         state.moved += back
         r.service[e, i].swapped += back
-    need = blocks_on_admission(e, r, rules, conduct, i, tokens, expected)
+    need = blocks_on_admission(e, r, rules, conduct, length, params, i, tokens)
     take(e, r, i, need * rules.block_size, rules.block_size)
     request.status = status_on_admission(request)
     request.scheduled = tokens
@@ -202,6 +205,7 @@ def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
             room_held_by_the_queue(e, r, rules, system.blocks)  # else caches kept in the queue could block it for ever
             if system.free > before:
                 continue
-        if state.admitted == 0:  # not for want of what others took in this iteration alone
+        # For the present, if it was not for want of what others took in this iteration alone.
+        if state.admitted == 0 and conduct.admission == FITS and not conduct.displaces:
             state.blocked = 1
         break

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from llmqueue_gym.engines.batching.closed_loop import simulate
 from llmqueue_gym.engines.batching.cost import FORMS
 from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules, rule_set
 from llmqueue_gym.engines.batching.tables import AS_RULES, CONDUCT, FITS, PEAK, REASONS, RESERVE, Replica, fresh_replica
-from llmqueue_gym.errors import BadInput, NotApplicable
+from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.policies.serving.base import ServingPolicy
 from llmqueue_gym.profiles import profile as cost_profile
@@ -72,7 +72,7 @@ def serve(
         BadInput: a request could never be served, or a function cannot be compiled or gives NaN.
     """
     policy, profile = serving_policy(policy), cost_profile(profile)
-    rules = replace(rule_set(rules), **{**policy.rules, **changes}).on(profile.kv_tokens)
+    rules = rules_for(policy, profile, rules, **changes)
     rules.check(given.requests, given.outputs)
     replica = load(given, rules, policy.merged)
     arguments = kernel_arguments(policy, profile, rules)
@@ -80,6 +80,24 @@ def serve(
     simulate(replica, *arguments)
     elapsed = time.perf_counter() - start
     return finished(replica, given, policy, profile, rules, elapsed)
+
+
+def rules_for(policy: ServingPolicy, profile: Profile, rules: Any, **changes: Any) -> Rules:
+    """Return the rule set that a run follows: as named, changed by the policy and by hand, on the profile's memory.
+
+    Raises:
+        BadInput: the policy and the rule set both want to decide who joins a batch, or a field does not exist.
+    """
+    made = rule_set(rules)
+    changes = {**policy.rules, **changes}
+    names = [field.name for field in fields(made)]
+    for key in changes:
+        if key not in names:
+            raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
+    made = replace(made, **changes).on(profile.kv_tokens)
+    if policy.merged and (made.request_level or made.padded):
+        raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
+    return made
 
 
 def load(given: Requests, rules: Rules, merged: bool = False) -> Replica:

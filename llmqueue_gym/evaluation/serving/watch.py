@@ -12,9 +12,8 @@ import numpy as np
 
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
-from llmqueue_gym.engines.batching.rules import rule_set
 from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING
-from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load
+from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load, rules_for
 from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.profiles import profile as cost_profile
 from llmqueue_gym.requests import Requests
@@ -63,7 +62,7 @@ def watch(given: Requests, policy: Any, profile: Any, rules: Any, **changes: Any
         BadInput: as in `serve`.
     """
     policy, profile = serving_policy(policy), cost_profile(profile)
-    rules = replace(rule_set(rules), **{**policy.rules, **changes}).on(profile.kv_tokens)
+    rules = rules_for(policy, profile, rules, **changes)
     rules.check(given.requests, given.outputs)
     replica = load(given, rules, policy.merged)
     record, conduct, form, numbers, *functions = kernel_arguments(policy, profile, rules)

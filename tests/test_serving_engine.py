@@ -1,0 +1,261 @@
+"""The serving engine: coasting changes nothing, memory and tokens are conserved, rule sets do what their names say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference_serving import VidurReference, formula_cost
+
+from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.iteration import compute
+from llmqueue_gym.engines.batching.rules import RULE_SETS, Rules, rule_set
+from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load, serve
+from llmqueue_gym.evaluation.serving.watch import watch
+from llmqueue_gym.policies.serving import ServingPolicy, serving_policy
+from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.requests import DONE, Refreshed, Requests, never_refreshed, request_table
+
+
+def shortest_left(request, system, params):
+    return request.predicted - request.generated
+
+
+def oldest(request, system, params):
+    return -(system.clock - request.arrival) / request.predicted
+
+
+POLICIES = {
+    "fcfs": serving_policy("fcfs"),
+    "ranked": ServingPolicy("ranked", shortest_left),
+    "displaces": ServingPolicy("displaces", shortest_left, displaces=True),
+    "ages": ServingPolicy("ages", oldest, ages=True, displaces=True),
+    "peak": ServingPolicy("peak", shortest_left, admission="peak"),
+    "reserve": ServingPolicy("reserve", shortest_left, admission="reserve", skips=True),
+    "merged": ServingPolicy("merged", shortest_left, merged=True),
+    "merged-drops": ServingPolicy("merged-drops", oldest, merged=True, keeps=False, preemption="swap"),
+}
+VARIANTS = {
+    "plain": {},
+    "tight-chunks": {"token_budget": 48, "long_prefill_threshold": 20},
+    "swap": {"preemption": "swap", "bandwidth": 1e3},
+    "overlapped": {"preemption": "swap", "bandwidth": 1e3, "overlapped": True},
+    "free": {"preemption": "free"},
+    "keep-head": {"keep_head": True},
+    "lookahead": {"lookahead": 1, "block_size": 1, "blocks": 400},
+    "no-reserve": {"reserve_known": False, "watermark": 0.05},
+}
+
+
+def a_profile(numbers=(0.01, 0.008, 1e-4, 1e-7, 1e-6)):
+    """Return a cost profile with easy numbers."""
+    return Profile(
+        name="test",
+        model="m",
+        gpu="g",
+        form="roofline",
+        numbers=np.array(numbers),
+        kv_tokens=400,
+        kv_bytes_per_token=1.0,
+        source="made up",
+    )
+
+
+def some_requests(seed, n=60, rate=8.0, longest=180, every=0):
+    """Return requests that crowd a replica of 400 tokens; predictions are off, and refreshed where asked."""
+    rng = np.random.default_rng(seed)
+    arrivals = np.sort(rng.uniform(0, n / rate, n))
+    arrivals[rng.integers(0, n, 5)] = arrivals[0]
+    table = request_table(np.sort(arrivals), rng.integers(1, longest, n))
+    outputs = rng.geometric(1 / 40, n).clip(1, 120)
+    for column in ("predicted", "first_predicted", "lower", "upper"):
+        table[column] = np.maximum(1, outputs * rng.lognormal(0, 0.4, n))
+    refreshed = never_refreshed(n)
+    if every:
+        counts = outputs // every + 1
+        start = np.concatenate([[0], np.cumsum(counts)])
+        refreshed = Refreshed(every, rng.uniform(1, 150, start[-1]), start)
+        table["predicted"] = table["first_predicted"] = refreshed.total[start[:-1]]
+    return Requests(table, outputs.astype(np.int64), refreshed)
+
+
+def test_every_rule_set_and_variant_is_made():
+    for name in RULE_SETS:
+        assert str(rule_set(name)) == name
+    assert str(rule_set("sarathi:token_budget=256")) == "sarathi:token_budget=256"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_coasting_changes_nothing_to_the_last_bit(policy, variant):
+    instance = some_requests(1, every=8 if policy == "displaces" else 0)
+    served = serve(instance, POLICIES[policy], a_profile(), "vllm-v1", max_seqs=16, **VARIANTS[variant])
+    looks = list(watch(instance, POLICIES[policy], a_profile(), "vllm-v1", max_seqs=16, **VARIANTS[variant]))
+    assert served.reason == "drained"
+    assert served.totals["iterations"] == len(looks)
+    ends = {row: k for k, look in enumerate(looks) for row in look.finished}
+    clocks = [look.clock for look in looks] + [served.clock]
+    arrivals = instance.requests["arrival"]
+    for row, k in ends.items():
+        # The next iteration begins where this one ends, unless the replica was empty in between.
+        end = served.service["completion"][row]
+        assert end == clocks[k + 1] or end < clocks[k + 1] == arrivals[arrivals > end].min()
+
+
+@pytest.mark.parametrize("rules", RULE_SETS)
+def test_coasting_changes_nothing_under_any_rule_set(rules):
+    instance = some_requests(2)
+    changes = {"blocks": 40, "max_seqs": 16, "token_budget": 300, "max_model_len": 330}
+    served = serve(instance, "fcfs", a_profile(), rules, **changes)
+    looks = list(watch(instance, "fcfs", a_profile(), rules, **changes))
+    assert served.reason == "drained"
+    assert served.totals["iterations"] == len(looks)
+    assert served.totals["preemptions"] == sum(len(look.preempted) for look in looks)
+
+
+def iterations(instance, policy, rules):
+    """Yield the replica between schedule and computation of each iteration."""
+    profile = a_profile()
+    replica = load(instance, rules, policy.merged)
+    record, conduct, form, numbers, *functions = kernel_arguments(policy, profile, rules)
+    while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:
+        yield replica
+        compute(0, replica, record, form, numbers)
+        replica.state[0]["phase"] = BEGIN
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    policy=st.sampled_from(sorted(POLICIES)),
+    variant=st.sampled_from(sorted(VARIANTS)),
+    name=st.sampled_from(sorted(RULE_SETS)),
+)
+def test_blocks_and_tokens_are_conserved(seed, policy, variant, name):
+    policy, changes = POLICIES[policy], VARIANTS[variant]
+    if name != "vllm-v1":
+        changes = {key: value for key, value in changes.items() if key in ("preemption", "keep_head", "bandwidth")}
+    if "orca" in name or "static" in name:
+        changes = {}
+    if policy.merged and name in ("static", "vllm-v0"):
+        return
+    rules = replace(rule_set(name), **{"blocks": 40, "max_seqs": 12, "max_model_len": 330, **changes})
+    instance = some_requests(seed, n=30)
+    produced = np.zeros(30, int)
+    for replica in iterations(instance, policy, rules):
+        system, requests = replica.system[0], replica.requests[0]
+        assert system["free"] >= 0
+        assert system["free"] + requests["blocks"].sum() == rules.blocks
+        assert (requests["computed"] <= requests["blocks"] * rules.block_size)[replica.running[0, : system["running"]]].all()
+        queue = replica.waiting[0, : system["waiting"]].tolist() + replica.running[0, : system["running"]].tolist()
+        assert len(queue) == len(set(queue))  # nobody stands twice
+        assert requests["scheduled"].sum() <= rules.token_budget
+        growth = requests["generated"] - produced
+        assert ((growth >= 0) & (growth <= 1)).all() or rules.forget_unread  # no token twice
+        produced = requests["generated"].copy()
+    assert (replica.requests[0]["status"] == DONE).all()
+    assert replica.system[0]["free"] == rules.blocks
+    assert np.isfinite(replica.service[0]["completion"]).all()
+    if not rules.forget_unread:
+        wanted = np.minimum(instance.outputs, rules.longest - instance.requests["prompt"])
+        assert (replica.requests[0]["generated"] == wanted).all()
+
+
+@pytest.mark.parametrize("scheduler", ["vllm", "sarathi"])
+@pytest.mark.parametrize("seed", range(20))
+def test_vidurs_schedulers_against_the_plain_rules(scheduler, seed):
+    instance = some_requests(seed, n=80, rate=6.0, longest=900)
+    w0, a, b, c2, c3 = 10.0, 7.0, 0.06, 4e-6, 9e-5
+    blocks = 80
+    profile = a_profile(np.array([w0, a, b, c2, c3]) / 1000)
+    rules = {"vllm": "vllm-v0", "sarathi": "vidur-sarathi"}[scheduler]
+    served = serve(instance, "fcfs", profile, rules, blocks=blocks)
+    reference = VidurReference(scheduler, blocks, formula_cost(w0, a, b, c2, c3))
+    columns = (instance.requests["arrival"].tolist(), instance.requests["prompt"].tolist(), instance.outputs.tolist())
+    expected, count = reference.run([(i, *row) for i, row in enumerate(zip(*columns, strict=True))])
+    assert served.totals["iterations"] == count
+    for i, (_, first_token, completion, restarts) in expected.items():
+        assert served.service["first_token"][i] == pytest.approx(first_token, abs=1e-9)
+        assert served.service["completion"][i] == pytest.approx(completion, abs=1e-9)
+        assert served.requests["preemptions"][i] == restarts
+
+
+def test_a_lone_request_by_hand():
+    instance = Requests(request_table(np.array([1.0]), np.array([100])), np.array([3]), never_refreshed(1))
+    served = serve(instance, "fcfs", a_profile((0.0, 1.0, 0.01, 0.0, 0.0)), "vllm-v1", token_budget=64)
+    # chunks of 64 and 36 tokens, then two decodes
+    assert served.service["first_token"][0] == pytest.approx(1.0 + 1.64 + 1.36)
+    assert served.service["completion"][0] == pytest.approx(1.0 + 1.64 + 1.36 + 2 * 1.01)
+    assert served.service["longest_gap"][0] == pytest.approx(1.01)
+    assert served.totals["integral"] == pytest.approx(served.service["completion"][0] - 1.0)
+
+
+def test_a_static_batch_ends_together_and_orca_lets_go():
+    table = request_table(np.zeros(3), np.array([10, 10, 10]))
+    instance = Requests(table, np.array([2, 5, 3]), never_refreshed(3))
+    unit = a_profile((1.0, 1.0, 0.0, 0.0, 0.0))
+    static = serve(instance, "fcfs", unit, "static", blocks=40, max_model_len=200, max_seqs=2)
+    assert static.service["completion"].tolist() == [5, 5, 8]
+    orca = serve(instance, "fcfs", unit, "orca", blocks=40, max_model_len=200, max_seqs=2)
+    assert orca.service["completion"].tolist() == [2, 5, 5]
+    narrow = serve(instance, "fcfs", unit, "orca", blocks=20, max_model_len=200)  # room for one longest request
+    assert narrow.service["completion"].tolist() == [2, 7, 10]
+    assert orca.totals["preemptions"] == static.totals["preemptions"] == 0
+
+
+def test_swapping_keeps_what_is_computed_and_costs_its_transfer():
+    instance = some_requests(3)
+    again = serve(instance, "fcfs", a_profile(), max_seqs=16)
+    swapped = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="swap", bandwidth=1e4)
+    beside = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="swap", bandwidth=1e4, overlapped=True)
+    free = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="free")
+    assert again.service["recomputed"].sum() > 0
+    assert swapped.service["recomputed"].sum() == free.service["recomputed"].sum() == 0
+    assert swapped.service["swapped"].sum() > 0
+    moved = swapped.service["swapped"].sum() * 16 / 1e4  # blocks * bytes a block / bandwidth
+    assert swapped.totals["transfer_time"] == pytest.approx(moved)
+    assert beside.totals["transfer_time"] < swapped.totals["transfer_time"]
+    assert free.totals["transfer_time"] == 0
+    tokens = instance.requests["prompt"].sum() + instance.outputs.sum() - len(instance.outputs)
+    done = swapped.totals["prefill_tokens"] + swapped.totals["decode_tokens"]
+    assert done == tokens  # nothing is computed twice
+    assert again.totals["prefill_tokens"] + again.totals["decode_tokens"] == tokens + again.service["recomputed"].sum()
+
+
+def test_keeping_the_head_computes_less_again():
+    instance = some_requests(4)
+    whole = serve(instance, "fcfs", a_profile(), max_seqs=16)
+    head = serve(instance, "fcfs", a_profile(), max_seqs=16, keep_head=True)
+    assert 0 < head.service["recomputed"].sum() < whole.service["recomputed"].sum()
+
+
+def test_what_never_fits_is_refused_or_ends_the_run():
+    instance = Requests(request_table(np.zeros(2), np.array([10, 500])), np.array([2, 5]), never_refreshed(2))
+    with pytest.raises(BadInput, match=r"request 2 has 500 prompt and 5 output tokens.*max_tokens=401"):
+        serve(instance, "fcfs", a_profile())
+    with pytest.raises(BadInput, match="raise token_budget=400 to 500"):
+        serve(instance, "fcfs", a_profile(), blocks=100, chunked=False, token_budget=400)
+    cut = serve(instance, "fcfs", a_profile(), blocks=100, horizon=0.01)
+    assert cut.reason == "horizon"
+    instance.requests["predicted"] = 1e6  # no peak is ever safe
+    stuck = serve(instance, POLICIES["peak"], a_profile(), blocks=100)
+    assert stuck.reason == "stuck"
+    assert not stuck.done.any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"order": "decode-frist"}, "decode-first"),
+        ({"watermark": 1.5}, "watermark=1.5"),
+        ({"token_budget": 0}, "token_budget=0"),
+        ({"bandwidth": -1.0}, "bandwidth=-1"),
+        ({"preemption": "recompute "}, "recompute"),
+    ],
+)
+def test_wrong_rules_are_refused(changes, words):
+    with pytest.raises(BadInput, match=words):
+        Rules(**changes)
