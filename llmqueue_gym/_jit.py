@@ -1,6 +1,6 @@
 """How code is compiled: the only file that imports numba's decorators.
 
-* `kernel` compiles an engine or theory loop and keeps it in numba's disk cache.
+* `kernel` compiles an engine or theory loop and keeps it in numba's disk cache; `lean_kernel` one that makes no array.
 * `compile_rank` turns a plain function `rank(job, params)` into a C pointer, `compile_serving` one of the form
   `rank(request, system, params)`. All pointers of a form have one type, so one compiled kernel serves every policy,
   and it hits the disk cache.
@@ -28,10 +28,19 @@ _SERVING = types.float64(numba.from_dtype(REQUEST), numba.from_dtype(SYSTEM), _N
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use. Division by zero gives inf or nan as in NumPy, because C pointers cannot raise."""
+    return _compiled(function)
+
+
+def lean_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a kernel that makes no array, so that references need not be counted, which costs atomic operations."""
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     try:
-        return _stamped(numba.njit(function, cache=True, error_model="numpy", nogil=True))
+        return _stamped(numba.njit(function, cache=True, error_model="numpy", nogil=True, **options))
     except RuntimeError:  # no writable place for the cache: compile in every process instead
-        return numba.njit(function, error_model="numpy", nogil=True)
+        return numba.njit(function, error_model="numpy", nogil=True, **options)
 
 
 def _stamped(dispatcher: Any) -> Any:

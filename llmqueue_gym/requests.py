@@ -22,6 +22,8 @@ REQUEST = np.dtype(
         ("scheduled", "i4"),  # tokens in the present iteration, 0 if left out
         ("status", "i4"),  # one of the codes below
         ("last_token", "f8"),  # s, when it got its last output token; arrival before the first
+        ("longest_gap", "f8"),  # s, longest time between two of its output tokens so far
+        ("last_scheduled", "f8"),  # s, end of the last iteration that it was in; arrival before the first
         ("arrival", "f8"),  # s
         ("rank", "f8"),  # as of the last time it was ranked; lower is served first
         ("place", "i8"),  # breaks ties of rank; lower is first
@@ -29,7 +31,6 @@ REQUEST = np.dtype(
         ("first_predicted", "f8"),  # the same, by the prediction on arrival
         ("lower", "f8"),  # least output tokens, for predictors of intervals; others predict one number thrice
         ("upper", "f8"),  # most output tokens
-        ("last_scheduled", "f8"),  # s, end of the last iteration that it was in; arrival before the first
         ("note", "f8"),  # a number that the policy itself keeps for it, 0 at first
         ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
         ("klass", "i4"),  # class of customers, 0 unless told otherwise
@@ -59,7 +60,6 @@ SERVICE = np.dtype(
         ("scheduled", "f8"),  # s, start of the first iteration that it was in; NaN before
         ("first_token", "f8"),  # s; NaN until then
         ("completion", "f8"),  # s; NaN until done
-        ("longest_gap", "f8"),  # s, longest time between two of its output tokens
         ("recomputed", "i8"),  # tokens computed again after a preemption
         ("swapped", "i8"),  # blocks moved to the host and back
     ],

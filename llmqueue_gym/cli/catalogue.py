@@ -1,4 +1,4 @@
-"""`llmqueue envs`, `policies`, `predictors`, `workloads`: what there is, with parameters and defaults."""
+"""`llmqueue envs`, `policies`, `predictors`, `workloads`, `rules`: what there is, with parameters and defaults."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -34,34 +34,58 @@ def envs(as_json: bool) -> None:
 @click.command()
 @as_json
 def policies(as_json: bool) -> None:
-    """List the scheduling policies."""
+    """List the scheduling policies, of single servers and of LLM serving."""
     from llmqueue_gym.policies import POLICIES
+    from llmqueue_gym.policies.serving import SERVING_POLICIES
 
     entries = []
     for name in POLICIES:
         entry, made = _entry(name, POLICIES.builder(name)), POLICIES.make(name)
         entries.append({**entry, "preemptive": made.preemptive, "predictor": made.predictor, "source": made.source})
-    _show({"policies": entries}, as_json)
+    serving = []
+    for name in SERVING_POLICIES:
+        entry, policy = _entry(name, SERVING_POLICIES.builder(name)), SERVING_POLICIES.make(name)
+        serving.append({**entry, "predictor": policy.predictor, "source": policy.source})
+    _show({"policies": entries, "serving_policies": serving}, as_json)
 
 
 @click.command()
 @as_json
 def predictors(as_json: bool) -> None:
-    """List the prediction models."""
+    """List the prediction models, of job sizes and of output lengths."""
     from llmqueue_gym.predictors import PREDICTORS
+    from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS
 
-    _show({"predictors": _entries(PREDICTORS)}, as_json)
+    _show({"predictors": _entries(PREDICTORS), "length_predictors": _entries(LENGTH_PREDICTORS)}, as_json)
 
 
 @click.command()
 @as_json
 def workloads(as_json: bool) -> None:
-    """List size laws, arrival processes and trace formats."""
+    """List size laws, arrival processes, trace formats, and laws of prompt and output lengths."""
     from llmqueue_gym.distributions import DISTRIBUTIONS
     from llmqueue_gym.workloads import ARRIVALS, TRACE_FORMATS
+    from llmqueue_gym.workloads.requests import LENGTHS
 
-    kinds = {"size_laws": DISTRIBUTIONS, "arrivals": ARRIVALS, "trace_formats": TRACE_FORMATS}
+    kinds = {"size_laws": DISTRIBUTIONS, "arrivals": ARRIVALS, "trace_formats": TRACE_FORMATS, "lengths": LENGTHS}
     _show({kind: _entries(registry) for kind, registry in kinds.items()}, as_json)
+
+
+@click.command()
+@as_json
+def rules(as_json: bool) -> None:
+    """List the rule sets, how real engines fill an iteration."""
+    from llmqueue_gym.engines.batching.rules import RULE_SETS
+
+    entries = _entries(RULE_SETS)
+    usual = entries[0]["parameters"]
+    if not as_json:  # the parameters are many, so people see the first set's and how the others differ
+        for entry in entries[1:]:
+            given = entry["parameters"].items()
+            entry["parameters"] = {key: value for key, value in given if value != usual[key]}
+    _show({"rules": entries}, as_json)
+    if not as_json:
+        click.echo(f"Parameters are those of {entries[0]['name']}, where nothing else is told.")
 
 
 def _entries(registry: Registry) -> list[Entry]:

@@ -1,11 +1,16 @@
-"""`llmqueue simulate`: one run of a policy, with an interval beside its mean."""
+"""`llmqueue simulate`: one run of a policy, on one server or on an LLM replica, with an interval beside its mean."""
 
 from typing import Any
 
 import click
 
-from llmqueue_gym.cli.options import Whole, as_json, queue, read_policy
+from llmqueue_gym.cli.options import Whole, as_json, queue, read_policy, replica
 from llmqueue_gym.cli.output import print_json, print_result
+from llmqueue_gym.errors import BadInput
+
+# Options that belong to one of the two alone.
+SERVER = ("size", "jobs", "seconds_per_token")
+REPLICA = ("rate", "rate_scale", "requests", "max_tokens", "ttft_slo", "tpot_slo")
 
 
 @click.command()
@@ -21,32 +26,44 @@ from llmqueue_gym.cli.output import print_json, print_result
     show_default=True,
     help="With --trace: service of one output token, s.",
 )
+@replica
 @as_json
-def simulate(
-    policy: str,
-    size: str,
-    predictor: str,
-    load: float,
-    jobs: int,
-    seed: int,
-    arrivals: str,
-    trace: str | None,
-    seconds_per_token: float,
-    as_json: bool,
-) -> None:
-    """Simulate a policy on one server.
+@click.pass_context
+def simulate(ctx: click.Context, policy: str, seed: int, as_json: bool, **options: Any) -> None:
+    """Simulate a policy on one server, or with --profile, --rules or --lengths on an LLM replica.
 
     Times are in s. The first tenth of the jobs is warm-up and left out of every number; of a trace, none is.
+
+    On a replica the predictor is lognormal:sigma=0.5 unless told otherwise, a trace keeps its own rate, and --lengths
+    comes at load 0.8; there --load is a share of the largest rate that fcfs sustains, and --size, --jobs and
+    --seconds-per-token mean nothing. The policy may be FILE.py:FUNCTION, a rank(request, system, params).
     """
+    told = {key for key in options if ctx.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE}
+    if told & {"profile", "rules", "lengths"}:
+        from llmqueue_gym.cli.serving import run_serving
+
+        _refuse(told, SERVER, "belongs to a single server, not to a replica; see llmqueue simulate --help")
+        asked = {key: value if key in told or key == "trace_format" else None for key, value in options.items()}
+        run_serving(policy, asked, seed, as_json)
+        return
+    _refuse(told, REPLICA, "belongs to a replica: add --profile a100-llama3-8b, or another of llmqueue profile list")
+    _refuse_serving_policy(policy)
+    _run_queue(policy, options, seed, as_json)
+
+
+def _run_queue(policy: str, options: dict[str, Any], seed: int, as_json: bool) -> None:
+    """Simulate a policy on a single server, and print what came of it."""
     from llmqueue_gym.evaluation import Scenario, cautious_batch_means, measure, rollout
 
+    size, load, arrivals, trace, jobs = (options[key] for key in ("size", "load", "arrivals", "trace", "jobs"))
     discipline = read_policy(policy)
-    predictor = discipline.predictor or predictor
+    predictor = discipline.predictor or options["predictor"]
     if trace is None:
         scenario = Scenario(size, predictor, load, arrivals, jobs)
     else:
         size, arrivals = "trace", "trace"
-        scenario = Scenario(predictor=predictor, n_jobs=jobs, workload=_replay(trace, seconds_per_token, load))
+        workload = _replay(trace, options["trace_format"], options["seconds_per_token"], load)
+        scenario = Scenario(predictor=predictor, n_jobs=jobs, workload=workload)
     run = rollout(discipline, scenario, seed)
     kept = run if trace else run.after_warmup()
     estimate = cautious_batch_means(kept.response_times, warmup=0)
@@ -71,7 +88,24 @@ def simulate(
         print_result("simulated", {key: value for key, value in found.items() if value is not None})
 
 
-def _replay(file: str, seconds_per_token: float, load: float) -> Any:
+def _replay(file: str, format: str, seconds_per_token: float, load: float) -> Any:
     from llmqueue_gym.workloads import TraceWorkload, load_trace
 
-    return TraceWorkload.from_trace(load_trace(file), seconds_per_token, load)
+    return TraceWorkload.from_trace(load_trace(file, format), seconds_per_token, load)
+
+
+def _refuse(told: set[str], names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        if name in told:
+            raise BadInput(f"--{name.replace('_', '-')} {why}")
+
+
+def _refuse_serving_policy(policy: str) -> None:
+    from llmqueue_gym.policies import POLICIES
+    from llmqueue_gym.policies.serving import SERVING_POLICIES
+
+    name = policy.partition(":")[0]
+    if name in SERVING_POLICIES and name not in POLICIES:
+        raise BadInput(
+            f"policy {name!r} serves LLM requests: add --profile a100-llama3-8b, or another of llmqueue profile list"
+        )

@@ -11,23 +11,8 @@ that are constant or falling in age. Ranks that rise are the business of `sharin
 import numpy as np
 
 from llmqueue_gym._jit import kernel
+from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
-
-START, SKIP = -1, -2  # actions of `step_batch` that are not slots: go to the first arrival, leave the run alone
-
-# What `step_batch` reports of the last step of a run.
-STEP = np.dtype(
-    [
-        ("reward", "f8"),  # minus the cost since the last decision
-        ("dt", "f8"),  # s since the last decision
-        ("clock", "f8"),  # s
-        ("in_system", "i8"),
-        ("illegal", "?"),  # the action named an empty slot
-        ("terminated", "?"),  # every job has left
-        ("truncated", "?"),  # the horizon came first
-    ],
-    align=True,
-)
 
 
 @kernel

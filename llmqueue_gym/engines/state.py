@@ -1,4 +1,4 @@
-"""The records that kernels of the queue engine share: the state of a run and an entry of the waiting heap."""
+"""Records of the kernels: the state of a queue, an entry of its heap, and what a step of an environment gives."""
 
 import numpy as np
 
@@ -17,6 +17,22 @@ STATE = np.dtype(
 
 # The tie key is the row, or minus the row where equal ranks are served last come first served.
 HEAP = np.dtype([("rank", "f8"), ("tie", "i8")], align=True)
+
+START, SKIP = -1, -2  # actions that are no choice: go to the first decision, leave the run alone
+
+# What a `step_batch` reports of the last step of a run.
+STEP = np.dtype(
+    [
+        ("reward", "f8"),  # minus the cost since the last decision
+        ("dt", "f8"),  # s since the last decision
+        ("clock", "f8"),  # s
+        ("in_system", "i8"),
+        ("illegal", "?"),  # the action named an empty slot
+        ("terminated", "?"),  # every job has left
+        ("truncated", "?"),  # the horizon came first
+    ],
+    align=True,
+)
 
 
 def fresh_state(n: int = 1) -> np.ndarray:

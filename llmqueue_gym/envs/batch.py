@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.single_server import SKIP, START, STEP, step_batch
-from llmqueue_gym.engines.state import fresh_state
+from llmqueue_gym.engines.single_server import step_batch
+from llmqueue_gym.engines.state import SKIP, START, STEP, fresh_state
 from llmqueue_gym.envs.config import MG1Config
 from llmqueue_gym.envs.observation import FEATURES, SYSTEM
 from llmqueue_gym.errors import BadInput

@@ -10,7 +10,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from llmqueue_gym.engines.single_server import SKIP
+from llmqueue_gym.engines.state import SKIP
 from llmqueue_gym.errors import BadInput
 
 

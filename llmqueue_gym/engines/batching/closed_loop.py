@@ -1,6 +1,6 @@
 """The loop of a replica: it runs until its agent has to decide, or, without one, to the end."""
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.iteration import arrive, begin, coast, compute, note_progress
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
 from llmqueue_gym.engines.batching.queue import rank_again
@@ -22,6 +22,7 @@ from llmqueue_gym.engines.batching.tables import (
     RANK,
     RANKING,
     READY,
+    RESERVE,
     SCHEDULE_RUNNING,
     SCHEDULE_WAITING,
     STUCK,
@@ -31,16 +32,16 @@ from llmqueue_gym.engines.batching.waiting_pass import may_join, schedule_waitin
 from llmqueue_gym.requests import DECODING
 
 
-@kernel
+@lean_kernel
 def may_admit(e, r, rules):
     """Whether the rules admit anybody at all in this iteration [10]."""
     system, state = r.system[e], r.state[e]
-    if system.waiting == 0 or state.budget <= 0 or (rules.pause and state.victims > 0):
+    if system.waiting == 0 or state.budget <= 0 or (rules.pause and state.forced > 0):
         return False
     return not rules.request_level or system.running == state.admitted
 
 
-@kernel
+@lean_kernel
 def has_choice(e, r, rules, conduct, length, params, window):
     """Whether an agent can admit one of the first `window` requests of the queue."""
     waiting = r.system[e].waiting
@@ -50,7 +51,7 @@ def has_choice(e, r, rules, conduct, length, params, window):
     return False
 
 
-@kernel
+@lean_kernel
 def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, length, progress, params):
     """Go on until the agent has to decide or the run is over.
 
@@ -64,17 +65,20 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         agent: which decisions are the agent's: ADMISSION, EVICTION and RANKING, added; 0 for none. WATCHING stops
             in every iteration between schedule and computation, for side-by-side runs.
         window: waiting requests that it sees.
-        rank: compiled function, or None in an environment, where the queue is first come first served.
+        rank: compiled function, or None in an environment: there the queue is first come first served.
         victim: likewise.
         length: likewise.
         progress: likewise.
         params: their parameters.
 
     Returns:
-        ADMIT, EVICT or RANK where the agent decides, LOOK where it watches; NOTHING where the run is over, for `state.reason`.
+        ADMIT, EVICT or RANK where the agent decides, LOOK where it watches; NOTHING where the run is over, for
+        `state.reason`.
     """
     system, state = r.system[e], r.state[e]
-    steady = not (conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING))
+    steady = conduct.admission != RESERVE and not (
+        conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING)
+    )
     while state.reason == GOING:
         if state.phase == BEGIN:
             if state.done == r.n[e]:
@@ -104,6 +108,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION)
             if found == MUST_EVICT:
                 return EVICT
+            state.forced = state.victims
             state.phase = READY if rules.order == PREFILL_FIRST else SCHEDULE_WAITING
         if state.phase == SCHEDULE_WAITING:
             if may_admit(e, r, rules):
@@ -144,22 +149,3 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     return RANK
             state.phase = BEGIN
     return NOTHING
-
-
-@kernel
-def simulate(r, rules, conduct, form, numbers, rank, victim, length, progress, params):
-    """Run a replica to its end under a policy.
-
-    Args:
-        r: `Replica` of one run, fresh.
-        rules: as in `proceed`.
-        conduct: as in `proceed`.
-        form: as in `proceed`.
-        numbers: as in `proceed`.
-        rank: as in `proceed`.
-        victim: as in `proceed`.
-        length: as in `proceed`.
-        progress: as in `proceed`.
-        params: as in `proceed`.
-    """
-    proceed(0, r, rules, conduct, form, numbers, 0, 0, rank, victim, length, progress, params)

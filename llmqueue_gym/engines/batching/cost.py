@@ -1,16 +1,19 @@
 """How long an iteration takes, given its batch: one function, one branch for each form of cost profile.
 
-| form         | numbers | time, s |
-|--------------|---------|---------|
-| roofline     | floor, base, token, pair, context | max(floor, base + token * tokens) + pair * pairs + context * context |
-| phases       | prefill base, token, square; switch; decode base, context, request below the switch; the same from it on;
-                 overhead, overhead per token | prefill and decode parts of DistServe; in a mixed batch the larger base counts |
-| splitwise    | mixed; k, tokens (k,), times (k,); b, c, batches (b,), contexts (c,), times (b, c) | linear interpolation, beyond the
-                 table extrapolated; a mixed batch takes `mixed` times its prefill with all its tokens |
-| vidur-tables | layers; linear; decode; prefill of new prompts; prefill of later chunks | Vidur's lookups, for side-by-side runs |
+`numbers` of each form, and the time in s:
+
+* roofline: floor, base, token, pair, context. The time is
+  max(floor, base + token * tokens) + pair * pairs + context * context.
+* phases: prefill base, per token, per square; switch; decode base, per context token, per request below `switch`
+  decodes; the same three from there on; overhead, overhead per token. The form of DistServe; prefill and decode parts
+  add up, and in a mixed batch the larger base counts.
+* splitwise: mixed; k, tokens (k,), times (k,); b, c, batches (b,), contexts (c,), times (b, c). Linear between the
+  points and beyond them; a mixed batch takes `mixed` times the prefill of all its tokens.
+* vidur-tables: layers; linear; decode; prefill of new prompts; prefill of later chunks. Vidur's lookups, for
+  side-by-side runs.
 """
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import lean_kernel
 
 ROOFLINE, PHASES, SPLITWISE, VIDUR_TABLES = 0, 1, 2, 3
 FORMS = ("roofline", "phases", "splitwise", "vidur-tables")
@@ -19,7 +22,7 @@ FORMS = ("roofline", "phases", "splitwise", "vidur-tables")
 LINEAR, DECODE, DECODE_PAGES, NEW, PAGES, CHUNK = 512, 128, 65, 4096, 65, 512
 
 
-@kernel
+@lean_kernel
 def iteration_time(form, numbers, batch):
     """Return the time of an iteration, s.
 
@@ -38,7 +41,7 @@ def iteration_time(form, numbers, batch):
     return vidur_time(numbers, batch)
 
 
-@kernel
+@lean_kernel
 def phases_time(numbers, batch):
     """Return the time of an iteration by DistServe's form, s."""
     base = time = 0.0
@@ -52,7 +55,7 @@ def phases_time(numbers, batch):
     return base + time + numbers[10] + numbers[11] * batch.tokens
 
 
-@kernel
+@lean_kernel
 def interval(numbers, first, count, x):
     """Return the i in 0..count-2 whose interval of the grid at `first` has x, an end one where x lies outside."""
     i = 0
@@ -61,7 +64,7 @@ def interval(numbers, first, count, x):
     return i
 
 
-@kernel
+@lean_kernel
 def splitwise_time(numbers, batch):
     """Return the time of an iteration by tables of whole prompts and whole decode batches, s."""
     k = int(numbers[1])
@@ -84,7 +87,7 @@ def splitwise_time(numbers, batch):
     return max(low * (1 - u) + high * u, numbers[table] * 0.5)
 
 
-@kernel
+@lean_kernel
 def vidur_time(numbers, batch):
     """Return the time of an iteration by Vidur's own tables, s."""
     time = numbers[1 + min((batch.tokens + 7) // 8, LINEAR) - 1]
@@ -95,7 +98,7 @@ def vidur_time(numbers, batch):
         time += found * (1.1 if batch.decodes > 1 else 1.0)
     at += DECODE * DECODE_PAGES
     if batch.prefills > 0:
-        new = int(round(batch.squares**0.5))
+        new = round(batch.squares**0.5)
         if batch.pages == 0:
             found = numbers[at + min(new, NEW) - 1]
         else:

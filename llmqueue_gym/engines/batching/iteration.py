@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
-from llmqueue_gym.engines.batching.queue import enqueue, rank_again
+from llmqueue_gym.engines.batching.queue import enqueue
 from llmqueue_gym.engines.batching.tables import LIVELOCK
 from llmqueue_gym.requests import DECODING, DONE
 
 
-@kernel
+@lean_kernel
 def arrive(e, r, conduct, rank, params, asks):
     """Let everything that has arrived by now into the queue; its cost counts from its arrival on.
 
@@ -32,8 +32,8 @@ def arrive(e, r, conduct, rank, params, asks):
         if rank is not None:
             if conduct.ranked:
                 request.rank = rank(request, system, params)
-        state.integral += request.weight * (system.clock - request.arrival)
-        state.cost_rate += request.weight
+        state.integral += r.cost[e, i] * (system.clock - request.arrival)
+        state.cost_rate += r.cost[e, i]
         state.arrived += 1
         if conduct.ranked:
             state.blocked = 0  # it may be the new head
@@ -44,19 +44,20 @@ def arrive(e, r, conduct, rank, params, asks):
     return False
 
 
-@kernel
+@lean_kernel
 def begin(e, r, rules):
     """Open an iteration: nothing is scheduled, the whole budget is there [3, 5]."""
     system, state = r.system[e], r.state[e]
     for k in range(system.running):
         r.requests[e, r.running[e, k]].scheduled = 0
-    state.cursor = state.admitted = state.victims = state.moved = state.longest = 0
+    state.cursor = state.admitted = state.victims = state.forced = state.moved = state.longest = 0
     state.budget = rules.token_budget
     alone = system.running + system.waiting == 1
-    state.limit = rules.threshold if rules.threshold > 0 and (rules.threshold_alone or not alone) else rules.token_budget
+    capped = rules.threshold > 0 and (rules.threshold_alone or not alone)
+    state.limit = rules.threshold if capped else rules.token_budget
 
 
-@kernel
+@lean_kernel
 def fill_batch(e, r):
     """Write down what the scheduled requests will compute."""
     system, batch = r.system[e], r.batch[e]
@@ -81,7 +82,7 @@ def fill_batch(e, r):
     batch.context, batch.pairs, batch.squares, batch.pages = context, pairs, squares, pages
 
 
-@kernel
+@lean_kernel
 def pass_time(e, r, rules, dt):
     """Let an iteration take dt s, and account for it."""
     system, state, batch = r.system[e], r.state[e], r.batch[e]
@@ -100,7 +101,7 @@ def pass_time(e, r, rules, dt):
     state.decode_tokens += batch.decodes
 
 
-@kernel
+@lean_kernel
 def compute(e, r, rules, form, numbers):
     """Run the model on the schedule: time passes, requests get their tokens, and those that are done leave [17, 18].
 
@@ -138,11 +139,10 @@ def compute(e, r, rules, form, numbers):
             known = request.prompt + request.generated
             if request.computed == known:  # a token is sampled
                 state.barren = 0
-                service = r.service[e, i]
-                if request.generated == 0 and np.isnan(service.first_token):
-                    service.first_token = now
+                if request.generated == 0 and np.isnan(r.service[e, i].first_token):
+                    r.service[e, i].first_token = now
                 else:
-                    service.longest_gap = max(service.longest_gap, now - request.last_token)
+                    request.longest_gap = max(request.longest_gap, now - request.last_token)
                 request.last_token = now
                 request.generated += 1
                 request.status = DECODING
@@ -172,7 +172,7 @@ def compute(e, r, rules, form, numbers):
         state.reason = LIVELOCK
 
 
-@kernel
+@lean_kernel
 def refresh(e, r, i):
     """Take over the prediction that holds from the present number of output tokens on."""
     request = r.requests[e, i]
@@ -181,7 +181,7 @@ def refresh(e, r, i):
         request.predicted = r.total[e, k]
 
 
-@kernel
+@lean_kernel
 def leave(e, r, i):
     """Let request i go."""
     state = r.state[e]
@@ -189,14 +189,14 @@ def leave(e, r, i):
     r.requests[e, i].status = DONE
     r.requests[e, i].scheduled = 0
     r.service[e, i].completion = r.system[e].clock
-    state.cost_rate -= r.requests[e, i].weight
+    state.cost_rate -= r.cost[e, i]
     state.done += 1
     state.blocked = 0
     if state.done == state.arrived:
         state.cost_rate = 0.0  # no rounding error survives an idle period
 
 
-@kernel
+@lean_kernel
 def coast(e, r, rules, form, numbers, stop_at_refresh):
     """Pass through iterations in which all running requests decode, and nothing arrives, joins, ends or lacks memory.
 
@@ -259,8 +259,8 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     state.barren = 0
     for k in range(n):
         i = running[e, k]
-        request, service = r.requests[e, i], r.service[e, i]
-        service.longest_gap = max(service.longest_gap, first - request.last_token, longest)
+        request = r.requests[e, i]
+        request.longest_gap = max(request.longest_gap, first - request.last_token, longest)
         request.last_token = request.last_scheduled = system.clock
         request.generated += done
         request.computed += done
@@ -270,7 +270,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
             refresh(e, r, i)
 
 
-@kernel
+@lean_kernel
 def note_progress(e, r, progress, params):
     """Let the policy keep its number for every request in system."""
     system = r.system[e]

@@ -6,7 +6,7 @@ needs the memory, or loses it at once if the policy does not keep.
 
 import numpy as np
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import precedes
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
@@ -15,7 +15,7 @@ from llmqueue_gym.engines.batching.waiting_pass import admit, blocks_to_join, fi
 from llmqueue_gym.requests import WAITING
 
 
-@kernel
+@lean_kernel
 def sift(e, r, order, k, n):
     """Let entry k of a binary heap of n rows sink to its place; the first served is on top."""
     requests = r.requests
@@ -33,7 +33,7 @@ def sift(e, r, order, k, n):
     order[k] = row
 
 
-@kernel
+@lean_kernel
 def last_holder(e, r, conduct, rank, victim, params, i):
     """Return the position of the running request to preempt for request i: of largest value, not yet in the batch.
 
@@ -51,7 +51,7 @@ def last_holder(e, r, conduct, rank, victim, params, i):
     return best
 
 
-@kernel
+@lean_kernel
 def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
     """Fill the batch in order of rank, until tokens, seats or memory are out.
 
@@ -86,7 +86,10 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         sift(e, r, order, 0, n)
         request = requests[e, i]
         waits = request.status == WAITING
-        tokens = first_chunk(request, state, rules) if waits else wanted_tokens(request, state.limit, state.budget, rules)
+        if waits:
+            tokens = first_chunk(request, state, rules)
+        else:
+            tokens = wanted_tokens(request, state.limit, state.budget, rules)
         if tokens <= 0:
             break
         if waits:
@@ -96,13 +99,15 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         else:
             need = blocks_for(request.computed + tokens + rules.lookahead, rules.block_size)
         missing = need - request.blocks - system.free
-        while missing > 0:
+        while missing > 0 and (conduct.displaces or not waits):
             v = last_holder(e, r, conduct, rank, victim, params, i)
             if v < 0:
                 break
             preempt(e, r, rules, conduct, rank, params, v, AS_RULES, system.blocks)
             missing = need - request.blocks - system.free
         if missing > 0:
+            if waits and not conduct.displaces:
+                continue
             break
         if waits:
             position = system.waiting - 1

@@ -1,18 +1,18 @@
 """The KV block pool: how many blocks a request needs, taking them, and giving them back by preemption."""
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.queue import enqueue
-from llmqueue_gym.engines.batching.tables import AS_RULES, FREE, RECOMPUTE, SWAP
+from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
 
 
-@kernel
+@lean_kernel
 def blocks_for(tokens, block_size):
     """Return the blocks that hold so many tokens."""
     return (tokens + block_size - 1) // block_size
 
 
-@kernel
+@lean_kernel
 def take(e, r, i, tokens, block_size):
     """Give request i the blocks that `tokens` tokens need, beyond those it has."""
     request = r.requests[e, i]
@@ -23,14 +23,14 @@ def take(e, r, i, tokens, block_size):
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
 
 
-@kernel
+@lean_kernel
 def release(e, r, i):
     """Give back all blocks of request i."""
     r.system[e].free += r.requests[e, i].blocks
     r.requests[e, i].blocks = 0
 
 
-@kernel
+@lean_kernel
 def give_up(e, r, rules, i, way, wanted):
     """Take the blocks of a preempted request.
 
@@ -64,7 +64,7 @@ def give_up(e, r, rules, i, way, wanted):
     release(e, r, i)
 
 
-@kernel
+@lean_kernel
 def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
     """Send the request at a position of the running list back to the queue.
 
@@ -104,7 +104,7 @@ def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
     enqueue(e, r, i)
 
 
-@kernel
+@lean_kernel
 def room_held_by_the_queue(e, r, rules, wanted):
     """Let preempted requests in the queue give up kept blocks, the last of them first, until `wanted` are free."""
     system = r.system[e]
@@ -116,7 +116,7 @@ def room_held_by_the_queue(e, r, rules, wanted):
             give_up(e, r, rules, i, RECOMPUTE, wanted - system.free)
 
 
-@kernel
+@lean_kernel
 def is_swapped(request):
     """Whether the cache of a waiting request lies on the host, so that it comes back by a transfer."""
     return request.computed > 0 and request.blocks == 0

@@ -1,16 +1,16 @@
 """The waiting queue of a replica: rows sorted by (rank, place), the head last, so that taking it is free."""
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.requests import WAITING
 
 
-@kernel
+@lean_kernel
 def precedes(a, b):
     """Whether request `a` is served before `b`: by rank, then by place."""
     return a.rank < b.rank or (a.rank == b.rank and a.place < b.place)
 
 
-@kernel
+@lean_kernel
 def enqueue(e, r, i):
     """Put request i in its place in the queue."""
     new, waiting = r.requests[e, i], r.waiting
@@ -29,7 +29,7 @@ def enqueue(e, r, i):
     r.system[e].waiting = n + 1
 
 
-@kernel
+@lean_kernel
 def dequeue(e, r, position):
     """Take the request at a position out of the queue and return its row."""
     waiting = r.waiting
@@ -41,7 +41,7 @@ def dequeue(e, r, position):
     return i
 
 
-@kernel
+@lean_kernel
 def rank_again(e, r, rank, params):
     """Rank every request in the queue anew and sort; the order has changed little since the last time."""
     waiting = r.waiting

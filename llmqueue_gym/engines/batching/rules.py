@@ -15,9 +15,9 @@
 15. `watermark` of all blocks stays free on admission while anything runs.
 17. A token is sampled when everything known is computed; its keys and values are computed in the next step.
 
-`vllm-0.19.1` differs in rules 5, 8 and 15. `vllm-v0` and `sarathi` are the schedulers as Vidur has them; `vidur-sarathi`
-also has Vidur's trap, by which a half-read prompt that is preempted becomes output to generate. `orca` reserves the
-greatest length; `static` serves a batch to the end of its last request, as FasterTransformer does.
+`vllm-0.19.1` differs in rules 5, 8 and 15. `vllm-v0` and `sarathi` are the schedulers as Vidur has them;
+`vidur-sarathi` also has Vidur's trap, by which a half-read prompt that is preempted becomes output to generate. `orca`
+reserves the greatest length; `static` serves a batch to the end of its last request, as FasterTransformer does.
 """
 
 from dataclasses import dataclass, fields, replace

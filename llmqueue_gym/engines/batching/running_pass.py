@@ -1,11 +1,11 @@
-"""Scheduling the running requests of an iteration: a token for each decode, chunks for prefills, room made by preemption.
+"""Scheduling the running requests: a token for each decode, chunks for prefills, room made by preemption.
 
 The numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`.
 """
 
 import numpy as np
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
 from llmqueue_gym.requests import DECODING, PREFILLING
@@ -13,7 +13,7 @@ from llmqueue_gym.requests import DECODING, PREFILLING
 THERE, GONE, MUST_EVICT = 0, 1, 2
 
 
-@kernel
+@lean_kernel
 def wanted_tokens(request, limit, budget, rules):
     """Return the tokens that a running request computes next: what is known but not computed, within the limits."""
     tokens = request.prompt + request.generated - request.computed
@@ -22,7 +22,7 @@ def wanted_tokens(request, limit, budget, rules):
     return min(tokens, budget, rules.max_model_len - request.computed - 1)
 
 
-@kernel
+@lean_kernel
 def value_of(request, system, conduct, rank, victim, params):
     """Return how readily a running request is preempted: by the policy's `victim` function, else by its rank now."""
     if victim is not None:
@@ -33,7 +33,7 @@ def value_of(request, system, conduct, rank, victim, params):
     return request.rank
 
 
-@kernel
+@lean_kernel
 def choose_victim(e, r, conduct, rank, victim, params):
     """Return the position in the running list of the request to preempt [7].
 
@@ -52,7 +52,7 @@ def choose_victim(e, r, conduct, rank, victim, params):
     return best
 
 
-@kernel
+@lean_kernel
 def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
     """Free the blocks that a running request needs to hold `ahead` tokens, preempting others or itself.
 
@@ -85,7 +85,7 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
             state.cursor -= 1
 
 
-@kernel
+@lean_kernel
 def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
     """Schedule the running requests in order, from the cursor on [4 to 8].
 
@@ -105,26 +105,30 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
         MUST_EVICT where the agent has to preempt somebody first, else THERE.
     """
     system, state, requests, running = r.system[e], r.state[e], r.requests, r.running
-    decode_first, size = rules.order == DECODE_FIRST, rules.block_size
+    decode_first, size, n = rules.order == DECODE_FIRST, rules.block_size, system.running
     end = 2 * rules.max_seqs if decode_first else rules.max_seqs
-    while state.cursor < end and state.budget > 0:
-        k = state.cursor % rules.max_seqs
-        if k >= system.running:
-            state.cursor += rules.max_seqs - k
+    cursor, budget = state.cursor, state.budget  # copies, so that they stay in registers
+    while cursor < end and budget > 0:
+        second = cursor >= rules.max_seqs
+        k = cursor - rules.max_seqs if second else cursor
+        if k >= n:
+            cursor += rules.max_seqs - k
             continue
         i = running[e, k]
         request = requests[e, i]
         decodes = request.status == DECODING
-        if decode_first and decodes == (state.cursor >= rules.max_seqs):
-            state.cursor += 1
+        if decode_first and decodes == second:
+            cursor += 1
             continue
-        tokens = wanted_tokens(request, state.limit, state.budget, rules)
+        tokens = wanted_tokens(request, state.limit, budget, rules)
         if tokens <= 0:
-            state.cursor += 1
+            cursor += 1
             continue
         ahead = request.computed + tokens + rules.lookahead
         if ahead > request.blocks * size or (rules.room_for_one and decodes and system.free == 0):
+            state.cursor, state.budget = cursor, budget
             found = make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead)
+            cursor, budget, n = state.cursor, state.budget, system.running
             if found == MUST_EVICT:
                 return MUST_EVICT
             if found == GONE:
@@ -133,19 +137,13 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
                 continue
             take(e, r, i, ahead, size)
         request.scheduled = tokens
-        state.budget -= tokens
-        state.cursor += 1
+        budget -= tokens
+        cursor += 1
+    state.cursor, state.budget = cursor, budget
     return THERE
 
 
-@kernel
-def forget_schedule(e, r):
-    """Clear the schedule of the last iteration."""
-    for k in range(r.system[e].running):
-        r.requests[e, r.running[e, k]].scheduled = 0
-
-
-@kernel
+@lean_kernel
 def status_on_admission(request):
     """Return DECODING for a request that comes back with all but its last token computed, else PREFILLING."""
     if request.generated > 0 and request.computed == request.prompt + request.generated - 1:

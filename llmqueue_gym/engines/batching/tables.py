@@ -1,4 +1,4 @@
-"""The records of the serving engine: the state of a replica, the batch of an iteration, rules and conduct as numbers."""
+"""The records of the serving engine: the state of a replica, a batch, and rules and conduct as numbers."""
 
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ STATE = np.dtype(
         ("longest", "i8"),  # longest chunk admitted in this iteration
         ("admitted", "i8"),  # requests admitted in this iteration
         ("victims", "i8"),  # requests preempted in this iteration
+        ("forced", "i8"),  # of them, those preempted for the running requests
         ("moved", "i8"),  # blocks moved between GPU and host in this iteration
         ("subject", "i8"),  # row that the agent is asked about
         ("refreshed", "i8"),  # requests with a new prediction after this iteration
@@ -143,11 +144,22 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
     """
     system = np.zeros(size, SYSTEM)
     system["free"] = system["blocks"] = blocks
-    requests = [np.zeros((size, n), REQUEST), np.zeros((size, n), np.int64), np.zeros((size, n), SERVICE)]
+    requests = [np.zeros((size, n), REQUEST), np.zeros((size, n), np.int64), np.ones((size, n))]
+    service = np.zeros((size, n), SERVICE)
     rows = [np.zeros((size, k), np.int32) for k in (n, seats, n + seats, n + seats)]
     refreshed = [np.zeros(size, np.int64), np.zeros((size, m)), np.zeros((size, n + 1), np.int64)]
     n_requests, scratch = np.zeros(size, np.int64), np.zeros((size, 3, n + 1))
-    tables = (system, np.zeros(size, STATE), np.zeros(size, BATCH), n_requests, *requests, *rows, scratch, *refreshed)
+    tables = (
+        system,
+        np.zeros(size, STATE),
+        np.zeros(size, BATCH),
+        n_requests,
+        *requests,
+        service,
+        *rows,
+        scratch,
+        *refreshed,
+    )
     return Replica(*map(_records, tables))
 
 
@@ -164,6 +176,7 @@ class Replica(NamedTuple):
     n: np.ndarray  # requests of each run (E,)
     requests: np.ndarray  # REQUEST rows (E, n)
     outputs: np.ndarray  # true output tokens (E, n)
+    cost: np.ndarray  # cost per second in system of each (E, n)
     service: np.ndarray  # SERVICE rows (E, n)
     waiting: np.ndarray  # rows of the requests in the queue, the head LAST (E, n)
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (E, max_seqs)

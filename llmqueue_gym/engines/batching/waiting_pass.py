@@ -3,14 +3,14 @@
 The numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`.
 """
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.queue import dequeue
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
 from llmqueue_gym.engines.batching.tables import AS_RULES, FITS, FREE, KNOWN, LONGEST, PEAK, RESERVE
 
 
-@kernel
+@lean_kernel
 def expected_length(request, system, conduct, length, params):
     """Return the output tokens that admission counts on: by the policy's `length` function, else as predicted."""
     if length is not None:
@@ -19,7 +19,7 @@ def expected_length(request, system, conduct, length, params):
     return request.predicted
 
 
-@kernel
+@lean_kernel
 def first_chunk(request, state, rules):
     """Return the tokens that a waiting request would compute in this iteration, 0 where it may not be cut to fit."""
     tokens = request.prompt + request.generated - request.computed
@@ -30,22 +30,22 @@ def first_chunk(request, state, rules):
     return tokens
 
 
-@kernel
+@lean_kernel
 def blocks_on_admission(e, r, rules, conduct, length, params, i, tokens):
     """Return the blocks that a request holds once it is admitted with so many tokens."""
     request = r.requests[e, i]
     if rules.allocation == LONGEST:
-        return blocks_for(rules.max_model_len, rules.block_size)
+        return blocks_for(rules.max_model_len - 1 + rules.lookahead, rules.block_size)  # the last needs no room
     if conduct.admission == RESERVE:
         expected = expected_length(request, r.system[e], conduct, length, params)
         last = request.prompt + max(int(expected), request.generated + 1)
-        return blocks_for(min(last, rules.max_model_len) + rules.lookahead, rules.block_size)
+        return blocks_for(min(last, rules.max_model_len) - 1 + rules.lookahead, rules.block_size)
     if rules.allocation == KNOWN:
         return blocks_for(request.prompt + request.generated, rules.block_size)
     return blocks_for(request.computed + tokens + rules.lookahead, rules.block_size)
 
 
-@kernel
+@lean_kernel
 def blocks_to_join(e, r, rules, conduct, length, params, i, tokens):
     """Return the blocks that admission asks for: those it takes, or those of all known tokens [13, 14]."""
     request = r.requests[e, i]
@@ -55,7 +55,7 @@ def blocks_to_join(e, r, rules, conduct, length, params, i, tokens):
     return need
 
 
-@kernel
+@lean_kernel
 def peak_is_safe(e, r, rules, conduct, length, params, i):
     """Whether running requests and request i fit in memory to their expected ends, were no other admitted.
 
@@ -87,7 +87,7 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     return True
 
 
-@kernel
+@lean_kernel
 def may_join(e, r, rules, conduct, length, params, i):
     """Whether request i can be admitted now [12 to 15]."""
     system, state, request = r.system[e], r.state[e], r.requests[e, i]
@@ -105,7 +105,7 @@ def may_join(e, r, rules, conduct, length, params, i):
     return conduct.admission != PEAK or peak_is_safe(e, r, rules, conduct, length, params, i)
 
 
-@kernel
+@lean_kernel
 def admit(e, r, rules, conduct, length, params, position):
     """Move the request at a position of the queue to the running list, with its first chunk [16]."""
     system, state, running = r.system[e], r.state[e], r.running
@@ -134,7 +134,7 @@ def admit(e, r, rules, conduct, length, params, position):
     system.running += 1
 
 
-@kernel
+@lean_kernel
 def displace(e, r, rules, conduct, rank, victim, params, i):
     """Preempt the running request of largest value, if it is larger than the rank of request i by the margin.
 
@@ -153,7 +153,7 @@ def displace(e, r, rules, conduct, rank, victim, params, i):
     return True
 
 
-@kernel
+@lean_kernel
 def can_displace(e, r, rules, conduct, rank, victim, params, i):
     """Whether preempting all running requests that request i may displace would make room for it."""
     system, request = r.system[e], r.requests[e, i]
@@ -167,7 +167,7 @@ def can_displace(e, r, rules, conduct, rank, victim, params, i):
     return seats > 0 and blocks_for(known, rules.block_size) + rules.watermark <= blocks
 
 
-@kernel
+@lean_kernel
 def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
     """Admit requests from the head of the queue until one does not fit [10 to 16]; policies may go past it or displace.
 

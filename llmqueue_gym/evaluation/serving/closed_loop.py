@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym._jit import compile_serving, records
-from llmqueue_gym.engines.batching.closed_loop import simulate
+from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS
 from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules, rule_set
 from llmqueue_gym.engines.batching.tables import AS_RULES, CONDUCT, FITS, PEAK, REASONS, RESERVE, Replica, fresh_replica
@@ -75,9 +75,10 @@ def serve(
     rules = rules_for(policy, profile, rules, **changes)
     rules.check(given.requests, given.outputs)
     replica = load(given, rules, policy.merged)
-    arguments = kernel_arguments(policy, profile, rules)
+    *loop, rank, victim, length, progress, params = kernel_arguments(policy, profile, rules)
+    functions = (rank, victim, length, progress, params)
     start = time.perf_counter()
-    simulate(replica, *arguments)
+    proceed(0, replica, *loop, 0, 0, *functions)
     elapsed = time.perf_counter() - start
     return finished(replica, given, policy, profile, rules, elapsed)
 
@@ -108,6 +109,7 @@ def load(given: Requests, rules: Rules, merged: bool = False) -> Replica:
     replica.n[0] = n
     replica.requests[0] = given.requests
     replica.outputs[0] = given.outputs
+    replica.cost[0] = given.requests["weight"]
     replica.service[0] = service_table(n)
     replica.every[0] = given.refreshed.every
     replica.total[0] = given.refreshed.total
@@ -116,7 +118,7 @@ def load(given: Requests, rules: Rules, merged: bool = False) -> Replica:
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:
-    """Return what `simulate` takes after the replica."""
+    """Return what `proceed` takes: rules, conduct, form and numbers, and then the functions and their parameters."""
     row = np.zeros(1, CONDUCT)
     row["ranked"] = policy.rank is not None
     for name in ("victim", "length", "progress"):

@@ -25,7 +25,7 @@ LATENCIES: dict[str, Callable[[Served], np.ndarray]] = {
     WAITED: lambda s: s.service["scheduled"] - s.requests["arrival"],  # s, until it is first scheduled
     TTFT: lambda s: s.service["first_token"] - s.requests["arrival"],  # s
     TPOT: lambda s: (s.requests["last_token"] - s.service["first_token"]) / _later_tokens(s),  # s a token, 2 or more
-    GAP: lambda s: np.where(s.requests["generated"] > 1, s.service["longest_gap"], np.nan),  # s between two tokens
+    GAP: lambda s: np.where(s.requests["generated"] > 1, s.requests["longest_gap"], np.nan),  # s between two tokens
     E2E: lambda s: s.service["completion"] - s.requests["arrival"],  # s
     NORMALISED: lambda s: (s.service["completion"] - s.requests["arrival"]) / s.requests["generated"],  # s a token
 }
@@ -84,7 +84,9 @@ class Measured:
     def waits(self) -> np.ndarray:
         """Time until each request that has arrived is scheduled, or until the run ended `(m,)`, s."""
         arrival = self.served.requests["arrival"]
-        until = np.where(np.isnan(self.served.service["scheduled"]), self.served.clock, self.served.service["scheduled"])
+        until = np.where(
+            np.isnan(self.served.service["scheduled"]), self.served.clock, self.served.service["scheduled"]
+        )
         return (until - arrival)[arrival <= self.served.clock]
 
     @cached_property

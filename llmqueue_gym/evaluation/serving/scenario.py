@@ -21,8 +21,8 @@ from llmqueue_gym.requests import Requests, never_refreshed
 from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
 
 PREDICTOR = "lognormal:sigma=0.5"
-GROWTH = 2.0  # between 1, mean waits that do not grow from one half to the next, and 3, waits that grow linearly
-REQUESTS = 4000  # fewest in a run that decides whether the replica keeps up; a shorter stream is repeated more often
+GROWTH = 0.01  # s by which waits may grow in each second of arrivals before the replica counts as falling behind
+REQUESTS = 2000  # fewest in a pass of the run that decides this; a shorter stream is repeated within it
 TOLERANCE = 0.01  # relative, of the capacity
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -41,6 +41,7 @@ class ServingScenario:
         n: requests of a run; fewer where the workload has fewer.
         rate_scale: factor on the workload's rate; its arrival times are divided by it.
         load: if given, the rate scale is this share of the capacity, and `rate_scale` must stay 1.
+        known_capacity: the capacity, where it was found before; otherwise it is looked for when it is needed.
     """
 
     workload: Any = "azure-conv"
@@ -50,6 +51,7 @@ class ServingScenario:
     n: int = 5000
     rate_scale: float = 1.0
     load: float | None = None
+    known_capacity: "Capacity | None" = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -80,7 +82,7 @@ class ServingScenario:
     @cached_property
     def capacity(self) -> "Capacity":
         """What first come first served sustains."""
-        return capacity(self)
+        return self.known_capacity or capacity(self)
 
     def bound_predictor(self, policy: Any = None) -> LengthPredictor:
         """Return the predictor that a policy gets, fitted to the workload's lengths."""
@@ -132,14 +134,16 @@ class Capacity(NamedTuple):
 def capacity(scenario: ServingScenario, seed: int = 0, progress: Progress | None = None) -> Capacity:
     """Find the largest factor on the rate at which first come first served keeps up, by bisection.
 
-    Whether it keeps up is seen on the requests of one seed played several times over, one pass right after another (an
-    even number of passes, of 4000 requests at least). It does if the mean wait until a request is first scheduled is, in
-    the second half of the passes, at most twice that of the first half, give or take one iteration. Without a limit on
-    the queue waits grow linearly, which gives a ratio of 3; where the queue is stable it is 1. Both halves hold
-    the very same requests and bursts, so a trace that is busier in its second half is not mistaken for overload.
+    Whether it keeps up is seen on the requests of one seed, played three times over without a break. Where arrivals are
+    faster than service by a share x, each pass leaves a backlog of x times its length, so that requests of the next one
+    wait that much longer; where they are slower, waits settle. So it keeps up if the mean wait until a request is first
+    scheduled is in the third pass at most 1 % of a pass's length above that in the second. Both hold the very same
+    requests and bursts, so neither a busy second half of a trace nor a burst within it is mistaken for overload, and
+    neither a short trace nor a long burst hides one.
 
-    The search is deterministic, relative to 1 %. It ends near `backlog_rate`, the rate of completions where all
-    requests are there at once, counted from the first tenth of the completions to the nine tenths.
+    The search is deterministic; with the 1 % above and its own 1 % the result is good to 2 % of what these requests
+    would give if they came again for ever. It ends near `backlog_rate`, which is measured in another way, with all
+    requests there at once.
 
     Args:
         scenario: where; its own `load` and `rate_scale` do not matter.
@@ -149,7 +153,7 @@ def capacity(scenario: ServingScenario, seed: int = 0, progress: Progress | None
     Raises:
         BadInput: all requests arrive at one time, so there is no rate.
     """
-    plain = replace(scenario, load=None, rate_scale=1.0)
+    plain = replace(scenario, load=None, rate_scale=1.0, known_capacity=None)
     given, (profile, rules) = plain.draw("fcfs", seed), plain.replica
     rate = recorded_rate(given)
     done, total = 0, 10
@@ -177,30 +181,29 @@ def capacity(scenario: ServingScenario, seed: int = 0, progress: Progress | None
 
 def keeps_up(given: Requests, profile: Any, rules: Any) -> bool:
     """Tell whether first come first served keeps up with requests that come again and again; see `capacity`."""
-    passes = 2 * max(1, -(-REQUESTS // (2 * len(given.outputs))))
-    served = serve(repeated(given, passes), "fcfs", profile, rules)
+    block = repeated(given, -(-REQUESTS // len(given.outputs)))
+    n, run = len(block.outputs), repeated(block, 3)
+    served = serve(run, "fcfs", profile, rules)
     if not served.done.all():
         return False
-    first, second = np.array_split(served.service["scheduled"] - served.requests["arrival"], 2)
-    busy = served.totals["prefill_time"] + served.totals["decode_time"]
-    return bool(second.mean() <= GROWTH * first.mean() + busy / served.totals["iterations"])
+    wait = (served.service["scheduled"] - run.requests["arrival"]).reshape(3, n).mean(axis=1)
+    return bool(wait[2] - wait[1] <= GROWTH * (run.requests["arrival"][n] - run.requests["arrival"][0]))
 
 
 def backlog_throughput(given: Requests, profile: Any, rules: Any) -> float:
     """Return the requests/s that first come first served completes while all others wait.
 
-    It is the rate between the first tenth and the nine tenths of the completions: the first wave fills an empty batch,
-    and the last requests leave it emptier and emptier. The requests are repeated to 4000 at least.
+    The requests are played twice over, all there from the start; the rate is that of the second pass, from the last
+    completion of the first half to the last of the second.
     """
-    passes = max(1, -(-REQUESTS // len(given.outputs)))
-    at_once = repeated(given, passes)
+    at_once = repeated(given, 2 * -(-REQUESTS // len(given.outputs)))
     _set_arrivals(at_once.requests, np.zeros(len(at_once.outputs)))
     served = serve(at_once, "fcfs", profile, rules)
-    ends = np.sort(served.service["completion"][served.done])
-    if len(ends) < 2:
-        raise BadInput(f"nothing can be said of the capacity: the run ended as {served.reason!r} with nothing done")
-    first, last = len(ends) // 10, (9 * len(ends)) // 10
-    return float((last - first) / (ends[last] - ends[first]))
+    if not served.done.all():
+        raise BadInput(f"nothing can be said of the capacity: the run ended as {served.reason!r}, not all was done")
+    half = len(at_once.outputs) // 2
+    ends = np.sort(served.service["completion"])
+    return float(half / (ends[-1] - ends[half - 1]))
 
 
 def recorded_rate(given: Requests) -> float:
@@ -208,7 +211,9 @@ def recorded_rate(given: Requests) -> float:
     arrival = given.requests["arrival"]
     span = float(arrival[-1] - arrival[0])
     if not span > 0:
-        raise BadInput(f"{len(arrival)} request(s) at one time have no rate to scale; give more, or --rate")
+        raise BadInput(
+            f"{len(arrival)} request(s) that arrive at one time have no rate; a load needs two times at least"
+        )
     return (len(arrival) - 1) / span
 
 
@@ -220,7 +225,7 @@ def stretched(given: Requests, rate_scale: float) -> Requests:
 
 
 def repeated(given: Requests, passes: int) -> Requests:
-    """Return the requests several times over, one mean gap between the passes, with the predictions on arrival alone."""
+    """Return the requests several times over, a mean gap between passes, with the predictions on arrival alone."""
     n = len(given.outputs)
     arrival = given.requests["arrival"] - given.requests["arrival"][0]
     period = arrival[-1] * n / max(n - 1, 1)

@@ -14,12 +14,33 @@ SERVING_POLICIES = Registry(
     {
         "fcfs": f"{_HERE}.fcfs:fcfs",
         "vllm-priority": f"{_HERE}.vllm_priority:vllm_priority",
+        "sjf": f"{_HERE}.sjf:sjf",
+        "sjf-total": f"{_HERE}.sjf:sjf_total",
+        "sprpt": f"{_HERE}.sprpt:sprpt",
+        "srpt": f"{_HERE}.sprpt:srpt",
+        "trail": f"{_HERE}.trail:trail",
+        "las": f"{_HERE}.las:las",
+        "fastserve": f"{_HERE}.fastserve:fastserve",
+        "ltr": f"{_HERE}.ltr:ltr",
+        "ssjf": f"{_HERE}.ssjf:ssjf",
+        "tie": f"{_HERE}.tie:tie",
+        "gittins-lengths": f"{_HERE}.gittins_lengths:gittins_lengths",
+        "remaining-seconds": f"{_HERE}.remaining_seconds:remaining_seconds",
+        "memory-time": f"{_HERE}.memory_time:memory_time",
+        "mc-sf": f"{_HERE}.mc_sf:mc_sf",
+        "mc-fcfs": f"{_HERE}.mc_sf:mc_fcfs",
+        "a-max": f"{_HERE}.a_max:a_max",
+        "a-min-like": f"{_HERE}.a_min:a_min_like",
+        "light-admission": f"{_HERE}.light_admission:light_admission",
+        "alpha-protect-like": f"{_HERE}.alpha_protect:alpha_protect_like",
+        "s3-like": f"{_HERE}.s3:s3_like",
+        "slai-like": f"{_HERE}.slai:slai_like",
     },
 )
 
 
 def serving_policy(given: Any) -> ServingPolicy:
-    """Return a policy from a spec such as `trail:c=0.8`, a ServingPolicy, or a function rank(request, system, params)."""
+    """Return a policy from a spec such as `trail:c=0.8`, a ServingPolicy, or a plain function rank."""
     if isinstance(given, ServingPolicy):
         return given
     return SERVING_POLICIES.make(given) if isinstance(given, str) else from_function(given)

@@ -6,9 +6,11 @@ import os
 from llmqueue_gym.columns import read_header, text_lines
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.registry import Registry
+from llmqueue_gym.workloads.traces.lengths import RecordedLengths, load_lengths
+from llmqueue_gym.workloads.traces.no_trace import what_it_is
 from llmqueue_gym.workloads.traces.trace import Trace
 
-__all__ = ["TRACE_FORMATS", "Trace", "load_trace"]
+__all__ = ["TRACE_FORMATS", "RecordedLengths", "Trace", "load_lengths", "load_trace"]
 
 _HERE = "llmqueue_gym.workloads.traces"
 
@@ -19,15 +21,33 @@ TRACE_FORMATS = Registry(
         "azure": f"{_HERE}.azure:load_azure",
         "burstgpt": f"{_HERE}.burstgpt:load_burstgpt",
         "mooncake": f"{_HERE}.mooncake:load_mooncake",
+        "qwen": f"{_HERE}.qwen:load_qwen",
+        "vidur": f"{_HERE}.vidur:load_vidur",
+        "llmservingsim": f"{_HERE}.llmservingsim:load_llmservingsim",
+        "vtc": f"{_HERE}.vtc:load_vtc",
+        "exgentic": f"{_HERE}.agents:load_exgentic",
+        "claude": f"{_HERE}.agents:load_claude",
+        "tracelab": f"{_HERE}.tracelab:load_tracelab",
+        "tracelab-rounds": f"{_HERE}.tracelab:load_tracelab_rounds",
         "compact": f"{_HERE}.compact:load_compact",
+        "csv": f"{_HERE}.compact:load_compact",  # the same by the name that people try first
     },
 )
 
+_JSON = {"mooncake", "qwen", "llmservingsim", "vtc", "exgentic", "claude", "tracelab-rounds"}  # one object a line
 # What tells a format: the columns of its header, or the keys of its first JSON line.
 _FIELDS = {
     "azure": {"TIMESTAMP", "ContextTokens", "GeneratedTokens"},
     "burstgpt": {"Timestamp", "Model", "Request tokens", "Response tokens", "Total tokens", "Log Type"},
     "mooncake": {"timestamp", "input_length", "output_length", "hash_ids"},
+    "qwen": {"chat_id", "parent_chat_id", "timestamp", "input_length", "output_length", "turn"},
+    "vidur": {"arrived_at", "num_prefill_tokens", "num_decode_tokens"},
+    "llmservingsim": {"arrival_time_ns", "arrival_time", "input_toks", "output_toks"},
+    "vtc": {"req_time", "prompt_len", "output_len", "adapter_dir"},
+    "exgentic": {"start_time_s", "input_tokens", "output_tokens", "span_id", "harness"},
+    "claude": {"request_arrival_delta_s", "input_tokens", "output_tokens", "turn_index", "think_time_s"},
+    "tracelab": {"arrival_time", "round_idx", "prefix_len", "input_len", "output_len", "tool_wait_after_ms"},
+    "tracelab-rounds": {"round_index", "timing_events", "input_tokens_total", "output_tokens", "prefix_tokens"},
     "compact": {"arrival_s", "prompt_tokens", "output_tokens"},
 }
 
@@ -48,15 +68,22 @@ def load_trace(path: str | os.PathLike[str], format: str = "auto", **options: ob
 
 
 def detect(path: str | os.PathLike[str]) -> str:
-    """Return the name of the format whose columns the file's first line has most of; BadInput where it has none."""
+    """Return the name of the format whose columns the file's first line has most of.
+
+    Raises:
+        BadInput: it has none, or the file is one of those that are published beside traces and hold no requests.
+    """
     line = next(text_lines(path), "")
     if not line:
         raise BadInput(f"{path} is empty")
+    is_json = line.startswith("{")
     try:
-        fields = set(json.loads(line)) if line.startswith("{") else set(read_header(path))
+        fields = set(json.loads(line)) if is_json else set(read_header(path))
     except ValueError:
         fields = set()
-    shared = {name: len(fields & marks) for name, marks in _FIELDS.items()}
+    if what := what_it_is(path, fields):
+        raise BadInput(f"{path} {what}")
+    shared = {name: len(fields & marks) for name, marks in _FIELDS.items() if (name in _JSON) == is_json}
     best = max(shared, key=lambda name: shared[name])
     if not shared[best]:
         raise BadInput(

@@ -1,0 +1,233 @@
+"""Serving policies on the very same requests, with intervals for means, 99th percentiles and ranks.
+
+Arrivals and lengths are common to all policies, so what counts is the difference request by request; it varies far less
+than either of the two. Requests that are neighbours depend on one another, so intervals come from successive windows of
+requests: of a mean by batch means, the widest of several window lengths; of a 99th percentile, a ratio or a rank by
+drawing windows anew, the same ones for every policy. They hold for runs like this one, of these lengths and this load.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.evaluation.serving.metrics import LATENCIES, measure, per_request
+from llmqueue_gym.evaluation.serving.redraw import LEVEL, Redrawn, interval, rank_interval, redraw
+from llmqueue_gym.evaluation.serving.scenario import Progress, ServingScenario
+from llmqueue_gym.evaluation.statistics import cautious_batch_means
+from llmqueue_gym.policies.serving import serving_policy
+
+BASE = "fcfs"
+BEHIND = 0.8  # of the base's throughput, below which a policy falls behind arrivals that the base keeps up with
+Row = dict[str, Any]
+
+
+def compare(
+    scenario: ServingScenario,
+    policies: Sequence[Any] | Mapping[str, Any],
+    seed: int = 0,
+    metric: str = "e2e",
+    ttft_slo: float | None = None,
+    tpot_slo: float | None = None,
+    warmup: float = 0.0,
+    floor: float | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Play several policies on the same requests and rank them.
+
+    Args:
+        scenario: where.
+        policies: specs, `ServingPolicy` objects or functions, or any of these by the name to show; first come first
+            served joins where it is missing.
+        seed: of the requests.
+        metric: latency that is compared, a name in `LATENCIES`.
+        ttft_slo: see `measure`.
+        tpot_slo: likewise.
+        warmup: share of the requests, from the first on, that is left out.
+        floor: mean of that latency, s, which no schedule of these requests can beat; None where none is known.
+        progress: called with (policies played, all policies).
+
+    Returns:
+        `policies`, a row for each, the least mean first; `winner` by mean and by p99; `conclusion`, a sentence. A
+        policy that leaves requests undone has a row, but no rank and no intervals.
+
+    Raises:
+        BadInput: unknown names, a policy named twice, or a request that could never be served.
+    """
+    if metric not in LATENCIES:
+        raise BadInput(f"unknown latency {metric!r}; {nearest(metric, LATENCIES)}")
+    entries = named(policies)
+    rows: list[Row] = []
+    values: dict[str, np.ndarray] = {}
+    for i, (name, policy) in enumerate(entries.items()):
+        served = scenario.serve(policy, seed)
+        numbers = measure(served, ttft_slo, tpot_slo, warmup)
+        predictor = str(scenario.bound_predictor(policy)) if policy.uses_predictions else "not read"
+        rows.append({"policy": name, "predictor": predictor, "metrics": numbers})
+        if not numbers["truncated"]:
+            latency = per_request(served)[metric][int(warmup * numbers["requests"]) :]
+            values[name] = latency[~np.isnan(latency)]
+        if progress is not None:
+            progress(i + 1, len(entries))
+    told = {"scenario": scenario.to_dict(), "seed": seed, "metric": metric, "warmup": warmup, "level": LEVEL}
+    if BASE not in values:
+        raise BadInput(
+            f"{BASE} left requests undone ({rows[0]['metrics']['reason']}), so there is nothing to compare with"
+        )
+    if not len(values[BASE]):
+        raise BadInput(f"no request has a {metric}; choose another latency")
+    redrawn, bounds = redraw(values), clairvoyant(entries, scenario)
+    for row in rows:
+        row["bound"] = row["policy"] in bounds
+        row["note"] = note(row, rows[0])
+        if floor is not None:
+            row["mean_over_floor"] = row["metrics"][metric]["mean"] / floor
+        if row["policy"] in values:
+            row.update(standing(row["policy"], values, redrawn))
+    rows.sort(key=lambda row: row["mean"]["mean"] if "mean" in row else np.inf)
+    found = {
+        kind: winner(kind, {n: v for n, v in values.items() if n not in bounds}, values, redrawn) for kind in KINDS
+    }
+    requests = rows[0]["metrics"]["requests"]
+    return {
+        **told,
+        "requests": requests,
+        "policies": rows,
+        "winner": found,
+        "conclusion": "By " + "; by ".join(sentence(kind, metric, found[kind]) for kind in KINDS) + ".",
+    }
+
+
+def named(policies: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the policies by name, first come first served first; a spec is its own name."""
+    entries = {BASE: serving_policy(BASE)}
+    if isinstance(policies, Mapping):
+        return {**entries, **{name: serving_policy(given) for name, given in policies.items()}}
+    seen = set()
+    for given in policies:
+        policy = serving_policy(given)
+        name = given if isinstance(given, str) else policy.name
+        if name in seen:
+            raise BadInput(f"policy {name!r} is named twice")
+        seen.add(name)
+        entries[name] = policy
+    return entries
+
+
+def clairvoyant(entries: Mapping[str, Any], scenario: ServingScenario) -> set[str]:
+    """Return the policies that are told true lengths where the others are not; they are bounds and win nothing."""
+    if str(scenario.predictor).startswith("exact"):
+        return set()
+    return {name for name, policy in entries.items() if (policy.predictor or "").startswith("exact")}
+
+
+def note(row: Row, base: Row) -> str:
+    """Return what has to be known of a policy's numbers: whether it is a bound, and whether it falls behind."""
+    metrics = row["metrics"]
+    words = ["is told the true lengths, so it is a bound and wins nothing"] if row["bound"] else []
+    if metrics["truncated"]:
+        words.append(f"has no rank ({metrics['reason']}: {metrics['done']:,} of {metrics['requests']:,} done)")
+    share = row["metrics"]["requests_per_second"] / base["metrics"]["requests_per_second"]
+    if share < BEHIND and not metrics["truncated"]:
+        words.append(f"falls behind, with {share:.0%} of the throughput of {BASE}")
+    return "; ".join(words)
+
+
+def standing(name: str, values: Mapping[str, np.ndarray], redrawn: Redrawn) -> Row:
+    """Return where a policy stands: mean, p99, ratios and differences to the base, and ranks, all with intervals."""
+    k, base = list(values).index(name), list(values).index(BASE)
+    latency, plain = values[name], values[BASE]
+    apart = _of_mean(latency - plain)
+    row: Row = {"mean": _of_mean(latency), "difference_to_fcfs": apart}
+    # The mean of the base is taken as known, so that this interval holds 1 just where that of the difference holds 0.
+    row["mean_over_fcfs"] = {key: 1 + value / float(plain.mean()) for key, value in apart.items()}
+    row["p99"] = _between(_p99(latency), redrawn.p99[..., k], redrawn)
+    ratios = redrawn.p99[..., k] / redrawn.p99[..., base]
+    row["p99_over_fcfs"] = _between(_p99(latency) / _p99(plain), ratios, redrawn)
+    for kind in KINDS:
+        points = [_POINT[kind](latency) for latency in values.values()]
+        low, high = rank_interval(getattr(redrawn, kind), k, redrawn.counts)
+        row[f"{kind}_rank"] = {"rank": 1 + sum(p < points[k] for p in points), "low": low, "high": high}
+    return row
+
+
+def winner(
+    kind: str, contenders: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], redrawn: Redrawn
+) -> dict[str, Any]:
+    """Return the best contender by mean or by p99, and whether it is ahead of all others beyond its interval.
+
+    Args:
+        kind: "mean" or "p99".
+        contenders: latencies by policy, those that may win.
+        values: latencies by policy, in the order of `redrawn`.
+        redrawn: see `redraw`.
+    """
+    order, names = sorted(contenders, key=lambda name: _POINT[kind](contenders[name])), list(values)
+    first = order[0]
+    same = [name for name in order[1:] if np.allclose(values[name], values[first], rtol=1e-9)]
+    others = [name for name in order[1:] if name not in same]
+    behind = {}
+    for name in others:
+        if kind == "mean":
+            behind[name] = _of_mean(values[name] - values[first])
+        else:
+            redone = redrawn.p99[..., names.index(name)] - redrawn.p99[..., names.index(first)]
+            behind[name] = _between(_p99(values[name]) - _p99(values[first]), redone, redrawn)
+    ties = [name for name in others if not behind[name]["low"] > 0]
+    points = {name: _POINT[kind](values[name]) for name in order}
+    clear = bool(others) and not ties
+    return {"policy": first, "clear": clear, "same": same, "ties": ties, "values": points, "behind": behind}
+
+
+def sentence(kind: str, metric: str, found: Mapping[str, Any]) -> str:
+    """Say who wins by how much, or that nobody clearly does."""
+    first, values, what = found["policy"], found["values"], f"{kind} {WORDS[metric]}"
+    name = " = ".join([first, *found["same"]])
+    if not found["behind"]:
+        return f"{what}: {name} with {seconds(values[first])}, and nothing that differs to compare with"
+    second = (found["ties"] or list(found["behind"]))[0]
+    lead = found["behind"][second]
+    ends = f"95 % interval {seconds(lead['low'])} to {seconds(lead['high'])}"
+    gap = f"{seconds(lead['mean'])} behind, {ends if np.isfinite(lead['low']) else 'too few requests for an interval'}"
+    if found["clear"]:
+        share = 100 * lead["mean"] / values[second]
+        return f"{what}: {name} wins with {seconds(values[first])}, {share:.2g} % less than {second} ({gap})"
+    ties = ", ".join(found["ties"][:3]) + (f" and {len(found['ties']) - 3} more" if len(found["ties"]) > 3 else "")
+    least = f"{name} is least with {seconds(values[first])}"
+    return f"{what}: no clear winner, {least} but cannot be told from {ties} ({second} {gap})"
+
+
+WORDS = {
+    "wait": "wait",
+    "ttft": "time to first token",
+    "tpot": "time per output token",
+    "longest_gap": "longest gap between tokens",
+    "e2e": "end-to-end time",
+    "normalised_latency": "time per token end to end",
+}
+KINDS = ("mean", "p99")
+
+
+def _p99(latency: np.ndarray) -> float:
+    return float(np.percentile(latency, 99))
+
+
+_POINT = {"mean": lambda latency: float(latency.mean()), "p99": _p99}
+
+
+def _of_mean(latency: np.ndarray) -> dict[str, float]:
+    mean, low, high, *_ = cautious_batch_means(latency, LEVEL, warmup=0)
+    return {"mean": mean, "low": low, "high": high}
+
+
+def _between(point: float, table: np.ndarray, redrawn: Redrawn) -> dict[str, float]:
+    low, high = interval(table, redrawn.counts)
+    return {"mean": point, "low": low, "high": high}
+
+
+def seconds(value: float) -> str:
+    """Return a time in s with three digits, in ms where it is short."""
+    if abs(value) >= 100:
+        return f"{value:,.0f} s"
+    return f"{value:.3g} s" if abs(value) >= 1 or value == 0 else f"{1e3 * value:.3g} ms"

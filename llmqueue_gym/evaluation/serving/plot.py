@@ -1,0 +1,171 @@
+"""A picture of a comparison: mean against 99th percentile, both over those of first come first served.
+
+Ratios, because what makes one run slower than another is common to all policies and cancels in them.
+"""
+
+import os
+from collections.abc import Sequence
+from textwrap import fill, wrap
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.serving.compare import BASE, WORDS, seconds
+
+X, Y = "mean_over_fcfs", "p99_over_fcfs"
+COLOURS = {"base": "#000000", "best": "#009e73", "other": "#0072b2", "bound": "#d55e00"}
+FAR = 3.0  # times first come first served, beyond which a policy is told below and not drawn
+NEAR = 7.0  # pixels between points that share a label
+# Where a label may stand around its point, points; nearer ones are tried first.
+PLACES = [(r * np.cos(a), r * np.sin(a)) for r in (9, 18, 30, 44, 60, 80, 105) for a in np.arange(16) * np.pi / 8]
+
+
+def plot_comparison(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Draw what `compare` returned, to a file whose name says the format, such as compare.png or compare.svg.
+
+    Points that lie on one another share a label; policies that are far off or left requests undone are named below.
+
+    Raises:
+        BadInput: matplotlib is missing, or it does not know the format.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise BadInput("a plot needs matplotlib; pip install matplotlib") from None
+    figure = Figure(figsize=(8.6, 6.2), layout="constrained")
+    axes = figure.subplots()
+    rows = [row for row in found["policies"] if "mean" in row]
+    near = [row for row in rows if row[X]["mean"] <= FAR and row[Y]["mean"] <= FAR]
+    best = {found["winner"][kind]["policy"] for kind in found["winner"]}
+    for row in near:
+        _draw(axes, row, COLOURS[_kind([row], best)])
+    what = WORDS[found["metric"]]
+    base = next(row for row in rows if row["policy"] == BASE)
+    mean, p99 = seconds(base["mean"]["mean"]), seconds(base["p99"]["mean"])
+    axes.set(xlabel=f"mean {what}, over that of {BASE}, {mean}", ylabel=f"99th percentile, over that of {BASE}, {p99}")
+    for line in (axes.axvline, axes.axhline):
+        line(1, color="#999999", lw=0.8, zorder=1)
+    axes.margins(0.12)
+    axes.grid(color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title(found), fontsize=10, loc="left")
+    figure.supxlabel(footnote(found, near), fontsize=8, color="#555555", x=0.01, ha="left")
+    FigureCanvasAgg(figure).draw()  # lays it out, so that labels know where they are
+    figure.set_layout_engine("none")
+    _label(figure, axes, near, best)
+    try:
+        figure.savefig(path, dpi=160)
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def title(found: dict[str, Any]) -> str:
+    """Return where the policies were compared, in two lines at most."""
+    scenario = found["scenario"]
+    load = found.get("load") or scenario.get("load")
+    load = f"load {load:.3g}" if load else f"rate scale {scenario['rate_scale']:g}"
+    profile, rules = scenario["profile"], scenario["rules"]
+    rules = rules if isinstance(rules, str) else rules["name"]
+    where = found.get("title") or scenario["workload"].partition("(")[0]
+    return f"{where}, {found['requests']:,} requests, {load}\n{profile}, {rules}, predictions {scenario['predictor']}"
+
+
+def footnote(found: dict[str, Any], drawn: Sequence[dict[str, Any]]) -> str:
+    """Return what the marks mean, and who is not drawn."""
+    bounds = "; orange: told the true lengths" if any(row["bound"] for row in drawn) else ""
+    left = [row["policy"] for row in found["policies"] if "mean" not in row]
+    far = [row for row in found["policies"] if "mean" in row and row not in drawn]
+    words = [f"{row['policy']} ({row[X]['mean']:.3g}, {row[Y]['mean']:.3g})" for row in far]
+    lines = ["bars: 95 % intervals of the ratio, on the same requests; green: the least of an axis" + bounds]
+    if far:
+        lines.append(f"beyond {FAR:g} times {BASE} and not drawn (mean, p99): {', '.join(words)}")
+    if left:
+        lines.append(f"not drawn, as they left requests undone: {', '.join(left)}")
+    return "\n".join(line for text in lines for line in wrap(text, 125))
+
+
+def _kind(rows: Sequence[dict[str, Any]], best: set[str]) -> str:
+    names = {row["policy"] for row in rows}
+    if best & names:
+        return "best"
+    return "base" if BASE in names else "bound" if all(row["bound"] for row in rows) else "other"
+
+
+def _draw(axes: Any, row: dict[str, Any], colour: str) -> None:
+    x, y = row[X], row[Y]
+    bars = {}
+    for key, estimate in (("xerr", x), ("yerr", y)):
+        if np.isfinite(estimate["low"]):
+            bars[key] = [[max(estimate["mean"] - estimate["low"], 0)], [max(estimate["high"] - estimate["mean"], 0)]]
+    style = {"fmt": "o", "ms": 6, "elinewidth": 0.8, "alpha": 0.9, "zorder": 3}
+    _, _, lines = axes.errorbar(x["mean"], y["mean"], **bars, **style, color=colour)
+    for line in lines:
+        line.set_alpha(0.35)
+
+
+def neighbours(rows: Sequence[dict[str, Any]], spots: np.ndarray) -> list[list[int]]:
+    """Return the rows in groups of points that lie within `NEAR` pixels of one in the group; spots `(n, 2)`."""
+    groups: list[list[int]] = []
+    for i in range(len(rows)):
+        close = [g for g in groups if any(np.hypot(*(spots[i] - spots[j])) < NEAR for j in g)]
+        groups = [g for g in groups if g not in close] + [sorted(sum(close, [i]))]
+    return sorted(groups)
+
+
+def _label(figure: Any, axes: Any, rows: Sequence[dict[str, Any]], best: set[str]) -> None:
+    """Write a label for each group of points, at the nearest place that covers no point and no other label."""
+    renderer, points = figure.canvas.get_renderer(), 72 / figure.dpi
+    spots = axes.transData.transform([(row[X]["mean"], row[Y]["mean"]) for row in rows])
+    taken = [_box(x, y, 5, 5) for x, y in spots]
+    for line in (line for row in rows for line in _bars(row)):
+        (x0, y0), (x1, y1) = axes.transData.transform(line)
+        taken.append((x0 - 1, y0 - 1, x1 + 1, y1 + 1))
+    frame = axes.get_window_extent(renderer)
+    labels: list[Any] = []
+    for group in neighbours(rows, spots):
+        names = [rows[i]["policy"] for i in group]
+        x, y = spots[group].mean(axis=0)
+        text = fill(", ".join(name.replace("-", "\u2011") for name in names), 36)
+        style = {"fontsize": 9, "color": COLOURS[_kind([rows[i] for i in group], best)], "ha": "center", "va": "center"}
+        trial = axes.annotate(text, (x, y), xycoords="figure pixels", annotation_clip=False, **style)
+        size = trial.get_window_extent(renderer)
+        trial.remove()
+        w, h = size.width / 2, size.height / 2
+        others = labels + [_box(spots[i][0], spots[i][1], 5, 5) for i in range(len(rows)) if i not in group]
+        options = []
+        for dx, dy in PLACES:  # the label's edge, not its middle, keeps that distance
+            cx, cy = x + dx / points + np.sign(round(dx, 6)) * w, y + dy / points + np.sign(round(dy, 6)) * h
+            box = _box(cx, cy, w + 2, h + 2)
+            outside = box[0] < frame.x0 or box[2] > frame.x1 or box[1] < frame.y0 or box[3] > frame.y1
+            way = [_box(x + (cx - x) * t, y + (cy - y) * t, 2, 2) for t in np.arange(1, 10) / 10]
+            crossed = sum(_overlap(spot, other) > 0 for spot in way for other in others)
+            covered = sum(_overlap(box, other) for other in taken)
+            options.append((covered + 40 * crossed + 1e5 * outside, np.hypot(dx, dy), cx, cy, box))
+        *_, cx, cy, box = min(options, key=lambda option: option[:2])
+        taken.append(box)
+        labels.append(box)
+        at = axes.transData.inverted().transform((x, y))
+        where = {"xytext": ((cx - x) * points, (cy - y) * points), "textcoords": "offset points"}
+        line = {"arrowstyle": "-", "lw": 0.6, "color": style["color"], "shrinkA": 0, "shrinkB": 3}
+        axes.annotate("", at, **where, arrowprops=line, zorder=2)
+        ground = {"fc": "white", "ec": "none", "alpha": 0.85, "pad": 0.8}  # no line shows through a label
+        axes.annotate(text, at, annotation_clip=False, **style, **where, zorder=4, bbox=ground)
+
+
+def _bars(row: dict[str, Any]) -> list[Any]:
+    """Return the ends of the two intervals of a row, as far as they are known."""
+    x, y = row[X], row[Y]
+    lines = [[(x["low"], y["mean"]), (x["high"], y["mean"])], [(x["mean"], y["low"]), (x["mean"], y["high"])]]
+    return [line for line in lines if np.isfinite(line).all()]
+
+
+def _box(x: float, y: float, w: float, h: float) -> tuple[float, float, float, float]:
+    return x - w, y - h, x + w, y + h
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the area that two boxes share, pixels squared."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

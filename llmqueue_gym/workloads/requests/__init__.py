@@ -1,0 +1,20 @@
+"""Workloads of LLM serving: when requests arrive, how long their prompts are, and how long their outputs will be."""
+
+from llmqueue_gym.workloads.requests.instance import RequestSamples, draw_requests
+from llmqueue_gym.workloads.requests.lengths import LENGTHS, Lengths, length_law
+from llmqueue_gym.workloads.requests.mc_sf import McSf
+from llmqueue_gym.workloads.requests.request_workload import RequestWorkload
+from llmqueue_gym.workloads.requests.toy import RequestToy
+from llmqueue_gym.workloads.requests.trace_requests import TraceRequests
+
+__all__ = [
+    "LENGTHS",
+    "Lengths",
+    "McSf",
+    "RequestSamples",
+    "RequestToy",
+    "RequestWorkload",
+    "TraceRequests",
+    "draw_requests",
+    "length_law",
+]

@@ -1,0 +1,83 @@
+"""The standard workload of serving: an arrival process at a rate, and independent lengths of one law."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.requests import request_table
+from llmqueue_gym.workloads import arrival_process
+from llmqueue_gym.workloads.arrivals import ArrivalProcess
+from llmqueue_gym.workloads.requests.instance import check_count
+from llmqueue_gym.workloads.requests.lengths import Lengths, length_law
+
+SAMPLE = 10_000  # requests of the sample that predictors are fitted to
+ROUNDS = 1000  # of drawing again; a law that has not enough short requests by then has next to none
+
+
+@dataclass(frozen=True)
+class RequestWorkload:
+    """Requests with independent lengths that arrive at a wanted rate.
+
+    Attributes:
+        lengths: joint law of prompt and output, or its spec, such as `azure-conv`.
+        rate: mean arrivals per s; `inf` lets all arrive at time 0.
+        arrivals: the arrival process, or its spec.
+        max_tokens: most tokens of prompt and output together; a request that exceeds them is drawn again, so the law
+            is that of the others. `redrawn_share` says how many that are.
+    """
+
+    lengths: str | Lengths
+    rate: float
+    arrivals: str | ArrivalProcess = "poisson"
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", length_law(self.lengths))
+        object.__setattr__(self, "arrivals", arrival_process(self.arrivals))
+        if not self.rate > 0:
+            raise BadInput(f"rate={self.rate:g} must be positive, requests per s, or inf for all at once")
+        if self.max_tokens is not None and self.max_tokens < 2:
+            raise BadInput(f"max_tokens={self.max_tokens} must be at least 2: one of prompt and one of output")
+
+    def sample(
+        self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one run.
+
+        Args:
+            n: number of requests, at least 1.
+            arrival_rng: the stream of arrivals.
+            length_rng: the stream of lengths.
+
+        Returns:
+            `REQUEST` rows `(n,)` and true output tokens `(n,)`, int64.
+
+        Raises:
+            BadInput: n is less than 1, or next to no request is within `max_tokens`.
+        """
+        check_count(n)
+        times = np.zeros(n) if np.isinf(self.rate) else arrival_process(self.arrivals).times(n, self.rate, arrival_rng)
+        prompts, outputs = self._draw(n, length_rng)
+        return request_table(times, prompts), outputs
+
+    def output_sample(self) -> np.ndarray:
+        """Return 10,000 output lengths from a fixed seed."""
+        return self._draw(SAMPLE, np.random.default_rng(0))[1]
+
+    @property
+    def redrawn_share(self) -> float:
+        """Share of the law that is drawn again because of `max_tokens`, estimated from 10,000 requests."""
+        prompts, outputs = length_law(self.lengths).sample(SAMPLE, np.random.default_rng(0))
+        return 0.0 if self.max_tokens is None else float(np.mean(prompts + outputs > self.max_tokens))
+
+    def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        prompts, outputs = length_law(self.lengths).sample(n, rng)
+        if self.max_tokens is None:
+            return prompts, outputs
+        for _ in range(ROUNDS):
+            again = np.flatnonzero(prompts + outputs > self.max_tokens)
+            if not len(again):
+                return prompts, outputs
+            prompts[again], outputs[again] = length_law(self.lengths).sample(len(again), rng)
+        raise BadInput(f"max_tokens={self.max_tokens}: next to no request of {self.lengths} is so short")

@@ -1,0 +1,133 @@
+"""Recorded requests as a workload: their lengths with their own arrivals, or with arrivals at a rate."""
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.requests import request_table
+from llmqueue_gym.workloads import arrival_process
+from llmqueue_gym.workloads.arrivals import ArrivalProcess
+from llmqueue_gym.workloads.requests.instance import check_count
+from llmqueue_gym.workloads.traces import Trace, load_trace
+
+ORDERS = ("window", "first", "bootstrap")
+
+
+@dataclass(frozen=True, eq=False)
+class TraceRequests:
+    """Replays recorded requests.
+
+    Rows without output are left out, and so are those that are longer than `max_tokens`; a prompt of 0 tokens counts
+    as 1.
+
+    Attributes:
+        times: sorted arrival times `(rows,)`, s.
+        prompts: tokens `(rows,)`.
+        outputs: tokens `(rows,)`.
+        rate_scale: factor on the recorded rate; times are divided by it.
+        rate: arrivals per s of `arrivals`, in place of the recorded times; `none` keeps those.
+        arrivals: the process that is then used, or its spec.
+        order: `window` takes consecutive rows from a random one on; `first` takes them from the first on; `bootstrap`
+            draws the lengths of rows with replacement (recorded times, where kept, are those of a window).
+        max_tokens: most tokens of prompt and output together.
+        dropped: rows left out, `without_output` and `too_long` together.
+        without_output: rows with 0 output tokens.
+        too_long: rows with more than `max_tokens`.
+    """
+
+    times: np.ndarray
+    prompts: np.ndarray
+    outputs: np.ndarray
+    rate_scale: float = 1.0
+    rate: float | None = None
+    arrivals: str | ArrivalProcess = "poisson"
+    order: str = "window"
+    max_tokens: int | None = None
+    dropped: int = field(init=False)
+    without_output: int = field(init=False)
+    too_long: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        times = np.asarray(self.times, float)
+        prompts, outputs = np.asarray(self.prompts, np.int64), np.asarray(self.outputs, np.int64)
+        if times.ndim != 1 or not len(times) or not times.shape == prompts.shape == outputs.shape:
+            shapes = f"times {times.shape}, prompts {prompts.shape} and outputs {outputs.shape}"
+            raise BadInput(f"{shapes} must be lists of one length, not empty")
+        if not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
+            raise BadInput("times must be finite and sorted")
+        if not 0 < self.rate_scale < np.inf:
+            raise BadInput(f"rate_scale={self.rate_scale:g} must be positive and finite")
+        if self.rate is not None and not self.rate > 0:
+            raise BadInput(f"rate={self.rate:g} must be positive, requests per s, or inf for all at once")
+        if self.rate is not None and self.rate_scale != 1:
+            raise BadInput(
+                f"rate_scale={self.rate_scale:g} has no recorded times to scale where rate is given; leave it 1"
+            )
+        if self.order not in ORDERS:
+            raise BadInput(f"order={self.order!r}; {nearest(self.order, ORDERS)}")
+        prompts, empty = np.maximum(prompts, 1), outputs < 1
+        long = ~empty & (prompts + outputs > (self.max_tokens or np.inf))
+        kept = ~empty & ~long
+        if not kept.any():
+            raise BadInput(
+                f"no request is left: {empty.sum()} without output, {long.sum()} above {self.max_tokens} tokens"
+            )
+        for name, value in (("times", times), ("prompts", prompts), ("outputs", outputs)):
+            object.__setattr__(self, name, value[kept])
+        object.__setattr__(self, "arrivals", arrival_process(self.arrivals))
+        object.__setattr__(self, "without_output", int(empty.sum()))
+        object.__setattr__(self, "too_long", int(long.sum()))
+        object.__setattr__(self, "dropped", int((~kept).sum()))
+
+    @classmethod
+    def from_trace(
+        cls,
+        trace: Trace | str | os.PathLike[str],
+        rate_scale: float = 1.0,
+        rate: float | None = None,
+        arrivals: str | ArrivalProcess = "poisson",
+        order: str = "window",
+        max_tokens: int | None = None,
+    ) -> "TraceRequests":
+        """Return the workload of a trace, or of a trace file in any known format; for the rest see the class."""
+        trace = trace if isinstance(trace, Trace) else load_trace(trace)
+        lengths = (trace.prompt_tokens, trace.output_tokens)
+        return cls(trace.arrival_s, *lengths, rate_scale, rate, arrivals, order, max_tokens)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def sample(
+        self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return requests of the trace; with recorded times the first of them arrives at 0.
+
+        Which rows is drawn from `length_rng`, so that the same requests come at every rate. `arrival_rng` is used for
+        arrivals at a rate alone.
+
+        Returns:
+            `REQUEST` rows and true output tokens (int64): n of them where the order is `bootstrap` and a rate is given,
+            otherwise `min(n, rows)`.
+
+        Raises:
+            BadInput: n is less than 1.
+        """
+        check_count(n)
+        rows, redraw = len(self.outputs), self.order == "bootstrap"
+        if not (redraw and self.rate is not None):
+            n = min(n, rows)
+        start = int(length_rng.integers(rows - n + 1)) if n < rows and self.order != "first" else 0
+        picked = length_rng.integers(rows, size=n) if redraw else np.arange(start, start + n)
+        if self.rate is None:
+            times = (self.times[start : start + n] - self.times[start]) / self.rate_scale
+        elif np.isinf(self.rate):
+            times = np.zeros(n)
+        else:
+            times = arrival_process(self.arrivals).times(n, self.rate, arrival_rng)
+        return request_table(times, self.prompts[picked]), self.outputs[picked]
+
+    def output_sample(self) -> np.ndarray:
+        """Return the output lengths of all rows that are kept."""
+        return self.outputs.copy()

@@ -1,0 +1,57 @@
+"""Files that are published beside traces but hold no requests with times: what each is, and what it is good for."""
+
+import os
+from itertools import islice
+
+from llmqueue_gym.columns import text_lines
+
+_LENGTHS = (
+    "has lengths but no arrivals; use its lengths with a rate of your own: RequestWorkload('file:PATH', rate=...)"
+)
+_SSJF = "holds true and predicted output lengths, not requests; use it as the length predictor pairs:PATH"
+_CLIENT_LENGTHS = "is ServeGen's length distributions of one client, not requests; sample requests with ServeGen first"
+_CLIENT_RATES = (
+    "is ServeGen's arrival rates of one client by time window, not requests; sample requests with ServeGen first"
+)
+
+# Fields (columns or keys) that tell a file, and what it is. A file with all of them is of that kind.
+_KINDS = (
+    ({"num_prefill_tokens", "num_decode_tokens", "pd_ratio"}, _LENGTHS),
+    ({"client", "t", "rate", "cv", "pattern", "shape", "scale"}, _CLIENT_RATES),
+    ({"output_token_length", "predicted_length"}, _SSJF),
+    ({"output_tokens", "predicted_class5"}, _SSJF),
+    (
+        {"pre_gap_s", "input_len", "output_tokens"},
+        "has gaps within sessions and output lengths, but lost the prompts' lengths (LMCache, normalised)",
+    ),
+    (
+        {"timestamp", "input", "output", "session_id"},
+        "holds the texts of prompts and replies, not their lengths (LMCache); count tokens and convert to compact form",
+    ),
+)
+_OF_TIME = ("arriv", "time", "offset")  # in names of columns
+_CLIENT_FIELDS = 6  # t,rate,cv,pattern,shape,scale, without a header
+
+
+def what_it_is(path: str | os.PathLike[str], fields: set[str]) -> str:
+    """Return what a file is that holds no trace, given the columns or keys of its first line; "" if not known."""
+    if {"prompt_tokens", "output_tokens"} <= fields and not any(word in name for name in fields for word in _OF_TIME):
+        return _LENGTHS.replace("PATH", str(path))
+    for marks, what in _KINDS:
+        if marks <= fields:
+            return what.replace("PATH", str(path))
+    head = list(islice(text_lines(path), 3))
+    if head[0] == "{" and any('"input_tokens"' in line for line in head):
+        return _CLIENT_LENGTHS
+    cells = head[0].split(",")
+    if len(cells) == _CLIENT_FIELDS and all(_is_number(cell) for cell in cells[:3] + cells[4:]):
+        return _CLIENT_RATES
+    return ""
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
