@@ -25,6 +25,7 @@ class Environment:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
+_LLM = (f"{_HERE}.llm_batching:LLMBatchingEnv", f"{_HERE}.llm_batching:LLMBatchingVectorEnv")
 _MG1 = (f"{_HERE}.mg1:MG1Env", f"{_HERE}.mg1:MG1VectorEnv")
 
 ENVIRONMENTS: dict[str, Environment] = {
@@ -33,6 +34,21 @@ ENVIRONMENTS: dict[str, Environment] = {
     ),
     "llmqueue/MG1Preemptive-v0": Environment(
         "One server with preemption: pick who is served at every arrival and completion.", *_MG1, {"preemptive": True}
+    ),
+    "llmqueue/LLMBatching-v0": Environment(
+        "LLM serving with a KV cache: pick the next waiting request for the batch, or run the iteration.",
+        *_LLM,
+        {"decides": "admission"},
+    ),
+    "llmqueue/LLMPreemptive-v0": Environment(
+        "LLM serving with a KV cache: admit, and preempt running requests by recomputation or swap.",
+        *_LLM,
+        {"decides": "eviction"},
+    ),
+    "llmqueue/LLMRank-v0": Environment(
+        "LLM serving with a KV cache: rank a request on arrival and on each refresh of its prediction.",
+        *_LLM,
+        {"decides": "ranking"},
     ),
 }
 
