@@ -28,7 +28,8 @@ from llmqueue_gym.predictors import Predictor
 from llmqueue_gym.workloads import Toy, Workload
 from llmqueue_gym.workloads.toy import RESPONSE_TIMES
 
-MG1, PREEMPTIVE = ENVIRONMENTS
+NAMES = [name for name in ENVIRONMENTS if "MG1" in name]
+MG1, PREEMPTIVE = NAMES
 CASES = [(MG1, name) for name in ("fcfs", "spjf", "sjf", "one-bit")] + [
     (PREEMPTIVE, name)
     for name in ("lcfs", "pspjf", "psjf", "sprpt", "srpt", "one-bit-lcfs", "one-bit-fcfs", "limited-preemption")
@@ -74,7 +75,7 @@ def same(a, b):
         np.testing.assert_array_equal(a[key], b[key])
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_gymnasium_accepts_the_environment(name):
     env = gym.make(name)
     with warnings.catch_warnings():
@@ -112,7 +113,7 @@ class Weighted:
         return Instance(jobs, sizes)
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("reward", REWARDS)
 def test_the_return_is_minus_the_total_cost(name, reward):
     workload = Weighted(Workload(llmqueue_gym.size_law("weibull:shape=0.7"), 0.8))
@@ -123,7 +124,7 @@ def test_the_return_is_minus_the_total_cost(name, reward):
     assert total == pytest.approx(-np.sum(cost * (env.unwrapped.outcome["completion"] - jobs["arrival"])))
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_seeds_are_obeyed(name):
     first, second = gym.make(name, n_jobs=30), gym.make(name, n_jobs=30)
     agent = RankAgent("fcfs", first.unwrapped.config)
@@ -159,7 +160,7 @@ def test_predictions_do_not_change_the_jobs():
     np.testing.assert_array_equal(exact.jobs["predicted"], exact.sizes)
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_observation_shows_the_first_jobs_in_system(name):
     env = gym.make(name, load=1.5, n_jobs=200, slots=5)
     observation, info = env.reset(seed=2)
@@ -213,7 +214,7 @@ def test_jobs_that_arrive_together_are_treated_as_in_the_closed_loop(name, rule)
     agree(env.unwrapped.outcome, closed_loop(rule, env.unwrapped.config, 0))
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_truth_of_unfinished_jobs_is_not_in_the_observation(name):
     instance = MG1Config(load=0.9, n_jobs=100).draw(3)
     fixed = Fixed(tuple(instance.jobs["predicted"]))
@@ -271,7 +272,7 @@ def test_actions_outside_the_space_are_errors():
         env.step(0.5)
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_horizon_truncates_and_the_last_job_terminates(name):
     env = gym.make(name, horizon=20.0, load=2.0, n_jobs=1000).unwrapped
     env.reset(seed=1)

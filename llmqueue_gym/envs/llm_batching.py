@@ -85,12 +85,13 @@ class LLMBatchingEnv(gym.Env[dict[str, np.ndarray], int]):
         replica, system = self._batch.replica, self._batch.replica.system[0]
         waiting = replica.waiting[0, : system["waiting"]][::-1][: self.config.window]
         running = replica.running[0, : system["running"]][: self.config.seats]
-        return replica.requests[0, waiting], replica.requests[0, running]
+        requests = replica.requests[0].view(np.recarray)
+        return requests[waiting], requests[running]
 
     @property
     def system(self) -> Any:
         """The `SYSTEM` record of the replica, as policies read it."""
-        return self._batch.replica.system[0]
+        return self._batch.replica.system.view(np.recarray)[0]
 
     @property
     def service(self) -> np.ndarray:
