@@ -1,4 +1,4 @@
-"""Serving metrics, capacity and comparisons: against sums by hand, Little's law and rates that follow from the rules."""
+"""Metrics of serving, capacity and comparisons, against sums by hand, Little's law and rates that rules fix."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import pytest
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.evaluation.serving.closed_loop import serve
-from llmqueue_gym.evaluation.serving.compare import WORDS, compare
+from llmqueue_gym.evaluation.serving.compare import WORDS, compare, ratio_of_means
 from llmqueue_gym.evaluation.serving.metrics import LATENCIES, SERVING_METRICS, measure, per_request
 from llmqueue_gym.evaluation.serving.redraw import interval, rank_interval, redraw
 from llmqueue_gym.evaluation.serving.scenario import (
@@ -19,6 +19,7 @@ from llmqueue_gym.evaluation.serving.scenario import (
     repeated,
     stretched,
 )
+from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.profiles import Power, profile
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
 from llmqueue_gym.workloads.requests import RequestWorkload
@@ -42,7 +43,7 @@ def three(klass=(0, 1, 0)):
 
 
 def busy(n=2000, load=0.9, seed=1):
-    """Requests of which only the outputs differ, on 8 seats with iterations of 1 s, so that the order is all that counts."""
+    """Requests that differ in their outputs alone, for 8 seats and iterations of 1 s, where only the order counts."""
     rng = np.random.default_rng(seed)
     outputs = 1 + rng.geometric(1 / 20, n)
     requests = request_table(np.cumsum(rng.exponential(outputs.mean() / (8 * load), n)), 4)
@@ -236,23 +237,33 @@ def test_a_policy_against_itself():
 
 
 def test_the_shortest_first_wins_and_a_bound_does_not():
-    found = compare(eight_seats(4000, predictor="lognormal:sigma=0.2"), ["sjf", "srpt"], floor=10.0)
+    found = compare(eight_seats(4000, predictor="lognormal:sigma=0.2"), ["sjf", "srpt"])
     rows = {row["policy"]: row for row in found["policies"]}
-    assert set(rows) == {"fcfs", "sjf", "srpt"} and rows["srpt"]["bound"] and not rows["sjf"]["bound"]
+    assert set(rows) == {"fcfs", "sjf", "srpt"} and rows["srpt"]["told_truth"] and not rows["sjf"]["told_truth"]
     lead = found["winner"]["mean"]
-    assert lead["policy"] == "sjf" and lead["clear"] and lead["behind"]["fcfs"]["low"] > 0
+    assert lead["policy"] == "sjf" and lead["clear"] and lead["over"]["fcfs"]["high"] < 1
     assert "mean end-to-end time: sjf wins" in found["conclusion"] and "srpt" not in found["conclusion"]
     assert rows["sjf"]["mean_over_fcfs"]["high"] < 1 and rows["fcfs"]["mean_rank"] == {"rank": 3, "low": 3, "high": 3}
-    assert rows["sjf"]["mean_over_floor"] == pytest.approx(rows["sjf"]["mean"]["mean"] / 10)
+    assert 1 <= rows["srpt"]["over_floor"] < rows["sjf"]["over_floor"] < rows["fcfs"]["over_floor"]
     for row in rows.values():
         assert row["mean"]["low"] < row["mean"]["mean"] < row["mean"]["high"]
         assert row["p99"]["low"] <= row["p99"]["mean"] <= row["p99"]["high"]
 
 
 def test_paired_intervals_are_far_narrower():
-    row = next(r for r in compare(eight_seats(), ["vllm-priority"])["policies"] if r["policy"] != "fcfs")
+    found = compare(ServingScenario("azure-conv", load=0.8, n=1000), ["vllm-priority"])
+    row = next(row for row in found["policies"] if row["policy"] != "fcfs")
     alone, apart = row["mean"], row["difference_to_fcfs"]
-    assert apart["high"] - apart["low"] < alone["high"] - alone["low"]
+    assert 10 * (apart["high"] - apart["low"]) < alone["high"] - alone["low"]
+
+
+def test_ratios_stay_above_0_and_turn_round():
+    rng = np.random.default_rng(2)
+    heavy = rng.pareto(1.5, 400)
+    ratio, other = ratio_of_means(heavy / 50, heavy[::-1]), ratio_of_means(heavy[::-1], heavy / 50)
+    assert 0 < ratio["low"] < ratio["mean"] < ratio["high"]
+    assert [1 / other[key] for key in ("mean", "high", "low")] == pytest.approx(list(ratio.values()))
+    assert ratio_of_means(heavy, heavy) == {"mean": 1, "low": 1, "high": 1}
 
 
 def test_too_few_requests_have_no_intervals():
@@ -263,19 +274,13 @@ def test_too_few_requests_have_no_intervals():
 
 
 def test_who_leaves_requests_undone_has_no_rank():
-    # Serving the longest first with a horizon: the run is cut off while some wait.
-    rules = "vllm-v1:max_seqs=8,horizon=4000"
-    scenario = replace(eight_seats(1000), rules=rules)
+    scenario = eight_seats(500)
     end = scenario.serve("fcfs").clock
     scenario = replace(scenario, rules=f"vllm-v1:max_seqs=8,horizon={end + 1}")
-    found = compare(scenario, {"fcfs": "fcfs", "never": never_the_long})
-    row = next(row for row in found["policies"] if row["policy"] == "never")
-    if row["metrics"]["truncated"]:
-        assert "mean" not in row and "has no rank" in row["note"] and "only" not in found["winner"]["mean"]["behind"]
-
-
-def never_the_long(request, system, params):
-    return request.predicted
+    found = compare(scenario, [ServingPolicy("one-seat", rules={"max_seqs": 1}), "sjf"])
+    row = found["policies"][-1]
+    assert row["policy"] == "one-seat" and "mean" not in row and "has no rank (horizon: " in row["note"]
+    assert "one-seat" not in found["conclusion"] and found["policies"][0]["mean_rank"]["high"] <= 2
 
 
 def test_comparisons_say_what_is_wrong():
@@ -300,3 +305,30 @@ def test_redrawn_intervals():
     low, high = interval(drawn.p99[..., 0], drawn.counts)
     assert low < -np.log(0.01) < high
     assert rank_interval(drawn.mean, 0, drawn.counts) == (1, 1) and rank_interval(drawn.p99, 1, drawn.counts) == (2, 2)
+
+
+def test_labels_of_a_picture_stay_apart():
+    pytest.importorskip("matplotlib")
+    from llmqueue_gym.evaluation.serving.plot import draw_comparison
+
+    found = compare(eight_seats(1500, predictor="lognormal:sigma=0.3"), ["sjf", "vllm-priority", "sjf-total", "srpt"])
+    row = found["policies"][-1]
+    for k in range(12):  # a cluster, and one that is far off
+        place = 1 + 0.02 * (k % 4), 1.2 + 0.03 * (k // 4)
+        near = {key: {"mean": x, "low": 0.9 * x, "high": 1.1 * x} for key, x in zip(PLACES, place, strict=True)}
+        found["policies"].append({**row, "policy": f"policy-{k}", **near})
+    far = {key: {"mean": 99.0, "low": 90.0, "high": 110.0} for key in PLACES}
+    found["policies"].append({**row, "policy": "far-off", **far})
+    figure = draw_comparison(found)
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts if text.get_text()]
+    assert len(boxes) >= 5
+    for i, box in enumerate(boxes):
+        assert not any(box.padded(-3).overlaps(other.padded(-3)) for other in boxes[:i])
+    shown = ", ".join(text.get_text() for text in figure.axes[0].texts).replace("\u2011", "-").replace("\n", " ")
+    for row in found["policies"][:-1]:
+        assert row["policy"] in shown
+    assert "far-off (99, 99)" in figure._supxlabel.get_text()
+
+
+PLACES = ("mean_over_fcfs", "p99_over_fcfs")

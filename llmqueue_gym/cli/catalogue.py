@@ -8,7 +8,7 @@ import click
 
 from llmqueue_gym.cli.options import as_json
 from llmqueue_gym.cli.output import print_json, print_table
-from llmqueue_gym.registry import Registry
+from llmqueue_gym.registry import Registry, text_of
 
 Entry = dict[str, Any]  # name, parameters (name -> default, or None where it is required), description, ...
 
@@ -117,4 +117,4 @@ def _show(tables: Mapping[str, Iterable[Entry]], as_json: bool) -> None:
 
 
 def _words(parameters: Mapping[str, Any]) -> str:
-    return ", ".join(key if value is None else f"{key}={value}" for key, value in parameters.items())
+    return ", ".join(key if value is None else f"{key}={text_of(value)}" for key, value in parameters.items())

@@ -1,5 +1,6 @@
 """`llmqueue compare`: serving policies on the same requests, ranked, with an interval beside every number."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def compare(policies: str, seed: int, metric: str, plot: str | None, as_json: bo
         scenario, offered = offered_load(scenario, seed, step)
     warmup = 0.0 if options["trace"] else WARMUP
     with progress_bar("playing the policies", as_json) as step:
-        found = run(scenario, entries, seed, metric, options["ttft_slo"], options["tpot_slo"], warmup, step)
+        found = run(scenario, entries, seed, metric, options["ttft_slo"], options["tpot_slo"], warmup, progress=step)
     words = scenario_words(scenario, options)
     found = {**words, **offered, **found, "notes": notes({**words, **offered}, scenario) + _remarks(found)}
     if plot:
@@ -87,15 +88,25 @@ def _check_picture(path: str) -> None:
         raise BadInput(f"--plot {path}: end the name in one of {', '.join(kinds)}")
     if not Path(path).resolve().parent.is_dir():
         raise BadInput(f"--plot {path}: {Path(path).parent}: no such folder")
+    if not importlib.util.find_spec("matplotlib"):
+        raise BadInput(f"--plot {path} needs matplotlib; pip install matplotlib")
 
 
 def _remarks(found: dict[str, Any]) -> list[str]:
     """Return what the numbers of all policies together tell."""
+    from llmqueue_gym.evaluation.serving.compare import seconds
+
     told = []
     base = next(row["metrics"] for row in found["policies"] if row["policy"] == "fcfs")
     share = base["wait"]["mean"] / base["e2e"]["mean"]
     if share < 0.05:
         told.append(f"under fcfs requests wait {share:.1%} of their time, so the order of the queue can hardly matter")
+    row = next(row for row in found["policies"] if row["policy"] == "fcfs")
+    if "floor" in row:
+        told.append(
+            f"no policy at all can have a mean below {seconds(row['floor'])} here, and fcfs has "
+            f"{row['over_floor']:.3g} times that; how near to it one can come is not known"
+        )
     return told
 
 

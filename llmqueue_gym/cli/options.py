@@ -51,7 +51,7 @@ def replica(command: Command) -> Command:
         click.option("--format", "trace_format", default="auto", show_default=True, help="Format of the trace."),
         click.option("--rate", type=_POSITIVE, help="Requests per s; a trace is stretched to it."),
         click.option("--rate-scale", type=_POSITIVE, help="Factor on the rate of the trace."),
-        click.option("--requests", type=Whole(1, 10**7), help="Requests to serve.  [default: the trace; else 5000]"),
+        click.option("--requests", type=Whole(1, 10**7), help="Requests to serve.  [default: the trace; else 10000]"),
         click.option("--max-tokens", type=Whole(2), help="Leave out requests of more tokens, prompt and output."),
         click.option("--ttft-slo", type=_POSITIVE, help="Objective: s until the first token, for goodput."),
         click.option("--tpot-slo", type=_POSITIVE, help="Objective: s for each later token, for goodput."),

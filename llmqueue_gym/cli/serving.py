@@ -12,7 +12,7 @@ from llmqueue_gym.cli.options import read_serving_policy
 from llmqueue_gym.cli.output import print_json, print_table
 from llmqueue_gym.errors import BadInput
 
-PROFILE, RULES, LENGTHS, LOAD, REQUESTS = "a100-llama3-8b", "vllm-v1", "azure-conv", 0.8, 5000
+PROFILE, RULES, LENGTHS, LOAD, REQUESTS = "a100-llama3-8b", "vllm-v1", "azure-conv", 0.8, 10_000
 WARMUP = 0.1  # share of sampled requests that met a replica which had just been empty; of a trace none is left out
 
 # What a person is shown of the whole run: metric, words, and how it is written.
@@ -58,6 +58,8 @@ def read_scenario(options: dict[str, Any]) -> Any:
         raise BadInput(
             f"--lengths {options['lengths']} has no place beside --trace {options['trace']}; give one of them"
         )
+    if options["rate_scale"] is not None and not options["trace"]:
+        raise BadInput(f"--rate-scale {options['rate_scale']:g} has no trace to scale; give --rate or --load")
     workload, rate_scale = _workload(options)
     return ServingScenario(
         workload=workload,
@@ -128,9 +130,15 @@ def offered_load(scenario: Any, seed: int, step: Callable[[int, int], None] | No
 
     given = dataclasses.replace(scenario, load=None).draw(None, seed)
     _check(scenario.replica[1], given)
+    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
     if scenario.load is None and not given.requests["arrival"].any():  # all at time 0
-        return scenario, {"rate": None, "capacity": None, "load": None, "overloaded": False}
-    found = capacity(scenario, progress=step)
+        return scenario, unknown
+    try:
+        found = capacity(scenario, progress=step)
+    except BadInput:
+        if scenario.load is not None:
+            raise
+        return scenario, {**unknown, "rate": recorded_rate(given)}  # the run itself will tell that it got stuck
     scenario = dataclasses.replace(scenario, known_capacity=found)
     rate = recorded_rate(scenario.draw(None, seed))
     load = scenario.load or rate / found.rate
@@ -194,7 +202,7 @@ def _print(found: dict[str, Any], options: dict[str, Any]) -> None:
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
     head.append(("requests", f"{found['done']:,} of {found['requests']:,} done in {found['span']:,.4g} s"))
-    if found["rate"] is not None:
+    if found["capacity"] is not None:
         most = found["capacity"]["rate"]
         head.append(
             ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains")

@@ -95,7 +95,7 @@ def _limits(rules: Any) -> np.ndarray:
     if rules.chunked and rules.long_prefill_threshold and rules.threshold_alone:
         chunk = min(chunk, rules.long_prefill_threshold)
     lookahead = rules.lookahead if rules.allocation == "chunk" else 0
-    reserved = rules.longest if rules.allocation == "longest" else 0
+    reserved = rules.longest - 1 + rules.lookahead if rules.allocation == "longest" else 0
     seats = (rules.max_seqs, rules.token_budget, rules.blocks * rules.block_size)
     row = (*seats, chunk, rules.block_size, lookahead, reserved, rules.keep_head, rules.forget_unread)
     return np.array(row, np.float64)

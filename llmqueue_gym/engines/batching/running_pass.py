@@ -63,7 +63,7 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
     """
     system, state, request = r.system[e], r.state[e], r.requests[e, i]
     if conduct.admission == RESERVE and ahead > request.blocks * rules.block_size:  # it outgrew what was reserved
-        preempt(e, r, rules, conduct, rank, params, state.cursor % rules.max_seqs, AS_RULES, request.blocks)
+        preempt(e, r, rules, conduct, rank, params, state.cursor % rules.max_seqs, AS_RULES, system.blocks)
         return GONE
     while True:
         missing = blocks_for(ahead, rules.block_size) - request.blocks - system.free

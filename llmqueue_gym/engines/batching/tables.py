@@ -146,7 +146,7 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
     system["free"] = system["blocks"] = blocks
     requests = [np.zeros((size, n), REQUEST), np.zeros((size, n), np.int64), np.ones((size, n))]
     service = np.zeros((size, n), SERVICE)
-    rows = [np.zeros((size, k), np.int32) for k in (n, seats, n + seats, n + seats)]
+    rows = [np.zeros((size, k), np.int64) for k in (n, seats, n + seats, n + seats)]
     refreshed = [np.zeros(size, np.int64), np.zeros((size, m)), np.zeros((size, n + 1), np.int64)]
     n_requests, scratch = np.zeros(size, np.int64), np.zeros((size, 3, n + 1))
     tables = (

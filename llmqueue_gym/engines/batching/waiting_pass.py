@@ -149,7 +149,7 @@ def displace(e, r, rules, conduct, rank, victim, params, i):
             best, most = k, value
     if best < 0:
         return False
-    preempt(e, r, rules, conduct, rank, params, best, AS_RULES, r.requests[e, running[e, best]].blocks)
+    preempt(e, r, rules, conduct, rank, params, best, AS_RULES, system.blocks)
     return True
 
 

@@ -2,8 +2,13 @@
 
 Arrivals and lengths are common to all policies, so what counts is the difference request by request; it varies far less
 than either of the two. Requests that are neighbours depend on one another, so intervals come from successive windows of
-requests: of a mean by batch means, the widest of several window lengths; of a 99th percentile, a ratio or a rank by
-drawing windows anew, the same ones for every policy. They hold for runs like this one, of these lengths and this load.
+requests: of means and their ratios by batch means, the widest of several window lengths; of 99th percentiles and ranks
+by drawing windows anew (see `redraw`). They hold for runs like this one, of these lengths and this load.
+
+How often they hold the ratio of SJF to FCFS, counted over 100 seeds of 5000 requests (60 of 20,000; the first tenth
+left out; profile a100-llama3-8b; nominally 95 %), the truth being that of all seeds together: of means 88 % for
+azure-conv on 32 seats at load 0.9, and for lmsys-arena on 16 seats at load 0.8 87 %, with 20,000 requests 92 %; of 99th
+percentiles 86, 97 and 98 %. A run with few long busy periods does not show how much they vary: take longer ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.errors import BadInput, NotApplicable, nearest
+from llmqueue_gym.evaluation.serving.closed_loop import Served
 from llmqueue_gym.evaluation.serving.metrics import LATENCIES, measure, per_request
 from llmqueue_gym.evaluation.serving.redraw import LEVEL, Redrawn, interval, rank_interval, redraw
 from llmqueue_gym.evaluation.serving.scenario import Progress, ServingScenario
 from llmqueue_gym.evaluation.statistics import cautious_batch_means
 from llmqueue_gym.policies.serving import serving_policy
+from llmqueue_gym.requests import request_table
+from llmqueue_gym.theory.clairvoyant import latency_floor
 
 BASE = "fcfs"
 BEHIND = 0.8  # of the base's throughput, below which a policy falls behind arrivals that the base keeps up with
@@ -31,7 +39,6 @@ def compare(
     ttft_slo: float | None = None,
     tpot_slo: float | None = None,
     warmup: float = 0.0,
-    floor: float | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Play several policies on the same requests and rank them.
@@ -45,12 +52,12 @@ def compare(
         ttft_slo: see `measure`.
         tpot_slo: likewise.
         warmup: share of the requests, from the first on, that is left out.
-        floor: mean of that latency, s, which no schedule of these requests can beat; None where none is known.
         progress: called with (policies played, all policies).
 
     Returns:
         `policies`, a row for each, the least mean first; `winner` by mean and by p99; `conclusion`, a sentence. A
-        policy that leaves requests undone has a row, but no rank and no intervals.
+        policy that leaves requests undone has a row, but no rank and no intervals. `over_floor` is the mean over a
+        lower bound for any policy, of all requests; see `theory.clairvoyant`.
 
     Raises:
         BadInput: unknown names, a policy named twice, or a request that could never be served.
@@ -65,6 +72,9 @@ def compare(
         numbers = measure(served, ttft_slo, tpot_slo, warmup)
         predictor = str(scenario.bound_predictor(policy)) if policy.uses_predictions else "not read"
         rows.append({"policy": name, "predictor": predictor, "metrics": numbers})
+        least = floor(served) if metric == "e2e" and not numbers["truncated"] else None
+        if least is not None:  # of all requests, warm-up and all
+            rows[-1] |= {"floor": least, "over_floor": float(per_request(served)["e2e"].mean()) / least}
         if not numbers["truncated"]:
             latency = per_request(served)[metric][int(warmup * numbers["requests"]) :]
             values[name] = latency[~np.isnan(latency)]
@@ -77,17 +87,15 @@ def compare(
         )
     if not len(values[BASE]):
         raise BadInput(f"no request has a {metric}; choose another latency")
-    redrawn, bounds = redraw(values), clairvoyant(entries, scenario)
+    redrawn, told_truth = redraw(values), clairvoyant(entries, scenario)
     for row in rows:
-        row["bound"] = row["policy"] in bounds
+        row["told_truth"] = row["policy"] in told_truth
         row["note"] = note(row, rows[0])
-        if floor is not None:
-            row["mean_over_floor"] = row["metrics"][metric]["mean"] / floor
         if row["policy"] in values:
             row.update(standing(row["policy"], values, redrawn))
     rows.sort(key=lambda row: row["mean"]["mean"] if "mean" in row else np.inf)
     found = {
-        kind: winner(kind, {n: v for n, v in values.items() if n not in bounds}, values, redrawn) for kind in KINDS
+        kind: winner(kind, {n: v for n, v in values.items() if n not in told_truth}, values, redrawn) for kind in KINDS
     }
     requests = rows[0]["metrics"]["requests"]
     return {
@@ -116,16 +124,25 @@ def named(policies: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def clairvoyant(entries: Mapping[str, Any], scenario: ServingScenario) -> set[str]:
-    """Return the policies that are told true lengths where the others are not; they are bounds and win nothing."""
+    """Return the policies that are told true lengths where the others are not; they win nothing."""
     if str(scenario.predictor).startswith("exact"):
         return set()
     return {name for name, policy in entries.items() if (policy.predictor or "").startswith("exact")}
 
 
+def floor(served: Served) -> float | None:
+    """Return a mean end-to-end time, s, below which no policy can come on these requests; None where none is known."""
+    requests = request_table(served.requests["arrival"], served.requests["prompt"])
+    try:
+        return latency_floor(requests, served.outputs, served.profile, served.rules).mean
+    except NotApplicable:
+        return None
+
+
 def note(row: Row, base: Row) -> str:
-    """Return what has to be known of a policy's numbers: whether it is a bound, and whether it falls behind."""
+    """Return what has to be known of a policy's numbers: whether it knows the truth, is done, and keeps up."""
     metrics = row["metrics"]
-    words = ["is told the true lengths, so it is a bound and wins nothing"] if row["bound"] else []
+    words = ["is told the true lengths, so it is shown but wins nothing"] if row["told_truth"] else []
     if metrics["truncated"]:
         words.append(f"has no rank ({metrics['reason']}: {metrics['done']:,} of {metrics['requests']:,} done)")
     share = row["metrics"]["requests_per_second"] / base["metrics"]["requests_per_second"]
@@ -138,10 +155,8 @@ def standing(name: str, values: Mapping[str, np.ndarray], redrawn: Redrawn) -> R
     """Return where a policy stands: mean, p99, ratios and differences to the base, and ranks, all with intervals."""
     k, base = list(values).index(name), list(values).index(BASE)
     latency, plain = values[name], values[BASE]
-    apart = _of_mean(latency - plain)
-    row: Row = {"mean": _of_mean(latency), "difference_to_fcfs": apart}
-    # The mean of the base is taken as known, so that this interval holds 1 just where that of the difference holds 0.
-    row["mean_over_fcfs"] = {key: 1 + value / float(plain.mean()) for key, value in apart.items()}
+    row: Row = {"mean": _of_mean(latency), "difference_to_fcfs": _of_mean(latency - plain)}
+    row["mean_over_fcfs"] = ratio_of_means(latency, plain)
     row["p99"] = _between(_p99(latency), redrawn.p99[..., k], redrawn)
     ratios = redrawn.p99[..., k] / redrawn.p99[..., base]
     row["p99_over_fcfs"] = _between(_p99(latency) / _p99(plain), ratios, redrawn)
@@ -167,35 +182,44 @@ def winner(
     first = order[0]
     same = [name for name in order[1:] if np.allclose(values[name], values[first], rtol=1e-9)]
     others = [name for name in order[1:] if name not in same]
-    behind = {}
+    over = {}
     for name in others:
         if kind == "mean":
-            behind[name] = _of_mean(values[name] - values[first])
+            over[name] = ratio_of_means(values[first], values[name])
         else:
-            redone = redrawn.p99[..., names.index(name)] - redrawn.p99[..., names.index(first)]
-            behind[name] = _between(_p99(values[name]) - _p99(values[first]), redone, redrawn)
-    ties = [name for name in others if not behind[name]["low"] > 0]
+            redone = redrawn.p99[..., names.index(first)] / redrawn.p99[..., names.index(name)]
+            over[name] = _between(_p99(values[first]) / _p99(values[name]), redone, redrawn)
+    ties = [name for name in others if not over[name]["high"] < 1]
     points = {name: _POINT[kind](values[name]) for name in order}
     clear = bool(others) and not ties
-    return {"policy": first, "clear": clear, "same": same, "ties": ties, "values": points, "behind": behind}
+    return {"policy": first, "clear": clear, "same": same, "ties": ties, "values": points, "over": over}
 
 
 def sentence(kind: str, metric: str, found: Mapping[str, Any]) -> str:
     """Say who wins by how much, or that nobody clearly does."""
     first, values, what = found["policy"], found["values"], f"{kind} {WORDS[metric]}"
     name = " = ".join([first, *found["same"]])
-    if not found["behind"]:
+    if not found["over"]:
         return f"{what}: {name} with {seconds(values[first])}, and nothing that differs to compare with"
-    second = (found["ties"] or list(found["behind"]))[0]
-    lead = found["behind"][second]
-    ends = f"95 % interval {seconds(lead['low'])} to {seconds(lead['high'])}"
-    gap = f"{seconds(lead['mean'])} behind, {ends if np.isfinite(lead['low']) else 'too few requests for an interval'}"
-    if found["clear"]:
-        share = 100 * lead["mean"] / values[second]
-        return f"{what}: {name} wins with {seconds(values[first])}, {share:.2g} % less than {second} ({gap})"
-    ties = ", ".join(found["ties"][:3]) + (f" and {len(found['ties']) - 3} more" if len(found["ties"]) > 3 else "")
-    least = f"{name} is least with {seconds(values[first])}"
-    return f"{what}: no clear winner, {least} but cannot be told from {ties} ({second} {gap})"
+    other = (found["ties"] or list(found["over"]))[0]
+    less, most, least = (100 * (1 - found["over"][other][key]) for key in ("mean", "low", "high"))
+    ends = f"95 % interval {least:.3g} to {most:.3g} %" if np.isfinite(least) else "too few requests for an interval"
+    lead = f"{name} wins with" if found["clear"] else f"no clear winner, {name} is least with"
+    words = f"{what}: {lead} {seconds(values[first])}, {less:.3g} % below {other} ({ends})"
+    rest = len(found["ties"]) - 1
+    return words + (f", and {rest} more cannot be told from it" if rest > 0 else "")
+
+
+def ratio_of_means(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """Return mean(a) / mean(b) of latencies of the same requests, each `(n,)`, with its interval.
+
+    The logarithm of the ratio has, to first order, the error of the mean of a / mean(a) - b / mean(b), so the interval
+    is by batch means of that and never goes below 0.
+    """
+    ratio = float(a.mean() / b.mean())
+    error = cautious_batch_means(a / a.mean() - b / b.mean(), LEVEL, warmup=0)
+    half = (error.high - error.low) / 2
+    return {"mean": ratio, "low": ratio * float(np.exp(-half)), "high": ratio * float(np.exp(half))}
 
 
 WORDS = {

@@ -14,8 +14,9 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.serving.compare import BASE, WORDS, seconds
 
 X, Y = "mean_over_fcfs", "p99_over_fcfs"
-COLOURS = {"base": "#000000", "best": "#009e73", "other": "#0072b2", "bound": "#d55e00"}
-FAR = 3.0  # times first come first served, beyond which a policy is told below and not drawn
+COLOURS = {"base": "#000000", "best": "#009e73", "other": "#0072b2", "told": "#d55e00"}
+FAR = 10.0  # times first come first served, beyond which a policy is told below and not drawn
+WIDE = 3.0  # greatest over least value on an axis, from which it is logarithmic
 NEAR = 7.0  # pixels between points that share a label
 # Where a label may stand around its point, points; nearer ones are tried first.
 PLACES = [(r * np.cos(a), r * np.sin(a)) for r in (9, 18, 30, 44, 60, 80, 105) for a in np.arange(16) * np.pi / 8]
@@ -29,6 +30,15 @@ def plot_comparison(found: dict[str, Any], path: str | os.PathLike[str]) -> None
     Raises:
         BadInput: matplotlib is missing, or it does not know the format.
     """
+    figure = draw_comparison(found)
+    try:
+        figure.savefig(path, dpi=160)
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def draw_comparison(found: dict[str, Any]) -> Any:
+    """Return the picture as a matplotlib figure; BadInput where matplotlib is missing."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -39,7 +49,7 @@ def plot_comparison(found: dict[str, Any], path: str | os.PathLike[str]) -> None
     rows = [row for row in found["policies"] if "mean" in row]
     near = [row for row in rows if row[X]["mean"] <= FAR and row[Y]["mean"] <= FAR]
     best = {found["winner"][kind]["policy"] for kind in found["winner"]}
-    for row in near:
+    for row in sorted(near, key=lambda row: row["policy"] in {BASE, *best}):
         _draw(axes, row, COLOURS[_kind([row], best)])
     what = WORDS[found["metric"]]
     base = next(row for row in rows if row["policy"] == BASE)
@@ -48,6 +58,8 @@ def plot_comparison(found: dict[str, Any], path: str | os.PathLike[str]) -> None
     for line in (axes.axvline, axes.axhline):
         line(1, color="#999999", lw=0.8, zorder=1)
     axes.margins(0.12)
+    for axis, key in ((axes.xaxis, X), (axes.yaxis, Y)):
+        _scale(axis, [row[key] for row in near])
     axes.grid(color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -56,10 +68,7 @@ def plot_comparison(found: dict[str, Any], path: str | os.PathLike[str]) -> None
     FigureCanvasAgg(figure).draw()  # lays it out, so that labels know where they are
     figure.set_layout_engine("none")
     _label(figure, axes, near, best)
-    try:
-        figure.savefig(path, dpi=160)
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from None
+    return figure
 
 
 def title(found: dict[str, Any]) -> str:
@@ -75,11 +84,11 @@ def title(found: dict[str, Any]) -> str:
 
 def footnote(found: dict[str, Any], drawn: Sequence[dict[str, Any]]) -> str:
     """Return what the marks mean, and who is not drawn."""
-    bounds = "; orange: told the true lengths" if any(row["bound"] for row in drawn) else ""
+    told = "; orange: told the true lengths" if any(row["told_truth"] for row in drawn) else ""
     left = [row["policy"] for row in found["policies"] if "mean" not in row]
     far = [row for row in found["policies"] if "mean" in row and row not in drawn]
     words = [f"{row['policy']} ({row[X]['mean']:.3g}, {row[Y]['mean']:.3g})" for row in far]
-    lines = ["bars: 95 % intervals of the ratio, on the same requests; green: the least of an axis" + bounds]
+    lines = ["bars: 95 % intervals of the ratio, on the same requests; green: the least of an axis" + told]
     if far:
         lines.append(f"beyond {FAR:g} times {BASE} and not drawn (mean, p99): {', '.join(words)}")
     if left:
@@ -91,7 +100,7 @@ def _kind(rows: Sequence[dict[str, Any]], best: set[str]) -> str:
     names = {row["policy"] for row in rows}
     if best & names:
         return "best"
-    return "base" if BASE in names else "bound" if all(row["bound"] for row in rows) else "other"
+    return "base" if BASE in names else "told" if all(row["told_truth"] for row in rows) else "other"
 
 
 def _draw(axes: Any, row: dict[str, Any], colour: str) -> None:
@@ -104,6 +113,19 @@ def _draw(axes: Any, row: dict[str, Any], colour: str) -> None:
     _, _, lines = axes.errorbar(x["mean"], y["mean"], **bars, **style, color=colour)
     for line in lines:
         line.set_alpha(0.35)
+
+
+def _scale(axis: Any, estimates: Sequence[dict[str, float]]) -> None:
+    """Make an axis logarithmic where values differ by factors, with plain numbers on it."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    values = [value for estimate in estimates for value in estimate.values() if np.isfinite(value)]
+    if min(values) <= 0 or max(values) < WIDE * min(values):
+        return
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1.0,) if max(values) > 300 * min(values) else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def neighbours(rows: Sequence[dict[str, Any]], spots: np.ndarray) -> list[list[int]]:
@@ -143,8 +165,8 @@ def _label(figure: Any, axes: Any, rows: Sequence[dict[str, Any]], best: set[str
             way = [_box(x + (cx - x) * t, y + (cy - y) * t, 2, 2) for t in np.arange(1, 10) / 10]
             crossed = sum(_overlap(spot, other) > 0 for spot in way for other in others)
             covered = sum(_overlap(box, other) for other in taken)
-            options.append((covered + 40 * crossed + 1e5 * outside, np.hypot(dx, dy), cx, cy, box))
-        *_, cx, cy, box = min(options, key=lambda option: option[:2])
+            options.append((covered + 40 * crossed + np.hypot(dx, dy) + 1e5 * outside, cx, cy, box))
+        _, cx, cy, box = min(options, key=lambda option: option[0])
         taken.append(box)
         labels.append(box)
         at = axes.transData.inverted().transform((x, y))

@@ -48,7 +48,7 @@ class ServingScenario:
     predictor: str | LengthPredictor = PREDICTOR
     profile: str | Profile = "a100-llama3-8b"
     rules: str | Rules = "vllm-v1"
-    n: int = 5000
+    n: int = 10_000
     rate_scale: float = 1.0
     load: float | None = None
     known_capacity: "Capacity | None" = None
@@ -151,10 +151,11 @@ def capacity(scenario: ServingScenario, seed: int = 0, progress: Progress | None
         progress: called with (runs done, runs expected).
 
     Raises:
-        BadInput: all requests arrive at one time, so there is no rate.
+        BadInput: all requests arrive at one time, so there is no rate; or not all of them are ever done.
     """
     plain = replace(scenario, load=None, rate_scale=1.0, known_capacity=None)
     given, (profile, rules) = plain.draw("fcfs", seed), plain.replica
+    rules = replace(rules, horizon=np.inf)  # a run that is cut off says nothing of what could be sustained
     rate = recorded_rate(given)
     done, total = 0, 10
 
@@ -200,7 +201,7 @@ def backlog_throughput(given: Requests, profile: Any, rules: Any) -> float:
     _set_arrivals(at_once.requests, np.zeros(len(at_once.outputs)))
     served = serve(at_once, "fcfs", profile, rules)
     if not served.done.all():
-        raise BadInput(f"nothing can be said of the capacity: the run ended as {served.reason!r}, not all was done")
+        raise BadInput(f"fcfs never gets done with these requests ({served.reason}), so there is no capacity")
     half = len(at_once.outputs) // 2
     ends = np.sort(served.service["completion"])
     return float(half / (ends[-1] - ends[half - 1]))

@@ -1,32 +1,31 @@
-"""The benchmark in words: one sentence per block, and the tables that a terminal shows."""
+"""The track in words: one sentence per block, and the tables that a terminal shows."""
 
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
-from llmqueue_gym.evaluation.bench.cases import BLOCKS
-from llmqueue_gym.evaluation.bench.contestants import TRUTH
+from llmqueue_gym.evaluation.bench.data import told
+from llmqueue_gym.evaluation.bench.mg1.cases import BLOCKS
+from llmqueue_gym.evaluation.bench.terminal import new_table, show_ranking
 
 Row = Mapping[str, Any]
 
 
 def sentences(found: Row) -> dict[str, str]:
     """Return one sentence for each block that was played, and one on the exact values."""
-    told = {}
+    words = {}
     for block in BLOCKS:
         cases = [case for case in found["cases"] if case["block"] == block]
         if cases:
-            told[block] = _winners([case for case in cases if case["predictor"] != "exact"] or cases, block)
+            words[block] = _winners([case for case in cases if case["predictor"] != "exact"] or cases, block)
             if block in found["data"]:
-                told[block] += " " + source(found["data"][block])
+                words[block] += " " + told(found["data"][block])
     check = found["check"]
     if check["of"]:
-        told["check"] = (
+        words["check"] = (
             f"{check['inside']} of {check['of']} exact mean response times lie inside the 95% interval of their "
             f"simulation (about {0.95 * check['of']:.0f} expected; runs share random numbers, so misses come together)."
         )
@@ -34,22 +33,15 @@ def sentences(found: Row) -> dict[str, str]:
         if off:
             case, row = off[0]
             error = row["mean_response_time"]["mean"] / row["exact"] - 1
-            told["check"] += f" The furthest off is {row['policy']} on {title(case)}: {error:+.1%}."
-    return told
-
-
-def source(note: Row) -> str:
-    """Return where the numbers of a measured block come from, in a sentence."""
-    if note["embedded"]:
-        return f"The data file was not found, so this block uses {note['used']}."
-    return f"Input: {note['used']} ({note['file']})."
+            words["check"] += f" The furthest off is {row['policy']} on {title(case)}: {error:+.1%}."
+    return words
 
 
 def title(case: Row) -> str:
     """Return a case in a few words."""
-    told = "exact predictions" if case["predictor"] == "exact" else f"predictor {case['predictor']}"
+    predicted = "exact predictions" if case["predictor"] == "exact" else f"predictor {case['predictor']}"
     size = case["size"] if case["block"] == "synthetic" else f"{case['block']} {case['size']}"
-    return f"{size}, {told}, load {case['load']:g}"
+    return f"{size}, {predicted}, load {case['load']:g}"
 
 
 def outside(found: Row) -> list[tuple[Row, Row]]:
@@ -80,31 +72,14 @@ def _winners(cases: list[Row], block: str) -> str:
     )
 
 
-def print_report(found: Row, console: Console) -> None:
-    """Show the ranking, the winners on measured data and the sentences."""
-    table = _table("Ranking over all cases")
-    for column, justify in (("", "right"), ("policy", "left"), ("told", "left"), ("score", "right"), ("95%", "left")):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("p99", justify="right")
-    table.add_column("noisy", justify="right")
-    for apart in (False, True):
-        place = 0
-        for row in found["ranking"]:
-            if (row["sees"] == TRUTH) == apart:
-                place += 1
-                score, tail = row["score"], row["p99_ratio"]
-                numbers = f"{score['mean']:.3f}", f"{score['low']:.3f} to {score['high']:.3f}", f"{tail['mean']:.2f}"
-                noisy = row["score_in"].get("noisy")
-                last = "" if noisy is None else f"{noisy:.3f}"
-                table.add_row("" if apart else str(place), row["policy"], row["sees"], *numbers, last)
-        table.add_section()
-    console.print(table)
+def show(found: Row, console: Console) -> None:
+    """Print the ranking, the winners on measured data and the sentences."""
+    show_ranking(found, console, "One server: ranking over all cases", "noisy")
     console.print("[dim]Score: 0 is FCFS, 1 is SRPT; interquartile mean over all cases, bootstrapped.[/dim]")
     console.print("[dim]p99: over that of FCFS. Noisy: the score where predictions are wrong at times.[/dim]\n")
-
     measured = [case for case in found["cases"] if case["block"] != "synthetic"]
     if measured:
-        table = _table("Winners on measured jobs")
+        table = new_table("Winners on measured jobs")
         for column in ("jobs", "predictor", "load", "winner", "next", "ahead by, 95%"):
             table.add_column(column, overflow="fold")
         for case in measured:
@@ -115,7 +90,3 @@ def print_report(found: Row, console: Console) -> None:
         console.print(table)
     for sentence in found["sentences"].values():
         console.print(f"\n{sentence}", highlight=False)
-
-
-def _table(name: str) -> Table:
-    return Table(title=name, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE, pad_edge=False)

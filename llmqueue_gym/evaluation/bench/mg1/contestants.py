@@ -10,15 +10,14 @@ from functools import cached_property
 import numpy as np
 
 from llmqueue_gym.errors import NotApplicable
-from llmqueue_gym.evaluation.bench.cases import Case
+from llmqueue_gym.evaluation.bench.information import NOTHING, PREDICTION, TRUTH
+from llmqueue_gym.evaluation.bench.mg1.cases import Case
 from llmqueue_gym.policies import POLICIES, Policy, policy
 from llmqueue_gym.predictors import Predictor
 from llmqueue_gym.theory import analyse
 from llmqueue_gym.theory.closed_forms import FORMULAS
 from llmqueue_gym.theory.joint import JointLaw
 
-NOTHING, PREDICTION, TRUTH = "nothing", "prediction", "true size"
-SEES = (NOTHING, PREDICTION, TRUTH)  # each sees what those before it see, too
 _ONE_BIT = ("one-bit", "one-bit-lcfs", "one-bit-fcfs")
 _THRESHOLDS = 200
 

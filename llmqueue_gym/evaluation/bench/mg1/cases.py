@@ -1,7 +1,7 @@
 """What the benchmark plays: synthetic laws, a recorded hour of requests, and the pairs of a real length predictor.
 
-The measured data lie in two files that are looked for in a folder (see `data_folder`). Where a file is not found, the
-quantile tables that come with the library stand in for it, and the result says so.
+The measured data lie in two files. Where one is not found, the quantile tables that come with the library stand in for
+it, and the result says so.
 """
 
 import os
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from llmqueue_gym.evaluation.bench.data import data_folder, found
 from llmqueue_gym.evaluation.scenario import Scenario
 from llmqueue_gym.predictors.pairs import Pairs
 from llmqueue_gym.workloads import TraceWorkload, load_trace
@@ -27,8 +28,6 @@ BLOCKS = {"synthetic": "Synthetic jobs", "azure": "Azure trace", "ssjf": "SSJF p
 
 AZURE_FILE = "azure2023_conv.csv.gz"
 SSJF_FILE = "pred_ssjf_lmsys_vicuna13b.csv.gz"
-FOLDER_VARIABLE = "LLMQUEUE_DATA"
-_FOLDERS = ("../shared/traces/data", "shared/traces/data")
 _DRAWN_PAIRS = 20_000  # as many as the file has
 
 
@@ -83,13 +82,6 @@ def all_cases(jobs: int, data: str | os.PathLike[str] | None = None) -> tuple[li
     return [*synthetic(jobs), *azure, *ssjf], {"azure": azure_note, "ssjf": ssjf_note}
 
 
-def data_folder(data: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the folder of the measured data: the given one, else that of $LLMQUEUE_DATA, else a place near here."""
-    given = data or os.environ.get(FOLDER_VARIABLE)
-    folders = [given] if given else _FOLDERS
-    return next((Path(folder) for folder in folders if Path(folder).is_dir()), None)
-
-
 def synthetic(jobs: int) -> list[Case]:
     """Return the cases with laws of mean 1 and Poisson arrivals."""
     return [
@@ -101,7 +93,7 @@ def synthetic(jobs: int) -> list[Case]:
 
 
 def _azure(jobs: int, folder: Path | None) -> tuple[list[Case], dict[str, Any]]:
-    file = _found(folder, AZURE_FILE)
+    file = found(folder, AZURE_FILE)
     note = {
         "file": file and AZURE_FILE,
         "source": "Azure/AzurePublicDataset, AzureLLMInferenceTrace_conv.csv; Patel et al., Splitwise, ISCA 2024",
@@ -125,7 +117,7 @@ def _azure(jobs: int, folder: Path | None) -> tuple[list[Case], dict[str, Any]]:
 
 
 def _ssjf(jobs: int, folder: Path | None) -> tuple[list[Case], dict[str, Any]]:
-    file = _found(folder, SSJF_FILE)
+    file = found(folder, SSJF_FILE)
     note = {
         "file": file and SSJF_FILE,
         "source": "James-QiuHaoran/LLM-serving-with-proxy-models, lengths of LMSYS-Chat-1M responses; "
@@ -150,7 +142,3 @@ def _drawn_pairs() -> Pairs:
         file = Path(folder, "pairs.csv")
         np.savetxt(file, np.c_[true, predicted], "%.12g", ",", header="output_tokens,predicted_tokens", comments="")
         return Pairs(str(file))
-
-
-def _found(folder: Path | None, name: str) -> Path | None:
-    return folder / name if folder is not None and (folder / name).is_file() else None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.evaluation.bench.cases import Case
+from llmqueue_gym.evaluation.bench.mg1.cases import Case
 from llmqueue_gym.evaluation.closed_loop import simulate
 from llmqueue_gym.evaluation.statistics import WARMUP, batches
 from llmqueue_gym.policies import Policy

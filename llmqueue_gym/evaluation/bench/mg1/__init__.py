@@ -1,0 +1,1 @@
+"""One server: synthetic laws with exact results, a recorded hour, a real length predictor."""
