@@ -64,3 +64,51 @@ def tables(jobs: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, ...]:
     columns = (np.ascontiguousarray(jobs["arrival"]), sizes.copy(), np.ascontiguousarray(jobs["predicted"]))
     n = len(sizes)
     return *columns, np.full(n, np.nan), sizes.copy(), np.zeros(n), np.zeros(n, np.int64)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def batches(prompt, output, seats, floor, base, token, pair, context, completion):
+    """Serve a backlog first come first served in batches of `seats`, whole prompts, without a memory limit or metrics.
+
+    Args:
+        prompt: tokens `(n,)`.
+        output: tokens `(n,)`.
+        seats: requests in a batch.
+        floor: of the time of an iteration, s; as are the four slopes behind it.
+        base: see `floor`.
+        token: see `floor`.
+        pair: see `floor`.
+        context: see `floor`.
+        completion: s `(n,)`, written.
+
+    Returns:
+        the number of iterations.
+    """
+    n, clock, first, held, iterations = prompt.shape[0], 0.0, 0, 0, 0
+    row, done = np.zeros(seats, np.int64), np.zeros(seats, np.int64)
+    while held > 0 or first < n:
+        old = held
+        while held < seats and first < n:
+            row[held], done[held] = first, 0
+            first += 1
+            held += 1
+        tokens, pairs, read = old, 0.0, 0.0
+        for k in range(held):
+            i = row[k]
+            if k < old:
+                read += prompt[i] + done[k]
+            else:
+                tokens += prompt[i]
+                pairs += 0.5 * prompt[i] * prompt[i]
+        clock += max(floor, base + token * tokens) + pair * pairs + context * read
+        stay = 0
+        for k in range(held):
+            done[k] += 1
+            if done[k] >= output[row[k]]:
+                completion[row[k]] = clock
+            else:
+                row[stay], done[stay] = row[k], done[k]
+                stay += 1
+        held = stay
+        iterations += 1
+    return iterations

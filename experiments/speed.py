@@ -8,7 +8,8 @@ printed too, with these keys:
 * `ratios`: by name, of the medians of this run. `engine / hand-written loop` is the share of the loop's speed (SPRPT,
   exponential sizes and predictions, load .8; the median of the ratios of successive runs, and the ratio of the best
   runs, which other work on the machine disturbs less), `engine / SimPy` and `engine / Ciw` are of the same policy on
-  the same jobs, and the others are of environment steps;
+  the same jobs, `serving engine / hand-written loop` is of iterations at a batch of 64 on the same backlog, and the
+  others are of environment steps;
 * `skipped`: what is not installed.
 
 Engine and loop are timed in the kernel alone, compiled before, on arrays whose pages have been touched.
@@ -35,13 +36,19 @@ from rich.table import Table
 import llmqueue_gym  # noqa: F401 (registers the environments)
 from llmqueue_gym.evaluation import Scenario, result, simulate, write_json
 from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.evaluation.serving import serve
 from llmqueue_gym.policies import policy
+from llmqueue_gym.profiles import profile
+from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 15
 OTHERS = {"fcfs": 1.0, "spjf": 1.0, "pspjf": 1.0, "srpt": 1.0, "las": 0.2, "gittins": 0.2}  # share of the jobs
 FEW = 20_000  # jobs for the slow simulators
 ENVS = 1024
+SEATS = 64  # requests in a batch
+SERVING_ENVS = ("llmqueue/LLMBatching-v0", "llmqueue/LLMPreemptive-v0", "llmqueue/LLMRank-v0")
+SERVING_RUNS = 256
 SIMULATE = "from llmqueue_gym.cli import main; main(['simulate', '--policy', 'sprpt', '--jobs', '10000', '--json'])"
 IMPORT = "import time; t = time.perf_counter(); import llmqueue_gym; print(time.perf_counter() - t)"
 
@@ -111,6 +118,72 @@ def simulators(measured: Measured) -> None:
         slow = measured.add(f"{name}, {discipline}, {FEW:,} jobs", "jobs/s", [FEW / seconds for _, seconds in played])
         fast = measured.add(f"engine, {discipline}, {FEW:,} jobs", "jobs/s", [FEW / one.elapsed for one in ours])
         measured.ratios[f"engine / {name}"] = fast / slow
+
+
+def serving(measured: Measured, n: int = 20_000) -> None:
+    """Time the serving engine at a batch of 64 and a hand-written loop by turns, on the same backlog."""
+    workload, rules = RequestWorkload("azure-conv", float("inf")), {"max_seqs": SEATS, "token_budget": 1 << 30}
+    given = draw_requests(workload, "exact", n, seed=0)
+    # Memory for all, so that the loop, which has no limit, takes the same decisions.
+    gpu = profile(f"a100-llama3-8b:kv_tokens={1 << 26}")
+    prompts, completion = given.requests["prompt"].astype(np.int64), np.zeros(n)
+    ours, loop = [], []
+    for k in range(REPEATS + 1):
+        served = serve(given, "fcfs", gpu, "vllm-v1", **rules)
+        start = time.perf_counter()
+        iterations = handwritten.batches(prompts, given.outputs, SEATS, *gpu.numbers, completion)
+        elapsed = time.perf_counter() - start
+        if iterations != served.totals["iterations"] or not np.allclose(completion, served.service["completion"]):
+            raise AssertionError("the hand-written loop and the serving engine disagree")
+        if k:  # the first turn compiles
+            ours.append(iterations / served.elapsed)
+            loop.append(iterations / elapsed)
+    measured.add(f"serving engine, vllm-v1, fcfs, batch {SEATS}", "iterations/s", ours)
+    measured.add(f"hand-written loop, batch {SEATS}", "iterations/s", loop)
+    measured.ratios["serving engine / hand-written loop"] = float(np.median(np.divide(ours, loop)))
+    for name, spec in (("vllm-priority", "exact"), ("sprpt", "exact"), ("trail", "trail"), ("mc-sf", "exact")):
+        told = draw_requests(RequestWorkload("azure-conv", 7.0), spec, n // 4, seed=0)
+        rates = []
+        for _ in range(4):
+            served = serve(told, name, "a100-llama3-8b", "vllm-v1", max_seqs=SEATS)
+            rates.append(served.totals["iterations"] / served.elapsed)
+        measured.add(f"serving engine, {name}", "iterations/s", rates[1:])
+    for name in SERVING_ENVS:
+        scalar = [_open_rate(gym.make(name), 1.0) for _ in range(3)]
+        vector = [_open_vector_rate(gym.make_vec(name, num_envs=SERVING_RUNS), 1.0) for _ in range(3)]
+        measured.add(f"{name}, scalar", "steps/s", scalar)
+        measured.add(f"{name}, make_vec, {SERVING_RUNS} runs", "steps/s", vector)
+
+
+def _open_rate(env: gym.Env, seconds: float) -> float:
+    """Return steps of a scalar environment whose agent takes the first open action; only steps are timed."""
+    env, steps, spent = env.unwrapped, 0, 0.0
+    _, info = env.reset(seed=0)
+    env.step(int(info["action_mask"].argmax()))
+    while spent < seconds:
+        _, info = env.reset()
+        over = False
+        while not over:
+            action = int(info["action_mask"].argmax())
+            start = time.perf_counter()
+            _, _, terminated, truncated, info = env.step(action)
+            spent += time.perf_counter() - start
+            steps, over = steps + 1, terminated or truncated
+    return steps / spent
+
+
+def _open_vector_rate(envs: gym.vector.VectorEnv, seconds: float) -> float:
+    """Return steps of a vector environment, resets included, whose agents take the first open action."""
+    _, infos = envs.reset(seed=0)
+    steps, spent = 0, 0.0
+    while spent < seconds:
+        actions = infos["action_mask"].argmax(axis=1)
+        start = time.perf_counter()
+        *_, infos = envs.step(actions)
+        spent += time.perf_counter() - start
+        steps += len(actions)
+    envs.close()
+    return steps / spent
 
 
 def environments(measured: Measured, seconds: float = 1.0) -> None:
@@ -201,6 +274,7 @@ def main() -> None:
     engines(measured, options.jobs)
     simulators(measured)
     environments(measured)
+    serving(measured)
     beginnings(measured)
     found = result({"jobs": options.jobs, "load_average": [before, os.getloadavg()[0]], **vars(measured)})
     RESULTS.mkdir(exist_ok=True)

@@ -15,7 +15,8 @@ times of the fitted requests; errors are those of the other requests. What was s
 
 Not modelled: prefix caching (a preempted request may find part of its cache again), asynchronous scheduling, the API
 server. Nothing was changed after the errors were seen. `per second` compares the running and the waiting requests with
-vLLM's own log, which no fit has seen. Writes `results/vllm_measured.json`; a minute or two.
+vLLM's own log, which no fit has seen; `memory` are the errors of mean times with the same coefficients and a tenth less
+or more memory, which was estimated where it matters. Writes `results/vllm_measured.json`; a minute or two.
 
     python experiments/vllm_measured.py [--data FOLDER] [--json]
 """
@@ -25,7 +26,7 @@ import csv
 import gzip
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,14 @@ def per_second(run: Measured, setting: Setting, numbers: np.ndarray, log: Path) 
     return found
 
 
+def off_memory(
+    run: Measured, setting: Setting, numbers: np.ndarray, rows: np.ndarray, share: float
+) -> dict[str, float]:
+    """Return the relative errors of mean TTFT and end-to-end time on some requests with a share of the memory."""
+    times, _ = simulate(run, replace(setting, kv_tokens=int(share * setting.kv_tokens)), numbers)
+    return {name: float(times[name][rows].mean() / getattr(run, name)[rows].mean() - 1) for name in ("ttft", "e2e")}
+
+
 def study(run: Measured, setting: Setting, log: Path | None, steps: int = STEPS) -> dict[str, Any]:
     """Return fits, errors and coefficients of a run for every split."""
     rows = []
@@ -244,6 +253,7 @@ def study(run: Measured, setting: Setting, log: Path | None, steps: int = STEPS)
             "coefficients": dict(zip(COEFFICIENTS, numbers.tolist(), strict=True)),
             "held_out": errors(run, times, ~fitted, fitted),
             "fitted": errors(run, times, fitted, fitted),
+            "memory": {f"{share:g}": off_memory(run, setting, numbers, ~fitted, share) for share in (0.9, 1.1)},
             **totals,
         }
         if log is not None and log.is_file():

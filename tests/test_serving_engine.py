@@ -11,7 +11,7 @@ from reference_serving import VidurReference, formula_cost
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
 from llmqueue_gym.engines.batching.rules import RULE_SETS, Rules, rule_set
-from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING
+from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load, serve
 from llmqueue_gym.evaluation.serving.watch import watch
@@ -149,9 +149,11 @@ def test_blocks_and_tokens_are_conserved(seed, policy, variant, name):
         system, requests = replica.system[0], replica.requests[0]
         assert system["free"] >= 0
         assert system["free"] + requests["blocks"].sum() == rules.blocks
-        assert (requests["computed"] <= requests["blocks"] * rules.block_size)[replica.running[0, : system["running"]]].all()
-        queue = replica.waiting[0, : system["waiting"]].tolist() + replica.running[0, : system["running"]].tolist()
-        assert len(queue) == len(set(queue))  # nobody stands twice
+        assert (requests["computed"] <= requests["blocks"] * rules.block_size)[
+            replica.running[0, : system["running"]]
+        ].all()
+        there = queue(replica, 0).tolist() + replica.running[0, : system["running"]].tolist()
+        assert len(there) == len(set(there))  # nobody stands twice
         assert requests["scheduled"].sum() <= rules.token_budget
         growth = requests["generated"] - produced
         assert ((growth >= 0) & (growth <= 1)).all() or rules.forget_unread  # no token twice

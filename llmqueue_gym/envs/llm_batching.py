@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
+from llmqueue_gym.engines.batching.tables import queue
 from llmqueue_gym.envs.serving_batch import ServingBatch
 from llmqueue_gym.envs.serving_config import ServingConfig
 from llmqueue_gym.envs.serving_observation import action_space, observation_space
@@ -83,7 +84,7 @@ class LLMBatchingEnv(gym.Env[dict[str, np.ndarray], int]):
     def visible_requests(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the `REQUEST` rows behind the slots of the queue and of the running list; they hold no truth."""
         replica, system = self._batch.replica, self._batch.replica.system[0]
-        waiting = replica.waiting[0, : system["waiting"]][::-1][: self.config.window]
+        waiting = queue(replica, 0)[: self.config.window]
         running = replica.running[0, : system["running"]][: self.config.seats]
         requests = replica.requests[0].view(np.recarray)
         return requests[waiting], requests[running]

@@ -53,4 +53,3 @@ class ServingAgent:
     def _value(self, row: Any, env: Any) -> float:
         function = self.policy.victim or self.policy.rank
         return 0.0 if function is None else function(row, env.unwrapped.system, self._params)
-

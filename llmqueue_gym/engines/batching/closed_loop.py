@@ -3,7 +3,7 @@
 from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.iteration import arrive, begin, coast, compute, note_progress
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
-from llmqueue_gym.engines.batching.queue import rank_again
+from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
 from llmqueue_gym.engines.batching.tables import (
     ADMISSION,
@@ -44,9 +44,8 @@ def may_admit(e, r, rules):
 @lean_kernel
 def has_choice(e, r, rules, conduct, length, params, window):
     """Whether an agent can admit one of the first `window` requests of the queue."""
-    waiting = r.system[e].waiting
-    for k in range(min(window, waiting)):
-        if may_join(e, r, rules, conduct, length, params, r.waiting[e, waiting - 1 - k]):
+    for k in range(min(window, r.system[e].waiting)):
+        if may_join(e, r, rules, conduct, length, params, row_at(e, r, k)):
             return True
     return False
 

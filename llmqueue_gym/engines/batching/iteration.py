@@ -5,7 +5,7 @@ import numpy as np
 from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
-from llmqueue_gym.engines.batching.queue import enqueue
+from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import LIVELOCK
 from llmqueue_gym.requests import DECODING, DONE
 
@@ -278,5 +278,5 @@ def note_progress(e, r, progress, params):
         request = r.requests[e, r.running[e, k]]
         request.note = progress(request, system, params)
     for k in range(system.waiting):
-        request = r.requests[e, r.waiting[e, k]]
+        request = r.requests[e, row_at(e, r, k)]
         request.note = progress(request, system, params)

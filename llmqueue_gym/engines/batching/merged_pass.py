@@ -8,7 +8,7 @@ import numpy as np
 
 from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
-from llmqueue_gym.engines.batching.queue import precedes
+from llmqueue_gym.engines.batching.queue import find, precedes, row_at
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
 from llmqueue_gym.engines.batching.tables import AS_RULES
 from llmqueue_gym.engines.batching.waiting_pass import admit, blocks_to_join, first_chunk
@@ -71,7 +71,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         order[n] = r.running[e, k]
         n += 1
     for k in range(system.waiting):
-        order[n] = r.waiting[e, k]
+        order[n] = row_at(e, r, k)
         n += 1
     for k in range(n):
         request = requests[e, int(order[k])]
@@ -110,10 +110,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
                 continue
             break
         if waits:
-            position = system.waiting - 1
-            while r.waiting[e, position] != i:
-                position -= 1
-            admit(e, r, rules, conduct, length, params, position)
+            admit(e, r, rules, conduct, length, params, find(e, r, i))
         else:
             take(e, r, i, request.computed + tokens + rules.lookahead, rules.block_size)
             request.scheduled = tokens

@@ -1,7 +1,7 @@
 """The KV block pool: how many blocks a request needs, taking them, and giving them back by preemption."""
 
 from llmqueue_gym._jit import lean_kernel
-from llmqueue_gym.engines.batching.queue import enqueue
+from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
 
@@ -108,10 +108,10 @@ def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
 def room_held_by_the_queue(e, r, rules, wanted):
     """Let preempted requests in the queue give up kept blocks, the last of them first, until `wanted` are free."""
     system = r.system[e]
-    for k in range(system.waiting):
+    for k in range(system.waiting - 1, -1, -1):
         if system.free >= wanted:
             return
-        i = r.waiting[e, k]
+        i = row_at(e, r, k)
         if r.requests[e, i].blocks > 0:
             give_up(e, r, rules, i, RECOMPUTE, wanted - system.free)
 

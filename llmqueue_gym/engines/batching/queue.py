@@ -1,7 +1,17 @@
-"""The waiting queue of a replica: rows sorted by (rank, place), the head last, so that taking it is free."""
+"""The waiting queue of a replica: rows sorted by (rank, place) in a ring, so that both its ends are cheap.
+
+Position 0 is the head. Arrivals in order go to the back and preempted requests to the front without moving others;
+elsewhere the shorter side moves by one.
+"""
 
 from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.requests import WAITING
+
+
+@lean_kernel
+def row_at(e, r, position):
+    """Return the row of the request at a position of the queue."""
+    return r.waiting[e, (r.state[e].head + position) & (r.waiting.shape[1] - 1)]
 
 
 @lean_kernel
@@ -13,44 +23,66 @@ def precedes(a, b):
 @lean_kernel
 def enqueue(e, r, i):
     """Put request i in its place in the queue."""
-    new, waiting = r.requests[e, i], r.waiting
+    new, waiting, ring = r.requests[e, i], r.waiting, r.waiting.shape[1] - 1
+    state, system = r.state[e], r.system[e]
     new.status = WAITING
-    n = r.system[e].waiting
-    low, high = 0, n  # the entries before `low` come later than the new one, those from `high` on come earlier
+    n, head = system.waiting, state.head
+    low, high = 0, n  # the entries before `low` are served before the new one, those from `high` on after it
     while low < high:
         middle = (low + high) // 2
-        if precedes(new, r.requests[e, waiting[e, middle]]):
+        if precedes(r.requests[e, waiting[e, (head + middle) & ring]], new):
             low = middle + 1
         else:
             high = middle
-    for k in range(n, low, -1):
-        waiting[e, k] = waiting[e, k - 1]
-    waiting[e, low] = i
-    r.system[e].waiting = n + 1
+    if 2 * low < n:
+        head -= 1
+        for k in range(low):
+            waiting[e, (head + k) & ring] = waiting[e, (head + k + 1) & ring]
+        state.head = head & ring
+    else:
+        for k in range(n, low, -1):
+            waiting[e, (head + k) & ring] = waiting[e, (head + k - 1) & ring]
+    waiting[e, (head + low) & ring] = i
+    system.waiting = n + 1
 
 
 @lean_kernel
 def dequeue(e, r, position):
     """Take the request at a position out of the queue and return its row."""
-    waiting = r.waiting
-    i = waiting[e, position]
-    n = r.system[e].waiting - 1
-    for k in range(position, n):
-        waiting[e, k] = waiting[e, k + 1]
-    r.system[e].waiting = n
+    waiting, ring = r.waiting, r.waiting.shape[1] - 1
+    state, system = r.state[e], r.system[e]
+    head, n = state.head, system.waiting - 1
+    i = waiting[e, (head + position) & ring]
+    if 2 * position < n:
+        for k in range(position, 0, -1):
+            waiting[e, (head + k) & ring] = waiting[e, (head + k - 1) & ring]
+        state.head = (head + 1) & ring
+    else:
+        for k in range(position, n):
+            waiting[e, (head + k) & ring] = waiting[e, (head + k + 1) & ring]
+    system.waiting = n
     return i
+
+
+@lean_kernel
+def find(e, r, i):
+    """Return the position of request i in the queue."""
+    position = 0
+    while row_at(e, r, position) != i:
+        position += 1
+    return position
 
 
 @lean_kernel
 def rank_again(e, r, rank, params):
     """Rank every request in the queue anew and sort; the order has changed little since the last time."""
-    waiting = r.waiting
+    waiting, ring, head = r.waiting, r.waiting.shape[1] - 1, r.state[e].head
     for k in range(r.system[e].waiting):
-        i = waiting[e, k]
+        i = waiting[e, (head + k) & ring]
         new = r.requests[e, i]
         new.rank = rank(new, r.system[e], params)
         j = k
-        while j > 0 and precedes(r.requests[e, waiting[e, j - 1]], new):
-            waiting[e, j] = waiting[e, j - 1]
+        while j > 0 and precedes(new, r.requests[e, waiting[e, (head + j - 1) & ring]]):
+            waiting[e, (head + j) & ring] = waiting[e, (head + j - 1) & ring]
             j -= 1
-        waiting[e, j] = i
+        waiting[e, (head + j) & ring] = i

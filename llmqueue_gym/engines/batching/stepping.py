@@ -7,7 +7,7 @@ first, and then the running list; for a ranking agent the request in question co
 from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.pool import preempt
-from llmqueue_gym.engines.batching.queue import enqueue
+from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import (
     ADMIT,
     DRAINED,
@@ -57,7 +57,7 @@ def write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask):
         mask[e, k] = 0
     if ask == ADMIT:
         for k in range(min(window, system.waiting)):
-            i = r.waiting[e, system.waiting - 1 - k]
+            i = row_at(e, r, k)
             open_to_it = may_return(r.requests[e, i], system) and may_join(e, r, rules, conduct, None, numbers, i)
             mask[e, k] = 1 if open_to_it else 0
         any_open = False
@@ -81,7 +81,7 @@ def carry_out(e, r, rules, conduct, numbers, agent, ask, window, seats, action):
             enqueue(e, r, i)
         return
     if ask == ADMIT and action < window:
-        admit(e, r, rules, conduct, None, numbers, system.waiting - 1 - action)
+        admit(e, r, rules, conduct, None, numbers, action)
     elif agent & EVICTION and action < window + 2 * seats:
         position = (action - window) % seats
         way = RECOMPUTE if action < window + seats else SWAP
@@ -155,7 +155,7 @@ def observe(e, r, ask, window, seats, dt, features, view):
             write_slot(e, 0, r, state.subject, clock, features)
     waiting = min(window, system.waiting)
     for k in range(waiting):
-        write_slot(e, first + k, r, r.waiting[e, system.waiting - 1 - k], clock, features)
+        write_slot(e, first + k, r, row_at(e, r, k), clock, features)
     clear_slots(e, first + waiting, first + window, features)
     running = min(seats, system.running)
     for k in range(running):

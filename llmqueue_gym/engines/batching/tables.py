@@ -31,6 +31,7 @@ STATE = np.dtype(
         ("limit", "i8"),  # longest prefill chunk in this iteration
         ("arrived", "i8"),
         ("done", "i8"),
+        ("head", "i8"),  # where the ring of the queue begins
         ("first_place", "i8"),  # place for the next request that goes to the front of the queue
         ("longest", "i8"),  # longest chunk admitted in this iteration
         ("admitted", "i8"),  # requests admitted in this iteration
@@ -145,8 +146,8 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
     system = np.zeros(size, SYSTEM)
     system["free"] = system["blocks"] = blocks
     requests = [np.zeros((size, n), REQUEST), np.zeros((size, n), np.int64), np.ones((size, n))]
-    service = np.zeros((size, n), SERVICE)
-    rows = [np.zeros((size, k), np.int64) for k in (n, seats, n + seats, n + seats)]
+    service, ring = np.zeros((size, n), SERVICE), 1 << (n - 1).bit_length()
+    rows = [np.zeros((size, k), np.int64) for k in (ring, seats, n + seats, n + seats)]
     refreshed = [np.zeros(size, np.int64), np.zeros((size, m)), np.zeros((size, n + 1), np.int64)]
     n_requests, scratch = np.zeros(size, np.int64), np.zeros((size, 3, n + 1))
     tables = (
@@ -178,7 +179,7 @@ class Replica(NamedTuple):
     outputs: np.ndarray  # true output tokens (E, n)
     cost: np.ndarray  # cost per second in system of each (E, n)
     service: np.ndarray  # SERVICE rows (E, n)
-    waiting: np.ndarray  # rows of the requests in the queue, the head LAST (E, n)
+    waiting: np.ndarray  # ring of the rows of the requests in the queue (E, a power of two)
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (E, max_seqs)
     admitted: np.ndarray  # rows admitted in the present iteration, in order (E, n)
     victims: np.ndarray  # rows preempted in the present iteration, in order (E, n)
@@ -186,3 +187,9 @@ class Replica(NamedTuple):
     every: np.ndarray  # tokens between refreshed predictions (E,)
     total: np.ndarray  # refreshed predictions (E, m)
     start: np.ndarray  # where those of each request begin (E, n + 1)
+
+
+def queue(replica: Replica, e: int) -> np.ndarray:
+    """Return the rows of the requests that wait in run e, the head first."""
+    ring = replica.waiting.shape[1]
+    return replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]

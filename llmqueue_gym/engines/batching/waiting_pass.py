@@ -5,7 +5,7 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 
 from llmqueue_gym._jit import lean_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
-from llmqueue_gym.engines.batching.queue import dequeue
+from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
 from llmqueue_gym.engines.batching.tables import AS_RULES, FITS, FREE, KNOWN, LONGEST, PEAK, RESERVE
 
@@ -181,24 +181,21 @@ def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
         length: length function, or None.
         params: parameters of all three.
     """
-    system, state, waiting = r.system[e], r.state[e], r.waiting
-    position = system.waiting - 1
+    system, state = r.system[e], r.state[e]
+    position = 0
     state.blocked = 0
-    while position >= 0 and state.budget > 0:
-        i = waiting[e, position]
+    while position < system.waiting and state.budget > 0:
+        i = row_at(e, r, position)
         if may_join(e, r, rules, conduct, length, params, i):
             admit(e, r, rules, conduct, length, params, position)
-            position -= 1
             continue
         more = conduct.displaces and state.victims < rules.max_seqs  # so that no pair of policies can go on for ever
         if more and can_displace(e, r, rules, conduct, rank, victim, params, i):
             if displace(e, r, rules, conduct, rank, victim, params, i):
-                position = system.waiting - 1  # the head has the least rank still: the victim's is larger
-                while waiting[e, position] != i:
-                    position -= 1
+                position = find(e, r, i)
                 continue
         if conduct.skips:
-            position -= 1
+            position += 1
             continue
         if rules.keep_head and system.running == 0:
             before = system.free

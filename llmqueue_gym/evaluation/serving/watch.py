@@ -12,7 +12,7 @@ import numpy as np
 
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
-from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING
+from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
 from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load, rules_for
 from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.profiles import profile as cost_profile
@@ -78,7 +78,7 @@ def watch(given: Requests, policy: Any, profile: Any, rules: Any, **changes: Any
             admitted=[(int(i), int(requests["computed"][i]), bool(requests["preemptions"][i])) for i in admitted],
             preempted=replica.victims[0, : state["victims"]].tolist(),
             running=running,
-            waiting=replica.waiting[0, : system["waiting"]][::-1].tolist(),
+            waiting=queue(replica, 0).tolist(),
             free=int(system["free"]),
             finished=[],
             free_after=int(system["free"]),
