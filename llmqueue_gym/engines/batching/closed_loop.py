@@ -91,9 +91,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if arrive(e, r, conduct, rank, params, agent & RANKING):
                 return RANK
             if steady and (system.waiting == 0 or state.blocked) and system.running > 0:
-                coast(e, r, rules, form, numbers, agent & RANKING)
-                if arrive(e, r, conduct, rank, params, agent & RANKING):
-                    return RANK
+                if coast(e, r, rules, form, numbers, agent & RANKING):
+                    continue
             if rank is not None:
                 if conduct.ages:
                     rank_again(e, r, rank, params)

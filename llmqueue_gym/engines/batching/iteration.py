@@ -122,7 +122,7 @@ def compute(e, r, rules, form, numbers):
         state.transfer_time += longer
         dt += longer
     pass_time(e, r, rules, dt)
-    now, every = system.clock, r.every[e]
+    now, every, longest = system.clock, r.every[e], rules.max_model_len
     state.barren += 1
     state.refreshed = 0
     stay, ended = 0, 0
@@ -132,17 +132,15 @@ def compute(e, r, rules, form, numbers):
         new = request.scheduled
         over = False
         if new > 0:
-            if request.generated == 0 and np.isnan(r.service[e, i].scheduled):
-                r.service[e, i].scheduled = start
             request.last_scheduled = now
             request.computed += new
             known = request.prompt + request.generated
             if request.computed == known:  # a token is sampled
                 state.barren = 0
-                if request.generated == 0 and np.isnan(r.service[e, i].first_token):
-                    r.service[e, i].first_token = now
-                else:
+                if request.status == DECODING or request.generated > 0:
                     request.longest_gap = max(request.longest_gap, now - request.last_token)
+                elif np.isnan(r.service[e, i].first_token):
+                    r.service[e, i].first_token = now
                 request.last_token = now
                 request.generated += 1
                 request.status = DECODING
@@ -150,7 +148,9 @@ def compute(e, r, rules, form, numbers):
                     refresh(e, r, i)
                     r.scratch[e, 2, state.refreshed] = i
                     state.refreshed += 1
-                over = request.generated >= r.outputs[e, i] or known + 1 >= rules.max_model_len
+                over = request.generated >= r.outputs[e, i] or known + 1 >= longest
+            if request.preemptions == 0 and request.generated <= 1 and np.isnan(r.service[e, i].scheduled):
+                r.service[e, i].scheduled = start
         if over:
             ended += 1
             if rules.request_level:  # it keeps its seat and its memory until the whole batch has ended
@@ -158,11 +158,11 @@ def compute(e, r, rules, form, numbers):
                 request.computed += 1  # so that it wants no further token
             else:
                 leave(e, r, i)
+                continue
         elif request.status == DONE:
             ended += 1
-        if not over or rules.request_level:
-            running[e, stay] = i
-            stay += 1
+        running[e, stay] = i
+        stay += 1
     system.running = stay
     if rules.request_level and ended == stay:
         for k in range(stay):
@@ -198,9 +198,10 @@ def leave(e, r, i):
 
 @lean_kernel
 def coast(e, r, rules, form, numbers, stop_at_refresh):
-    """Pass through iterations in which all running requests decode, and nothing arrives, joins, ends or lacks memory.
+    """Pass through iterations in which all running requests decode, nobody joins and no memory is short.
 
-    It does what as many turns of the loop would do, to the last bit, in one look at each request.
+    It goes on until something arrives or a request ends, and does what as many turns of the loop would do, to the last
+    bit, in one look at each request.
 
     Args:
         e: row of the run.
@@ -209,25 +210,28 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         form: as in `compute`.
         numbers: as in `compute`.
         stop_at_refresh: whether a new prediction is an event that is not passed through.
+
+    Returns:
+        whether any iteration was passed.
     """
     system, state, batch, running, size = r.system[e], r.state[e], r.batch[e], r.running, rules.block_size
-    n, steps, context = system.running, 1 << 40, 0.0
+    n, steps, context, every = system.running, 1 << 40, 0.0, r.every[e]
     if n == 0 or n > rules.token_budget:
-        return
+        return False
     for k in range(n):
         i = running[e, k]
         request = r.requests[e, i]
         if request.status != DECODING:
-            return
+            return False
         left = min(r.outputs[e, i] - request.generated, rules.max_model_len - request.prompt - request.generated)
-        if stop_at_refresh and r.every[e] > 0:
-            left = min(left, r.every[e] - request.generated % r.every[e])
-        steps = min(steps, left - 1)  # the iteration in which one ends is not passed through
-        if steps < 2:
-            return
+        if stop_at_refresh and every > 0:
+            left = min(left, every - request.generated % every - 1)
+        steps = min(steps, left)
         context += request.computed + 1
+    if rules.request_level:
+        steps -= 1  # an end means more there
     least = 1 if rules.room_for_one else 0
-    while steps > 1:
+    while steps > 0:
         need = 0
         for k in range(n):
             request = r.requests[e, running[e, k]]
@@ -237,13 +241,13 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         if need + least <= system.free:
             break
         steps //= 2
-    if steps < 2:
-        return
+    next_arrival = r.requests[e, state.arrived].arrival if state.arrived < r.n[e] else np.inf
+    stop = min(next_arrival, rules.horizon)
+    if steps < 1 or system.clock >= stop:
+        return False
     batch.tokens = batch.decodes = n
     batch.prefills = batch.prefill_tokens = batch.pages = 0
     batch.pairs = batch.squares = 0.0
-    next_arrival = r.requests[e, state.arrived].arrival if state.arrived < r.n[e] else np.inf
-    stop = min(next_arrival, rules.horizon)
     first, longest, done = 0.0, 0.0, 0
     while done < steps and system.clock < stop:
         batch.context, before = context, system.clock
@@ -254,20 +258,27 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         else:
             longest = max(longest, system.clock - before)
         done += 1
-    if done == 0:
-        return
+    now, stay = system.clock, 0
     state.barren = 0
     for k in range(n):
         i = running[e, k]
         request = r.requests[e, i]
         request.longest_gap = max(request.longest_gap, first - request.last_token, longest)
-        request.last_token = request.last_scheduled = system.clock
+        request.last_token = request.last_scheduled = now
         request.generated += done
         request.computed += done
         request.scheduled = 1
         take(e, r, i, request.computed + rules.lookahead, size)
-        if r.every[e] > 0:
+        if every > 0:
             refresh(e, r, i)
+        known = request.prompt + request.generated
+        if request.generated >= r.outputs[e, i] or known >= rules.max_model_len:
+            leave(e, r, i)
+        else:
+            running[e, stay] = i
+            stay += 1
+    system.running = stay
+    return True
 
 
 @lean_kernel

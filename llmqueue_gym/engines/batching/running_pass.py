@@ -105,14 +105,15 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
         MUST_EVICT where the agent has to preempt somebody first, else THERE.
     """
     system, state, requests, running = r.system[e], r.state[e], r.requests, r.running
-    decode_first, size, n = rules.order == DECODE_FIRST, rules.block_size, system.running
-    end = 2 * rules.max_seqs if decode_first else rules.max_seqs
+    decode_first, size, lookahead, n = rules.order == DECODE_FIRST, rules.block_size, rules.lookahead, system.running
+    seats, limit, room_for_one = rules.max_seqs, state.limit, rules.room_for_one
+    end = 2 * seats if decode_first else seats
     cursor, budget = state.cursor, state.budget  # copies, so that they stay in registers
     while cursor < end and budget > 0:
-        second = cursor >= rules.max_seqs
-        k = cursor - rules.max_seqs if second else cursor
+        second = cursor >= seats
+        k = cursor - seats if second else cursor
         if k >= n:
-            cursor += rules.max_seqs - k
+            cursor += seats - k
             continue
         i = running[e, k]
         request = requests[e, i]
@@ -120,12 +121,12 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
         if decode_first and decodes == second:
             cursor += 1
             continue
-        tokens = wanted_tokens(request, state.limit, budget, rules)
+        tokens = 1 if decodes else wanted_tokens(request, limit, budget, rules)
         if tokens <= 0:
             cursor += 1
             continue
-        ahead = request.computed + tokens + rules.lookahead
-        if ahead > request.blocks * size or (rules.room_for_one and decodes and system.free == 0):
+        ahead = request.computed + tokens + lookahead
+        if ahead > request.blocks * size or (room_for_one and decodes and system.free == 0):
             state.cursor, state.budget = cursor, budget
             found = make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead)
             cursor, budget, n = state.cursor, state.budget, system.running
