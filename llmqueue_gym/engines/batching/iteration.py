@@ -48,8 +48,9 @@ def arrive(e, r, conduct, rank, params, asks):
 def begin(e, r, rules):
     """Open an iteration: nothing is scheduled, the whole budget is there [3, 5]."""
     system, state = r.system[e], r.state[e]
+    requests, running = r.requests[e], r.running[e]
     for k in range(system.running):
-        r.requests[e, r.running[e, k]].scheduled = 0
+        requests[running[k]].scheduled = 0
     state.cursor = state.admitted = state.victims = state.forced = state.moved = state.longest = 0
     state.budget = rules.token_budget
     alone = system.running + system.waiting == 1
@@ -60,11 +61,11 @@ def begin(e, r, rules):
 @lean_kernel
 def fill_batch(e, r):
     """Write down what the scheduled requests will compute."""
-    system, batch = r.system[e], r.batch[e]
+    system, batch, requests, running = r.system[e], r.batch[e], r.requests[e], r.running[e]
     tokens, prefills, decodes, prefill_tokens, pages = 0, 0, 0, 0, 0
     context, pairs, squares = 0.0, 0.0, 0.0
     for k in range(system.running):
-        request = r.requests[e, r.running[e, k]]
+        request = requests[running[k]]
         new = request.scheduled
         if new == 0:
             continue
@@ -112,7 +113,7 @@ def compute(e, r, rules, form, numbers):
         form: of the cost profile, index into `cost.FORMS`.
         numbers: of the cost profile `(k,)`.
     """
-    system, state, running = r.system[e], r.state[e], r.running
+    system, state, running, requests, outputs = r.system[e], r.state[e], r.running[e], r.requests[e], r.outputs[e]
     fill_batch(e, r)
     start = system.clock
     dt = iteration_time(form, numbers, r.batch[e])
@@ -127,8 +128,8 @@ def compute(e, r, rules, form, numbers):
     state.refreshed = 0
     stay, ended = 0, 0
     for k in range(system.running):
-        i = running[e, k]
-        request = r.requests[e, i]
+        i = running[k]
+        request = requests[i]
         new = request.scheduled
         over = False
         if new > 0:
@@ -148,7 +149,7 @@ def compute(e, r, rules, form, numbers):
                     refresh(e, r, i)
                     r.scratch[e, 2, state.refreshed] = i
                     state.refreshed += 1
-                over = request.generated >= r.outputs[e, i] or known + 1 >= longest
+                over = request.generated >= outputs[i] or known + 1 >= longest
             if request.preemptions == 0 and request.generated <= 1 and np.isnan(r.service[e, i].scheduled):
                 r.service[e, i].scheduled = start
         if over:
@@ -161,12 +162,12 @@ def compute(e, r, rules, form, numbers):
                 continue
         elif request.status == DONE:
             ended += 1
-        running[e, stay] = i
+        running[stay] = i
         stay += 1
     system.running = stay
     if rules.request_level and ended == stay:
         for k in range(stay):
-            leave(e, r, running[e, k])
+            leave(e, r, running[k])
         system.running = 0
     if state.barren > rules.patience:
         state.reason = LIVELOCK
@@ -214,16 +215,17 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     Returns:
         whether any iteration was passed.
     """
-    system, state, batch, running, size = r.system[e], r.state[e], r.batch[e], r.running, rules.block_size
+    system, state, batch, size = r.system[e], r.state[e], r.batch[e], rules.block_size
+    running, requests, outputs = r.running[e], r.requests[e], r.outputs[e]
     n, steps, context, every = system.running, 1 << 40, 0.0, r.every[e]
     if n == 0 or n > rules.token_budget:
         return False
     for k in range(n):
-        i = running[e, k]
-        request = r.requests[e, i]
+        i = running[k]
+        request = requests[i]
         if request.status != DECODING:
             return False
-        left = min(r.outputs[e, i] - request.generated, rules.max_model_len - request.prompt - request.generated)
+        left = min(outputs[i] - request.generated, rules.max_model_len - request.prompt - request.generated)
         if stop_at_refresh and every > 0:
             left = min(left, every - request.generated % every - 1)
         steps = min(steps, left)
@@ -234,14 +236,14 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     while steps > 0:
         need = 0
         for k in range(n):
-            request = r.requests[e, running[e, k]]
+            request = requests[running[k]]
             tokens = request.computed + steps + rules.lookahead
             if tokens > request.blocks * size:
                 need += blocks_for(tokens, size) - request.blocks
         if need + least <= system.free:
             break
         steps //= 2
-    next_arrival = r.requests[e, state.arrived].arrival if state.arrived < r.n[e] else np.inf
+    next_arrival = requests[state.arrived].arrival if state.arrived < r.n[e] else np.inf
     stop = min(next_arrival, rules.horizon)
     if steps < 1 or system.clock >= stop:
         return False
@@ -261,8 +263,8 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     now, stay = system.clock, 0
     state.barren = 0
     for k in range(n):
-        i = running[e, k]
-        request = r.requests[e, i]
+        i = running[k]
+        request = requests[i]
         request.longest_gap = max(request.longest_gap, first - request.last_token, longest)
         request.last_token = request.last_scheduled = now
         request.generated += done
@@ -272,10 +274,10 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         if every > 0:
             refresh(e, r, i)
         known = request.prompt + request.generated
-        if request.generated >= r.outputs[e, i] or known >= rules.max_model_len:
+        if request.generated >= outputs[i] or known >= rules.max_model_len:
             leave(e, r, i)
         else:
-            running[e, stay] = i
+            running[stay] = i
             stay += 1
     system.running = stay
     return True

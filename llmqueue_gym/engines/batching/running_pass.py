@@ -104,7 +104,7 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
     Returns:
         MUST_EVICT where the agent has to preempt somebody first, else THERE.
     """
-    system, state, requests, running = r.system[e], r.state[e], r.requests, r.running
+    system, state, requests, running = r.system[e], r.state[e], r.requests[e], r.running[e]
     decode_first, size, lookahead, n = rules.order == DECODE_FIRST, rules.block_size, rules.lookahead, system.running
     seats, limit, room_for_one = rules.max_seqs, state.limit, rules.room_for_one
     end = 2 * seats if decode_first else seats
@@ -115,8 +115,8 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
         if k >= n:
             cursor += seats - k
             continue
-        i = running[e, k]
-        request = requests[e, i]
+        i = running[k]
+        request = requests[i]
         decodes = request.status == DECODING
         if decode_first and decodes == second:
             cursor += 1
