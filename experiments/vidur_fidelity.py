@@ -49,14 +49,15 @@ def replay_all(folder: Path) -> int:
         served, real = replay(run, folder)
         errors = [abs(ours / theirs - 1) for ours, theirs in zip(figures(served), summary(real), strict=True)]
         iterations, expected = served.totals["iterations"], run["summary"]["iterations"]
-        gap = max(np.abs(served.service["completion"] - real["completed_at"]).max(), 0.0)
+        gap = np.abs(served.service["completion"] - real["completed_at"]).max()
         inside = max(errors) <= TOLERANCE[kind] and (kind == "tables" or iterations == expected)
         outside += not inside
         worst[kind] = max(worst[kind], *errors)
         unequal += kind == "formula" and iterations != expected
         words = ", ".join(f"{name} {error:.2%}" for name, error in zip(FIGURES, errors, strict=True))
         verdict = "inside" if inside else "OUTSIDE"
-        print(f"{run['name']}: {verdict}: {words}; iterations {iterations} of {expected}; latest end off by {gap:.1e} s")
+        counted = f"iterations {iterations} of {expected}"
+        print(f"{run['name']}: {verdict}: {words}; {counted}; ends off by at most {gap:.1e} s")
     print(
         f"worst: {worst['formula']:.4%} with formula (limit 0.1 %), {worst['tables']:.4%} with tables (limit 1 %); "
         f"{unequal} formula runs with other numbers of iterations; {outside} runs outside"

@@ -71,8 +71,7 @@ def compare(log: Path) -> tuple[bool, str]:
 
 def read(log: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[list[Any]]]:
     """Return the header, the requests and the calls of a log."""
-    text = gzip.open(log, "rt") if log.suffix == ".gz" else log.open()
-    with text:
+    with gzip.open(log, "rt") if log.suffix == ".gz" else log.open() as text:
         try:
             header, *rest = [json.loads(line) for line in text if line.strip()]
         except (ValueError, EOFError):

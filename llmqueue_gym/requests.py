@@ -1,4 +1,4 @@
-"""The request table: what an LLM serving engine's scheduler may know of each request, and what is written down about it.
+"""The request table: what a serving engine's scheduler may know of each request, and what is written down of it.
 
 As in `jobs`, tables share their row numbers and rows are in order of arrival. The truth, the number of output tokens
 of each request, is an array apart that only engines hold: `REQUEST` has no column for it, on purpose.

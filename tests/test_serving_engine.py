@@ -1,13 +1,18 @@
 """The serving engine: coasting changes nothing, memory and tokens are conserved, rule sets do what their names say."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import types
 from reference_serving import VidurReference, formula_cost
 
+from llmqueue_gym._jit import DISABLED
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
 from llmqueue_gym.engines.batching.rules import RULE_SETS, Rules, rule_set
@@ -15,7 +20,7 @@ from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load, serve
 from llmqueue_gym.evaluation.serving.watch import watch
-from llmqueue_gym.policies.serving import ServingPolicy, serving_policy
+from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import DONE, Refreshed, Requests, never_refreshed, request_table
 
@@ -261,3 +266,33 @@ def test_what_never_fits_is_refused_or_ends_the_run():
 def test_wrong_rules_are_refused(changes, words):
     with pytest.raises(BadInput, match=words):
         Rules(**changes)
+
+
+PLAYED = """
+from llmqueue_gym.evaluation.serving import serve
+from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
+lengths = RequestWorkload("lognormal:prompt=60,output=20", rate=30.0, max_tokens=400)
+given = draw_requests(lengths, "trail:mae=10", n=20, seed=0)
+for policy in ("fcfs", "sprpt", "ltr", "mc-sf", "s3-like"):
+    served = serve(given, policy, "a100-llama3-8b:kv_tokens=800", "vllm-v1", max_seqs=8)
+    print(served.service["completion"].tolist())
+"""
+
+
+def test_the_same_source_runs_uncompiled():
+    def output(**more):
+        done = subprocess.run(
+            [sys.executable, "-c", PLAYED], env={**os.environ, **more}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert output() == output(NUMBA_DISABLE_JIT="1")
+
+
+@pytest.mark.skipif(DISABLED, reason="nothing is compiled")
+def test_one_compiled_loop_serves_every_policy():
+    for policy in SERVING_POLICIES:
+        serve(some_requests(0, n=5), policy, a_profile(), rules="vllm-v1", max_seqs=4)
+    # The environments use the loop with none in the place of the rank function.
+    assert len([signature for signature in proceed.signatures if signature[8] is not types.none]) == 1

@@ -42,7 +42,7 @@ class LLMBatchingEnv(gym.Env[dict[str, np.ndarray], int]):
         """Make the environment; the keyword arguments are those of `ServingConfig`."""
         self.config = ServingConfig(**kwargs)
         self.observation_space, self.action_space = spaces(self.config)
-        self._actions = int(self.action_space.n)
+        self._actions = int(self.action_space.n)  # type: ignore[attr-defined]
         self._batch = ServingBatch(self.config, 1)
         self._over = True
 

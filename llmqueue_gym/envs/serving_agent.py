@@ -23,11 +23,11 @@ class ServingAgent:
         """Prepare a policy for an environment.
 
         Args:
-            given: a policy, its spec or a function `rank(request, system, params)`.
+            given: a policy, its spec or a plain rank function.
             config: `env.unwrapped.config`.
 
         Raises:
-            BadInput: the environment asks for ranks, or the policy decides otherwise than by rank and head of the queue.
+            BadInput: the environment asks for ranks, or the policy does more than rank the queue.
         """
         self.policy: ServingPolicy = serving_policy(given)
         self.config = config

@@ -95,7 +95,7 @@ class ServingBatch:
         return self.replica.service["completion"] - self.replica.requests["arrival"]
 
     def metrics(self, e: int) -> dict[str, Any]:
-        """Return how the episode of run `e` ended and what its requests saw; times are of those that have left, in s."""
+        """Return how the episode of run `e` ended, and times of its requests that have left, s."""
         n, state = int(self.replica.n[e]), self.replica.state[e]
         service, arrival = self.replica.service[e, :n], self.replica.requests["arrival"][e, :n]
         times, first = service["completion"] - arrival, service["first_token"] - arrival

@@ -49,8 +49,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-FEATURES = ("present", "running", "prompt", "generated", "predicted", "upper", "computed", "blocks")
-FEATURES = (*FEATURES, "time_in_system", "since_token", "weight", "preemptions")
+_TOKENS = ("prompt", "generated", "predicted", "upper", "computed", "blocks")
+FEATURES = ("present", "running", *_TOKENS, "time_in_system", "since_token", "weight", "preemptions")
 SYSTEM = ("waiting", "unseen", "running", "free", "blocks", "budget", "step_time", "since_decision", "question")
 DECISIONS = ("admission", "eviction", "ranking")
 

@@ -28,7 +28,7 @@ from llmqueue_gym.requests import PENDING
 
 @lean_kernel
 def may_return(request, system):
-    """Whether a request was not preempted by the agent in this very iteration, so that no two decisions go in circles."""
+    """Whether a request was not preempted by the agent in this very iteration; decisions must not go in circles."""
     return request.note != system.iterations + 1
 
 
@@ -49,7 +49,7 @@ def write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask):
         mask: `(E, n_actions)`, written.
     """
     system, actions = r.system[e], mask.shape[1]
-    if ask == RANK or ask == NOTHING:
+    if ask in (RANK, NOTHING):
         for k in range(actions):
             mask[e, k] = 1
         return

@@ -143,9 +143,9 @@ def finished(
     lost = np.flatnonzero(np.isnan(replica.requests[0]["rank"]))
     if len(lost):
         raise BadInput(f"policy {policy.name!r} gives rank NaN to {len(lost)} requests; it must be a number")
-    names = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "prefill_tokens")
-    names = (*names, "decode_tokens", "preemptions", "most_blocks", "integral")
-    totals = {name: state[name].item() for name in names} | {"iterations": int(system["iterations"])}
+    times = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "integral")
+    counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
+    totals = {name: state[name].item() for name in (*times, *counts)} | {"iterations": int(system["iterations"])}
     return Served(
         policy=policy.name,
         rules=rules,

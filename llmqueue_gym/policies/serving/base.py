@@ -35,7 +35,7 @@ class ServingPolicy:
         name: its name in the literature; "-like" where the exact rule is not public.
         rank: order of service; None is first come first served, with preempted requests back at the front.
         params: numbers for all functions; a policy that computes them has `prepare` instead.
-        ages: whether the rank of a waiting request moves with time, so that the queue is ranked anew in every iteration.
+        ages: whether the rank of a waiting request moves with time, so that the queue is ranked in every iteration.
         victim: who is preempted first (largest value) where memory is short; None takes the rank.
         length: output tokens that admission counts on; None takes the present prediction.
         progress: number that the policy keeps for a request (`request.note`), after each iteration; None keeps none.
