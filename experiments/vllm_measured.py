@@ -14,7 +14,7 @@ times of the fitted requests; errors are those of the other requests. What was s
   step together, because their experts are shared, so here the model is known to be wrong.
 
 Not modelled: prefix caching (a preempted request may find part of its cache again), asynchronous scheduling, the API
-server. Nothing was changed after the errors were seen. `per second` compares the running and the waiting requests with
+server. No fit was changed after its errors were seen. `per second` compares the running and the waiting requests with
 vLLM's own log, which no fit has seen; `memory` are the errors of mean times with the same coefficients and a tenth less
 or more memory, which was estimated where it matters. Writes `results/vllm_measured.json`; a minute or two.
 

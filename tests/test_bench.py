@@ -1,4 +1,4 @@
-"""The benchmark: what it writes, what it says where data are missing, and its ranking on numbers made by hand."""
+"""The benchmark and its track of one server: what it writes, what it says where data are missing, and its ranking."""
 
 import gzip
 import json
@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 
 from llmqueue_gym.cli import main
-from llmqueue_gym.evaluation.bench import bench, runner
-from llmqueue_gym.evaluation.bench.cases import AZURE_FILE, FOLDER_VARIABLE, all_cases, data_folder, jobs_at
-from llmqueue_gym.evaluation.bench.contestants import SEES, TRUTH
-from llmqueue_gym.evaluation.bench.play import Played
-from llmqueue_gym.evaluation.bench.ranking import case_rows, ranking, scores, winner
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.bench import TRACKS, bench
+from llmqueue_gym.evaluation.bench.data import FOLDER_VARIABLE, data_folder
+from llmqueue_gym.evaluation.bench.information import SEES, TRUTH
+from llmqueue_gym.evaluation.bench.mg1 import track as mg1
+from llmqueue_gym.evaluation.bench.mg1.cases import AZURE_FILE, all_cases, jobs_at
+from llmqueue_gym.evaluation.bench.mg1.play import Played
+from llmqueue_gym.evaluation.bench.mg1.standing import case_rows, winner
+from llmqueue_gym.evaluation.bench.ranking import ranking, scores
 from llmqueue_gym.policies import POLICIES
 
-SMALL = {"seeds": 3, "jobs": 1000}
+SMALL = {"track": "mg1", "seeds": 3, "jobs": 1000}
 
 
 def exponential(case):
@@ -33,11 +37,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folder):
-    return bench(out=folder, only=exponential, workers=1, **SMALL)
+    return bench(out=folder, only=exponential, workers=1, **SMALL)["tracks"]["mg1"]
 
 
 def test_json_is_valid_and_complete(found, folder):
-    stored = json.loads((folder / "bench.json").read_text(), parse_constant=pytest.fail)
+    whole = json.loads((folder / "bench.json").read_text(), parse_constant=pytest.fail)
+    stored = whole["tracks"]["mg1"]
     assert {row["policy"] for row in stored["ranking"]} == set(POLICIES)
     assert [case["predictor"] for case in stored["cases"]] == ["exact", "exponential"]
     for case in stored["cases"]:
@@ -45,7 +50,7 @@ def test_json_is_valid_and_complete(found, folder):
         for row in case["policies"]:
             assert row["mean_response_time"]["low"] <= row["mean_response_time"]["mean"]
             assert row["exact"] > 1
-    assert stored["provenance"]["seeds"] == [0, 1, 2]
+    assert whole["provenance"]["seeds"] == [0, 1, 2]
     assert sorted(path.name for path in folder.iterdir()) == ["bench.html", "bench.json"]
 
 
@@ -68,13 +73,13 @@ def test_page_needs_nothing_else(found, folder):
 
 
 def test_results_do_not_depend_on_the_number_of_processes(found, tmp_path):
-    again = bench(out=tmp_path, only=exponential, workers=2, **SMALL)
+    again = bench(out=tmp_path, only=exponential, workers=2, **SMALL)["tracks"]["mg1"]
     for key in ("ranking", "cases", "check", "sentences", "jobs_played"):
         assert again[key] == found[key]
 
 
 def test_missing_data_are_replaced_and_told(tmp_path):
-    found = bench(out=tmp_path / "out", data=tmp_path / "absent", only=measured, workers=1, **SMALL)
+    found = bench(out=tmp_path / "out", data=tmp_path / "absent", only=measured, workers=1, **SMALL)["tracks"]["mg1"]
     page = (tmp_path / "out" / "bench.html").read_text(encoding="utf-8")
     assert [case["block"] for case in found["cases"]] == ["azure", "ssjf"]
     for block in ("azure", "ssjf"):
@@ -90,7 +95,8 @@ def test_a_recording_is_played_whole(tmp_path):
     rows = zip(np.cumsum(rng.exponential(size=400)), rng.integers(1, 300, 400), strict=True)
     lines = ["arrival_s,prompt_tokens,output_tokens", *(f"{time:.6f},10,{tokens}" for time, tokens in rows)]
     (tmp_path / AZURE_FILE).write_bytes(gzip.compress("\n".join(lines).encode()))
-    found = bench(out=tmp_path, data=tmp_path, only=lambda c: measured(c) and c.block == "azure", workers=1, **SMALL)
+    whole = bench(out=tmp_path, data=tmp_path, only=lambda c: measured(c) and c.block == "azure", workers=1, **SMALL)
+    found = whole["tracks"]["mg1"]
     (case,) = found["cases"]
     assert case["replayed"] and case["jobs_per_run"] == 400
     assert found["data"]["azure"]["used"] == "all 400 requests with their arrival times"
@@ -119,11 +125,17 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "contestants", interrupted)
+    monkeypatch.setattr(mg1, "contestants", interrupted)
     with pytest.raises(SystemExit) as ended:
         main(["bench", "--out", str(tmp_path), "--workers", "1"])
     assert ended.value.code == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_track_is_refused(tmp_path):
+    assert list(TRACKS) == ["mg1", "llm"]
+    with pytest.raises(BadInput, match="unknown track 'lm'; did you mean 'llm'"):
+        bench(out=tmp_path, track="lm")
 
 
 # The ranking, on numbers made by hand.

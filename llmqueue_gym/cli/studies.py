@@ -39,31 +39,41 @@ def reproduce(table: str, jobs: int | None, seed: int, as_json: bool) -> None:
 
 @click.command()
 @click.option("--out", metavar="FOLDER", default="results", show_default=True, help="Where the two files go.")
+@click.option(
+    "--track",
+    type=click.Choice(["all", "mg1", "llm"]),
+    default="all",
+    show_default=True,
+    help="One server, requests in batches on a GPU, or all.",
+)
 @click.option("--seeds", type=Whole(2, 10**4), help="Runs of each policy in each case.  [default: 8, quick: 4]")
-@click.option("--jobs", type=Whole(100, 10**8), help="Jobs of a run at load 0.8.  [default: 40000, quick: 4000]")
+@click.option("--jobs", type=Whole(100, 10**8), help="mg1: jobs of a run at load 0.8.  [default: 40000, quick: 4000]")
+@click.option("--requests", type=Whole(100, 10**7), help="llm: requests of a run.  [default: 1000, quick: 100]")
 @click.option("--quick", is_flag=True, help="A short run, whose numbers are rough.")
 @click.option("--data", metavar="FOLDER", help="Where the measured data lie.")
 @click.option("--workers", type=Whole(1, 1000), help="Processes; the results do not depend on it.")
 @as_json
 def bench(
     out: str,
+    track: str,
     seeds: int | None,
     jobs: int | None,
+    requests: int | None,
     quick: bool,
     data: str | None,
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Rank the policies on synthetic and measured jobs; writes bench.json and bench.html."""
+    """Rank the policies of one server and those of a batching GPU; writes bench.json and bench.html."""
     from rich.console import Console
 
     from llmqueue_gym.evaluation.bench import bench as run
-    from llmqueue_gym.evaluation.bench.report import print_report
+    from llmqueue_gym.evaluation.bench.runner import show
 
     progress = None if as_json else Console(stderr=True)
-    found = run(out, seeds=seeds, jobs=jobs, quick=quick, console=progress, data=data, workers=workers)
+    found = run(out, track, seeds, jobs, requests, quick, progress, data, workers)
     if as_json:
         print_json(found)
     else:
-        print_report(found, Console())
+        show(found, Console())
         click.echo(f"\nThe page is {Path(out, 'bench.html')}, the numbers are {Path(out, 'bench.json')}.")

@@ -70,7 +70,7 @@ def ranking_figure(ranking: Sequence[Row], bound: str) -> str:
             parts.append(drawing.row(row["policy"], drawing.track(marks, ticks, scale), value, f"{look} {best}"))
     labels = [(0.0, "FCFS"), (0.5, "0.5"), (1.0, bound)] + ([(WORST, f"{WORST:g}")] if low == WORST else [])
     beyond = f" What is worse than {WORST:g} stands at the edge." if low == WORST else ""
-    caption = f"Score: the share of FCFS's excess over {bound} that a policy removes, over all cases, with 95% intervals."
+    caption = f"Score: the share of FCFS's excess over {bound} that a policy removes, all cases, with 95% intervals."
     return "".join(parts) + drawing.axis(labels, scale, caption + beyond)
 
 

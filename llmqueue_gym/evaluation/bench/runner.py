@@ -15,7 +15,7 @@ from llmqueue_gym.evaluation.bench.track import TRACKS, Settings, Track
 from llmqueue_gym.evaluation.results import Result, result, write_json
 
 ALL = "all"
-SEEDS, JOBS, REQUESTS = 8, 40_000, 2000
+SEEDS, JOBS, REQUESTS = 8, 40_000, 1000
 MOST_WORKERS = 8
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmqueue_gym.engines.batching.rules import rule_set
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.bench.llm.cases import RULES, Case
 from llmqueue_gym.evaluation.bench.llm.contestants import Contestant
 from llmqueue_gym.evaluation.serving.closed_loop import Served, serve
@@ -17,7 +18,7 @@ from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.profiles import profile as cost_profile
 from llmqueue_gym.theory.clairvoyant import latency_floor
 
-LATE = 2.0
+LATE = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +58,13 @@ def play(case: Case, contestant: Contestant, capacity: float, ends: np.ndarray |
     for run in range(case.runs):
         predictor = policy.predictor or case.predictor
         given = case.stream.draw(predictor, case.load * capacity, case.n, run, case.runs)
-        late = {} if ends is None else {"horizon": LATE * float(ends[run])}
-        rows.append(_numbers(serve(given, policy, case.profile, contestant.rules, **late)))
+        horizon = np.inf if ends is None else LATE * float(ends[run])
+        rows.append(_numbers(serve(given, policy, case.profile, contestant.rules, horizon=horizon), horizon))
     return Played(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def floor(case: Case, capacity: float) -> np.ndarray:
-    """Return what no policy under the track's rules can have less than as its mean latency, for each run `(runs,)`, s."""
+    """Return the floor of the mean latency under the track's rules, for each run `(runs,)`, s."""
     profile, means = cost_profile(case.profile), []
     for run in range(case.runs):
         given = case.stream.draw("exact", case.load * capacity, case.n, run, case.runs)
@@ -71,12 +72,13 @@ def floor(case: Case, capacity: float) -> np.ndarray:
     return np.array(means)
 
 
-def _numbers(served: Served) -> tuple[float, ...]:
+def _numbers(served: Served, horizon: float) -> tuple[float, ...]:
+    if not served.done.all() and not np.isfinite(horizon):
+        raise BadInput(f"{served.policy} left requests undone ({served.reason}), so there is nothing to compare with")
     arrival, service = served.requests["arrival"], served.service
     latency, ttft = (
-        np.where(np.isnan(service[name]), served.clock, service[name]) - arrival for name in ("completion", "first_token")
+        np.where(np.isnan(service[name]), horizon, service[name]) - arrival for name in ("completion", "first_token")
     )
-    mean, longest = float(latency.mean()), float(latency.max())
     preemptions = 100 * served.totals["preemptions"] / len(arrival)
     p99, undone = float(np.percentile(latency, 99)), 1 - float(served.done.mean())
-    return mean, p99, longest, float(np.maximum(ttft, 0).mean()), preemptions, undone, served.clock
+    return float(latency.mean()), p99, float(latency.max()), float(ttft.mean()), preemptions, undone, served.clock

@@ -47,6 +47,8 @@ class Stream:
     def draw(self, predictor: str, rate: float, n: int, run: int, runs: int) -> Requests:
         """Return the requests of a run; arrivals and lengths are the same for every predictor.
 
+        Predictions beyond the memory are cut to what fits in it.
+
         Args:
             predictor: spec of a length predictor; it is fitted to all lengths.
             rate: requests/s.
@@ -57,12 +59,19 @@ class Stream:
         source = self.source()
         bound = length_predictor(predictor).bind(source.output_sample())
         if not self.replayed:
-            return stretched(draw_requests(source, bound, n, run), rate)
+            return stretched(self._possible(draw_requests(source, bound, n, run)), rate)
         size = len(source) // runs
         rows = slice(run * size, run * size + size)
         window = TraceRequests(source.times[rows], source.prompts[rows], source.outputs[rows], order="first")
         given = draw_requests(window, bound, n, run)
-        return stretched(given, rate / recorded_rate(given))
+        return stretched(self._possible(given), rate / recorded_rate(given))
+
+    def _possible(self, given: Requests) -> Requests:
+        """Cut predictions to what fits in memory, which ends a request; who reserves more would wait for ever."""
+        most = np.maximum(self.max_tokens - given.requests["prompt"], 1)
+        for column in ("predicted", "first_predicted", "lower", "upper"):
+            given.requests[column] = np.minimum(given.requests[column], most)
+        return given
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ class Extent:
         prompt: the longest prompt.
         total: the most tokens of prompt and output together.
         n: requests of a run.
-        left_out: share of the requests that do not fit in memory; None where it was not counted.
+        left_out: share of the requests that do not fit in memory.
     """
 
     prompt: int

@@ -176,7 +176,7 @@ def _all_row(case: Row, row: Row) -> str:
     mean, behind = row["mean_response_time"], row["behind_best"]
     half = 0.5 * (mean["high"] - mean["low"])
     inside = {None: "", True: "yes", False: "no"}[row.get("exact_inside")]
-    cells = [word(word) for word in (case["block"], case["size"], case["predictor"], row["policy"], row["sees"])]
+    cells = [word(text) for text in (case["block"], case["size"], case["predictor"], row["policy"], row["sees"])]
     cells += [number(case["load"], "g"), number(mean["mean"], ".4g"), number(half, ".2g", f"\u00b1 {half:.2g}")]
     cells += [number(row.get("exact"), ".4g"), word(inside, "out" if inside == "no" else "")]
     cells += [number(row["relative_to_fcfs"], ".3f"), number(row["score"], ".3f"), number(row["p99"], ".4g")]
