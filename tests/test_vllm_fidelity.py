@@ -1,4 +1,4 @@
-"""The engine decides what vLLM's scheduler decides: recorded logs, and random configurations against the plain rules."""
+"""The engine decides what vLLM decides: recorded logs, and random configurations against the plain rules."""
 
 import importlib.util
 import json

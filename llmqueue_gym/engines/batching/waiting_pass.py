@@ -68,7 +68,9 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     for k in range(n):
         row = i if k == system.running else r.running[e, k]
         request = r.requests[e, row]
-        left[k] = max(1.0, expected_length(request, system, conduct, length, params) - request.generated)
+        expected = expected_length(request, system, conduct, length, params)
+        expected = min(expected, float(rules.max_model_len - request.prompt))  # where a request ends at the latest
+        left[k] = max(1.0, expected - request.generated)
         held[k] = request.prompt + request.generated - 1 + rules.lookahead
         most = max(most, left[k])
         tokens += held[k]
