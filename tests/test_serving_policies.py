@@ -303,7 +303,7 @@ def test_remaining_seconds_puts_prompt_and_output_on_one_scale():
 
 def test_s3_reserves_and_doubles():
     served = serve(requests_of([0], [3], [10], upper=[4]), "s3-like", unit(40), **SMALL)
-    assert served.totals["preemptions"] == 2 and served.totals["most_blocks"] == 3 + 16 - 1  # the last token needs no room
+    assert served.totals["preemptions"] == 2 and served.totals["most_blocks"] == 3 + 16 - 1
 
 
 def test_s3_packs_the_largest_first_and_goes_past_what_does_not_fit():
