@@ -294,3 +294,16 @@ def test_one_compiled_loop_serves_every_policy():
         serve(some_requests(0, n=5), policy, a_profile(), rules="vllm-v1", max_seqs=4)
     # The environments use the loop with none in the place of the rank function.
     assert len([signature for signature in proceed.signatures if signature[8] is not types.none]) == 1
+
+
+def test_a_rule_set_that_forgets_output_for_ever_is_a_livelock():
+    rng = np.random.default_rng(71702)
+    found = set()
+    for _ in range(40):
+        table = request_table(np.sort(rng.uniform(0, 20, 13)), rng.integers(1, 60, 13))
+        table["predicted"] = rng.integers(1, 10, 13)
+        instance = Requests(table, table["predicted"].astype(np.int64), never_refreshed(13))
+        changes = {"blocks": 9, "max_seqs": 5, "token_budget": 60, "long_prefill_threshold": 12, "patience": 2000}
+        served = serve(instance, "memory-time", a_profile((1.0, 1.0, 0.0, 0.0, 0.0)), "vidur-sarathi", **changes)
+        found.add(served.reason)
+    assert found == {"drained", "livelock"}  # never without an end

@@ -126,7 +126,7 @@ def compute(e, r, rules, form, numbers):
     now, every, longest = system.clock, r.every[e], rules.max_model_len
     state.barren += 1
     state.refreshed = 0
-    stay, ended = 0, 0
+    stay, ended, made = 0, 0, 0
     for k in range(system.running):
         i = running[k]
         request = requests[i]
@@ -137,7 +137,7 @@ def compute(e, r, rules, form, numbers):
             request.computed += new
             known = request.prompt + request.generated
             if request.computed == known:  # a token is sampled
-                state.barren = 0
+                made += 1
                 if request.status == DECODING or request.generated > 0:
                     request.longest_gap = max(request.longest_gap, now - request.last_token)
                 elif np.isnan(r.service[e, i].first_token):
@@ -169,8 +169,18 @@ def compute(e, r, rules, form, numbers):
         for k in range(stay):
             leave(e, r, running[k])
         system.running = 0
+    note_made(state, made)
     if state.barren > rules.patience:
         state.reason = LIVELOCK
+
+
+@lean_kernel
+def note_made(state, tokens):
+    """Count new output tokens; a run makes progress while requests have more of them than ever before."""
+    state.made += tokens
+    if state.made > state.most_made:
+        state.most_made = state.made
+        state.barren = 0
 
 
 @lean_kernel
@@ -261,7 +271,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
             longest = max(longest, system.clock - before)
         done += 1
     now, stay = system.clock, 0
-    state.barren = 0
+    note_made(state, n * done)
     for k in range(n):
         i = running[k]
         request = requests[i]

@@ -51,6 +51,7 @@ def give_up(e, r, rules, i, way, wanted):
         if rules.forget_unread and request.status == PREFILLING:
             # Vidur's trap: what is not read yet of the prompt becomes output to generate.
             r.outputs[e, i] += request.prompt - request.computed
+            r.state[e].made -= request.generated
             request.prompt, request.generated = request.computed, 0
         request.blocks -= lost
         r.system[e].free += lost

@@ -85,7 +85,7 @@ class Rules:
         request_level: whether a batch is served to the end of its last request.
         forget_unread: Vidur's trap, see above.
         horizon: s of simulated time after which a run is cut off.
-        patience: iterations without a token after which a run counts as a livelock.
+        patience: iterations without progress in output tokens after which a run counts as a livelock.
     """
 
     name: ClassVar[str] = "vllm-v1"

@@ -42,7 +42,9 @@ STATE = np.dtype(
         ("refreshed", "i8"),  # requests with a new prediction after this iteration
         ("blocked", "i8"),  # 1 where the head of the queue was refused and will be until a request leaves
         ("reason", "i8"),  # why the run stopped, a code below
-        ("barren", "i8"),  # iterations since an output token was last produced
+        ("made", "i8"),  # output tokens that requests have, those that left included
+        ("most_made", "i8"),  # the most that they ever had: a rule set that forgets output loses some
+        ("barren", "i8"),  # iterations since that number last grew
         ("integral", "f8"),  # cost so far: integral of the cost rate
         ("cost_rate", "f8"),  # sum of the weights of the requests in system, per s
         ("prefill_time", "f8"),  # s spent in iterations with a prefill chunk
