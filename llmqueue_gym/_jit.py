@@ -38,9 +38,17 @@ def lean_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     try:
-        return _stamped(numba.njit(function, cache=True, error_model="numpy", nogil=True, **options))
+        return _one_signature(_stamped(numba.njit(function, cache=True, error_model="numpy", nogil=True, **options)))
     except RuntimeError:  # no writable place for the cache: compile in every process instead
-        return numba.njit(function, error_model="numpy", nogil=True, **options)
+        return _one_signature(numba.njit(function, error_model="numpy", nogil=True, **options))
+
+
+def _one_signature(dispatcher: Any) -> Any:
+    """Take literal arguments as their types, so that a kernel called with 0 and with k is compiled once."""
+    if not DISABLED:
+        call_template = dispatcher.get_call_template
+        dispatcher.get_call_template = lambda args, kws: call_template([types.unliteral(one) for one in args], kws)
+    return dispatcher
 
 
 def _stamped(dispatcher: Any) -> Any:

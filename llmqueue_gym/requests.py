@@ -19,7 +19,7 @@ REQUEST = np.dtype(
         ("generated", "i4"),  # output tokens so far
         ("computed", "i4"),  # tokens whose keys and values are in the cache
         ("blocks", "i4"),  # KV blocks held
-        ("scheduled", "i4"),  # tokens in the present iteration, 0 if left out
+        ("scheduled", "i4"),  # tokens in the iteration that is being put together, 0 if left out so far
         ("status", "i4"),  # one of the codes below
         ("last_token", "f8"),  # s, when it got its last output token; arrival before the first
         ("longest_gap", "f8"),  # s, longest time between two of its output tokens so far

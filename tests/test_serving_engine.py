@@ -128,7 +128,7 @@ def iterations(instance, policy, rules):
     record, conduct, form, numbers, *functions = kernel_arguments(policy, profile, rules)
     while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:
         yield replica
-        compute(0, replica, record, form, numbers)
+        compute(0, replica, record, form, numbers, 0)
         replica.state[0]["phase"] = BEGIN
 
 

@@ -97,12 +97,12 @@ class LLMBatchingEnv(gym.Env[dict[str, np.ndarray], int]):
     @property
     def service(self) -> np.ndarray:
         """The `SERVICE` rows `(n_requests,)` of the episode so far."""
-        return self._batch.replica.service[0, : self._batch.replica.n[0]].copy()
+        return self._batch.replica.service[0, : self._batch.replica.state["n"][0]].copy()
 
     @property
     def response_times(self) -> np.ndarray:
         """Completion minus arrival of each request of the episode `(n_requests,)`, s; NaN where it has not left."""
-        return self._batch.response_times()[0, : self._batch.replica.n[0]]
+        return self._batch.response_times()[0, : self._batch.replica.state["n"][0]]
 
 
 class LLMBatchingVectorEnv(CompiledVectorEnv):

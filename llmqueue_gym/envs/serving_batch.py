@@ -14,7 +14,6 @@ from llmqueue_gym.engines.batching.tables import AS_RULES, CONDUCT, REASONS, fre
 from llmqueue_gym.engines.state import SKIP, START, STEP
 from llmqueue_gym.envs.serving_config import ServingConfig
 from llmqueue_gym.envs.serving_observation import FEATURES, SYSTEM, n_actions, n_slots
-from llmqueue_gym.requests import service_table
 
 Report = tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]
 
@@ -55,22 +54,12 @@ class ServingBatch:
 
     def begin(self, e: int, seed: int) -> None:
         """Lay out the episode of a seed in row `e`; the next `advance` goes to its first decision."""
-        given = self.config.draw(seed)
-        requests, outputs, refreshed = given
-        n, m, replica = len(outputs), len(refreshed.total), self.replica
-        if m > replica.total.shape[1]:
+        given, replica = self.config.draw(seed), self.replica
+        if (m := len(given.refreshed.total)) > replica.total.shape[1]:
             room = np.zeros((len(self.actions), 2 * m))
             room[:, : replica.total.shape[1]] = replica.total
             self.replica = replica = replica._replace(total=room)
-        for table in (replica.state, replica.system, replica.batch):
-            table[e] = np.zeros(1, table.dtype)[0]
-        replica.system["free"][e] = replica.system["blocks"][e] = self.config.bound_rules.blocks
-        replica.n[e] = n
-        replica.requests[e, :n].view(np.int64)[:] = requests.view(np.int64)  # records are copied column by column
-        replica.outputs[e, :n], replica.cost[e, :n] = outputs, self.config.cost(given)
-        replica.service[e] = service_table(len(replica.service[e]))
-        replica.every[e] = refreshed.every
-        replica.total[e, :m], replica.start[e, : n + 1] = refreshed.total, refreshed.start
+        replica.give(e, given, self.config.cost(given))
         for buffer in self.observation.values():
             buffer[e] = 0
         self.actions[e] = START
@@ -96,7 +85,7 @@ class ServingBatch:
 
     def metrics(self, e: int) -> dict[str, Any]:
         """Return how the episode of run `e` ended, and times of its requests that have left, s."""
-        n, state = int(self.replica.n[e]), self.replica.state[e]
+        n, state = int(self.replica.state["n"][e]), self.replica.state[e]
         service, arrival = self.replica.service[e, :n], self.replica.requests["arrival"][e, :n]
         times, first = service["completion"] - arrival, service["first_token"] - arrival
         done = np.isfinite(times)

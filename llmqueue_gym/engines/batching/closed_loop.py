@@ -80,13 +80,13 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
     )
     while state.reason == GOING:
         if state.phase == BEGIN:
-            if state.done == r.n[e]:
+            if state.done == state.n:
                 state.reason = DRAINED
                 break
             if system.clock >= rules.horizon:
                 state.reason = HORIZON
                 break
-            if system.running == 0 and system.waiting == 0 and state.arrived < r.n[e]:
+            if system.running == 0 and system.waiting == 0 and state.arrived < state.n:
                 system.clock = max(system.clock, r.requests[e, state.arrived].arrival)
             if arrive(e, r, conduct, rank, params, agent & RANKING):
                 return RANK
@@ -128,12 +128,12 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         if state.phase == COMPUTE:
             state.phase = BEGIN
             if system.running == 0 and state.victims == 0:  # nothing runs, and nothing that waits can be admitted
-                if state.arrived == r.n[e]:
+                if state.arrived == state.n:
                     state.reason = STUCK
                     break
                 system.clock = max(system.clock, r.requests[e, state.arrived].arrival)
                 continue
-            compute(e, r, rules, form, numbers)
+            compute(e, r, rules, form, numbers, agent & RANKING)
             if progress is not None:
                 if conduct.has_progress:
                     note_progress(e, r, progress, params)
@@ -142,7 +142,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         if state.phase == AFTER:  # new predictions, one after another
             while state.refreshed > 0:
                 state.refreshed -= 1
-                state.subject = int(r.scratch[e, 2, state.refreshed])
+                state.subject = r.notes[e, state.refreshed].renewed
                 if r.requests[e, state.subject].status == DECODING:
                     return RANK
             state.phase = BEGIN

@@ -3,11 +3,14 @@
 import numpy as np
 
 from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import LIVELOCK
 from llmqueue_gym.requests import DECODING, DONE
+
+MANY = 1 << 40  # more tokens than any request has
 
 
 @lean_kernel
@@ -26,14 +29,14 @@ def arrive(e, r, conduct, rank, params, asks):
         whether there is one for the agent to rank: the row `state.subject`, not yet in the queue.
     """
     system, state, requests = r.system[e], r.state[e], r.requests
-    while state.arrived < r.n[e] and requests[e, state.arrived].arrival <= system.clock:
+    while state.arrived < state.n and requests[e, state.arrived].arrival <= system.clock:
         i = state.arrived
         request = requests[e, i]
         if rank is not None:
             if conduct.ranked:
                 request.rank = rank(request, system, params)
-        state.integral += r.cost[e, i] * (system.clock - request.arrival)
-        state.cost_rate += r.cost[e, i]
+        state.integral += r.truth[e, i].cost * (system.clock - request.arrival)
+        state.cost_rate += r.truth[e, i].cost
         state.arrived += 1
         if conduct.ranked:
             state.blocked = 0  # it may be the new head
@@ -46,47 +49,20 @@ def arrive(e, r, conduct, rank, params, asks):
 
 @lean_kernel
 def begin(e, r, rules):
-    """Open an iteration: nothing is scheduled, the whole budget is there [3, 5]."""
+    """Open an iteration: the whole budget is there [3, 5]. Nothing is scheduled since the last one was computed."""
     system, state = r.system[e], r.state[e]
-    requests, running = r.requests[e], r.running[e]
-    for k in range(system.running):
-        requests[running[k]].scheduled = 0
     state.cursor = state.admitted = state.victims = state.forced = state.moved = state.longest = 0
     state.budget = rules.token_budget
     alone = system.running + system.waiting == 1
     capped = rules.threshold > 0 and (rules.threshold_alone or not alone)
     state.limit = rules.threshold if capped else rules.token_budget
+    empty(state.batch)
 
 
 @lean_kernel
-def fill_batch(e, r):
-    """Write down what the scheduled requests will compute."""
-    system, batch, requests, running = r.system[e], r.batch[e], r.requests[e], r.running[e]
-    tokens, prefills, decodes, prefill_tokens, pages = 0, 0, 0, 0, 0
-    context, pairs, squares = 0.0, 0.0, 0.0
-    for k in range(system.running):
-        request = requests[running[k]]
-        new = request.scheduled
-        if new == 0:
-            continue
-        tokens += new
-        if request.status == DECODING:
-            decodes += 1
-            context += request.computed + 1
-        else:
-            prefills += 1
-            prefill_tokens += new
-            pairs += new * (request.computed + 0.5 * new)
-            squares += float(new) * new
-            pages += (request.computed + 63) // 64
-    batch.tokens, batch.prefills, batch.prefill_tokens, batch.decodes = tokens, prefills, prefill_tokens, decodes
-    batch.context, batch.pairs, batch.squares, batch.pages = context, pairs, squares, pages
-
-
-@lean_kernel
-def pass_time(e, r, rules, dt):
+def pass_time(e, r, dt):
     """Let an iteration take dt s, and account for it."""
-    system, state, batch = r.system[e], r.state[e], r.batch[e]
+    system, state, batch = r.system[e], r.state[e], r.state[e].batch
     system.clock += dt
     system.step_time = dt
     system.iterations += 1
@@ -103,7 +79,7 @@ def pass_time(e, r, rules, dt):
 
 
 @lean_kernel
-def compute(e, r, rules, form, numbers):
+def compute(e, r, rules, form, numbers, stop_at_refresh):
     """Run the model on the schedule: time passes, requests get their tokens, and those that are done leave [17, 18].
 
     Args:
@@ -112,47 +88,48 @@ def compute(e, r, rules, form, numbers):
         rules: `RULES` record.
         form: of the cost profile, index into `cost.FORMS`.
         numbers: of the cost profile `(k,)`.
+        stop_at_refresh: as in `coast`.
     """
-    system, state, running, requests, outputs = r.system[e], r.state[e], r.running[e], r.requests[e], r.outputs[e]
-    fill_batch(e, r)
+    system, state, running, requests = r.system[e], r.state[e], r.running[e], r.requests[e]
     start = system.clock
-    dt = iteration_time(form, numbers, r.batch[e])
+    dt = iteration_time(form, numbers, state.batch)
     if state.moved > 0:
         transfer = state.moved * rules.block_seconds
         longer = max(0.0, transfer - dt) if rules.overlapped else transfer
         state.transfer_time += longer
         dt += longer
-    pass_time(e, r, rules, dt)
-    now, every, longest = system.clock, r.every[e], rules.max_model_len
+    pass_time(e, r, dt)
+    now, every, longest = system.clock, state.every, rules.max_model_len
     state.barren += 1
     state.refreshed = 0
-    stay, ended, made = 0, 0, 0
+    stay, ended, made, calm, least, context = 0, 0, 0, True, MANY, 0.0
     for k in range(system.running):
         i = running[k]
         request = requests[i]
-        new = request.scheduled
-        over = False
+        new, generated, left = request.scheduled, request.generated, MANY
         if new > 0:
+            computed = request.computed + new
+            request.scheduled = 0
+            request.computed = computed
             request.last_scheduled = now
-            request.computed += new
-            known = request.prompt + request.generated
-            if request.computed == known:  # a token is sampled
+            if generated == 0 and np.isnan(r.truth[e, i].service.scheduled):
+                r.truth[e, i].service.scheduled = start
+            if computed == request.prompt + generated:  # a token is sampled
                 made += 1
-                if request.status == DECODING or request.generated > 0:
+                if generated > 0:
                     request.longest_gap = max(request.longest_gap, now - request.last_token)
-                elif np.isnan(r.service[e, i].first_token):
-                    r.service[e, i].first_token = now
+                elif np.isnan(r.truth[e, i].service.first_token):
+                    r.truth[e, i].service.first_token = now
+                generated += 1
+                request.generated = generated
                 request.last_token = now
-                request.generated += 1
                 request.status = DECODING
-                if every > 0 and request.generated % every == 0:
+                left = tokens_left(request, r.truth[e, i], rules)
+                if every > 0 and generated % every == 0:
                     refresh(e, r, i)
-                    r.scratch[e, 2, state.refreshed] = i
+                    r.notes[e, state.refreshed].renewed = i
                     state.refreshed += 1
-                over = request.generated >= outputs[i] or known + 1 >= longest
-            if request.preemptions == 0 and request.generated <= 1 and np.isnan(r.service[e, i].scheduled):
-                r.service[e, i].scheduled = start
-        if over:
+        if left <= 0:
             ended += 1
             if rules.request_level:  # it keeps its seat and its memory until the whole batch has ended
                 request.status = DONE
@@ -162,9 +139,15 @@ def compute(e, r, rules, form, numbers):
                 continue
         elif request.status == DONE:
             ended += 1
+        calm = calm and left < MANY
+        if stop_at_refresh and every > 0:
+            left = min(left, every - generated % every - 1)
+        least = min(least, left)
+        context += request.computed + 1
         running[stay] = i
         stay += 1
     system.running = stay
+    state.calm, state.least_left, state.context = calm, least, context
     if rules.request_level and ended == stay:
         for k in range(stay):
             leave(e, r, running[k])
@@ -172,6 +155,12 @@ def compute(e, r, rules, form, numbers):
     note_made(state, made)
     if state.barren > rules.patience:
         state.reason = LIVELOCK
+
+
+@lean_kernel
+def tokens_left(request, truth, rules):
+    """Return the output tokens until a request ends, by itself or at the longest that the model can have."""
+    return min(truth.output, rules.max_model_len - request.prompt) - request.generated
 
 
 @lean_kernel
@@ -187,8 +176,8 @@ def note_made(state, tokens):
 def refresh(e, r, i):
     """Take over the prediction that holds from the present number of output tokens on."""
     request = r.requests[e, i]
-    k = r.start[e, i] + request.generated // r.every[e]
-    if k < r.start[e, i + 1]:
+    k = r.truth[e, i].refreshed + request.generated // r.state[e].every
+    if k < r.truth[e, i].refreshed_end:
         request.predicted = r.total[e, k]
 
 
@@ -199,8 +188,8 @@ def leave(e, r, i):
     release(e, r, i)
     r.requests[e, i].status = DONE
     r.requests[e, i].scheduled = 0
-    r.service[e, i].completion = r.system[e].clock
-    state.cost_rate -= r.cost[e, i]
+    r.truth[e, i].service.completion = r.system[e].clock
+    state.cost_rate -= r.truth[e, i].cost
     state.done += 1
     state.blocked = 0
     if state.done == state.arrived:
@@ -225,72 +214,71 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     Returns:
         whether any iteration was passed.
     """
-    system, state, batch, size = r.system[e], r.state[e], r.batch[e], rules.block_size
-    running, requests, outputs = r.running[e], r.requests[e], r.outputs[e]
-    n, steps, context, every = system.running, 1 << 40, 0.0, r.every[e]
-    if n == 0 or n > rules.token_budget:
+    system, state, running, n = r.system[e], r.state[e], r.running[e], r.system[e].running
+    if n > rules.token_budget or not state.calm:
         return False
-    for k in range(n):
-        i = running[k]
-        request = requests[i]
-        if request.status != DECODING:
-            return False
-        left = min(outputs[i] - request.generated, rules.max_model_len - request.prompt - request.generated)
-        if stop_at_refresh and every > 0:
-            left = min(left, every - request.generated % every - 1)
-        steps = min(steps, left)
-        context += request.computed + 1
-    if rules.request_level:
-        steps -= 1  # an end means more there
-    least = 1 if rules.room_for_one else 0
-    while steps > 0:
-        need = 0
-        for k in range(n):
-            request = requests[running[k]]
-            tokens = request.computed + steps + rules.lookahead
-            if tokens > request.blocks * size:
-                need += blocks_for(tokens, size) - request.blocks
-        if need + least <= system.free:
-            break
-        steps //= 2
-    next_arrival = requests[state.arrived].arrival if state.arrived < r.n[e] else np.inf
+    # At the static rules an end means more than a seat.
+    steps = steps_in_memory(e, r, rules, state.least_left - 1 if rules.request_level else state.least_left)
+    next_arrival = r.requests[e, state.arrived].arrival if state.arrived < state.n else np.inf
     stop = min(next_arrival, rules.horizon)
     if steps < 1 or system.clock >= stop:
         return False
+    batch = state.batch
+    empty(batch)
     batch.tokens = batch.decodes = n
-    batch.prefills = batch.prefill_tokens = batch.pages = 0
-    batch.pairs = batch.squares = 0.0
-    first, longest, done = 0.0, 0.0, 0
+    context, first, longest, done = state.context, 0.0, 0.0, 0
     while done < steps and system.clock < stop:
         batch.context, before = context, system.clock
-        pass_time(e, r, rules, iteration_time(form, numbers, batch))
+        pass_time(e, r, iteration_time(form, numbers, batch))
         context += n
         if done == 0:
             first = system.clock
         else:
             longest = max(longest, system.clock - before)
         done += 1
-    now, stay = system.clock, 0
     note_made(state, n * done)
+    now, every, stay, least, context = system.clock, state.every, 0, MANY, 0.0
     for k in range(n):
         i = running[k]
-        request = requests[i]
+        request = r.requests[e, i]
         request.longest_gap = max(request.longest_gap, first - request.last_token, longest)
         request.last_token = request.last_scheduled = now
         request.generated += done
         request.computed += done
-        request.scheduled = 1
-        take(e, r, i, request.computed + rules.lookahead, size)
+        take(e, r, i, request.computed + rules.lookahead, rules.block_size)
         if every > 0:
             refresh(e, r, i)
-        known = request.prompt + request.generated
-        if request.generated >= outputs[i] or known >= rules.max_model_len:
+        left = tokens_left(request, r.truth[e, i], rules)
+        if left <= 0:
             leave(e, r, i)
-        else:
-            running[stay] = i
-            stay += 1
+            continue
+        if stop_at_refresh and every > 0:
+            left = min(left, every - request.generated % every - 1)
+        least = min(least, left)
+        context += request.computed + 1
+        running[stay] = i
+        stay += 1
     system.running = stay
+    state.least_left, state.context = least, context
     return True
+
+
+@lean_kernel
+def steps_in_memory(e, r, rules, steps):
+    """Return `steps`, or half of it as often as memory asks for, so that all running requests can decode so long."""
+    system, running, size = r.system[e], r.running[e], rules.block_size
+    spare = system.free - 1 if rules.room_for_one else system.free
+    while steps > 0 and system.running * blocks_for(steps + rules.lookahead, size) > spare:  # a bound on what they need
+        need = 0
+        for k in range(system.running):
+            request = r.requests[e, running[k]]
+            tokens = request.computed + steps + rules.lookahead
+            if tokens > request.blocks * size:
+                need += blocks_for(tokens, size) - request.blocks
+        if need <= spare:
+            break
+        steps //= 2
+    return steps
 
 
 @lean_kernel

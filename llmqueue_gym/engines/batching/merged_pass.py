@@ -7,6 +7,7 @@ needs the memory, or loses it at once if the policy does not keep.
 import numpy as np
 
 from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import find, precedes, row_at
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
@@ -16,21 +17,21 @@ from llmqueue_gym.requests import WAITING
 
 
 @lean_kernel
-def sift(e, r, order, k, n):
+def sift(e, r, k, n):
     """Let entry k of a binary heap of n rows sink to its place; the first served is on top."""
-    requests = r.requests
-    row = order[k]
+    requests, notes = r.requests, r.notes[e]
+    row = notes[k].order
     while True:
         child = 2 * k + 1
         if child >= n:
             break
-        if child + 1 < n and precedes(requests[e, int(order[child + 1])], requests[e, int(order[child])]):
+        if child + 1 < n and precedes(requests[e, notes[child + 1].order], requests[e, notes[child].order]):
             child += 1
-        if precedes(requests[e, int(row)], requests[e, int(order[child])]):
+        if precedes(requests[e, row], requests[e, notes[child].order]):
             break
-        order[k] = order[child]
+        notes[k].order = notes[child].order
         k = child
-    order[k] = row
+    notes[k].order = row
 
 
 @lean_kernel
@@ -66,24 +67,24 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         params: parameters of all three.
     """
     system, state, requests = r.system[e], r.state[e], r.requests
-    order, n = r.scratch[e, 2], 0
+    notes, n = r.notes[e], 0
     for k in range(system.running):
-        order[n] = r.running[e, k]
+        notes[n].order = r.running[e, k]
         n += 1
     for k in range(system.waiting):
-        order[n] = row_at(e, r, k)
+        notes[n].order = row_at(e, r, k)
         n += 1
     for k in range(n):
-        request = requests[e, int(order[k])]
+        request = requests[e, notes[k].order]
         request.rank = rank(request, system, params)
     for k in range(n // 2 - 1, -1, -1):
-        sift(e, r, order, k, n)
+        sift(e, r, k, n)
     seats = rules.max_seqs
     while n > 0 and seats > 0 and state.budget > 0:
-        i = int(order[0])
+        i = notes[0].order
         n -= 1
-        order[0] = order[n]
-        sift(e, r, order, 0, n)
+        notes[0].order = notes[n].order
+        sift(e, r, 0, n)
         request = requests[e, i]
         waits = request.status == WAITING
         if waits:
@@ -115,6 +116,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
             take(e, r, i, request.computed + tokens + rules.lookahead, rules.block_size)
             request.scheduled = tokens
             state.budget -= tokens
+            count(state.batch, request, 1)
         seats -= 1
     while not conduct.keeps or system.free < conduct.spare:
         v = last_holder(e, r, conduct, rank, victim, params, -1)

@@ -1,6 +1,7 @@
 """The KV block pool: how many blocks a request needs, taking them, and giving them back by preemption."""
 
 from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
@@ -42,7 +43,7 @@ def give_up(e, r, rules, i, way, wanted):
         way: RECOMPUTE, SWAP or FREE.
         wanted: blocks that are missing; with `keep_head` no more than those are taken, from the tail of the cache.
     """
-    request, service = r.requests[e, i], r.service[e, i]
+    request, service = r.requests[e, i], r.truth[e, i].service
     if way == RECOMPUTE:
         if rules.keep_head and wanted < request.blocks:
             lost = wanted
@@ -50,7 +51,7 @@ def give_up(e, r, rules, i, way, wanted):
             lost = request.blocks
         if rules.forget_unread and request.status == PREFILLING:
             # Vidur's trap: what is not read yet of the prompt becomes output to generate.
-            r.outputs[e, i] += request.prompt - request.computed
+            r.truth[e, i].output += request.prompt - request.computed
             r.state[e].made -= request.generated
             request.prompt, request.generated = request.computed, 0
         request.blocks -= lost
@@ -86,15 +87,17 @@ def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
     system.running -= 1
     for k in range(position, system.running):
         running[e, k] = running[e, k + 1]
-    state.budget += request.scheduled
-    request.scheduled = 0
+    if request.scheduled > 0:
+        state.budget += request.scheduled
+        count(state.batch, request, -1)
+        request.scheduled = 0
     if way == AS_RULES:
         way = rules.preemption if conduct.preemption == AS_RULES else conduct.preemption
     give_up(e, r, rules, i, way, wanted)
     request.preemptions += 1
     state.preemptions += 1
     state.blocked = 0
-    r.victims[e, state.victims] = i
+    r.notes[e, state.victims].victim = i
     state.victims += 1
     if conduct.ranked:
         if rank is not None:

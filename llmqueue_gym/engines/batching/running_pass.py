@@ -6,6 +6,7 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 import numpy as np
 
 from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym.engines.batching.batch import count, count_decodes
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
 from llmqueue_gym.requests import DECODING, PREFILLING
@@ -106,9 +107,9 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
     """
     system, state, requests, running = r.system[e], r.state[e], r.requests[e], r.running[e]
     decode_first, size, lookahead, n = rules.order == DECODE_FIRST, rules.block_size, rules.lookahead, system.running
-    seats, limit, room_for_one = rules.max_seqs, state.limit, rules.room_for_one
+    seats, limit, room_for_one, reserved = rules.max_seqs, state.limit, rules.room_for_one, conduct.admission == RESERVE
     end = 2 * seats if decode_first else seats
-    cursor, budget = state.cursor, state.budget  # copies, so that they stay in registers
+    cursor, budget, decoding, context = state.cursor, state.budget, 0, 0.0  # copies, so that they stay in registers
     while cursor < end and budget > 0:
         second = cursor >= seats
         k = cursor - seats if second else cursor
@@ -127,20 +128,29 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
             continue
         ahead = request.computed + tokens + lookahead
         if ahead > request.blocks * size or (room_for_one and decodes and system.free == 0):
-            state.cursor, state.budget = cursor, budget
-            found = make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead)
-            cursor, budget, n = state.cursor, state.budget, system.running
-            if found == MUST_EVICT:
-                return MUST_EVICT
-            if found == GONE:
-                if rules.priority_stops or (rules.asker_stops and not conduct.ranked):
-                    break
-                continue
+            if reserved or room_for_one or blocks_for(ahead, size) - request.blocks > system.free:
+                state.cursor, state.budget = cursor, budget
+                count_decodes(state.batch, decoding, context)
+                decoding, context = 0, 0.0
+                found = make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead)
+                cursor, budget, n = state.cursor, state.budget, system.running
+                if found == MUST_EVICT:
+                    return MUST_EVICT
+                if found == GONE:
+                    if rules.priority_stops or (rules.asker_stops and not conduct.ranked):
+                        break
+                    continue
             take(e, r, i, ahead, size)
         request.scheduled = tokens
         budget -= tokens
         cursor += 1
+        if decodes:
+            decoding += 1
+            context += request.computed + 1
+        else:
+            count(state.batch, request, 1)
     state.cursor, state.budget = cursor, budget
+    count_decodes(state.batch, decoding, context)
     return THERE
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.requests import REQUEST, SERVICE, SYSTEM
+from llmqueue_gym.requests import REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
 BATCH = np.dtype(
@@ -45,6 +45,12 @@ STATE = np.dtype(
         ("made", "i8"),  # output tokens that requests have, those that left included
         ("most_made", "i8"),  # the most that they ever had: a rule set that forgets output loses some
         ("barren", "i8"),  # iterations since that number last grew
+        ("n", "i8"),  # requests in all
+        ("every", "i8"),  # tokens between refreshed predictions, 0 where there are none
+        ("calm", "?"),  # whether all running requests decode, as of the end of the last iteration; then hold
+        ("least_left", "i8"),  # output tokens until the first of them ends
+        ("context", "f8"),  # and the tokens that their next pass reads
+        ("batch", BATCH),  # of the present iteration
         ("integral", "f8"),  # cost so far: integral of the cost rate
         ("cost_rate", "f8"),  # sum of the weights of the requests in system, per s
         ("prefill_time", "f8"),  # s spent in iterations with a prefill chunk
@@ -56,6 +62,31 @@ STATE = np.dtype(
         ("decode_tokens", "i8"),
         ("preemptions", "i8"),
         ("most_blocks", "i8"),  # most blocks ever in use
+    ],
+    align=True,
+)
+
+# What happens to a request and what a policy never sees of it.
+TRUTH = np.dtype(
+    [
+        ("output", "i8"),  # tokens
+        ("cost", "f8"),  # per second in system
+        ("refreshed", "i8"),  # where its refreshed predictions begin, and where they end
+        ("refreshed_end", "i8"),
+        ("service", SERVICE),
+    ],
+    align=True,
+)
+
+# Lists of requests that one iteration makes, and working space.
+NOTES = np.dtype(
+    [
+        ("admitted", "i8"),  # rows, in order
+        ("victim", "i8"),  # rows preempted, in order
+        ("renewed", "i8"),  # rows whose prediction was refreshed
+        ("order", "i8"),
+        ("left", "f8"),
+        ("held", "f8"),
     ],
     align=True,
 )
@@ -145,50 +176,53 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
         seats: length of the running list.
         blocks: KV blocks.
     """
-    system = np.zeros(size, SYSTEM)
-    system["free"] = system["blocks"] = blocks
-    requests = [np.zeros((size, n), REQUEST), np.zeros((size, n), np.int64), np.ones((size, n))]
-    service, ring = np.zeros((size, n), SERVICE), 1 << (n - 1).bit_length()
-    rows = [np.zeros((size, k), np.int64) for k in (ring, seats, n + seats, n + seats)]
-    refreshed = [np.zeros(size, np.int64), np.zeros((size, m)), np.zeros((size, n + 1), np.int64)]
-    n_requests, scratch = np.zeros(size, np.int64), np.zeros((size, 3, n + 1))
-    tables = (
-        system,
-        np.zeros(size, STATE),
-        np.zeros(size, BATCH),
-        n_requests,
-        *requests,
-        service,
-        *rows,
-        scratch,
-        *refreshed,
+    tables = Replica(
+        system=records(np.zeros(size, SYSTEM)),
+        state=records(np.zeros(size, STATE)),
+        requests=records(np.zeros((size, n), REQUEST)),
+        truth=records(np.zeros((size, n), TRUTH)),
+        waiting=np.zeros((size, 1 << (n - 1).bit_length()), np.int64),
+        running=np.zeros((size, seats), np.int64),
+        notes=records(np.zeros((size, n + seats), NOTES)),
+        total=np.zeros((size, m)),
     )
-    return Replica(*map(_records, tables))
-
-
-def _records(table: np.ndarray) -> np.ndarray:
-    return records(table) if table.dtype.names else table
+    tables.system["free"] = tables.system["blocks"] = blocks
+    tables.state["n"], tables.truth["cost"] = n, 1.0
+    return tables
 
 
 class Replica(NamedTuple):
-    """All that the kernels of one run, or of E runs side by side, read and write; every array has a leading axis E."""
+    """All that the kernels of one run, or of E runs side by side, read and write; every array has a leading axis E.
+
+    Few arrays, because each costs compilation time in every kernel.
+    """
 
     system: np.ndarray  # SYSTEM rows (E,)
     state: np.ndarray  # STATE rows (E,)
-    batch: np.ndarray  # BATCH rows (E,)
-    n: np.ndarray  # requests of each run (E,)
     requests: np.ndarray  # REQUEST rows (E, n)
-    outputs: np.ndarray  # true output tokens (E, n)
-    cost: np.ndarray  # cost per second in system of each (E, n)
-    service: np.ndarray  # SERVICE rows (E, n)
+    truth: np.ndarray  # TRUTH rows (E, n)
     waiting: np.ndarray  # ring of the rows of the requests in the queue (E, a power of two)
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (E, max_seqs)
-    admitted: np.ndarray  # rows admitted in the present iteration, in order (E, n)
-    victims: np.ndarray  # rows preempted in the present iteration, in order (E, n)
-    scratch: np.ndarray  # working space (E, 3, n + 1)
-    every: np.ndarray  # tokens between refreshed predictions (E,)
-    total: np.ndarray  # refreshed predictions (E, m)
-    start: np.ndarray  # where those of each request begin (E, n + 1)
+    notes: np.ndarray  # NOTES rows (E, n + max_seqs)
+    total: np.ndarray  # refreshed predictions (E, m), those of each request together
+
+    @property
+    def service(self) -> np.ndarray:
+        """`SERVICE` rows (E, n)."""
+        return self.truth["service"]
+
+    def give(self, e: int, given: Requests, cost: np.ndarray) -> None:
+        """Let run e begin with these requests, of these costs per second in system; there is room for them."""
+        n, refreshed, blocks = len(given.outputs), given.refreshed, self.system["blocks"][e]
+        self.system[e] = self.state[e] = 0
+        self.system["free"][e] = self.system["blocks"][e] = blocks
+        self.state["n"][e], self.state["every"][e] = n, refreshed.every
+        self.requests[e, :n] = given.requests
+        truth = self.truth[e]
+        truth["service"] = service_table(truth.shape[0])
+        truth["output"][:n], truth["cost"][:n] = given.outputs, cost
+        truth["refreshed"][:n], truth["refreshed_end"][:n] = refreshed.start[:-1], refreshed.start[1:]
+        self.total[e, : len(refreshed.total)] = refreshed.total
 
 
 def queue(replica: Replica, e: int) -> np.ndarray:

@@ -4,6 +4,7 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 """
 
 from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
@@ -62,7 +63,7 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     Memory is fullest just before one of them ends, so only those instants are looked at.
     Source: MC-SF (Jaillet et al., arXiv 2502.07115); the same test admits requests in LightLLM.
     """
-    system, left, held = r.system[e], r.scratch[e, 0], r.scratch[e, 1]
+    system, notes = r.system[e], r.notes[e]
     n = system.running + 1
     most, tokens = 0.0, 0.0
     for k in range(n):
@@ -70,10 +71,10 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
         request = r.requests[e, row]
         expected = expected_length(request, system, conduct, length, params)
         expected = min(expected, float(rules.max_model_len - request.prompt))  # where a request ends at the latest
-        left[k] = max(1.0, expected - request.generated)
-        held[k] = request.prompt + request.generated - 1 + rules.lookahead
-        most = max(most, left[k])
-        tokens += held[k]
+        notes[k].left = max(1.0, expected - request.generated)
+        notes[k].held = request.prompt + request.generated - 1 + rules.lookahead
+        most = max(most, notes[k].left)
+        tokens += notes[k].held
     # A block is filled only in part: one that is begun counts whole.
     capacity = float(system.blocks * rules.block_size)
     slack = float(rules.block_size - 1)
@@ -82,8 +83,8 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     for k in range(n):
         need = 0.0
         for j in range(n):
-            if left[j] >= left[k]:
-                need += held[j] + left[k] + slack
+            if notes[j].left >= notes[k].left:
+                need += notes[j].held + notes[k].left + slack
         if need > capacity:
             return False
     return True
@@ -118,14 +119,15 @@ def admit(e, r, rules, conduct, length, params, position):
     if is_swapped(request) and way != FREE:
         back = blocks_for(request.computed, rules.block_size)
         state.moved += back
-        r.service[e, i].swapped += back
+        r.truth[e, i].service.swapped += back
     need = blocks_on_admission(e, r, rules, conduct, length, params, i, tokens)
     take(e, r, i, need * rules.block_size, rules.block_size)
     request.status = status_on_admission(request)
     request.scheduled = tokens
     state.budget -= tokens
+    count(state.batch, request, 1)
     state.longest = max(state.longest, tokens)
-    r.admitted[e, state.admitted] = i
+    r.notes[e, state.admitted].admitted = i
     state.admitted += 1
     k = system.running
     if rules.by_arrival:

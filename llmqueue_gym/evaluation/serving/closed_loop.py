@@ -17,7 +17,7 @@ from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.policies.serving.base import ServingPolicy
 from llmqueue_gym.profiles import profile as cost_profile
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import Requests, service_table
+from llmqueue_gym.requests import Requests
 
 _ADMISSIONS = {"fits": FITS, "reserve": RESERVE, "peak": PEAK}
 
@@ -106,14 +106,7 @@ def load(given: Requests, rules: Rules, merged: bool = False) -> Replica:
     n = len(given.outputs)
     seats = max(rules.max_seqs, n) if merged else rules.max_seqs
     replica = fresh_replica(1, n, len(given.refreshed.total), seats, rules.blocks or 0)
-    replica.n[0] = n
-    replica.requests[0] = given.requests
-    replica.outputs[0] = given.outputs
-    replica.cost[0] = given.requests["weight"]
-    replica.service[0] = service_table(n)
-    replica.every[0] = given.refreshed.every
-    replica.total[0] = given.refreshed.total
-    replica.start[0] = given.refreshed.start
+    replica.give(0, given, given.requests["weight"])
     return replica
 
 

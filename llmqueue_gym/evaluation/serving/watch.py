@@ -70,13 +70,13 @@ def watch(given: Requests, policy: Any, profile: Any, rules: Any, **changes: Any
     arrived = 0
     while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:
         running = replica.running[0, : system["running"]].tolist()
-        admitted = replica.admitted[0, : state["admitted"]]
+        admitted = replica.notes["admitted"][0, : state["admitted"]].tolist()
         iteration = Iteration(
             clock=float(system["clock"]),
             added=list(range(arrived, int(state["arrived"]))),
             scheduled=[(i, n) for i in running if (n := int(requests["scheduled"][i])) > 0],
-            admitted=[(int(i), int(requests["computed"][i]), bool(requests["preemptions"][i])) for i in admitted],
-            preempted=replica.victims[0, : state["victims"]].tolist(),
+            admitted=[(i, int(requests["computed"][i]), bool(requests["preemptions"][i])) for i in admitted],
+            preempted=replica.notes["victim"][0, : state["victims"]].tolist(),
             running=running,
             waiting=queue(replica, 0).tolist(),
             free=int(system["free"]),
@@ -85,7 +85,7 @@ def watch(given: Requests, policy: Any, profile: Any, rules: Any, **changes: Any
         )
         arrived = int(state["arrived"])
         if running or state["victims"]:
-            compute(0, replica, record, form, numbers)
+            compute(0, replica, record, form, numbers, 0)
             state["phase"] = BEGIN
             left = np.isfinite(replica.service[0]["completion"][running])
             finished = [i for i, gone in zip(running, left, strict=True) if gone]

@@ -38,7 +38,8 @@ class ServingPolicy:
         ages: whether the rank of a waiting request moves with time, so that the queue is ranked in every iteration.
         victim: who is preempted first (largest value) where memory is short; None takes the rank.
         length: output tokens that admission counts on; None takes the present prediction.
-        progress: number that the policy keeps for a request (`request.note`), after each iteration; None keeps none.
+        progress: number that the policy keeps for a request (`request.note`), after each iteration; None keeps none. A
+            request was in that iteration if its `last_scheduled` is `system.clock`.
         admission: "fits" as the rule set says; "reserve" holds room for `length` tokens, and who outgrows it is
             preempted; "peak" looks ahead to the fullest instant until the running requests end.
         merged: whether running and waiting requests are one queue, of which the first fill each batch.

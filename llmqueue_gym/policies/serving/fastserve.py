@@ -38,7 +38,7 @@ def rank(request, system, params):
 
 
 def progress(request, system, params):
-    if request.scheduled == 0:
+    if request.last_scheduled < system.clock:
         due = system.iterations % _PERIOD == 0 and system.clock - request.last_scheduled >= _IDLE
         return 1.0 if due else request.note
     level, share = int(request.note) - 1, request.note - int(request.note)

@@ -21,8 +21,8 @@ def rank(request, system, params):
 
 def progress(request, system, params):
     if request.note < 0.0:
-        return request.note + (1.0 if request.scheduled > 0 else 0.0)
-    if request.scheduled > 0:
+        return request.note + (1.0 if request.last_scheduled == system.clock else 0.0)
+    if request.last_scheduled == system.clock:
         return 0.0
     return request.note + 1.0 if request.note + 1.0 < params[0] else -params[1]
 

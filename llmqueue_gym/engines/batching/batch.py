@@ -1,0 +1,38 @@
+"""The batch of an iteration, which its time depends on: requests are counted in, and out again if they are preempted.
+
+All sums are of whole and half numbers, so the order in which they are made does not matter.
+"""
+
+from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym.requests import DECODING
+
+
+@lean_kernel
+def empty(batch):
+    """Let a `BATCH` record hold nothing."""
+    batch.tokens = batch.prefills = batch.prefill_tokens = batch.decodes = batch.pages = 0
+    batch.context = batch.pairs = batch.squares = 0.0
+
+
+@lean_kernel
+def count(batch, request, sign):
+    """Count in (sign 1) or out (sign -1) what a scheduled request computes."""
+    new = sign * request.scheduled
+    batch.tokens += new
+    if request.status == DECODING:
+        batch.decodes += sign
+        batch.context += sign * (request.computed + 1)
+    else:
+        batch.prefills += sign
+        batch.prefill_tokens += new
+        batch.pairs += new * (request.computed + 0.5 * request.scheduled)
+        batch.squares += float(new) * request.scheduled
+        batch.pages += sign * ((request.computed + 63) // 64)
+
+
+@lean_kernel
+def count_decodes(batch, requests, context):
+    """Count in requests that decode and that read so many tokens in all."""
+    batch.tokens += requests
+    batch.decodes += requests
+    batch.context += context
