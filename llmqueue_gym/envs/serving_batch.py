@@ -95,7 +95,12 @@ class ServingBatch:
             "done": int(done.sum()),
             "ended": REASONS[int(state["reason"])],
             "mean_response_time": float(times[done].mean()) if some else float("nan"),
-            "p99_response_time": float(np.percentile(times[done], 99)) if some else float("nan"),
+            "p99_response_time": _p99(times[done]) if some else float("nan"),
             "mean_ttft": float(first[done].mean()) if some else float("nan"),
             "preemptions": int(state["preemptions"]),
         }
+
+
+def _p99(times: np.ndarray) -> float:
+    """Return `np.percentile(times, 99)`, which is slow beside an episode."""
+    return float(np.interp(0.99 * (len(times) - 1), np.arange(len(times)), np.sort(times)))

@@ -1,6 +1,6 @@
 """The loop of a replica: it runs until its agent has to decide, or, without one, to the end."""
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.iteration import arrive, begin, coast, compute, note_progress
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
@@ -32,7 +32,7 @@ from llmqueue_gym.engines.batching.waiting_pass import may_join, schedule_waitin
 from llmqueue_gym.requests import DECODING
 
 
-@lean_kernel
+@inner_kernel
 def may_admit(e, r, rules):
     """Whether the rules admit anybody at all in this iteration [10]."""
     system, state = r.system[e], r.state[e]
@@ -41,9 +41,11 @@ def may_admit(e, r, rules):
     return not rules.request_level or system.running == state.admitted
 
 
-@lean_kernel
+@inner_kernel
 def has_choice(e, r, rules, conduct, length, params, window):
     """Whether an agent can admit one of the first `window` requests of the queue."""
+    if r.system[e].running >= rules.max_seqs:
+        return False
     for k in range(min(window, r.system[e].waiting)):
         if may_join(e, r, rules, conduct, length, params, row_at(e, r, k)):
             return True

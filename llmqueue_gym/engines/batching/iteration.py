@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
@@ -13,7 +13,7 @@ from llmqueue_gym.requests import DECODING, DONE
 MANY = 1 << 40  # more tokens than any request has
 
 
-@lean_kernel
+@inner_kernel
 def arrive(e, r, conduct, rank, params, asks):
     """Let everything that has arrived by now into the queue; its cost counts from its arrival on.
 
@@ -47,7 +47,7 @@ def arrive(e, r, conduct, rank, params, asks):
     return False
 
 
-@lean_kernel
+@inner_kernel
 def begin(e, r, rules):
     """Open an iteration: the whole budget is there [3, 5]. Nothing is scheduled since the last one was computed."""
     system, state = r.system[e], r.state[e]
@@ -59,7 +59,7 @@ def begin(e, r, rules):
     empty(state.batch)
 
 
-@lean_kernel
+@inner_kernel
 def pass_time(e, r, dt):
     """Let an iteration take dt s, and account for it."""
     system, state, batch = r.system[e], r.state[e], r.state[e].batch
@@ -78,7 +78,7 @@ def pass_time(e, r, dt):
     state.decode_tokens += batch.decodes
 
 
-@lean_kernel
+@inner_kernel
 def compute(e, r, rules, form, numbers, stop_at_refresh):
     """Run the model on the schedule: time passes, requests get their tokens, and those that are done leave [17, 18].
 
@@ -99,7 +99,7 @@ def compute(e, r, rules, form, numbers, stop_at_refresh):
         state.transfer_time += longer
         dt += longer
     pass_time(e, r, dt)
-    now, every, longest = system.clock, state.every, rules.max_model_len
+    now, every = system.clock, state.every
     state.barren += 1
     state.refreshed = 0
     stay, ended, made, calm, least, context = 0, 0, 0, True, MANY, 0.0
@@ -157,13 +157,13 @@ def compute(e, r, rules, form, numbers, stop_at_refresh):
         state.reason = LIVELOCK
 
 
-@lean_kernel
+@inner_kernel
 def tokens_left(request, truth, rules):
     """Return the output tokens until a request ends, by itself or at the longest that the model can have."""
     return min(truth.output, rules.max_model_len - request.prompt) - request.generated
 
 
-@lean_kernel
+@inner_kernel
 def note_made(state, tokens):
     """Count new output tokens; a run makes progress while requests have more of them than ever before."""
     state.made += tokens
@@ -172,7 +172,7 @@ def note_made(state, tokens):
         state.barren = 0
 
 
-@lean_kernel
+@inner_kernel
 def refresh(e, r, i):
     """Take over the prediction that holds from the present number of output tokens on."""
     request = r.requests[e, i]
@@ -181,7 +181,7 @@ def refresh(e, r, i):
         request.predicted = r.total[e, k]
 
 
-@lean_kernel
+@inner_kernel
 def leave(e, r, i):
     """Let request i go."""
     state = r.state[e]
@@ -196,7 +196,7 @@ def leave(e, r, i):
         state.cost_rate = 0.0  # no rounding error survives an idle period
 
 
-@lean_kernel
+@inner_kernel
 def coast(e, r, rules, form, numbers, stop_at_refresh):
     """Pass through iterations in which all running requests decode, nobody joins and no memory is short.
 
@@ -263,7 +263,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     return True
 
 
-@lean_kernel
+@inner_kernel
 def steps_in_memory(e, r, rules, steps):
     """Return `steps`, or half of it as often as memory asks for, so that all running requests can decode so long."""
     system, running, size = r.system[e], r.running[e], rules.block_size

@@ -94,7 +94,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         if tokens <= 0:
             break
         if waits:
-            need = blocks_to_join(e, r, rules, conduct, length, params, i, tokens)
+            need = blocks_to_join(request, system, rules, conduct, length, params, tokens)
             if system.running > 0:
                 need += rules.watermark
         else:

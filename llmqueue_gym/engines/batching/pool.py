@@ -1,6 +1,6 @@
 """The KV block pool: how many blocks a request needs, taking them, and giving them back by preemption."""
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
@@ -13,7 +13,7 @@ def blocks_for(tokens, block_size):
     return (tokens + block_size - 1) // block_size
 
 
-@lean_kernel
+@inner_kernel
 def take(e, r, i, tokens, block_size):
     """Give request i the blocks that `tokens` tokens need, beyond those it has."""
     request = r.requests[e, i]
@@ -24,7 +24,7 @@ def take(e, r, i, tokens, block_size):
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
 
 
-@lean_kernel
+@inner_kernel
 def release(e, r, i):
     """Give back all blocks of request i."""
     r.system[e].free += r.requests[e, i].blocks

@@ -4,17 +4,17 @@ Position 0 is the head. Arrivals in order go to the back and preempted requests 
 elsewhere the shorter side moves by one.
 """
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.requests import WAITING
 
 
-@lean_kernel
+@inner_kernel
 def row_at(e, r, position):
     """Return the row of the request at a position of the queue."""
     return r.waiting[e, (r.state[e].head + position) & (r.waiting.shape[1] - 1)]
 
 
-@lean_kernel
+@inner_kernel
 def precedes(a, b):
     """Whether request `a` is served before `b`: by rank, then by place."""
     return a.rank < b.rank or (a.rank == b.rank and a.place < b.place)

@@ -5,7 +5,7 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 
 import numpy as np
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.batch import count, count_decodes
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
@@ -14,7 +14,7 @@ from llmqueue_gym.requests import DECODING, PREFILLING
 THERE, GONE, MUST_EVICT = 0, 1, 2
 
 
-@lean_kernel
+@inner_kernel
 def wanted_tokens(request, limit, budget, rules):
     """Return the tokens that a running request computes next: what is known but not computed, within the limits."""
     tokens = request.prompt + request.generated - request.computed
@@ -86,7 +86,7 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
             state.cursor -= 1
 
 
-@lean_kernel
+@inner_kernel
 def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
     """Schedule the running requests in order, from the cursor on [4 to 8].
 

@@ -4,7 +4,7 @@
 first, and then the running list; for a ranking agent the request in question comes before both.
 """
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.pool import preempt
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
@@ -26,13 +26,13 @@ from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.requests import PENDING
 
 
-@lean_kernel
+@inner_kernel
 def may_return(request, system):
     """Whether a request was not preempted by the agent in this very iteration; decisions must not go in circles."""
     return request.note != system.iterations + 1
 
 
-@lean_kernel
+@inner_kernel
 def write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask):
     """Write which actions are open; see `envs.serving_observation` for their order.
 
@@ -69,7 +69,7 @@ def write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask):
             mask[e, window + k] = mask[e, window + seats + k] = 1
 
 
-@lean_kernel
+@inner_kernel
 def carry_out(e, r, rules, conduct, numbers, agent, ask, window, seats, action):
     """Carry out an action that is open; see `write_mask` for the arguments."""
     system, state = r.system[e], r.state[e]
@@ -94,7 +94,7 @@ def carry_out(e, r, rules, conduct, numbers, agent, ask, window, seats, action):
         state.phase = SCHEDULE_RUNNING if first_prefills else READY
 
 
-@lean_kernel
+@inner_kernel
 def fallback(mask, e, ask, window, seats, running):
     """Return what stands for an action that is not open: admit the first that can be, run, or preempt the last."""
     if ask == EVICT:
@@ -105,7 +105,7 @@ def fallback(mask, e, ask, window, seats, running):
     return mask.shape[1] - 1
 
 
-@lean_kernel
+@inner_kernel
 def write_slot(e, slot, r, i, clock, features):
     """Write what may be seen of request i; the columns are those of `FEATURES` in `envs.serving_observation`."""
     request = r.requests[e, i]
@@ -123,7 +123,7 @@ def write_slot(e, slot, r, i, clock, features):
     features[e, slot, 11] = request.preemptions
 
 
-@lean_kernel
+@inner_kernel
 def clear_slots(e, first, end, features):
     """Write zeros into slots that are empty; the rest of them has been empty since the last decision."""
     for slot in range(first, end):
@@ -133,7 +133,7 @@ def clear_slots(e, first, end, features):
             features[e, slot, column] = 0.0
 
 
-@lean_kernel
+@inner_kernel
 def observe(e, r, ask, window, seats, dt, features, view):
     """Write what an agent sees of run e.
 

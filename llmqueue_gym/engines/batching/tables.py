@@ -217,7 +217,7 @@ class Replica(NamedTuple):
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
         self.state["n"][e], self.state["every"][e] = n, refreshed.every
-        self.requests[e, :n] = given.requests
+        self.requests[e, :n].view(np.int64)[:] = given.requests.view(np.int64)  # much faster than record by record
         truth = self.truth[e]
         truth["service"] = service_table(truth.shape[0])
         truth["output"][:n], truth["cost"][:n] = given.outputs, cost

@@ -3,7 +3,7 @@
 The numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`.
 """
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
@@ -32,13 +32,12 @@ def first_chunk(request, state, rules):
 
 
 @lean_kernel
-def blocks_on_admission(e, r, rules, conduct, length, params, i, tokens):
+def blocks_on_admission(request, system, rules, conduct, length, params, tokens):
     """Return the blocks that a request holds once it is admitted with so many tokens."""
-    request = r.requests[e, i]
     if rules.allocation == LONGEST:
         return blocks_for(rules.max_model_len - 1 + rules.lookahead, rules.block_size)  # the last needs no room
     if conduct.admission == RESERVE:
-        expected = expected_length(request, r.system[e], conduct, length, params)
+        expected = expected_length(request, system, conduct, length, params)
         last = request.prompt + max(int(expected), request.generated + 1)
         return blocks_for(min(last, rules.max_model_len) - 1 + rules.lookahead, rules.block_size)
     if rules.allocation == KNOWN:
@@ -47,10 +46,9 @@ def blocks_on_admission(e, r, rules, conduct, length, params, i, tokens):
 
 
 @lean_kernel
-def blocks_to_join(e, r, rules, conduct, length, params, i, tokens):
+def blocks_to_join(request, system, rules, conduct, length, params, tokens):
     """Return the blocks that admission asks for: those it takes, or those of all known tokens [13, 14]."""
-    request = r.requests[e, i]
-    need = blocks_on_admission(e, r, rules, conduct, length, params, i, tokens)
+    need = blocks_on_admission(request, system, rules, conduct, length, params, tokens)
     if rules.reserve_known:
         need = max(need, blocks_for(request.prompt + request.generated + rules.lookahead, rules.block_size))
     return need
@@ -90,10 +88,9 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     return True
 
 
-@lean_kernel
-def may_join(e, r, rules, conduct, length, params, i):
-    """Whether request i can be admitted now [12 to 15]."""
-    system, state, request = r.system[e], r.state[e], r.requests[e, i]
+@inner_kernel
+def fits(request, system, state, rules, conduct, length, params):
+    """Whether seats, tokens and free memory suffice for a waiting request now [12 to 15]."""
     if system.running >= rules.max_seqs:
         return False
     tokens = first_chunk(request, state, rules)
@@ -102,8 +99,14 @@ def may_join(e, r, rules, conduct, length, params, i):
     if rules.padded and (state.admitted + 1) * max(state.longest, tokens) > rules.token_budget:
         return False
     margin = rules.watermark if (rules.watermark_always or system.running > 0) else 0
-    need = blocks_to_join(e, r, rules, conduct, length, params, i, tokens)
-    if need - request.blocks + margin > system.free:
+    need = blocks_to_join(request, system, rules, conduct, length, params, tokens)
+    return need - request.blocks + margin <= system.free
+
+
+@inner_kernel
+def may_join(e, r, rules, conduct, length, params, i):
+    """Whether request i can be admitted now: it fits, and will to its expected end if the policy looks ahead."""
+    if not fits(r.requests[e, i], r.system[e], r.state[e], rules, conduct, length, params):
         return False
     return conduct.admission != PEAK or peak_is_safe(e, r, rules, conduct, length, params, i)
 
@@ -120,7 +123,7 @@ def admit(e, r, rules, conduct, length, params, position):
         back = blocks_for(request.computed, rules.block_size)
         state.moved += back
         r.truth[e, i].service.swapped += back
-    need = blocks_on_admission(e, r, rules, conduct, length, params, i, tokens)
+    need = blocks_on_admission(request, system, rules, conduct, length, params, tokens)
     take(e, r, i, need * rules.block_size, rules.block_size)
     request.status = status_on_admission(request)
     request.scheduled = tokens
@@ -171,7 +174,7 @@ def can_displace(e, r, rules, conduct, rank, victim, params, i):
     return seats > 0 and blocks_for(known, rules.block_size) + rules.watermark <= blocks
 
 
-@lean_kernel
+@inner_kernel
 def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
     """Admit requests from the head of the queue until one does not fit [10 to 16]; policies may go past it or displace.
 
