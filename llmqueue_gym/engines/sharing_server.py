@@ -10,13 +10,12 @@ A rank that rises in service meets that of the best waiting job at some age. Wha
 
 The age at which ranks meet is bracketed in steps of the same length and then bisected. A rank that rises above the
 best waiting one and falls back within one step is not seen.
-
-The heap stands here as well as in `single_server`, because numba's cache does not notice a change in another file.
 """
 
 import numpy as np
 
 from llmqueue_gym._jit import kernel
+from llmqueue_gym.engines.heap import pop, push
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
 # A group is named by its earliest row, its leader, whose `age` and `rank` stand for all members.
@@ -42,42 +41,6 @@ def rank_at(job, age, rank, params):
     value = rank(job, params)
     job.age = kept
     return value
-
-
-@kernel
-def push(heap, length, rank, tie):
-    """Add an entry to a binary heap of `length` entries."""
-    i = length
-    while i > 0:
-        parent = (i - 1) >> 1
-        above = heap[parent]
-        if above.rank < rank or (above.rank == rank and above.tie < tie):
-            break
-        heap[i].rank, heap[i].tie = above.rank, above.tie
-        i = parent
-    heap[i].rank, heap[i].tie = rank, tie
-
-
-@kernel
-def pop(heap, length):
-    """Remove the first entry of a binary heap of `length` entries and return the row it names."""
-    row = abs(heap[0].tie)
-    last = length - 1
-    rank, tie = heap[last].rank, heap[last].tie
-    i, child = 0, 1
-    while child < last:
-        right = child + 1
-        if right < last and (
-            heap[right].rank < heap[child].rank
-            or (heap[right].rank == heap[child].rank and heap[right].tie < heap[child].tie)
-        ):
-            child = right
-        if rank < heap[child].rank or (rank == heap[child].rank and tie < heap[child].tie):
-            break
-        heap[i].rank, heap[i].tie = heap[child].rank, heap[child].tie
-        i, child = child, 2 * child + 1
-    heap[i].rank, heap[i].tie = rank, tie
-    return row
 
 
 @kernel

@@ -10,12 +10,13 @@ that are constant or falling in age. Ranks that rise are the business of `sharin
 
 import numpy as np
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import inner_kernel, kernel, lean_kernel
+from llmqueue_gym.engines.heap import pop, push
 from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
 
-@kernel
+@inner_kernel
 def serve(clock, stop, job, size, happened):
     """Run a job from `clock` until it is done or, if that comes first, until `stop`.
 
@@ -43,44 +44,6 @@ def serve(clock, stop, job, size, happened):
     job.status = DONE
     happened.completion = until
     return True, until
-
-
-@kernel
-def precedes(a, b):
-    """Whether heap entry `a` is served before `b`: by rank, then by tie key."""
-    return a.rank < b.rank or (a.rank == b.rank and a.tie < b.tie)
-
-
-@kernel
-def push(heap, length, rank, tie):
-    """Add an entry to a binary heap of `length` entries."""
-    i = length
-    while i > 0:
-        parent = (i - 1) >> 1
-        above = heap[parent]
-        if above.rank < rank or (above.rank == rank and above.tie < tie):
-            break
-        heap[i].rank, heap[i].tie = above.rank, above.tie
-        i = parent
-    heap[i].rank, heap[i].tie = rank, tie
-
-
-@kernel
-def pop(heap, length):
-    """Remove the first entry of a binary heap of `length` entries and return the row of its job."""
-    row = abs(heap[0].tie)
-    last = length - 1
-    rank, tie = heap[last].rank, heap[last].tie
-    i, child = 0, 1
-    while child < last:
-        if child + 1 < last and precedes(heap[child + 1], heap[child]):
-            child += 1
-        if rank < heap[child].rank or (rank == heap[child].rank and tie < heap[child].tie):
-            break
-        heap[i].rank, heap[i].tie = heap[child].rank, heap[child].tie
-        i, child = child, 2 * child + 1
-    heap[i].rank, heap[i].tie = rank, tie
-    return row
 
 
 @kernel
@@ -131,7 +94,7 @@ def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, fallin
     state.clock, state.arrived, state.done = clock, arrived, done
 
 
-@kernel
+@inner_kernel
 def admit(e, n, state, jobs, truth, live, since):
     """Let in everything that has arrived by now; the live list keeps the order of arrival.
 
@@ -149,7 +112,7 @@ def admit(e, n, state, jobs, truth, live, since):
     return since
 
 
-@kernel
+@inner_kernel
 def advance(e, n, state, jobs, truth, outcome, live, slot, preemptive, quantum, horizon):
     """Serve the job at `slot` of the live list of run `e`, then go on to the next epoch that leaves a choice.
 
@@ -206,7 +169,7 @@ def advance(e, n, state, jobs, truth, outcome, live, slot, preemptive, quantum, 
         slot = 0
 
 
-@kernel
+@inner_kernel
 def observe(e, state, jobs, live, dt, features, system, mask):
     """Write what an agent may see of run `e`; the columns are those of `FEATURES` and `SYSTEM` in `envs.observation`.
 
@@ -243,7 +206,7 @@ def observe(e, state, jobs, live, dt, features, system, mask):
     system[e, 2] = dt
 
 
-@kernel
+@lean_kernel
 def step_batch(
     states, steps, n_jobs, jobs, truth, outcome, live, actions, features, system, mask, preemptive, quantum, horizon
 ):

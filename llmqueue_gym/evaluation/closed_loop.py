@@ -54,7 +54,7 @@ def twins(policy: Policy, jobs: np.ndarray) -> np.ndarray:
     if "arrival" in reads:
         return np.arange(len(jobs))
     twin = np.zeros(len(jobs), np.int64)
-    for column in ("predicted", "weight", "klass"):
+    for column in ("predicted", "weight", "klass", "deadline", "need"):
         if column in reads:
             _, kind = np.unique(jobs[column], return_inverse=True)
             _, twin = np.unique(twin * len(jobs) + kind, return_inverse=True)

@@ -19,7 +19,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput, NotApplicable, TruthError, nearest
 from llmqueue_gym.policies.reading import columns_read
 
-READABLE = ("arrival", "predicted", "weight", "age", "klass")
+READABLE = ("arrival", "predicted", "weight", "age", "klass", "deadline", "need")
 _TRUTH = ("size", "true_size", "sizes", "remaining", "truth", "service_time", "completion")
 
 Shape = Literal["constant", "falling", "general"]
