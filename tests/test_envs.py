@@ -1,4 +1,4 @@
-"""The scalar environments: Gymnasium's contract, rewards, masks, and the same numbers as the closed loop."""
+"""The scalar environments: Gymnasium's contract, observations, rewards, masks and ends."""
 
 import copy
 import pickle
@@ -11,68 +11,17 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RecordEpisodeStatistics
+from mg1_runs import MG1, NAMES, PREEMPTIVE, Recorded, play, same
 
 import llmqueue_gym
-from llmqueue_gym._jit import compile_rank, records
-from llmqueue_gym.engines import single_server
-from llmqueue_gym.engines.state import HEAP, fresh_state
-from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.envs.baseline import RankAgent
 from llmqueue_gym.envs.config import MG1Config
 from llmqueue_gym.envs.observation import FEATURES, SYSTEM
 from llmqueue_gym.envs.rewards import REWARDS
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.jobs import Instance, outcome_table
-from llmqueue_gym.policies import policy
+from llmqueue_gym.jobs import Instance
 from llmqueue_gym.predictors import Predictor
 from llmqueue_gym.workloads import Toy, Workload
-from llmqueue_gym.workloads.toy import RESPONSE_TIMES
-
-NAMES = [name for name in ENVIRONMENTS if "MG1" in name]
-MG1, PREEMPTIVE = NAMES
-CASES = [(MG1, name) for name in ("fcfs", "spjf", "sjf", "one-bit")] + [
-    (PREEMPTIVE, name)
-    for name in ("lcfs", "pspjf", "psjf", "sprpt", "srpt", "one-bit-lcfs", "one-bit-fcfs", "limited-preemption")
-]
-SMALL = {"load": 0.7, "n_jobs": 300, "slots": 64}
-
-
-def arguments(name):
-    return {**SMALL, "predictor": policy(name).predictor or "exponential"}
-
-
-def closed_loop(name, config, seed):
-    """What happens to each job in the engine under a policy, `OUTCOME` rows `(n_jobs,)`."""
-    chosen, (jobs, sizes) = policy(name), config.draw(seed)
-    outcome, heap = outcome_table(len(sizes)), np.zeros(len(sizes), HEAP)
-    rank, params = compile_rank(chosen.rank, cache=True), chosen.params_for(config.law, config.bound_predictor)
-    traits = chosen.preemptive, chosen.shape == "falling", chosen.lcfs_up_to
-    state = records(fresh_state())[0]
-    single_server.simulate(state, records(jobs), sizes, records(outcome), records(heap), rank, params, *traits)
-    return outcome
-
-
-def play(env, agent, seed=None):
-    """Return of an episode."""
-    env.reset(seed=seed)
-    total, over = 0.0, False
-    while not over:
-        _, reward, terminated, truncated, info = env.step(agent.act_env(env))
-        total, over = total + reward, terminated or truncated
-    assert "episode_metrics" in info
-    return total
-
-
-def agree(outcome, expected):
-    for column in ("start", "completion"):
-        np.testing.assert_allclose(outcome[column], expected[column], rtol=0, atol=1e-9)
-    np.testing.assert_array_equal(outcome["preemptions"], expected["preemptions"])
-
-
-def same(a, b):
-    assert a.keys() == b.keys()
-    for key in a:
-        np.testing.assert_array_equal(a[key], b[key])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,26 +30,6 @@ def test_gymnasium_accepts_the_environment(name):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Box observation space (minimum|maximum) value is .*infinity.*")
         check_env(env.unwrapped)
-
-
-@pytest.mark.parametrize(("name", "rule"), CASES)
-def test_the_environment_and_the_closed_loop_complete_every_job_at_the_same_time(name, rule):
-    env = gym.make(name, **arguments(rule))
-    agent = RankAgent(rule, env.unwrapped.config)
-    for seed in (3, 4):
-        play(env, agent, seed)
-        expected = closed_loop(rule, env.unwrapped.config, seed)
-        agree(env.unwrapped.outcome, expected)
-
-
-@pytest.mark.parametrize("rule", RESPONSE_TIMES)
-def test_the_toy_instance_gives_the_response_times_solved_by_hand(rule):
-    name = PREEMPTIVE if policy(rule).preemptive else MG1
-    env = gym.make(name, workload=Toy(), predictor="exact")
-    total = play(env, RankAgent(rule, env.unwrapped.config), 0)
-    jobs, _ = Toy().sample(5, None, None)
-    np.testing.assert_allclose(env.unwrapped.outcome["completion"] - jobs["arrival"], RESPONSE_TIMES[rule])
-    assert total == pytest.approx(-sum(RESPONSE_TIMES[rule]))
 
 
 @dataclass(frozen=True)
@@ -143,23 +72,6 @@ def test_the_first_episode_has_the_jobs_of_the_seed():
     assert env.unwrapped.visible_jobs()["arrival"] == jobs["arrival"][0]
 
 
-def test_a_seed_becomes_three_spawned_streams():
-    config = MG1Config(n_jobs=40)
-    streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(2**62 + 5).spawn(3)]
-    jobs, sizes = config.source.sample(40, *streams[:2])
-    drawn = config.draw(2**62 + 5)
-    np.testing.assert_array_equal(drawn.jobs["arrival"], jobs["arrival"])
-    np.testing.assert_array_equal(drawn.sizes, sizes)
-    np.testing.assert_array_equal(drawn.jobs["predicted"], config.bound_predictor.predict(sizes, streams[2]))
-
-
-def test_predictions_do_not_change_the_jobs():
-    exact, noisy = MG1Config(predictor="exact").draw(1), MG1Config().draw(1)
-    np.testing.assert_array_equal(exact.sizes, noisy.sizes)
-    np.testing.assert_array_equal(exact.jobs["arrival"], noisy.jobs["arrival"])
-    np.testing.assert_array_equal(exact.jobs["predicted"], exact.sizes)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_observation_shows_the_first_jobs_in_system(name):
     env = gym.make(name, load=1.5, n_jobs=200, slots=5)
@@ -185,16 +97,6 @@ def test_the_observation_shows_the_first_jobs_in_system(name):
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A run that is given."""
-
-    instance: Instance
-
-    def sample(self, n, arrival_rng, size_rng):
-        return Instance(self.instance.jobs.copy(), self.instance.sizes.copy())
-
-
-@dataclass(frozen=True)
 class Fixed(Predictor):
     """Predictions that are given."""
 
@@ -202,16 +104,6 @@ class Fixed(Predictor):
 
     def predict(self, sizes, rng):
         return np.array(self.values)
-
-
-@pytest.mark.parametrize(("name", "rule"), CASES)
-def test_jobs_that_arrive_together_are_treated_as_in_the_closed_loop(name, rule):
-    jobs, sizes = MG1Config(n_jobs=200, load=0.7).draw(8)
-    jobs["arrival"] = np.floor(jobs["arrival"] / 2) * 2
-    given = {**arguments(rule), "workload": Recorded(Instance(jobs, sizes)), "n_jobs": 200}
-    env = gym.make(name, **given)
-    play(env, RankAgent(rule, env.unwrapped.config), 0)
-    agree(env.unwrapped.outcome, closed_loop(rule, env.unwrapped.config, 0))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -321,58 +213,6 @@ def test_a_quantum_gives_more_decisions_and_never_hangs():
     assert steps[np.inf] < steps[0.1] < steps[1e-300] == 2000
 
 
-BAD = [
-    ({"slots": 0}, "slots=0"),
-    ({"slots": 2.5}, "slots=2.5"),
-    ({"n_jobs": -1}, "n_jobs=-1"),
-    ({"load": 0}, "load=0"),
-    ({"load": float("nan")}, "load=nan"),
-    ({"load": "high"}, "load='high'"),
-    ({"load": np.inf}, "load=inf"),
-    ({"horizon": float("nan")}, "horizon=nan"),
-    ({"horizon": -1.0}, "horizon=-1.0"),
-    ({"quantum": 0.0}, "quantum=0.0"),
-    ({"quantum": 1.0}, "quantum=1 needs preemptive"),
-    ({"reward": "respone_time"}, "did you mean 'response_time'"),
-    ({"reward": 3}, "unknown reward 3"),
-    ({"size": "expnential"}, "did you mean 'exponential'"),
-    ({"size": 5}, "size=5"),
-    ({"predictor": "exat"}, "did you mean 'exact'"),
-    ({"predictor": None}, "predictor=None"),
-    ({"arrivals": "poison"}, "did you mean 'poisson'"),
-    ({"workload": 7}, "workload=7"),
-    ({"preemptive": "yes"}, "preemptive='yes'"),
-]
-
-
-@pytest.mark.parametrize(("wrong", "message"), BAD)
-def test_bad_arguments_are_named_in_one_line(wrong, message):
-    with pytest.raises(BadInput, match=message) as raised:
-        gym.make(MG1, **wrong)
-    assert "\n" not in str(raised.value)
-
-
-def test_unknown_arguments_and_options_are_errors():
-    with pytest.raises(TypeError, match="sloots"):
-        gym.make(MG1, sloots=3)
-    with pytest.raises(BadInput, match="speed"):
-        gym.make(MG1).reset(options={"speed": 1})
-
-
-def test_a_workload_that_returns_too_many_jobs_is_an_error():
-    env = gym.make(MG1, workload=Recorded(MG1Config(n_jobs=9).draw(0)), n_jobs=8)
-    with pytest.raises(BadInput, match="Recorded returned 9 jobs"):
-        env.reset(seed=0)
-
-
-def test_predictors_are_bound_to_the_law_of_the_workload():
-    law = llmqueue_gym.size_law("weibull:shape=0.5")
-    assert MG1Config(workload=Workload(law, 0.5)).law == law
-    assert MG1Config(workload=Toy(), size=law).law == law
-    env = gym.make(MG1, predictor="buckets:k=4", n_jobs=20)
-    play(env, RankAgent("spjf", env.unwrapped.config), 0)
-
-
 @pytest.mark.parametrize("twin", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
 def test_copies_go_their_own_way(twin):
     env = gym.make(PREEMPTIVE, n_jobs=60).unwrapped
@@ -396,34 +236,6 @@ def test_episode_statistics_wrapper():
     while not terminated:
         _, _, terminated, _, info = env.step(0)
     assert info["episode"]["r"] == pytest.approx(-30 * info["episode_metrics"]["mean_response_time"])
-
-
-def test_the_agent_reads_the_observation_alone():
-    env = gym.make(PREEMPTIVE, n_jobs=100)
-    agent = RankAgent("sprpt", env.unwrapped.config)
-    observation, _ = env.reset(seed=3)
-    terminated, batch, actions = False, [], []
-    while not terminated:
-        action = agent.act(observation)
-        assert action == agent.act_env(env)
-        batch.append(observation["jobs"])
-        actions.append(action)
-        observation, _, terminated, _, _ = env.step(action)
-    np.testing.assert_array_equal(agent.act({"jobs": np.stack(batch)}), actions)
-    assert len(set(actions)) > 2
-
-
-def test_an_agent_without_preemption_stays_with_its_job():
-    env, free = gym.make(PREEMPTIVE, **SMALL), gym.make(MG1, **SMALL)
-    for each in (env, free):
-        play(each, RankAgent("spjf", each.unwrapped.config), 1)
-    np.testing.assert_allclose(env.unwrapped.outcome["completion"], free.unwrapped.outcome["completion"])
-
-
-def test_a_clairvoyant_agent_needs_the_exact_predictor():
-    with pytest.raises(BadInput, match="predictor='exact'"):
-        RankAgent("srpt", preemptive=True)
-    RankAgent("srpt", preemptive=True, predictor="exact")
 
 
 def test_the_package_offers_its_names_without_loading_them():

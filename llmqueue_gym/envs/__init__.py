@@ -1,4 +1,9 @@
-"""Environments by id. To add one: write its class, or only other keyword arguments, and add its line here."""
+"""Environments by id. To add one: write its class, or only other keyword arguments, and add its line here.
+
+A new family has its keyword arguments (a `job_config.JobConfig`, or any checked dataclass with `spaces`), its episodes
+(a `job_episodes.JobEpisodes` or `episodes.Episodes`), and a module with two classes that name them, `<Name>Env` (a
+`scalar.CompiledEnv`) and `<Name>VectorEnv` (a `vector.CompiledVectorEnv`).
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +30,16 @@ class Environment:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-_LLM = (f"{_HERE}.llm_batching:LLMBatchingEnv", f"{_HERE}.llm_batching:LLMBatchingVectorEnv")
+def _family(module: str, name: str) -> tuple[str, str]:
+    """Return the entry points of a family, whose classes have one name."""
+    return f"{_HERE}.{module}:{name}Env", f"{_HERE}.{module}:{name}VectorEnv"
+
+
+_LLM = _family("llm_batching", "LLMBatching")
 # An A100 with all its memory at 0.95 of the 7.7 requests/s with which first come first served keeps up.
 _AZURE_CONV: dict[str, Any] = {"lengths": "azure-conv", "profile": "a100-llama3-8b", "rules": "vllm-v1", "rate": 7.3}
 _AZURE_CONV |= {"n_requests": 5000, "window": 64, "seats": 128}
-_MG1 = (f"{_HERE}.mg1:MG1Env", f"{_HERE}.mg1:MG1VectorEnv")
+_MG1 = _family("mg1", "MG1")
 
 ENVIRONMENTS: dict[str, Environment] = {
     "llmqueue/MG1-v0": Environment(

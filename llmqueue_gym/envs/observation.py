@@ -28,8 +28,6 @@ sets `info["illegal_action"]`, so that learners without masks can be used; a num
 The kernel that writes the observation is `observe` in `engines.single_server`.
 """
 
-from typing import Any
-
 import numpy as np
 from gymnasium import spaces
 
@@ -37,7 +35,7 @@ FEATURES = ("present", "predicted", "age", "time_in_system", "weight", "in_servi
 SYSTEM = ("in_system", "unseen", "since_decision")
 
 
-def observation_space(slots: int) -> spaces.Space[Any]:
+def observation_space(slots: int) -> spaces.Dict:
     """Return the space of one observation."""
     high = np.full((slots, len(FEATURES)), np.inf, np.float32)
     high[:, [FEATURES.index("present"), FEATURES.index("in_service")]] = 1.0
@@ -50,6 +48,6 @@ def observation_space(slots: int) -> spaces.Space[Any]:
     )
 
 
-def action_space(slots: int) -> spaces.Space[Any]:
+def action_space(slots: int) -> spaces.Discrete:
     """Return the space of one action: the slot to serve."""
     return spaces.Discrete(slots)

@@ -1,7 +1,4 @@
-"""E replicas side by side: the tables that the kernel advances, and their reading for Gymnasium.
-
-The scalar environment is a batch of one, so scalar and vector cannot differ.
-"""
+"""E replicas side by side."""
 
 from typing import Any
 
@@ -11,49 +8,37 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.cost import FORMS
 from llmqueue_gym.engines.batching.stepping import step_batch
 from llmqueue_gym.engines.batching.tables import AS_RULES, CONDUCT, REASONS, fresh_replica
-from llmqueue_gym.engines.state import SKIP, START, STEP
+from llmqueue_gym.envs.episodes import Episodes
 from llmqueue_gym.envs.serving_config import ServingConfig
-from llmqueue_gym.envs.serving_observation import FEATURES, SYSTEM, n_actions, n_slots
-
-Report = tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]
 
 
-class ServingBatch:
-    """The state of E runs. No attribute is a view of another, so copies and pickles keep working.
+class ServingBatch(Episodes):
+    """The state of E runs.
 
     Attributes:
-        config: the keyword arguments of the environment.
         replica: as in `step_batch`.
-        steps: as in `step_batch`.
-        actions: as in `step_batch`.
-        observation: the buffers of the observation, each with E as its first axis.
     """
 
+    config: ServingConfig
+    config_type = ServingConfig
+
     def __init__(self, config: ServingConfig, size: int):
-        window, seats, rules = int(config.window), int(config.seats), config.bound_rules
-        self.config = config
+        super().__init__(config, size)
+        rules, profile = config.bound_rules, config.cost_profile
         self.replica = fresh_replica(size, int(config.n_requests), 0, rules.max_seqs, rules.blocks or 0)
-        self.steps = records(np.zeros(size, STEP))
-        self.actions = np.full(size, SKIP, np.int64)
         self._asks = np.zeros(size, np.int64)
-        self.observation: dict[str, np.ndarray] = {
-            "jobs": np.zeros((size, n_slots(config.decides, window, seats), len(FEATURES)), np.float32),
-            "system": np.zeros((size, len(SYSTEM)), np.float32),
-            "action_mask": np.zeros((size, n_actions(config.decides, window, seats, int(config.levels))), np.int8),
-        }
         conduct = np.zeros(1, CONDUCT)
         conduct["ranked"], conduct["preemption"] = config.decides == "ranking", AS_RULES
-        profile = config.cost_profile
         self._rest = (
             rules.to_record(profile.kv_bytes_per_token),
             records(conduct)[0],
             FORMS.index(profile.form),
             np.ascontiguousarray(profile.numbers, np.float64),
-            *(config.agent, window, seats),
+            *(config.agent, int(config.window), int(config.seats)),
         )
 
-    def begin(self, e: int, seed: int) -> None:
-        """Lay out the episode of a seed in row `e`; the next `advance` goes to its first decision."""
+    def lay_out(self, e: int, seed: int) -> None:
+        """Draw the requests of a seed and write them to the tables of run `e`, whose replica is empty."""
         given, replica = self.config.draw(seed), self.replica
         if (m := len(given.refreshed.total)) > replica.total.shape[1]:
             room = np.zeros((len(self.actions), 2 * m))
@@ -62,22 +47,14 @@ class ServingBatch:
         replica.give(e, given, self.config.cost(given))
         for buffer in self.observation.values():
             buffer[e] = 0
-        self.actions[e] = START
 
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision."""
         step_batch(self.replica, self.steps, self._asks, self.actions, *self.observation.values(), *self._rest)
 
-    def report(self, e: int) -> Report:
-        """Return what `Env.step` returns of run `e`, in fresh arrays."""
-        reward, dt, clock, in_system, illegal, terminated, truncated = self.steps.item(e)
-        observation = {name: buffer[e].copy() for name, buffer in self.observation.items()}
-        info = {"dt": dt, "clock": clock, "n_in_system": in_system, "action_mask": observation["action_mask"]}
-        if illegal:
-            info["illegal_action"] = True
-        if terminated or truncated:
-            info["episode_metrics"] = self.metrics(e)
-        return observation, reward, terminated, truncated, info
+    def count(self, e: int) -> int:
+        """Return the number of requests in the episode of run `e`."""
+        return int(self.replica.state["n"][e])
 
     def response_times(self) -> np.ndarray:
         """Return completion minus arrival `(E, n)`, s; NaN for a request that has not left or does not exist."""
@@ -85,7 +62,7 @@ class ServingBatch:
 
     def metrics(self, e: int) -> dict[str, Any]:
         """Return how the episode of run `e` ended, and times of its requests that have left, s."""
-        n, state = int(self.replica.state["n"][e]), self.replica.state[e]
+        n, state = self.count(e), self.replica.state[e]
         service, arrival = self.replica.service[e, :n], self.replica.requests["arrival"][e, :n]
         times, first = service["completion"] - arrival, service["first_token"] - arrival
         done = np.isfinite(times)

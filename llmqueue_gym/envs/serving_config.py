@@ -6,10 +6,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Dict, Discrete
 
 from llmqueue_gym.engines.batching.rules import Rules, rule_set
 from llmqueue_gym.engines.batching.tables import ADMISSION, EVICTION, RANKING
-from llmqueue_gym.envs.serving_observation import DECISIONS
+from llmqueue_gym.envs.arguments import check_counts, check_kinds, check_positive, check_reward, check_workload
+from llmqueue_gym.envs.serving_observation import DECISIONS, action_space, observation_space
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
 from llmqueue_gym.profiles import profile as cost_profile
@@ -67,25 +69,19 @@ class ServingConfig:
     def __post_init__(self) -> None:
         if self.decides not in DECISIONS:
             raise BadInput(f"decides={self.decides!r}; {nearest(str(self.decides), DECISIONS)}")
-        for name in ("n_requests", "window", "seats", "levels"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-                raise BadInput(f"{name}={value!r} must be a whole number of at least 1")
-        for name in ("rate", "horizon"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or not value > 0:
-                raise BadInput(f"{name}={value!r} must be a positive number")
-        if self.reward not in REWARDS:
-            raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), REWARDS)}")
-        for name, kind in (("predictor", LengthPredictor), ("profile", Profile), ("rules", Rules)):
-            value = getattr(self, name)
-            if not isinstance(value, (str, kind)):
-                raise BadInput(f"{name}={value!r} must be a name or a {kind.__name__}")
-        if self.workload is not None and not callable(getattr(self.workload, "sample", None)):
-            raise BadInput(f"workload={self.workload!r} has no method sample(n, arrival_rng, length_rng)")
+        check_counts(self, "n_requests", "window", "seats", "levels")
+        check_positive(self, "rate", "horizon")
+        check_reward(self.reward, REWARDS)
+        check_kinds(self, predictor=LengthPredictor, profile=Profile, rules=Rules)
+        check_workload(self.workload, "n, arrival_rng, length_rng")
         if self.bound_rules.request_level and self.decides == "eviction":
             raise BadInput(f"rules {self.bound_rules.name!r} never let go of a batch: decides='eviction' needs others")
         _ = self.source, self.bound_predictor  # a bad spec is reported here and not in the first episode
+
+    def spaces(self) -> tuple[Dict, Discrete]:
+        """Return observation and action space of one environment."""
+        sizes = (self.decides, int(self.window), int(self.seats), int(self.levels))
+        return observation_space(*sizes), action_space(*sizes)
 
     @property
     def agent(self) -> int:

@@ -44,8 +44,6 @@ sets `info["illegal_action"]`, so that learners without masks can be used; a num
 agent is asked only where there is a choice. The kernels behind this are in `engines.batching.stepping`.
 """
 
-from typing import Any
-
 import numpy as np
 from gymnasium import spaces
 
@@ -65,7 +63,7 @@ def n_actions(decides: str, window: int, seats: int, levels: int) -> int:
     return {"admission": window + 1, "eviction": window + 2 * seats + 1, "ranking": levels}[decides]
 
 
-def observation_space(decides: str, window: int, seats: int, levels: int) -> spaces.Space[Any]:
+def observation_space(decides: str, window: int, seats: int, levels: int) -> spaces.Dict:
     """Return the space of one observation."""
     high = np.full((n_slots(decides, window, seats), len(FEATURES)), np.inf, np.float32)
     high[:, [FEATURES.index("present"), FEATURES.index("running")]] = 1.0
@@ -78,6 +76,6 @@ def observation_space(decides: str, window: int, seats: int, levels: int) -> spa
     )
 
 
-def action_space(decides: str, window: int, seats: int, levels: int) -> spaces.Space[Any]:
+def action_space(decides: str, window: int, seats: int, levels: int) -> spaces.Discrete:
     """Return the space of one action."""
     return spaces.Discrete(n_actions(decides, window, seats, levels))

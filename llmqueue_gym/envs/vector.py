@@ -1,40 +1,17 @@
-"""The vector environment for every batch that a kernel advances: seeds, autoresets and infos, and no dynamics."""
+"""The vector environment of all families: seeds, autoresets and infos, and no dynamics."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import Space
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from llmqueue_gym.engines.state import SKIP
+from llmqueue_gym.envs.episodes import Episodes
 from llmqueue_gym.errors import BadInput
-
-
-class Batch(Protocol):
-    """E runs that are advanced together; `envs.batch.MG1Batch` is one."""
-
-    steps: np.ndarray  # (E,), columns reward, dt, clock, in_system, illegal, terminated, truncated
-    actions: np.ndarray  # (E,), what the next `advance` does
-    observation: dict[str, np.ndarray]  # buffers, each (E, ...)
-
-    def begin(self, e: int, seed: int) -> None:
-        """Lay out a new episode in run `e`."""
-
-    def advance(self) -> None:
-        """Carry out the actions."""
-
-    def report(self, e: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Return what `Env.step` returns of run `e`, in fresh arrays."""
-
-    def metrics(self, e: int) -> dict[str, Any]:
-        """Return the figures of the episode of run `e`."""
-
-    def response_times(self) -> np.ndarray:
-        """Return the response time of each job `(E, n)`, s."""
 
 
 class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
@@ -45,29 +22,38 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
 
     Observations are written in place: `reset` and `step` return the buffers themselves, which the next call changes.
     Pass `copy=True`, the default of Gymnasium's own vector environments, to keep them.
+
+    A family of environments is a subclass with its `batch_type`.
     """
+
+    batch_type: ClassVar[type[Episodes]]
+    config: Any
+    _batch: Episodes
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (typed so in the base class)
 
     def __init__(
         self,
-        batch: Batch,
-        num_envs: int,
-        observation_space: Space,
-        action_space: Space,
-        autoreset_mode: str | AutoresetMode,
-        copy: bool,
+        num_envs: int = 1,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        copy: bool = False,
+        **kwargs: Any,
     ):
-        """Wrap a batch.
+        """Make the environments.
 
         Args:
-            batch: the runs.
             num_envs: how many.
-            observation_space: of one environment.
-            action_space: of one environment, discrete.
             autoreset_mode: NEXT_STEP resets in the step after the last, whose action is ignored. SAME_STEP resets at
                 once and returns the last observation and info as "final_obs" and "final_info". DISABLED leaves it to
                 `reset(options={"reset_mask": mask})`.
             copy: return copies of the observations.
+            **kwargs: those of one environment.
+
+        Raises:
+            BadInput: a value is out of range; the message names it.
         """
+        if not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
+            raise BadInput(f"num_envs={num_envs!r} must be a whole number of at least 1")
+        self.config = self.batch_type.config_type(**kwargs)
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
         except ValueError:
@@ -75,11 +61,12 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
             raise BadInput(f"autoreset_mode={autoreset_mode!r}; choose from: {modes}") from None
         self.num_envs, self.copy = int(num_envs), copy
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space, self.single_action_space = observation_space, action_space
-        self.observation_space = batch_space(observation_space, self.num_envs)
-        self.action_space = batch_space(action_space, self.num_envs)
-        self._n_actions = int(action_space.n)  # type: ignore[attr-defined]
-        self._batch = batch
+        self._batch = batch = self.batch_type(self.config, self.num_envs)
+        self.single_observation_space, self.single_action_space = batch.observation_space, batch.action_space
+        self.observation_space = batch_space(batch.observation_space, self.num_envs)
+        self.action_space = batch_space(batch.action_space, self.num_envs)
+        self._n_actions = int(batch.action_space.n)
+        self._all = np.ones(self.num_envs, bool)
         self._over = np.zeros(self.num_envs, bool)
         self._begun = np.zeros(self.num_envs, bool)
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
@@ -170,7 +157,7 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
         if batch.actions.min() < 0 or batch.actions.max() >= self._n_actions:
             bad = batch.actions[(batch.actions < 0) | (batch.actions >= self._n_actions)][0]
             raise BadInput(f"action {bad} is not in the action space: choose 0 to {self._n_actions - 1}")
-        over = np.flatnonzero(self._over).tolist()
+        over = self._over.nonzero()[0].tolist()
         if over and self.autoreset_mode is AutoresetMode.DISABLED:
             raise ResetNeeded(f"environment {over[0]} has ended: reset it with options={{'reset_mask': mask}}")
         for e in over:
@@ -179,20 +166,20 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
         reward, terminated, truncated = (batch.steps[name].copy() for name in ("reward", "terminated", "truncated"))
         self._over = terminated | truncated
         infos = self._end_same_step() if self.autoreset_mode is AutoresetMode.SAME_STEP else self._end()
-        infos.update(self._infos(np.ones(self.num_envs, bool)))
+        infos.update(self._infos(self._all))
         return self._observation(), reward, terminated, truncated, infos
 
     def _end(self) -> dict[str, Any]:
         """Return the infos of the episodes that have just ended."""
         infos: dict[str, Any] = {}
-        for e in np.flatnonzero(self._over).tolist():
+        for e in self._over.nonzero()[0].tolist():
             infos = self._add_info(infos, {"episode_metrics": self._batch.metrics(e)}, e)
         return infos
 
     def _end_same_step(self) -> dict[str, Any]:
         """Return the infos of the episodes that have just ended, and begin the next ones."""
         infos: dict[str, Any] = {}
-        ended = np.flatnonzero(self._over).tolist()
+        ended = self._over.nonzero()[0].tolist()
         if ended:
             self._batch.actions[:] = SKIP
             for e in ended:
@@ -210,13 +197,21 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
         infos: dict[str, Any] = {}
         for key, values in (*columns.items(), ("action_mask", self._batch.observation["action_mask"])):
             infos[key], infos[f"_{key}"] = values.copy(), valid.copy()
-        if not valid.all():
+        if valid is not self._all:
             for key in (*columns, "action_mask"):
                 infos[key][~valid] = 0
         illegal = steps["illegal"] & valid
         if illegal.any():
             infos["illegal_action"], infos["_illegal_action"] = illegal, illegal.copy()
         return infos
+
+    @property
+    def response_times(self) -> np.ndarray:
+        """Completion minus arrival of each job of each episode `(num_envs, n)`, s; NaN where it has not left.
+
+        Under NEXT_STEP the last episode is there until the step that begins the next one.
+        """
+        return self._batch.response_times()
 
     def _observation(self) -> dict[str, np.ndarray]:
         if self.copy:

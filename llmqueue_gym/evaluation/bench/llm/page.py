@@ -7,25 +7,29 @@ from string import Template
 from typing import Any
 
 from llmqueue_gym.evaluation.bench import drawing
+from llmqueue_gym.evaluation.bench.blocks import numbers, ranking
 from llmqueue_gym.evaluation.bench.information import TRUTH
 from llmqueue_gym.evaluation.bench.llm.cases import BLOCKS
 from llmqueue_gym.evaluation.bench.llm.play import LATE
 from llmqueue_gym.evaluation.bench.llm.report import ORDERS, RESERVES, at_top, best_order, place, row_of
-from llmqueue_gym.evaluation.bench.parts import heads, number, ranking_figure, ranking_row, tr, word
+from llmqueue_gym.evaluation.bench.parts import number, tr, word
 from llmqueue_gym.evaluation.bench.ranking import BASE
 
 Row = Mapping[str, Any]
 TICKS, UP = (0.25, 0.5, 1.0, 2.0, 4.0), (0.5, 1.0, 2.0, 4.0, 8.0)  # of the planes: means, and 99th percentiles
 SIZES = ((100.0, 8.0), (10.0, 6.0), (1.0, 4.5), (0.0, 3.0))  # preemptions per 100 requests, radius in px
 _RANKED = (*BLOCKS, "noisy", "exact")
+_FLOOR = "The floor is a lower bound that no policy may reach, so a score of 1 need not be possible."
+_UNITS = "Times in seconds are means over runs; ratios are means of the ratios within runs."
 
 
 def section(found: Row) -> str:
     """Return the sections of a result."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    top, words, ranking = at_top(found), found["sentences"], found["ranking"]
+    top, words = at_top(found), found["sentences"]
     loads = sorted({case["load"] for case in found["cases"]})
-    kinds = [*(f"load {load:g}" for load in loads), *_RANKED]
+    kinds = {kind: kind for kind in (*(f"load {load:g}" for load in loads), *_RANKED)}
+    rows = [_all_row(case, row) for case in found["cases"] for row in case["policies"]]
     return template.substitute(
         lede=escape(_lede(found)),
         load=f"{top[0]['load']:g}",
@@ -39,12 +43,9 @@ def section(found: Row) -> str:
         load_words=escape(words.get("load", "")),
         load_heads="".join(f"<th>load {load:g}</th>" for load in loads),
         load_rows="".join(_load_rows(found, loads)),
-        ranking_figure=ranking_figure(ranking, "the floor"),
-        ranking_head=heads(("policy", "told", "score", "95%", *kinds, "p99 / FCFS"), first_words=2),
-        ranking_rows="".join(ranking_row(row, kinds) for row in ranking),
+        ranking=ranking(found["ranking"], kinds, "the floor", _FLOOR),
         part_words=escape(_parts(found)),
-        all_head=heads(_ALL, first_words=5),
-        all_rows="".join(_all_row(case, row) for case in found["cases"] for row in case["policies"]),
+        numbers=numbers(_ALL, rows, _UNITS, "azure-code 70b sjf"),
         place_rows="".join(_place_row(found, known) for known in found["places"]),
         runs=found["seeds"],
         late=f"{LATE:g}",

@@ -7,10 +7,11 @@ from string import Template
 from typing import Any
 
 from llmqueue_gym.evaluation.bench import drawing
+from llmqueue_gym.evaluation.bench.blocks import numbers, ranking
 from llmqueue_gym.evaluation.bench.information import NOTHING, TRUTH
 from llmqueue_gym.evaluation.bench.mg1.cases import BLOCKS
 from llmqueue_gym.evaluation.bench.mg1.report import outside, title
-from llmqueue_gym.evaluation.bench.parts import heads, number, ranking_figure, ranking_row, tr, word
+from llmqueue_gym.evaluation.bench.parts import number, tr, word
 
 Row = Mapping[str, Any]
 _KINDS = {"synthetic": "synthetic", "azure": "Azure", "ssjf": "SSJF", "noisy": "noisy", "exact": "exact"}  # of cases
@@ -20,13 +21,11 @@ def section(found: Row) -> str:
     """Return the sections of a result."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     loads = sorted({case["load"] for case in found["cases"]})
-    ranking = found["ranking"]
+    rows = [_all_row(case, row) for case in found["cases"] for row in case["policies"]]
     return template.substitute(
         lede=escape(_lede(found)),
         ranking_words=escape(found["sentences"].get("synthetic", "")),
-        ranking_figure=ranking_figure(ranking, "SRPT"),
-        ranking_head=heads(("policy", "told", "score", "95%", *_KINDS.values(), "p99 / FCFS"), first_words=2),
-        ranking_rows="".join(ranking_row(row, list(_KINDS)) for row in ranking),
+        ranking=ranking(found["ranking"], _KINDS, "SRPT"),
         loads=f"{loads[0]:g} to {loads[-1]:g}",
         panels="".join(_panels(found)),
         measured_words="".join(
@@ -36,8 +35,7 @@ def section(found: Row) -> str:
         check_words=escape(found["sentences"].get("check", "No case of this run has exact values.")),
         check_figure=_check_figure(found),
         missed=_missed(found),
-        all_head=heads(_ALL, first_words=5),
-        all_rows="".join(_all_row(case, row) for case in found["cases"] for row in case["policies"]),
+        numbers=numbers(_ALL, rows, "Times are in mean sizes.", "ssjf 0.8"),
         units=f"{found['seeds']} seeds",
         seeds=found["seeds"],
     )
