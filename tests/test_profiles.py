@@ -1,31 +1,24 @@
-"""Cost profiles: sound on a grid, true to their sources, fitted back from rows that they made, kept on disk."""
+"""Cost profiles: sound on a grid, true to their sources, and what they refuse."""
 
 import csv
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from measured_iterations import TRUE
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.cli.profile import profile as command
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.tables import BATCH
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.profiles import PROFILES, Profile, profile
+from llmqueue_gym.profiles import PROFILES, profile
 from llmqueue_gym.profiles.base import COUNTS, kv_bytes, kv_capacity
-from llmqueue_gym.profiles.files import read_profile, write_profile
-from llmqueue_gym.profiles.fit import COEFFICIENTS, fit
-from llmqueue_gym.profiles.iterations import Iterations, read_iterations
 from llmqueue_gym.profiles.models import LLAMA2_7B, LLAMA2_70B, LLAMA3_8B
-from llmqueue_gym.profiles.plot import plot_fit
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "vidur" / "reference"
 NAMES = [name for name in PROFILES if name != "file"]
-TRUE = np.array([10.426, 7.1369, 0.064384, 4.5208e-6, 8.9908e-5]) / 1000  # s, of a100-llama3-8b
 
 
 def seconds(made, prompts=(), contexts=(), cached=0):
@@ -37,24 +30,6 @@ def seconds(made, prompts=(), contexts=(), cached=0):
     batch["context"], batch["squares"] = np.sum(contexts), (new**2).sum()
     batch["pairs"], batch["pages"] = (new * (cached + new / 2)).sum(), len(new) * -(-cached // 64)
     return float(iteration_time(FORMS.index(made.form), made.numbers, records(batch)[0]))
-
-
-def synthetic(n, noise=0.0, seed=0):
-    """Return n iterations of one prompt, decodes, or both, that take what `TRUE` says, times lognormal noise."""
-    rng = np.random.default_rng(seed)
-    kind = rng.integers(3, size=n)
-    prompts = np.where(kind == 0, 0, rng.integers(1, 2049, n)).astype(float)
-    decodes = np.where(kind == 1, 0, rng.integers(1, 129, n)).astype(float)
-    cached = rng.integers(0, 3000, n)
-    context, pairs = decodes * rng.integers(64, 4000, n), prompts * (cached + prompts / 2)
-    table = Iterations(prompts + decodes, prompts, decodes, context, pairs, np.ones(n))
-    return replace(table, seconds=table.predict(TRUE) * np.exp(noise * rng.standard_normal(n)))
-
-
-def write_csv(path, header, rows):
-    with open(path, "w", newline="") as stream:
-        csv.writer(stream).writerows([header.split(","), *rows])
-    return path
 
 
 # Every profile.
@@ -214,213 +189,3 @@ def test_wrong_profiles(change, words):
 def test_wrong_specs(spec):
     with pytest.raises(BadInput):
         profile(spec)
-
-
-# On disk.
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_profiles_come_back_from_json(tmp_path, name):
-    made, path = profile(name), tmp_path / "made.json"
-    write_profile(path, made, {"rows": 3})
-    again = profile(f"file:{path}")
-    np.testing.assert_array_equal(again.numbers, made.numbers)
-    assert str(again.to_dict()) == str(made.to_dict())  # as text, because NaN is not equal to itself
-    assert read_profile(str(path), kv_tokens=77).kv_tokens == 77
-    assert os.listdir(tmp_path) == ["made.json"]
-
-
-def test_failing_to_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "made.json"
-    write_profile(path, profile("unit"))
-    before = path.read_text()
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        write_profile(path, profile("gpt3-175b"))
-    assert path.read_text() == before and os.listdir(tmp_path) == ["made.json"]
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"modell": "x"}, "no field 'modell'; did you mean 'model'"),
-        ({"source": None}, "source=None"),
-        ({"kv_tokens": "many"}, "kv_tokens='many'"),
-        ({"kv_tokens": True}, "kv_tokens=True"),
-        ({"numbers": ["a"]}, "numbers="),
-        ({"numbers": [1, None, 0, 0, 0]}, "nan is not finite"),
-        ({"power": 3}, "power=3"),
-        ({"power": {"idle": 1}}, "lacks the field 'prefill'"),
-        ({"form": "x"}, "unknown form"),
-    ],
-)
-def test_wrong_files(tmp_path, change, words):
-    path = tmp_path / "made.json"
-    path.write_text(json.dumps({**profile("unit").to_dict(), "memory_gb": None, **change}).replace("NaN", "null"))
-    with pytest.raises(BadInput, match=words) as caught:
-        read_profile(str(path))
-    assert str(path) in str(caught.value)
-
-
-def test_files_that_are_none(tmp_path):
-    path = tmp_path / "made.json"
-    for text in ("", "{", "[1]", "\x00"):
-        path.write_text(text)
-        with pytest.raises(BadInput, match="made"):
-            read_profile(str(path))
-    told = profile("unit").to_dict()
-    del told["numbers"]
-    path.write_text(json.dumps(told))
-    with pytest.raises(BadInput, match="lacks the field 'numbers'"):
-        read_profile(str(path))
-
-
-# Fitting.
-
-
-def test_fit_is_exact_without_noise():
-    made, report = fit(synthetic(1000), kv_tokens=1000)
-    np.testing.assert_allclose(made.numbers, TRUE, rtol=1e-4)
-    assert report.held_out.mape < 1e-2 and report.rows == 1000 and report.warnings == ()
-    assert set(report.by_kind) == {"decode", "mixed", "prefill"}
-    assert list(report.coefficients) == list(COEFFICIENTS) and made.kv_tokens == 1000
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_fit_recovers_coefficients_from_noisy_rows(seed):
-    """With 3 % noise on 4000 rows each coefficient comes back within 5 %, and the errors are those of the noise."""
-    made, report = fit(synthetic(4000, noise=0.03, seed=seed), kv_tokens=1000)
-    np.testing.assert_allclose(made.numbers, TRUE, rtol=0.05)
-    expected = 100 * 0.03 * np.sqrt(2 / np.pi)
-    assert report.held_out.mape == pytest.approx(expected, rel=0.1) and abs(report.held_out.bias) < 0.5
-    assert report.held_out.p95 == pytest.approx(100 * 0.03 * 1.96, rel=0.15)
-
-
-@pytest.mark.parametrize("name", ["sarathi_low", "sarathi_nearsat", "vllm_low"])
-def test_fit_recovers_the_formula_of_reference_runs(name):
-    path = REFERENCE / f"B_formula-llama3-8b-a100_{name}_iterations.csv"
-    if not path.exists():
-        pytest.skip(f"no {path.name} in the optional data folder")
-    made, report = fit(path, kv_tokens=2048 * 16)
-    np.testing.assert_allclose(made.numbers, TRUE, rtol=1e-4)  # the log has 7 decimals
-    assert report.held_out.mape < 1e-3 and not report.warnings and path.name in made.source
-
-
-def test_fit_agrees_with_the_engine(tmp_path):
-    table = synthetic(40, noise=0.1)
-    made, _ = fit(table, kv_tokens=1000)
-    for i, want in enumerate(table.predict(made.numbers)):
-        batch = np.zeros(1, BATCH)
-        batch["tokens"], batch["context"], batch["pairs"] = table.tokens[i], table.context[i], table.pairs[i]
-        assert float(iteration_time(0, made.numbers, records(batch)[0])) == pytest.approx(want, rel=1e-14)
-
-
-def test_fit_says_what_the_rows_cannot_tell():
-    table = synthetic(400, noise=0.01)
-    decodes = table.rows(np.flatnonzero(table.prefill_tokens == 0))
-    made, report = fit(decodes, kv_tokens=1000)
-    assert "column pairs does not vary: its slope is a guess" in report.warnings and made.estimated
-    alike = replace(decodes, context=500 * decodes.tokens)
-    assert any("goes with the others" in words for words in fit(alike, 1000)[1].warnings)
-    large = table.rows(np.flatnonzero(table.tokens > 300))
-    assert any("no floor seen" in words for words in fit(large, 1000)[1].warnings)
-    same = replace(table, seconds=table.predict(np.array([0.01, 0.01, 0.0, 1e-9, 1e-9])))
-    assert any("slope of tokens came out as 0" in words for words in fit(same, 1000)[1].warnings)
-    with pytest.raises(BadInput, match="at least 20"):
-        fit(table.rows(slice(0, 19)), kv_tokens=1000)
-
-
-# Reading measurements.
-
-
-def test_columns_and_their_defaults(tmp_path):
-    rows = [[100, 2, 300, 0.02, 50, 1], [0, 3, 900, 0.01, 0, 0]]
-    full = write_csv(tmp_path / "a.csv", "prefill_tokens,decodes,context,seconds,cached,prefills", rows)
-    table = read_iterations(full)
-    np.testing.assert_array_equal(table.tokens, [102, 3])
-    np.testing.assert_array_equal(table.pairs, [100 * (50 + 50), 0])
-    assert "equal prompts" in table.notes[0] and list(table.kinds()) == ["decode", "mixed"]
-    short = read_iterations(write_csv(tmp_path / "b.csv", "ms,context,decodes,prefill_tokens", [[20, 300, 2, 100]]))
-    assert short.seconds == pytest.approx(0.02) and short.pairs == 5000 and "nothing cached" in short.notes[0]
-    two = write_csv(tmp_path / "c.csv", "prefill_tokens,decodes,context,ms,prefills", [[100, 0, 0, 20, 2]])
-    assert read_iterations(two).pairs == 2 * 50 * 25
-    header = "iter,num_prefill_reqs,prefill_tokens,num_decode_reqs,decode_kv_tokens,prefill_pairs,exec_s"
-    table = read_iterations(write_csv(tmp_path / "d.csv", header, [[0, 1, 395, 0, 0, 78012.5, 0.0329213]]))
-    assert table.pairs == 78012.5 and table.seconds == 0.0329213 and table.notes == ()
-
-
-@pytest.mark.parametrize(
-    ("header", "row", "words"),
-    [
-        ("prefill_tokens,decodes,context,seconds", "5,1,x,0.1", "row 1, column 'context': 'x' is not a number"),
-        ("prefill_tokens,decodes,context,seconds", "5,1,9,0", "row 1, column 'seconds': '0' is not positive"),
-        ("prefill_tokens,decodes,context,ms", "5,1,9,nan", "row 1, column 'ms': 'nan' is not a finite number"),
-        ("prefill_tokens,decodes,context,seconds", "5,1.5,9,1", "column 'decodes': '1.5' is not a whole number"),
-        ("prefill_tokens,decodes,context,seconds", "-5,1,9,1", "column 'prefill_tokens': '-5' is negative"),
-        ("prefill_tokens,decodes,context,seconds", "5,1,9", "column 'seconds': '' is not a number; it is missing"),
-        ("prefill_tokens,decodes,context,seconds", "0,0,0,1", "leave empty iterations out"),
-        ("prefill_tokens,decodes,context,seconds", "5,0,9,1", "column 'context': 9 tokens of context do not go with"),
-        ("prefill_tokens,decodes,context,seconds", "5,2,0,1", "column 'context': 0 tokens of context do not go with"),
-        ("prefill_tokens,decodes,context,seconds,tokens", "5,1,9,1,3", "column 'tokens': 3 is less than"),
-        ("prefill_tokens,decode,context,seconds", "5,1,9,1", "no column 'decodes'; did you mean 'decode'"),
-        ("prefill_tokens,decodes,context,second", "5,1,9,1", "no column 'seconds' or 'ms'; did you mean 'second'"),
-    ],
-)
-def test_wrong_measurements(tmp_path, header, row, words):
-    path = tmp_path / "bad.csv"
-    path.write_text(f"{header}\n{row}\n")
-    with pytest.raises(BadInput) as caught:
-        read_iterations(path)
-    assert words in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-# The command line.
-
-
-@pytest.fixture
-def measured(tmp_path):
-    table = synthetic(200, noise=0.02)
-    columns = (table.prefill_tokens, table.decodes, table.context, table.pairs, 1e3 * table.seconds)
-    return write_csv(
-        tmp_path / "mine.csv", "prefill_tokens,decodes,context,pairs,ms", np.stack(columns, axis=1).tolist()
-    )
-
-
-def call(*arguments):
-    return CliRunner().invoke(command, [str(word) for word in arguments])
-
-
-def test_list_and_show():
-    listed = json.loads(call("list", "--json").output)["profiles"]
-    assert [entry["name"] for entry in listed] == NAMES and all(entry["description"] for entry in listed)
-    text = call("list").output
-    assert all(name in text for name in NAMES)
-    shown = json.loads(call("show", "splitwise-a100-llama2-70b", "--json").output)
-    assert shown["milliseconds"]["prompt of 512 tokens"] == pytest.approx(93.02)
-    assert "3200 prefill" in call("show", "splitwise-a100-llama2-70b").output
-    assert "watts" not in call("show", "unit").output
-    assert isinstance(call("show", "unti").exception, BadInput)
-
-
-def test_fit_writes_and_draws(tmp_path, measured):
-    out, picture = tmp_path / "mine.json", tmp_path / "mine.png"
-    ran = call("fit", measured, "--kv-tokens", 5000, "--name", "mine", "--out", out, "--plot", picture, "--json")
-    found = json.loads(ran.output)
-    assert found["held_out"]["mape"] < 3 and found["profile"]["name"] == "mine"
-    made = profile(f"file:{out}")
-    assert isinstance(made, Profile) and made.kv_tokens == 5000 and made.numbers.tolist() == found["profile"]["numbers"]
-    assert json.loads(out.read_text())["fit"]["rows"] == 200
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    text = call("fit", measured, "--kv-tokens", 5000).output
-    assert "held_out" in text and "context" in text
-
-
-def test_drawing_needs_a_roofline_a_format_and_matplotlib(tmp_path, measured, monkeypatch):
-    table = read_iterations(measured)
-    with pytest.raises(BadInput, match="only rooflines"):
-        plot_fit(profile("vllm-opt-13b-tp1"), table, tmp_path / "a.png")
-    with pytest.raises(BadInput, match="foo"):
-        plot_fit(profile("unit"), table, tmp_path / "a.foo")
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(BadInput, match="pip install matplotlib"):
-        plot_fit(profile("unit"), table, tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""The serving engine: coasting changes nothing, memory and tokens are conserved, rule sets do what their names say."""
+"""The serving engine: coasting changes nothing, memory and tokens are conserved, one loop, compiled or not."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from crowded_replica import a_profile, shortest_left, some_requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import types
@@ -15,18 +16,12 @@ from reference_serving import VidurReference, formula_cost
 from llmqueue_gym._jit import DISABLED
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
-from llmqueue_gym.engines.batching.rules import RULE_SETS, Rules, rule_set
+from llmqueue_gym.engines.batching.rules import RULE_SETS, rule_set
 from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
-from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load, serve
 from llmqueue_gym.evaluation.serving.watch import watch
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
-from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import DONE, Refreshed, Requests, never_refreshed, request_table
-
-
-def shortest_left(request, system, params):
-    return request.predicted - request.generated
+from llmqueue_gym.requests import DONE
 
 
 def oldest(request, system, params):
@@ -53,44 +48,6 @@ VARIANTS = {
     "lookahead": {"lookahead": 1, "block_size": 1, "blocks": 400},
     "no-reserve": {"reserve_known": False, "watermark": 0.05},
 }
-
-
-def a_profile(numbers=(0.01, 0.008, 1e-4, 1e-7, 1e-6)):
-    """Return a cost profile with easy numbers."""
-    return Profile(
-        name="test",
-        model="m",
-        gpu="g",
-        form="roofline",
-        numbers=np.array(numbers),
-        kv_tokens=400,
-        kv_bytes_per_token=1.0,
-        source="made up",
-    )
-
-
-def some_requests(seed, n=60, rate=8.0, longest=180, every=0):
-    """Return requests that crowd a replica of 400 tokens; predictions are off, and refreshed where asked."""
-    rng = np.random.default_rng(seed)
-    arrivals = np.sort(rng.uniform(0, n / rate, n))
-    arrivals[rng.integers(0, n, 5)] = arrivals[0]
-    table = request_table(np.sort(arrivals), rng.integers(1, longest, n))
-    outputs = rng.geometric(1 / 40, n).clip(1, 120)
-    for column in ("predicted", "first_predicted", "lower", "upper"):
-        table[column] = np.maximum(1, outputs * rng.lognormal(0, 0.4, n))
-    refreshed = never_refreshed(n)
-    if every:
-        counts = outputs // every + 1
-        start = np.concatenate([[0], np.cumsum(counts)])
-        refreshed = Refreshed(every, rng.uniform(1, 150, start[-1]), start)
-        table["predicted"] = table["first_predicted"] = refreshed.total[start[:-1]]
-    return Requests(table, outputs.astype(np.int64), refreshed)
-
-
-def test_every_rule_set_and_variant_is_made():
-    for name in RULE_SETS:
-        assert str(rule_set(name)) == name
-    assert str(rule_set("sarathi:token_budget=256")) == "sarathi:token_budget=256"
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -190,82 +147,6 @@ def test_vidurs_schedulers_against_the_plain_rules(scheduler, seed):
         assert served.requests["preemptions"][i] == restarts
 
 
-def test_a_lone_request_by_hand():
-    instance = Requests(request_table(np.array([1.0]), np.array([100])), np.array([3]), never_refreshed(1))
-    served = serve(instance, "fcfs", a_profile((0.0, 1.0, 0.01, 0.0, 0.0)), "vllm-v1", token_budget=64)
-    # chunks of 64 and 36 tokens, then two decodes
-    assert served.service["first_token"][0] == pytest.approx(1.0 + 1.64 + 1.36)
-    assert served.service["completion"][0] == pytest.approx(1.0 + 1.64 + 1.36 + 2 * 1.01)
-    assert served.requests["longest_gap"][0] == pytest.approx(1.01)
-    assert served.totals["integral"] == pytest.approx(served.service["completion"][0] - 1.0)
-
-
-def test_a_static_batch_ends_together_and_orca_lets_go():
-    table = request_table(np.zeros(3), np.array([10, 10, 10]))
-    instance = Requests(table, np.array([2, 5, 3]), never_refreshed(3))
-    unit = a_profile((1.0, 1.0, 0.0, 0.0, 0.0))
-    static = serve(instance, "fcfs", unit, "static", blocks=40, max_model_len=200, max_seqs=2)
-    assert static.service["completion"].tolist() == [5, 5, 8]
-    orca = serve(instance, "fcfs", unit, "orca", blocks=40, max_model_len=200, max_seqs=2)
-    assert orca.service["completion"].tolist() == [2, 5, 5]
-    narrow = serve(instance, "fcfs", unit, "orca", blocks=20, max_model_len=200)  # room for one longest request
-    assert narrow.service["completion"].tolist() == [2, 7, 10]
-    assert orca.totals["preemptions"] == static.totals["preemptions"] == 0
-
-
-def test_swapping_keeps_what_is_computed_and_costs_its_transfer():
-    instance = some_requests(3)
-    again = serve(instance, "fcfs", a_profile(), max_seqs=16)
-    swapped = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="swap", bandwidth=1e4)
-    beside = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="swap", bandwidth=1e4, overlapped=True)
-    free = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="free")
-    assert again.service["recomputed"].sum() > 0
-    assert swapped.service["recomputed"].sum() == free.service["recomputed"].sum() == 0
-    assert swapped.service["swapped"].sum() > 0
-    moved = swapped.service["swapped"].sum() * 16 / 1e4  # blocks * bytes a block / bandwidth
-    assert swapped.totals["transfer_time"] == pytest.approx(moved)
-    assert beside.totals["transfer_time"] < swapped.totals["transfer_time"]
-    assert free.totals["transfer_time"] == 0
-    tokens = instance.requests["prompt"].sum() + instance.outputs.sum() - len(instance.outputs)
-    done = swapped.totals["prefill_tokens"] + swapped.totals["decode_tokens"]
-    assert done == tokens  # nothing is computed twice
-    assert again.totals["prefill_tokens"] + again.totals["decode_tokens"] == tokens + again.service["recomputed"].sum()
-
-
-def test_keeping_the_head_computes_less_again():
-    instance = some_requests(4)
-    whole = serve(instance, "fcfs", a_profile(), max_seqs=16)
-    head = serve(instance, "fcfs", a_profile(), max_seqs=16, keep_head=True)
-    assert 0 < head.service["recomputed"].sum() < whole.service["recomputed"].sum()
-
-
-def test_what_never_fits_is_refused_or_ends_the_run():
-    instance = Requests(request_table(np.zeros(2), np.array([10, 500])), np.array([2, 5]), never_refreshed(2))
-    with pytest.raises(BadInput, match=r"request 2 has 500 prompt and 5 output tokens.*max_tokens=401"):
-        serve(instance, "fcfs", a_profile())
-    with pytest.raises(BadInput, match="raise token_budget=400 to 500"):
-        serve(instance, "fcfs", a_profile(), blocks=100, chunked=False, token_budget=400)
-    cut = serve(instance, "fcfs", a_profile(), blocks=100, horizon=0.01)
-    assert cut.reason == "horizon"
-    instance.requests["predicted"] = 1e6  # a peak is counted up to what a request can have at most
-    assert serve(instance, POLICIES["peak"], a_profile(), blocks=100, max_model_len=520).reason == "drained"
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"order": "decode-frist"}, "decode-first"),
-        ({"watermark": 1.5}, "watermark=1.5"),
-        ({"token_budget": 0}, "token_budget=0"),
-        ({"bandwidth": -1.0}, "bandwidth=-1"),
-        ({"preemption": "recompute "}, "recompute"),
-    ],
-)
-def test_wrong_rules_are_refused(changes, words):
-    with pytest.raises(BadInput, match=words):
-        Rules(**changes)
-
-
 PLAYED = """
 from llmqueue_gym.evaluation.serving import serve
 from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
@@ -294,16 +175,3 @@ def test_one_compiled_loop_serves_every_policy():
         serve(some_requests(0, n=5), policy, a_profile(), rules="vllm-v1", max_seqs=4)
     # The environments use the loop with none in the place of the rank function.
     assert len([signature for signature in proceed.signatures if signature[8] is not types.none]) == 1
-
-
-def test_a_rule_set_that_forgets_output_for_ever_is_a_livelock():
-    rng = np.random.default_rng(71702)
-    found = set()
-    for _ in range(40):
-        table = request_table(np.sort(rng.uniform(0, 20, 13)), rng.integers(1, 60, 13))
-        table["predicted"] = rng.integers(1, 10, 13)
-        instance = Requests(table, table["predicted"].astype(np.int64), never_refreshed(13))
-        changes = {"blocks": 9, "max_seqs": 5, "token_budget": 60, "long_prefill_threshold": 12, "patience": 2000}
-        served = serve(instance, "memory-time", a_profile((1.0, 1.0, 0.0, 0.0, 0.0)), "vidur-sarathi", **changes)
-        found.add(served.reason)
-    assert found == {"drained", "livelock"}  # never without an end

@@ -21,7 +21,9 @@ def load(name):
     return module
 
 
-headlines, pressure, measured = (load(name) for name in ("survey_headlines_llm", "kv_pressure", "vllm_measured"))
+# In this order, as each of the first three imports those before it.
+factors, claims, headlines = (load(f"survey_{name}_llm") for name in ("factors", "claims", "headlines"))
+pressure, measured, coverage = (load(n) for n in ("kv_pressure", "vllm_measured", "do_the_paired_intervals_cover"))
 
 
 def rows(*intervals, group="a"):
@@ -47,23 +49,23 @@ def test_verdict(claimed, given, word):
 
 
 def test_interval_of_equal_factors_is_a_point_and_of_an_undone_run_nothing():
-    assert headlines.interval([2.0, 2.0, 2.0]) == pytest.approx((2.0, 2.0, 2.0))
-    assert np.isnan(headlines.interval([2.0, np.nan])).all()
+    assert factors.interval([2.0, 2.0, 2.0]) == pytest.approx((2.0, 2.0, 2.0))
+    assert np.isnan(factors.interval([2.0, np.nan])).all()
 
 
 @pytest.mark.parametrize("key", ["trail-e2e", "ltr-lmsys", "sarathi-gap", "swap", "tail-discard", "s3"])
 def test_claims_at_tiny_size(key):
-    claim = next(claim for claim in headlines.CLAIMS if claim.key == key)
+    claim = next(claim for claim in claims.CLAIMS if claim.key == key)
     found = headlines.settle(claim, 60, 2)
     assert found["rows"]
     assert all(row["low"] <= row["factor"] <= row["high"] for row in found["rows"])
 
 
 def test_gaps_between_tokens_agree_with_the_longest_of_each_run():
-    scenario = headlines.ServingScenario(headlines.RequestWorkload("azure-conv", 2.0, max_tokens=4096), "none", n=30)
+    scenario = factors.ServingScenario(factors.RequestWorkload("azure-conv", 2.0, max_tokens=4096), "none", n=30)
     given = scenario.draw("fcfs", 0)
-    gaps = headlines.gaps(given, "a100-llama3-8b", "sarathi")
-    served = headlines.serve(given, "fcfs", "a100-llama3-8b", "sarathi")
+    gaps = factors.gaps(given, "a100-llama3-8b", "sarathi")
+    served = factors.serve(given, "fcfs", "a100-llama3-8b", "sarathi")
     assert len(gaps) == pytest.approx(int((served.outputs - 1).sum()), abs=5)  # the last of a busy period has no next
     assert gaps.max() == pytest.approx(served.requests["longest_gap"][served.requests["generated"] > 1].max())
 
@@ -119,3 +121,18 @@ def test_measured_runs(tmp_path, capsys):
 def test_without_data_it_says_what_is_missing(tmp_path, capsys):
     assert measured.main(["--data", str(tmp_path)]) == 0
     assert "skipped: vllm_measured" in capsys.readouterr().err
+
+
+def test_coverage_counts_what_is_held_and_on_which_side_the_rest_lies():
+    given = [{"mean_over_fcfs": ends} for ends in ([0.8, 1.0], [0.5, 0.7], [1.1, 1.3], [np.nan, np.nan])]
+    told = coverage.count({"mean_over_fcfs": 0.9}, given)["mean_over_fcfs"]
+    assert (told["held"], told["below"], told["above"], told["share"]) == (1, 1, 1, 0.25)
+
+
+def test_coverage_compares_the_same_effects_as_the_truth():
+    setting = next(iter(coverage.SETTINGS))
+    known = coverage.Capacity(2.0, 2.0, 2.0)  # near enough
+    job = (setting, known, 300, 5)
+    exact, ends = coverage.effects(*coverage.latencies(job)), coverage.intervals(job)
+    assert all(low <= exact[effect] <= high for effect, (low, high) in ends.items())  # of this very run
+    assert list(exact) == list(ends) == list(coverage.EFFECTS)

@@ -4,7 +4,6 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
 from scipy.stats import lognorm
 
 from llmqueue_gym._jit import compile_serving, records
@@ -15,7 +14,6 @@ from llmqueue_gym.errors import BadInput, TruthError
 from llmqueue_gym.evaluation.serving.closed_loop import serve
 from llmqueue_gym.policies.serving import SERVING_POLICIES, fastserve, serving_policy
 from llmqueue_gym.policies.serving.base import from_function
-from llmqueue_gym.policies.serving.gittins_lengths import _LEAST, _MOST, _POINTS, index_table
 from llmqueue_gym.policies.serving.seconds import decode_seconds, prefill_seconds
 from llmqueue_gym.profiles import PROFILES, Profile, profile
 from llmqueue_gym.requests import (
@@ -241,22 +239,6 @@ def test_tie_is_mean_and_mean_of_the_worst_tenth():
     law = lognorm(0.7)
     worst = law.expect(lambda x: x, lb=law.ppf(0.9)) / 0.1
     assert serving_policy("tie:sigma=0.7,beta=1.5").params[0] == pytest.approx(law.mean() + 1.5 * worst, rel=1e-6)
-
-
-@pytest.mark.parametrize("sigma", [0.3, 1.5])
-def test_gittins_lengths_is_the_index(sigma):
-    law, table = lognorm(sigma), index_table(sigma)
-    z = np.linspace(_LEAST, _MOST, _POINTS)
-    for k in (0, 100, 160, 200):
-        a = np.exp(sigma * z[k])
-        ends = np.exp(sigma * (z[k] + np.geomspace(2e-3, 8 - z[k], 60)))
-        tail = law.cdf if a < 1 else law.sf  # the one whose difference keeps its digits
-        slopes = [quad(law.sf, a, b, limit=200)[0] / abs(tail(a) - tail(b)) for b in ends]
-        assert table[k] == pytest.approx(min(slopes), rel=0.01)
-    p, params = serving_policy(f"gittins-lengths:sigma={sigma}"), np.array([sigma, *table])
-    ranks = [p.rank(row(REQUEST, predicted=100.0, generated=g), row(SYSTEM), params) for g in (0, 50, 10_000)]
-    assert ranks[0] == pytest.approx(100 * table[0]) and ranks[2] > ranks[0]
-    assert (ranks[1] < ranks[0]) == (sigma < 1)  # half of a sure length is good news, half of a vague one is not
 
 
 def test_memory_time_is_the_sum_over_steps():

@@ -18,17 +18,19 @@ from scipy.special import ndtr
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.serving.base import ServingPolicy
 
-# The table: ages from y exp(-8 sigma), as good as none, to y exp(6 sigma), which one in 1e9 requests exceeds.
+# The table: ages from y exp(-8 sigma), before which nothing ends, to y exp(6 sigma), which one in 1e9 requests exceeds.
 _LEAST, _MOST, _POINTS = -8.0, 6.0, 281
 
 
 def rank(request, system, params):
     sigma = params[0]
     predicted = max(request.predicted, request.generated / np.exp(_MOST * sigma), 1e-9)
-    z = np.log(max(request.generated, 1e-300) / predicted) / sigma
+    age, first = request.generated / predicted, np.exp(_LEAST * sigma)  # `first` is the age of the table's first row
+    z = np.log(max(age, first)) / sigma  # the logarithm of no age would be infinite
     at = (min(max(z, _LEAST), _MOST) - _LEAST) / (_MOST - _LEAST) * (_POINTS - 1)
     k = min(int(at), _POINTS - 2)
-    return predicted * (params[1 + k] + (at - k) * (params[2 + k] - params[1 + k]))
+    # Before the first row hardly anything ends, so the index falls by a token with every token.
+    return predicted * (params[1 + k] + (at - k) * (params[2 + k] - params[1 + k]) + max(first - age, 0.0))
 
 
 def index_table(sigma: float) -> np.ndarray:

@@ -1,0 +1,49 @@
+"""Files with lengths but no arrivals: the hint names the option that takes them, and following it works."""
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from llmqueue_gym.cli.simulate import simulate
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.workloads.traces import load_trace
+
+HEADERS = {
+    "vidur": "num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio",
+    "vidur, cut": "num_prefill_tokens,num_decode_tokens",
+    "compact": "prompt_tokens,output_tokens",
+    "burstgpt": "Model,Request tokens,Response tokens",
+    "azure": "ContextTokens,GeneratedTokens",
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_the_hint_works_when_followed(tmp_path, kind):
+    path = tmp_path / "lengths.csv"
+    row = ",".join("20" for _ in HEADERS[kind].split(","))
+    path.write_text(f"{HEADERS[kind]}\n{row}\n")
+    words = ["--policy", "fcfs", "--profile", "unit", "--json"]
+    refused = CliRunner().invoke(simulate, [*words, "--trace", str(path)])
+    assert isinstance(refused.exception, BadInput)
+    hint = re.search(r"--lengths file:\S+", str(refused.exception)).group()
+    played = CliRunner().invoke(simulate, [*words, "--rate", "0.01", "--requests", "5", *hint.split()])
+    assert json.loads(played.output)["requests"] == 5
+
+
+def test_lengths_in_json_are_to_be_converted_first(tmp_path):
+    path = tmp_path / "lengths.jsonl"
+    path.write_text('{"prompt_tokens": 5, "output_tokens": 7}\n')
+    with pytest.raises(BadInput, match="convert to csv with the header prompt_tokens,output_tokens") as caught:
+        load_trace(path)
+    assert f"file:{path}" not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", ["prompt_tokens,output_tokens,arrival", "ContextTokens,GeneratedTokens,TIMESTAMPS"])
+def test_a_misnamed_column_of_time_is_no_file_of_lengths(tmp_path, header):
+    path = tmp_path / "trace.csv"
+    path.write_text(f"{header}\n5,7,1\n")
+    with pytest.raises(BadInput, match="no column") as caught:
+        load_trace(path)
+    assert "--lengths" not in str(caught.value)

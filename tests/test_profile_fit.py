@@ -1,0 +1,116 @@
+"""Profiles fitted to measured iterations, and how measurements are read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from measured_iterations import TRUE, synthetic, write_csv
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.cost import iteration_time
+from llmqueue_gym.engines.batching.tables import BATCH
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.profiles.fit import COEFFICIENTS, fit
+from llmqueue_gym.profiles.iterations import read_iterations
+
+REFERENCE = Path(__file__).parents[2] / "shared" / "vidur" / "reference"
+
+
+# Fitting.
+
+
+def test_fit_is_exact_without_noise():
+    made, report = fit(synthetic(1000), kv_tokens=1000)
+    np.testing.assert_allclose(made.numbers, TRUE, rtol=1e-4)
+    assert report.held_out.mape < 1e-2 and report.rows == 1000 and report.warnings == ()
+    assert set(report.by_kind) == {"decode", "mixed", "prefill"}
+    assert list(report.coefficients) == list(COEFFICIENTS) and made.kv_tokens == 1000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fit_recovers_coefficients_from_noisy_rows(seed):
+    """With 3 % noise on 4000 rows each coefficient comes back within 5 %, and the errors are those of the noise."""
+    made, report = fit(synthetic(4000, noise=0.03, seed=seed), kv_tokens=1000)
+    np.testing.assert_allclose(made.numbers, TRUE, rtol=0.05)
+    expected = 100 * 0.03 * np.sqrt(2 / np.pi)
+    assert report.held_out.mape == pytest.approx(expected, rel=0.1) and abs(report.held_out.bias) < 0.5
+    assert report.held_out.p95 == pytest.approx(100 * 0.03 * 1.96, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["sarathi_low", "sarathi_nearsat", "vllm_low"])
+def test_fit_recovers_the_formula_of_reference_runs(name):
+    path = REFERENCE / f"B_formula-llama3-8b-a100_{name}_iterations.csv"
+    if not path.exists():
+        pytest.skip(f"no {path.name} in the optional data folder")
+    made, report = fit(path, kv_tokens=2048 * 16)
+    np.testing.assert_allclose(made.numbers, TRUE, rtol=1e-4)  # the log has 7 decimals
+    assert report.held_out.mape < 1e-3 and not report.warnings and path.name in made.source
+
+
+def test_fit_agrees_with_the_engine(tmp_path):
+    table = synthetic(40, noise=0.1)
+    made, _ = fit(table, kv_tokens=1000)
+    for i, want in enumerate(table.predict(made.numbers)):
+        batch = np.zeros(1, BATCH)
+        batch["tokens"], batch["context"], batch["pairs"] = table.tokens[i], table.context[i], table.pairs[i]
+        assert float(iteration_time(0, made.numbers, records(batch)[0])) == pytest.approx(want, rel=1e-14)
+
+
+def test_fit_says_what_the_rows_cannot_tell():
+    table = synthetic(400, noise=0.01)
+    decodes = table.rows(np.flatnonzero(table.prefill_tokens == 0))
+    made, report = fit(decodes, kv_tokens=1000)
+    assert "column pairs does not vary: its slope is a guess" in report.warnings and made.estimated
+    alike = replace(decodes, context=500 * decodes.tokens)
+    assert any("goes with the others" in words for words in fit(alike, 1000)[1].warnings)
+    large = table.rows(np.flatnonzero(table.tokens > 300))
+    assert any("no floor seen" in words for words in fit(large, 1000)[1].warnings)
+    same = replace(table, seconds=table.predict(np.array([0.01, 0.01, 0.0, 1e-9, 1e-9])))
+    assert any("slope of tokens came out as 0" in words for words in fit(same, 1000)[1].warnings)
+    with pytest.raises(BadInput, match="at least 20"):
+        fit(table.rows(slice(0, 19)), kv_tokens=1000)
+
+
+# Reading measurements.
+
+
+def test_columns_and_their_defaults(tmp_path):
+    rows = [[100, 2, 300, 0.02, 50, 1], [0, 3, 900, 0.01, 0, 0]]
+    full = write_csv(tmp_path / "a.csv", "prefill_tokens,decodes,context,seconds,cached,prefills", rows)
+    table = read_iterations(full)
+    np.testing.assert_array_equal(table.tokens, [102, 3])
+    np.testing.assert_array_equal(table.pairs, [100 * (50 + 50), 0])
+    assert "equal prompts" in table.notes[0] and list(table.kinds()) == ["decode", "mixed"]
+    short = read_iterations(write_csv(tmp_path / "b.csv", "ms,context,decodes,prefill_tokens", [[20, 300, 2, 100]]))
+    assert short.seconds == pytest.approx(0.02) and short.pairs == 5000 and "nothing cached" in short.notes[0]
+    two = write_csv(tmp_path / "c.csv", "prefill_tokens,decodes,context,ms,prefills", [[100, 0, 0, 20, 2]])
+    assert read_iterations(two).pairs == 2 * 50 * 25
+    header = "iter,num_prefill_reqs,prefill_tokens,num_decode_reqs,decode_kv_tokens,prefill_pairs,exec_s"
+    table = read_iterations(write_csv(tmp_path / "d.csv", header, [[0, 1, 395, 0, 0, 78012.5, 0.0329213]]))
+    assert table.pairs == 78012.5 and table.seconds == 0.0329213 and table.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        ("prefill_tokens,decodes,context,seconds", "5,1,x,0.1", "row 1, column 'context': 'x' is not a number"),
+        ("prefill_tokens,decodes,context,seconds", "5,1,9,0", "row 1, column 'seconds': '0' is not positive"),
+        ("prefill_tokens,decodes,context,ms", "5,1,9,nan", "row 1, column 'ms': 'nan' is not a finite number"),
+        ("prefill_tokens,decodes,context,seconds", "5,1.5,9,1", "column 'decodes': '1.5' is not a whole number"),
+        ("prefill_tokens,decodes,context,seconds", "-5,1,9,1", "column 'prefill_tokens': '-5' is negative"),
+        ("prefill_tokens,decodes,context,seconds", "5,1,9", "column 'seconds': '' is not a number; it is missing"),
+        ("prefill_tokens,decodes,context,seconds", "0,0,0,1", "leave empty iterations out"),
+        ("prefill_tokens,decodes,context,seconds", "5,0,9,1", "column 'context': 9 tokens of context do not go with"),
+        ("prefill_tokens,decodes,context,seconds", "5,2,0,1", "column 'context': 0 tokens of context do not go with"),
+        ("prefill_tokens,decodes,context,seconds,tokens", "5,1,9,1,3", "column 'tokens': 3 is less than"),
+        ("prefill_tokens,decode,context,seconds", "5,1,9,1", "no column 'decodes'; did you mean 'decode'"),
+        ("prefill_tokens,decodes,context,second", "5,1,9,1", "no column 'seconds' or 'ms'; did you mean 'second'"),
+    ],
+)
+def test_wrong_measurements(tmp_path, header, row, words):
+    path = tmp_path / "bad.csv"
+    path.write_text(f"{header}\n{row}\n")
+    with pytest.raises(BadInput) as caught:
+        read_iterations(path)
+    assert words in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
