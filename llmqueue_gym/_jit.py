@@ -3,8 +3,8 @@
 * `kernel` compiles an engine or theory loop and keeps it in numba's disk cache; `lean_kernel` one that makes no array,
   and `inner_kernel` one that makes no array and becomes a part of its callers.
 * `compile_rank` turns a plain function `rank(job, params)` into a C pointer, `compile_serving` one of the form
-  `rank(request, system, params)`. All pointers of a form have one type, so one compiled kernel serves every policy,
-  and it hits the disk cache.
+  `rank(request, system, params)`, `compile_dispatch` one of the form `score(job, queue, params)`. All pointers of a
+  form have one type, so one compiled kernel serves every policy, and it hits the disk cache.
 * A kernel may call kernels of its own folder only: the cache of a kernel is stale when any file of its folder changes.
 * `NUMBA_DISABLE_JIT=1` runs the same source uncompiled, for coverage and debugging.
 """
@@ -18,12 +18,13 @@ import numpy as np
 from numba import types
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.jobs import JOB
+from llmqueue_gym.jobs import JOB, QUEUE
 from llmqueue_gym.requests import REQUEST, SYSTEM
 
 DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
 _NUMBERS = types.Array(types.float64, 1, "C")
 _RANK = types.float64(numba.from_dtype(JOB), _NUMBERS)
+_DISPATCH = types.float64(numba.from_dtype(JOB), numba.from_dtype(QUEUE), _NUMBERS)
 _SERVING = types.float64(numba.from_dtype(REQUEST), numba.from_dtype(SYSTEM), _NUMBERS)
 
 
@@ -82,6 +83,11 @@ def compile_rank(rank: Callable[[Any, np.ndarray], float], cache: bool) -> Any:
 def compile_serving(function: Callable[[Any, Any, np.ndarray], float], cache: bool) -> Any:
     """Compile a function of a serving policy, of (request, system, params), to a C pointer; see `compile_rank`."""
     return _pointer(function, _SERVING, cache)
+
+
+def compile_dispatch(function: Callable[[Any, Any, np.ndarray], float], cache: bool) -> Any:
+    """Compile the score of a dispatch policy, of (job, queue, params), to a C pointer; see `compile_rank`."""
+    return _pointer(function, _DISPATCH, cache)
 
 
 def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any:

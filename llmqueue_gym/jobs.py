@@ -40,6 +40,19 @@ OUTCOME = np.dtype(
 # Status: not arrived, in queue, in service, left; and left without its service, out of patience.
 PENDING, WAITING, RUNNING, DONE, LOST = 0, 1, 2, 3, 4
 
+# What a dispatcher can read of one queue and its server when a job arrives.
+QUEUE = np.dtype(
+    [
+        ("jobs", "i8"),  # in it, the one in service included
+        ("work", "f8"),  # sum of their predicted sizes, s
+        ("left", "f8"),  # the same, less what they have received; a job that outlives its prediction counts 0
+        ("alike", "i8"),  # waiting jobs whose prediction is on the same side of the policy's split as the arrival's
+        ("speed", "f8"),
+        ("index", "i8"),
+    ],
+    align=True,
+)
+
 
 class Instance(NamedTuple):
     """One sampled run: a job table and its hidden truth.
@@ -51,6 +64,24 @@ class Instance(NamedTuple):
 
     jobs: np.ndarray
     sizes: np.ndarray
+
+
+class ClusterInstance(NamedTuple):
+    """One sampled run for several servers.
+
+    Attributes:
+        jobs: as in `Instance`.
+        sizes: as in `Instance`, s on a server of speed 1.
+        patience: s that each job waits at most before it first runs `(n_jobs,)`; inf where it waits for ever.
+        choices: for dispatch, the servers that each arrival looks at `(n_jobs, d)`; d = 0 where it sees all.
+        ties: numbers in [0, 1) `(n_jobs,)` that choose among equals where it sees all.
+    """
+
+    jobs: np.ndarray
+    sizes: np.ndarray
+    patience: np.ndarray
+    choices: np.ndarray
+    ties: np.ndarray
 
 
 def job_table(

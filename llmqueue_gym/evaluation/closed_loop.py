@@ -33,7 +33,7 @@ def simulate(
     Raises:
         BadInput: the rank function cannot be compiled, or gives NaN, which has no place in an order.
     """
-    rank, params = _compiled(policy), policy.params_for(size, predictor)
+    rank, params = compiled(policy), policy.params_for(size, predictor)
     jobs = instance.jobs.copy()
     sizes = np.require(instance.sizes, np.float64, ["C", "W"])
     play = _sharing if policy.preemptive and policy.shape == "general" else _single
@@ -61,7 +61,8 @@ def twins(policy: Policy, jobs: np.ndarray) -> np.ndarray:
     return twin
 
 
-def _compiled(policy: Policy) -> Any:
+def compiled(policy: Policy) -> Any:
+    """Return the rank function of a policy as kernels take it."""
     own = str(policy.rank.__module__).startswith("llmqueue_gym.")
     # A user's function may read globals that change between calls, so it is compiled anew each time.
     return _library_rank(policy.rank) if own else compile_rank(policy.rank, cache=False)

@@ -6,7 +6,7 @@ from typing import Any
 from llmqueue_gym.policies.base import Policy, from_function
 from llmqueue_gym.registry import Registry
 
-__all__ = ["POLICIES", "Policy", "policy"]
+__all__ = ["IMPATIENT_POLICIES", "POLICIES", "Policy", "policy"]
 
 _HERE = "llmqueue_gym.policies"
 
@@ -32,9 +32,21 @@ POLICIES = Registry(
     },
 )
 
+# Orders for jobs that give up waiting or are of use for a time only; a single queue without them has better ones.
+IMPATIENT_POLICIES = Registry(
+    "policy",
+    {
+        "two-class": f"{_HERE}.two_class:two_class",
+        "edf": f"{_HERE}.edf:edf",
+        "least-slack": f"{_HERE}.edf:least_slack",
+    },
+)
+
 
 def policy(given: "str | Policy | Callable[[Any, Any], float]") -> Policy:
     """Return a policy from a spec such as `limited-preemption:c=0.8`, a Policy, or a function rank(job, params)."""
     if isinstance(given, Policy):
         return given
-    return POLICIES.make(given) if isinstance(given, str) else from_function(given)
+    if not isinstance(given, str):
+        return from_function(given)
+    return (IMPATIENT_POLICIES if given.partition(":")[0] in IMPATIENT_POLICIES else POLICIES).make(given)

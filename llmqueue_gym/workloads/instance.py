@@ -33,9 +33,12 @@ def draw(workload: Samples, predictor: Predictor, n: int, seed: int) -> Instance
     Returns:
         job table `(n,)` with its predictions, and true sizes `(n,)`; fewer rows where the workload has fewer.
     """
-    # The children that SeedSequence(seed).spawn(3) gives, without the work of seeding their parent.
-    streams = [np.random.SeedSequence(seed, spawn_key=(k,)) for k in range(3)]
-    arrival_rng, size_rng, prediction_rng = (np.random.Generator(np.random.PCG64(stream)) for stream in streams)
+    arrival_rng, size_rng, prediction_rng = (stream(seed, k) for k in range(3))
     jobs, sizes = workload.sample(n, arrival_rng, size_rng)
     jobs["predicted"] = predictor.predict(sizes, prediction_rng)
     return Instance(jobs, sizes)
+
+
+def stream(seed: int, k: int) -> np.random.Generator:
+    """Return random stream k of a seed: the child k of SeedSequence(seed), without the work of seeding its parent."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(k,))))

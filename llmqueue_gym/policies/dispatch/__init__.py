@@ -1,0 +1,28 @@
+"""Ways of sending a job to one of many queues, one file each. To add one: write the file and add its line here."""
+
+from llmqueue_gym.policies.dispatch.base import DispatchPolicy
+from llmqueue_gym.registry import Registry
+
+__all__ = ["DISPATCH_POLICIES", "DispatchPolicy", "dispatch_policy"]
+
+_HERE = "llmqueue_gym.policies.dispatch"
+
+DISPATCH_POLICIES = Registry(
+    "dispatch policy",
+    {
+        "random": f"{_HERE}.random:random",
+        "round-robin": f"{_HERE}.round_robin:round_robin",
+        "power-of-d": f"{_HERE}.fewest_jobs:power_of_d",
+        "join-shortest-queue": f"{_HERE}.fewest_jobs:join_shortest_queue",
+        "least-work": f"{_HERE}.least_work:least_work",
+        "least-work-left": f"{_HERE}.least_work:least_work_left",
+        "one-bit-count": f"{_HERE}.one_bit_count:one_bit_count",
+        "size-interval": f"{_HERE}.size_interval:size_interval",
+        "join-idle-queue": f"{_HERE}.join_idle_queue:join_idle_queue",
+    },
+)
+
+
+def dispatch_policy(given: str | DispatchPolicy) -> DispatchPolicy:
+    """Return a dispatch policy from a spec such as `power-of-d:d=2`, or the policy itself."""
+    return given if isinstance(given, DispatchPolicy) else DISPATCH_POLICIES.make(given)
