@@ -9,10 +9,12 @@ import pytest
 from llmqueue_gym.distributions import DISTRIBUTIONS
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors import PREDICTORS
+from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS
 from llmqueue_gym.registry import Registry, spec_of
 from llmqueue_gym.workloads import ARRIVALS
+from llmqueue_gym.workloads.requests import LENGTHS
 
-REGISTRIES = (DISTRIBUTIONS, PREDICTORS, ARRIVALS)
+REGISTRIES = (DISTRIBUTIONS, PREDICTORS, ARRIVALS, LENGTH_PREDICTORS, LENGTHS)
 MORE = [
     (DISTRIBUTIONS, "weibull:shape=0.30000000000000004,mean=3"),
     (DISTRIBUTIONS, "erlang:k=2000000"),
