@@ -23,7 +23,7 @@ JOB = np.dtype(
         ("status", "i4"),  # one of the codes below
         ("deadline", "f8"),  # s, until when it is of use; inf where there is none
         ("need", "i4"),  # servers that it occupies at once, 1 unless told otherwise
-        ("site", "i4"),  # server that it was sent to, or where it runs; -1 before
+        ("site", "i4"),  # queue that it was sent to, -1 where there is one for all
     ],
     align=True,
 )

@@ -218,7 +218,7 @@ def simulate(
     d, unordered = choices.shape[1], 0
     for i in range(jobs.shape[0]):
         job = jobs[i]
-        clock, chosen, least = job.arrival, 0, np.inf
+        clock, chosen, least = job.arrival, choices[i, 0] if d > 0 else 0, np.inf
         for c in range(d if d > 0 else sites.shape[0]):
             s = choices[i, c] if d > 0 else c
             site = sites[s]

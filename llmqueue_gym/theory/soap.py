@@ -249,8 +249,8 @@ def _compiled(policy: Any) -> Any:
 def _check_type_and_age_only(policy: Any, rank: Any, params: np.ndarray) -> None:
     if "deadline" in policy.reads():
         raise NotApplicable(
-            f"SOAP does not apply to policy {policy.name!r}: its rank depends on job.deadline, and the jobs of an M/G/1 "
-            "have none; use simulate"
+            f"SOAP does not apply to policy {policy.name!r}: its rank depends on job.deadline, and the jobs of an "
+            "M/G/1 have none; use simulate"
         )
     if "arrival" not in policy.reads():
         return

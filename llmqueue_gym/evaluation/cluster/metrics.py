@@ -20,8 +20,8 @@ def _of_served(statistic: Callable[[np.ndarray], float]) -> Callable[[Run], floa
 
 
 def _span(run: Run) -> float:
-    """Return the time from the first to the last arrival, s."""
-    return float(run.jobs["arrival"].max() - run.jobs["arrival"].min())
+    """Return the time from the first to the last arrival, s; NaN where there is one alone."""
+    return float(run.jobs["arrival"].max() - run.jobs["arrival"].min()) or float("nan")
 
 
 CLUSTER_METRICS: dict[str, Callable[[Run], float]] = {

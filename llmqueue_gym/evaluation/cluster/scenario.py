@@ -48,8 +48,8 @@ class ClusterScenario:
     told: bool = False
 
     def __post_init__(self) -> None:
-        if self.servers < 1:
-            raise BadInput(f"servers={self.servers}: at least one server is needed")
+        if not isinstance(self.servers, (int, np.integer)) or self.servers < 1:
+            raise BadInput(f"servers={self.servers!r} must be a whole number of at least 1")
         if self.speeds is not None:
             if len(self.speeds) != self.servers:
                 raise BadInput(f"{len(self.speeds)} speeds for {self.servers} servers; give one each")

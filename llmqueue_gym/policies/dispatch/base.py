@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llmqueue_gym.errors import BadInput, TruthError, nearest
-from llmqueue_gym.jobs import QUEUE
+from llmqueue_gym.errors import BadInput, NotApplicable, TruthError, nearest
 from llmqueue_gym.policies.base import READABLE
 from llmqueue_gym.policies.reading import columns_read
 
@@ -32,6 +31,7 @@ class DispatchPolicy:
             after another; "all": at all of them, and ties are broken at random.
         d: how many it samples.
         split: s; `queue.alike` counts waiting jobs predicted on the same side of it.
+        predictive: whether the score means something only if sizes are predicted.
         params: numbers for `score`.
         prepare: `prepare(size, predictor, speeds) -> params (k,)`, for a score that is computed from the laws.
         source: paper or theorem.
@@ -42,6 +42,7 @@ class DispatchPolicy:
     looks: Looks = "sample"
     d: int = 1
     split: float = np.inf
+    predictive: bool = False
     params: tuple[float, ...] = ()
     prepare: Callable[[Any, Any, np.ndarray], np.ndarray] | None = None
     source: str = ""
@@ -67,7 +68,16 @@ class DispatchPolicy:
         return columns_read(self.score, READABLE)
 
     def numbers(self, size: Any, predictor: Any, speeds: np.ndarray) -> np.ndarray:
-        """Return the float64 parameters `(k,)` of the score for a size law, a bound predictor and servers' speeds."""
+        """Return the float64 parameters `(k,)` of the score for a size law, a bound predictor and servers' speeds.
+
+        Raises:
+            NotApplicable: the score needs predictions, and the predictor predicts nothing.
+        """
+        if self.predictive and predictor is not None and not predictor.informative:
+            raise NotApplicable(
+                f"dispatch policy {self.name!r} compares predictions, but the predictor predicts nothing; choose "
+                "another predictor, or power-of-d"
+            )
         found = self.params if self.prepare is None else self.prepare(size, predictor, speeds)
         return np.ascontiguousarray(found, np.float64)
 
@@ -98,8 +108,3 @@ def different(n: int, d: int, servers: int, rng: np.random.Generator) -> np.ndar
             pick += pick >= taken
         found[:, k] = pick
     return found
-
-
-def queue_fields() -> tuple[str, ...]:
-    """Return what a score may read of a queue."""
-    return QUEUE.names or ()

@@ -23,5 +23,10 @@ def one_bit_count(d: int = 2, threshold: float = 1.0) -> DispatchPolicy:
     if not threshold > 0:
         raise BadInput(f"one-bit-count: threshold={threshold:g} must be positive, as in one-bit-count:threshold=1")
     return DispatchPolicy(
-        "one-bit-count", score, d=d, split=threshold, source="Mitzenmacher, Queues with Small Advice, ACDA 2021"
+        "one-bit-count",
+        score,
+        d=d,
+        split=threshold,
+        predictive=True,
+        source="Mitzenmacher, Queues with Small Advice, ACDA 2021",
     )
