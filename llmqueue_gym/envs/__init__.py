@@ -40,6 +40,8 @@ _LLM = _family("llm_batching", "LLMBatching")
 _AZURE_CONV: dict[str, Any] = {"lengths": "azure-conv", "profile": "a100-llama3-8b", "rules": "vllm-v1", "rate": 7.3}
 _AZURE_CONV |= {"n_requests": 5000, "window": 64, "seats": 128}
 _MG1 = _family("mg1", "MG1")
+_SERVERS = _family("multi_server", "MultiServer")
+_DEADLINES: dict[str, Any] = {"patience": "uniform:mean=3", "may_pass": True}
 
 ENVIRONMENTS: dict[str, Environment] = {
     "llmqueue/MG1-v0": Environment(
@@ -47,6 +49,25 @@ ENVIRONMENTS: dict[str, Environment] = {
     ),
     "llmqueue/MG1Preemptive-v0": Environment(
         "One server with preemption: pick who is served at every arrival and completion.", *_MG1, {"preemptive": True}
+    ),
+    "llmqueue/MGk-v0": Environment("Several servers, one queue: pick who starts whenever a server is free.", *_SERVERS),
+    "llmqueue/MGkPreemptive-v0": Environment(
+        "Several servers, one queue: pick who runs at every arrival and completion.", *_SERVERS, {"preemptive": True}
+    ),
+    "llmqueue/Abandonment-v0": Environment(
+        "Several servers in overload, jobs that give up waiting: serve as many as possible.",
+        *_SERVERS,
+        {"servers": 10, "load": 1.4, "patience": "exponential", "per_job": 1.0},
+    ),
+    "llmqueue/MultiserverJob-v0": Environment(
+        "Jobs that occupy several servers at once: pick who starts, or keep servers free for a larger one.",
+        *_SERVERS,
+        {"servers": 8, "needs": (1, 2, 4, 8), "may_pass": True},
+    ),
+    "llmqueue/Deadline-v0": Environment(
+        "Firm deadlines, one bit known of each size: start jobs, or send them away, and finish as many as possible.",
+        *_SERVERS,
+        {"predictor": "one-bit", "load": 1.2, "firm": True, "may_drop": True, "per_job": 1.0, **_DEADLINES},
     ),
     **{
         f"llmqueue/{name}{suffix}-v0": Environment(words + more, *_LLM, {"decides": decides, **kwargs})
