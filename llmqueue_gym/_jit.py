@@ -39,7 +39,7 @@ def lean_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a lean kernel into each of its callers: a call with as many arguments as a replica has takes 30 ns."""
+    """Compile a lean kernel into each of its callers: calls with as many arguments as a replica has are slow."""
     return _compiled(function, _nrt=False, forceinline=True)
 
 

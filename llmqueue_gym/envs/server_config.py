@@ -13,6 +13,7 @@ from llmqueue_gym.envs.server_observation import n_actions, observation_space
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import ClusterInstance
 from llmqueue_gym.workloads import Workload, arrival_process
+from llmqueue_gym.workloads.cluster import patience_of, speeds_of
 from llmqueue_gym.workloads.instance import Samples, draw, stream
 
 PATIENCE, NEEDS = 3, 6  # random streams; see `evaluation.cluster.scenario` for the others
@@ -51,11 +52,6 @@ class ServerConfig(JobConfig):
 
     def __post_init__(self) -> None:
         check_counts(self, "servers", "slots")
-        if self.speeds is not None and len(self.speeds) != self.servers:
-            raise BadInput(f"{len(self.speeds)} speeds for {self.servers} servers; give one each")
-        for speed in self.speeds or ():
-            if not 0 < speed < np.inf:
-                raise BadInput(f"speed {speed!r} of a server must be positive and finite")
         if self.firm and self.patience is None:
             raise BadInput("firm=True needs patience, the law of the time to a job's deadline")
         for need in self.needs:
@@ -68,18 +64,18 @@ class ServerConfig(JobConfig):
         if self.speeds is not None and max(self.needs) > 1:
             raise BadInput("jobs that need several servers need servers of one speed: leave out speeds")
         check_positive(self, "load")
-        _ = self.patience_law
+        _ = self.server_speeds, self.patience_law
         super().__post_init__()
 
     @cached_property
     def server_speeds(self) -> np.ndarray:
         """The speed of each server `(servers,)`, the fastest first."""
-        return np.sort(np.ones(self.servers) if self.speeds is None else np.array(self.speeds, float))[::-1].copy()
+        return speeds_of(self.servers, self.speeds)
 
     @cached_property
     def patience_law(self) -> Distribution | None:
         """The law of patience, or None."""
-        return None if self.patience is None else size_law(self.patience)
+        return patience_of(self.patience)
 
     @cached_property
     def source(self) -> Samples:

@@ -166,7 +166,8 @@ def gittins_bracket(policy: Any, size: Any, predictor: Any, load: float, servers
     E[N_k] <= E[N_1] + C (k - 1) ln(1 / (1 - rho)), C = 9 / (8 ln 1.5) + 1, where N_1 is Gittins on the fast server.
     The same N_1 is the floor of every policy on k servers with the same information, and so is E[S].
     Source: Scully, Grosof and Harchol-Balter, "The Gittins Policy is Nearly Optimal in the M/G/k under Extremely
-    General Conditions", POMACS 4(3), 2020, main theorem; cited, not derived here.
+    General Conditions", POMACS 4(3), 2020, main theorem. The constant is
+    quoted from memory and not derived or checked against the paper.
 
     Args:
         policy: the Gittins policy, or SRPT where predictions are exact.

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.distributions import size_law
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.scenario import Scenario
@@ -15,6 +14,7 @@ from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.policies.dispatch.base import DispatchPolicy
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
+from llmqueue_gym.workloads.cluster import patience_of, speeds_of
 from llmqueue_gym.workloads.instance import draw, stream
 
 _PATIENCE, _CHOICES, _TIES = 3, 4, 5  # random streams; 0 to 2 are those of `workloads.instance`
@@ -50,17 +50,9 @@ class ClusterScenario:
     def __post_init__(self) -> None:
         if not isinstance(self.servers, (int, np.integer)) or self.servers < 1:
             raise BadInput(f"servers={self.servers!r} must be a whole number of at least 1")
-        if self.speeds is not None:
-            if len(self.speeds) != self.servers:
-                raise BadInput(f"{len(self.speeds)} speeds for {self.servers} servers; give one each")
-            for speed in self.speeds:
-                if not 0 < speed < np.inf:
-                    raise BadInput(f"speed {speed:g} of a server must be positive and finite")
         if not 0 < self.load < np.inf:
             raise BadInput(f"load={self.load:g} must be positive and finite, for example 0.8")
-        if (law := self.patience_law) is not None and float(law.sf(0.0)) < 1:
-            raise BadInput(f"patience {law} is zero with positive probability, so such a job never comes at all")
-        _ = self.jobs
+        _ = self.server_speeds, self.patience_law, self.jobs  # a wrong part is found here, not at the first run
 
     @cached_property
     def total_speed(self) -> float:
@@ -70,12 +62,12 @@ class ClusterScenario:
     @cached_property
     def server_speeds(self) -> np.ndarray:
         """The speed of each server `(servers,)`, the fastest first."""
-        return np.sort(np.ones(self.servers) if self.speeds is None else np.array(self.speeds, float))[::-1].copy()
+        return speeds_of(self.servers, self.speeds)
 
     @cached_property
     def patience_law(self) -> Distribution | None:
         """The law of patience, or None."""
-        return None if self.patience is None else size_law(self.patience)
+        return patience_of(self.patience)
 
     @cached_property
     def jobs(self) -> Scenario:
