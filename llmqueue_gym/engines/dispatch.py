@@ -106,26 +106,32 @@ def bring_up_to_date(site, clock, jobs):
 
 
 @inner_kernel
+def finish(site, jobs, sizes, outcome, links, split, shape, resolution, scale):
+    """Let the job in service leave, and whoever waits and is first in rank start."""
+    i, clock = site.row, site.until
+    jobs[i].age = sizes[i]
+    jobs[i].status = DONE
+    outcome[i].completion = clock
+    site.row = -1
+    if site.head >= 0:
+        run(site, clock, take(site, jobs, links, split), jobs, sizes, outcome, shape, resolution, scale)
+
+
+@inner_kernel
 def advance(site, stop, jobs, sizes, outcome, links, split, rank, params, shape, lcfs_up_to, resolution, scale):
     """Let a queue do all that it does until `stop`; what is due at that very time is done."""
     while site.row >= 0 and site.until <= stop:
         i, clock = site.row, site.until
         if site.ends:
-            jobs[i].age = sizes[i]
-            jobs[i].status = DONE
-            outcome[i].completion = clock
-            site.row = -1
-            if site.head < 0:
-                return
-            i = take(site, jobs, links, split)
-        else:
-            bring_up_to_date(site, clock, jobs)
-            jobs[i].rank = rank(jobs[i], params)
-            if site.head >= 0 and before(jobs[site.head], site.head, jobs[i], i, lcfs_up_to):
-                outcome[i].preemptions += 1
-                other = take(site, jobs, links, split)
-                wait(site, i, jobs, links, split, lcfs_up_to)
-                i = other
+            finish(site, jobs, sizes, outcome, links, split, shape, resolution, scale)
+            continue
+        bring_up_to_date(site, clock, jobs)
+        jobs[i].rank = rank(jobs[i], params)
+        if site.head >= 0 and before(jobs[site.head], site.head, jobs[i], i, lcfs_up_to):
+            outcome[i].preemptions += 1
+            other = take(site, jobs, links, split)
+            wait(site, i, jobs, links, split, lcfs_up_to)
+            i = other
         run(site, clock, i, jobs, sizes, outcome, shape, resolution, scale)
 
 
@@ -164,6 +170,22 @@ def look(queue, site, index, job, clock, jobs, split):
         queue.jobs += 1
         queue.work += last.predicted
         queue.left += max(last.predicted - last.age - (clock - site.since) * site.speed, 0.0)
+
+
+@inner_kernel
+def one_of(scores, least, tie):
+    """Return the place of one of the scores that are the least, which the number in [0, 1) chooses; 0 if none is."""
+    equal = 0
+    for s in range(scores.shape[0]):
+        if scores[s] == least:
+            equal += 1
+    nth = int(tie * equal)
+    for s in range(scores.shape[0]):
+        if scores[s] == least:
+            if nth == 0:
+                return s
+            nth -= 1
+    return 0
 
 
 @lean_kernel
@@ -234,17 +256,7 @@ def simulate(
             if value < least:
                 chosen, least = s, value
         if d == 0:
-            equal = 0
-            for s in range(sites.shape[0]):
-                if scores[s] == least:
-                    equal += 1
-            nth = int(ties[i] * equal)
-            for s in range(sites.shape[0]):
-                if scores[s] == least:
-                    if nth == 0:
-                        chosen = s
-                        break
-                    nth -= 1
+            chosen = one_of(scores, least, ties[i])
         job.site = chosen
         site = sites[chosen]
         join(

@@ -41,6 +41,7 @@ _AZURE_CONV: dict[str, Any] = {"lengths": "azure-conv", "profile": "a100-llama3-
 _AZURE_CONV |= {"n_requests": 5000, "window": 64, "seats": 128}
 _MG1 = _family("mg1", "MG1")
 _SERVERS = _family("multi_server", "MultiServer")
+_DISPATCH = _family("dispatch", "Dispatch")
 _DEADLINES: dict[str, Any] = {"patience": "uniform:mean=3", "may_pass": True}
 
 ENVIRONMENTS: dict[str, Environment] = {
@@ -68,6 +69,9 @@ ENVIRONMENTS: dict[str, Environment] = {
         "Firm deadlines, one bit known of each size: start jobs, or send them away, and finish as many as possible.",
         *_SERVERS,
         {"predictor": "one-bit", "load": 1.2, "firm": True, "may_drop": True, "per_job": 1.0, **_DEADLINES},
+    ),
+    "llmqueue/Dispatch-v0": Environment(
+        "Many servers with a queue each, sizes predicted: pick the queue that an arrival joins.", *_DISPATCH
     ),
     **{
         f"llmqueue/{name}{suffix}-v0": Environment(words + more, *_LLM, {"decides": decides, **kwargs})
