@@ -79,6 +79,15 @@ class MultiServerEnv(CompiledEnv):
         seen = min(self.config.slots, int(self._batch.states["waiting"][0]))
         return self._batch.jobs[0, self._batch.live[0, :seen]]
 
+    def jobs_in_service(self) -> np.ndarray:
+        """Return the `JOB` rows `(n_in_service,)` of those picked that are not done, in float64, likewise."""
+        return self._batch.jobs[0, self._batch.service["row"][0, : int(self._batch.states["active"][0])]]
+
+    @property
+    def clock(self) -> float:
+        """The time, s."""
+        return float(self._batch.states["clock"][0])
+
     @property
     def outcome(self) -> np.ndarray:
         """The `OUTCOME` rows `(n_jobs,)` of the episode so far."""

@@ -32,7 +32,9 @@ class ServerConfig(JobConfig):
         firm: whether patience is a deadline that the agent sees and after which a job is worth nothing.
         may_pass: whether servers may be left idle though somebody fits.
         may_drop: whether waiting jobs may be sent away.
-        needs: servers that a job occupies at once, each equally likely; its size is how long.
+        told: whether the agent sees when a job's patience ends; with `firm` it always does.
+        needs: servers that a job occupies at once, each equally likely; its size is how long. A workload with an
+            attribute `needs`, all that may occur, brings them in the column `need` of its jobs instead.
         per_job: reward of a job served, in place of `reward`; 0 for that.
 
     Raises:
@@ -45,6 +47,7 @@ class ServerConfig(JobConfig):
     preemptive: bool = False
     patience: str | Distribution | None = None
     firm: bool = False
+    told: bool = False
     may_pass: bool = False
     may_drop: bool = False
     needs: tuple[int, ...] = (1,)
@@ -54,14 +57,14 @@ class ServerConfig(JobConfig):
         check_counts(self, "servers", "slots")
         if self.firm and self.patience is None:
             raise BadInput("firm=True needs patience, the law of the time to a job's deadline")
-        for need in self.needs:
+        for need in self.job_needs:
             if not isinstance(need, (int, np.integer)) or not 1 <= need <= self.servers:
                 raise BadInput(
                     f"a job that needs {need!r} servers cannot run on {self.servers}: choose 1 to {self.servers}"
                 )
-        if not self.needs:
+        if not self.job_needs:
             raise BadInput("needs is empty; (1,) has every job on one server")
-        if self.speeds is not None and max(self.needs) > 1:
+        if self.speeds is not None and max(self.job_needs) > 1:
             raise BadInput("jobs that need several servers need servers of one speed: leave out speeds")
         check_positive(self, "load")
         _ = self.server_speeds, self.patience_law
@@ -78,6 +81,16 @@ class ServerConfig(JobConfig):
         return patience_of(self.patience)
 
     @cached_property
+    def job_needs(self) -> tuple[int, ...]:
+        """All servers at once that a job may need."""
+        return tuple(getattr(self.workload, "needs", self.needs))
+
+    @property
+    def knows_deadlines(self) -> bool:
+        """Whether the agent sees until when a job stays."""
+        return self.firm or self.told
+
+    @cached_property
     def source(self) -> Samples:
         """What draws the jobs: the servers are busy for `load` of the time, if all jobs are served."""
         if self.workload is not None:
@@ -90,9 +103,9 @@ class ServerConfig(JobConfig):
         jobs, sizes = draw(self.source, self.bound_predictor, self.n_jobs, seed)
         n, law = len(jobs), self.patience_law
         patience = np.full(n, np.inf) if law is None else law.sample(n, stream(seed, PATIENCE))
-        if self.needs != (1,):
+        if self.needs != (1,) and not hasattr(self.source, "needs"):
             jobs["need"] = stream(seed, NEEDS).choice(self.needs, n)
-        if self.firm:
+        if self.knows_deadlines:
             jobs["deadline"] = jobs["arrival"] + patience
         return ClusterInstance(jobs, sizes, patience, np.zeros((n, 0), np.int64), np.zeros(0))
 
