@@ -34,8 +34,10 @@ def envs(as_json: bool) -> None:
 @click.command()
 @as_json
 def policies(as_json: bool) -> None:
-    """List the scheduling policies, of single servers and of LLM serving."""
-    from llmqueue_gym.policies import POLICIES
+    """List the policies: orders of a queue, LLM serving, dispatch to queues, packing into servers."""
+    from llmqueue_gym.policies import IMPATIENT_POLICIES, POLICIES
+    from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES
+    from llmqueue_gym.policies.packing import PACKING
     from llmqueue_gym.policies.serving import SERVING_POLICIES
 
     entries = []
@@ -46,7 +48,18 @@ def policies(as_json: bool) -> None:
     for name in SERVING_POLICIES:
         entry, policy = _entry(name, SERVING_POLICIES.builder(name)), SERVING_POLICIES.make(name)
         serving.append({**entry, "predictor": policy.predictor, "source": policy.source})
-    _show({"policies": entries, "serving_policies": serving}, as_json)
+    dispatch = []
+    for name in DISPATCH_POLICIES:
+        sender = DISPATCH_POLICIES.make(name)
+        entry = _entry(name, DISPATCH_POLICIES.builder(name))
+        dispatch.append({**entry, "looks": sender.looks, "predictive": sender.predictive, "source": sender.source})
+    packing = []
+    for name in PACKING:
+        entry, packer = _entry(name, PACKING.builder(name)), PACKING.make(name)
+        traits = {"preemptive": packer.preemptive, "predictor": packer.predictor, "source": packer.source}
+        packing.append({**entry, **traits})
+    tables = {"policies": entries, "impatient_policies": _entries(IMPATIENT_POLICIES), "serving_policies": serving}
+    _show({**tables, "dispatch_policies": dispatch, "packing_policies": packing}, as_json)
 
 
 @click.command()

@@ -1,19 +1,29 @@
-"""`llmqueue simulate`: one run of a policy, on one server or on an LLM replica, with an interval beside its mean."""
+"""`llmqueue simulate`: one run of a policy, on servers or on an LLM replica, with an interval beside its mean."""
 
 from typing import Any
 
 import click
 
-from llmqueue_gym.cli.options import Whole, as_json, queue, read_policy, replica
+from llmqueue_gym.cli.options import (
+    CLUSTER,
+    REPLICA,
+    Grouped,
+    Whole,
+    as_json,
+    queue,
+    read_policy,
+    replica,
+    several_servers,
+    stable,
+)
 from llmqueue_gym.cli.output import print_json, print_result
 from llmqueue_gym.errors import BadInput
 
-# Options that belong to one of the two alone.
-SERVER = ("size", "jobs", "seconds_per_token")
-REPLICA = ("rate", "rate_scale", "requests", "max_tokens", "ttft_slo", "tpot_slo")
+SERVER = ("size", "jobs", "seconds_per_token")  # options of a single server that a replica has not
+MAKES_REPLICA = ("profile", "rules", "lengths")
 
 
-@click.command()
+@click.command(cls=Grouped)
 @queue
 @click.option("--jobs", type=Whole(1, 10**9), default=1_000_000, show_default=True, help="Jobs to simulate.")
 @click.option("--seed", type=Whole(0), default=0, show_default=True, help="Seed of all randomness.")
@@ -26,28 +36,38 @@ REPLICA = ("rate", "rate_scale", "requests", "max_tokens", "ttft_slo", "tpot_slo
     show_default=True,
     help="With --trace: service of one output token, s.",
 )
+@several_servers
 @replica
 @as_json
 @click.pass_context
 def simulate(ctx: click.Context, policy: str, seed: int, as_json: bool, **options: Any) -> None:
-    """Simulate a policy on one server, or with --profile, --rules or --lengths on an LLM replica.
+    """Simulate a policy on one server, on several, or with --profile, --rules or --lengths on an LLM replica.
 
     Times are in s. The first tenth of the jobs is warm-up and left out of every number; of a trace, none is.
+
+    On several servers the result stands beside what theory knows: an exact value, a limit, or bounds.
 
     On a replica the predictor is lognormal:sigma=0.5 unless told otherwise, a trace keeps its own rate, and --lengths
     comes at load 0.8; there --load is a share of the largest rate that fcfs sustains, and --size, --jobs and
     --seconds-per-token mean nothing. The policy may be FILE.py:FUNCTION, a rank(request, system, params).
     """
     told = {key for key in options if ctx.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE}
-    if told & {"profile", "rules", "lengths"}:
+    if options["patience"] is None:
+        stable(options["load"])
+    if told & set(MAKES_REPLICA):
         from llmqueue_gym.cli.serving import run_serving
 
         _refuse(told, SERVER, "belongs to a single server, not to a replica; see llmqueue simulate --help")
+        _refuse(told, CLUSTER, "belongs to servers of a queue, not to a replica; see llmqueue simulate --help")
         asked = {key: value if key in told or key == "trace_format" else None for key, value in options.items()}
         run_serving(policy, asked, seed, as_json)
         return
     _refuse(told, REPLICA, "belongs to a replica: add --profile a100-llama3-8b, or another of llmqueue profile list")
-    _refuse_serving_policy(policy)
+    if told & set(CLUSTER):
+        from llmqueue_gym.cli.cluster import run_cluster
+
+        run_cluster(policy, options, seed, as_json)
+        return
     _run_queue(policy, options, seed, as_json)
 
 
@@ -98,14 +118,3 @@ def _refuse(told: set[str], names: tuple[str, ...], why: str) -> None:
     for name in names:
         if name in told:
             raise BadInput(f"--{name.replace('_', '-')} {why}")
-
-
-def _refuse_serving_policy(policy: str) -> None:
-    from llmqueue_gym.policies import POLICIES
-    from llmqueue_gym.policies.serving import SERVING_POLICIES
-
-    name = policy.partition(":")[0]
-    if name in SERVING_POLICIES and name not in POLICIES:
-        raise BadInput(
-            f"policy {name!r} serves LLM requests: add --profile a100-llama3-8b, or another of llmqueue profile list"
-        )

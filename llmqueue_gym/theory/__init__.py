@@ -1,7 +1,55 @@
-"""Exact results for the M/G/1 with predictions: closed forms, SOAP for any rank function, the Gittins index."""
+"""Exact results where there are any, and bounds, limits and approximations that say so.
+
+One server, the M/G/1 with predictions: closed forms, SOAP for any rank function, the Gittins index. Several servers:
+Erlang's formulas, bounds for SRPT and Gittins on k of them, servers of unequal speed, the power of d choices with its
+term for finite n, one bit of advice, jobs that give up, and the pool of jobs that need several servers at once.
+"""
 
 from llmqueue_gym.theory.analysis import Analysis, analyse
+from llmqueue_gym.theory.erlang import MMk, erlang_b, erlang_c, servers_for
 from llmqueue_gym.theory.gittins import gittins_of_samples, gittins_table
+from llmqueue_gym.theory.impatience import (
+    ErlangA,
+    Fluid,
+    NoisyOverload,
+    erlang_a,
+    fluid_fcfs,
+    fluid_fcfs_wait,
+)
 from llmqueue_gym.theory.joint import JointLaw
+from llmqueue_gym.theory.many_servers import Bracket, fcfs_wait, fcfs_wait_bound, gittins_bracket, srpt_bracket
+from llmqueue_gym.theory.one_bit_choices import OneBitChoices
+from llmqueue_gym.theory.power_of_d import PowerOfD
+from llmqueue_gym.theory.server_needs import Pool, pooled
+from llmqueue_gym.theory.unequal_servers import UnequalServers, fastest_first, one_fast_server, shared_fastest
 
-__all__ = ["Analysis", "JointLaw", "analyse", "gittins_of_samples", "gittins_table"]
+__all__ = [
+    "Analysis",
+    "Bracket",
+    "ErlangA",
+    "Fluid",
+    "JointLaw",
+    "MMk",
+    "NoisyOverload",
+    "OneBitChoices",
+    "Pool",
+    "PowerOfD",
+    "UnequalServers",
+    "analyse",
+    "erlang_a",
+    "erlang_b",
+    "erlang_c",
+    "fastest_first",
+    "fcfs_wait",
+    "fcfs_wait_bound",
+    "fluid_fcfs",
+    "fluid_fcfs_wait",
+    "gittins_bracket",
+    "gittins_of_samples",
+    "gittins_table",
+    "one_fast_server",
+    "pooled",
+    "servers_for",
+    "shared_fastest",
+    "srpt_bracket",
+]
