@@ -5,6 +5,7 @@ Against closed forms, exact chains, printed numbers and short simulations.
 
 import heapq
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_gittins_bracket_closes_in_heavy_traffic():
 
 def test_printed_numbers_of_two_choices():
     """Gast and Van Houdt 2017, load 0.9, d = 2: jobs per queue for n = 10, 100 and the limit."""
-    queues = PowerOfD(0.9, 2)
+    queues = PowerOfD(0.9, 2, repeats=True)
     assert queues.mean_jobs(10) == pytest.approx(2.7513, abs=1e-4)
     assert queues.mean_jobs(100) == pytest.approx(2.3925, abs=1e-4)
     assert queues.mean_jobs(1000) == pytest.approx(2.3567, abs=1e-4)
@@ -150,18 +151,22 @@ def test_tails_of_the_limit():
     assert queues.correction[1] == pytest.approx(0, abs=1e-9)  # a queue is busy for the load's share of time
 
 
-def exact_mean_jobs(n, load, d, longest=9):
+def exact_mean_jobs(n, load, d, repeats, longest=9):
     """Jobs per queue of n queues exactly: the chain of the sorted lengths."""
+
+    def all_among(m):
+        return (m / n) ** d if repeats else math.comb(m, d) / math.comb(n, d)
+
     states = list(itertools.combinations_with_replacement(range(longest + 1), n))
     index = {state: i for i, state in enumerate(states)}
     flow = lil_matrix((len(states), len(states)))
     for state, i in index.items():
         for length in set(state):
-            at_least = sum(q >= length for q in state) / n
-            more = sum(q > length for q in state) / n
+            at_least = all_among(sum(q >= length for q in state))
+            more = all_among(sum(q > length for q in state))
             changes = [(-1, state.count(length))] if length else []
             if length < longest:
-                changes.append((1, n * load * (at_least**d - more**d)))
+                changes.append((1, n * load * (at_least - more)))
             for change, rate in changes:
                 after = list(state)
                 after[after.index(length)] += change
@@ -172,9 +177,10 @@ def exact_mean_jobs(n, load, d, longest=9):
     return float(p @ [sum(state) for state in states]) / n
 
 
-def test_the_refined_limit_is_wrong_by_the_square_of_one_over_n():
-    queues = PowerOfD(0.5, 2)
-    exact = {n: exact_mean_jobs(n, 0.5, 2) for n in (2, 4)}
+@pytest.mark.parametrize("repeats", [True, False])
+def test_the_refined_limit_is_wrong_by_the_square_of_one_over_n(repeats):
+    queues = PowerOfD(0.5, 2, repeats=repeats)
+    exact = {n: exact_mean_jobs(n, 0.5, 2, repeats) for n in (2, 4)}
     errors = {n: abs(queues.mean_jobs(n) - exact[n]) for n in exact}
     assert errors[4] < 0.35 * errors[2]  # a quarter, and a rest of third order
     assert errors[4] < 0.3 * abs(queues.mean_jobs() - exact[4])

@@ -1,8 +1,10 @@
 """The power of d choices: n FCFS queues, each job joins the shortest of d queues that it samples. Exponential sizes.
 
-Poisson arrivals of rate lambda n, service at rate 1 (sizes in s with another mean only scale time). The d queues are
-sampled with replacement and ties are broken at random, so with x_i the share of queues with at least i jobs a job joins
-a queue of i - 1 jobs at rate n lambda (x_(i-1)^d - x_i^d).
+Poisson arrivals of rate lambda n, service at rate 1 (sizes in s with another mean only scale time). Ties are broken at
+random, so with x_i the share of queues with at least i jobs, a job joins a queue of i - 1 jobs at rate
+n lambda (x_(i-1)^d - x_i^d) where the d queues are sampled with replacement. Where they are different, as in
+`engines.dispatch`, the chance that all have at least i jobs is x_i^d - d (d - 1) / 2 x_i^(d - 1) (1 - x_i) / n, up to
+order 1 / n^2: the same limit, and another term of order 1 / n.
 
 Sources: Vvedenskaya, Dobrushin, Karpelevich 1996; Mitzenmacher, "The Power of Two Choices in Randomized Load
 Balancing", 2001; Gast and Van Houdt, "A Refined Mean Field Approximation", POMACS 1(2), 2017, theorem 3.1.
@@ -28,6 +30,7 @@ class PowerOfD:
         load: lambda E[S] per queue.
         choices: d, queues sampled by a job.
         mean: E[S], s.
+        repeats: whether a sample may hold a queue more than once, as in the paper of 2017.
 
     Raises:
         Unstable: the load is at least 1.
@@ -37,6 +40,7 @@ class PowerOfD:
     load: float
     choices: int = 2
     mean: float = 1.0
+    repeats: bool = False
 
     def __post_init__(self) -> None:
         stable_load(self.load)
@@ -59,7 +63,8 @@ class PowerOfD:
         """V_i, i = 0, 1, ...: P(queue >= i) for n queues is tails_i + V_i / n + O(1 / n^2).
 
         With drift f, Jacobian A and second derivatives B of f at the fixed point, and Q the covariance of the jumps:
-        A W + W A' + Q = 0 for the fluctuations W, and A V + (B : W) / 2 = 0.
+        A W + W A' + Q = 0 for the fluctuations W, and A V + (B : W) / 2 + C = 0, where C / n is what different queues
+        in a sample change of f.
         """
         x, d, lam = self.tails, self.choices, self.load
         if d == 1:
@@ -74,6 +79,9 @@ class PowerOfD:
         bend[0] = 0.0  # x_0 = 1 does not move
         curved = bend * np.append(0.0, spread)
         pull = 0.5 * (curved[:-1] - curved[1:])
+        if not self.repeats:
+            fewer = 0.5 * lam * d * (d - 1) * x ** (d - 1) * (1 - x)
+            pull -= fewer[:-1] - fewer[1:]
         banded = np.zeros((3, m))
         banded[0, 1:], banded[1], banded[2, :-1] = 1.0, np.diag(jacobian), np.diag(jacobian, -1)
         return np.append(0.0, solve_banded((1, 1), banded, -pull))
