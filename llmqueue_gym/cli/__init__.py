@@ -11,6 +11,7 @@ import click
 
 from llmqueue_gym.cli.catalogue import envs, policies, predictors, rules, workloads
 from llmqueue_gym.cli.compare import compare
+from llmqueue_gym.cli.leaderboard import leaderboard
 from llmqueue_gym.cli.profile import profile
 from llmqueue_gym.cli.simulate import simulate
 from llmqueue_gym.cli.studies import bench, reproduce
@@ -35,7 +36,20 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (envs, policies, predictors, workloads, rules, profile, theory, simulate, compare, reproduce, bench):
+for _command in (
+    envs,
+    policies,
+    predictors,
+    workloads,
+    rules,
+    profile,
+    theory,
+    simulate,
+    compare,
+    reproduce,
+    bench,
+    leaderboard,
+):
     cli.add_command(_command)
 
 
