@@ -3,9 +3,11 @@
 * `kernel` compiles an engine or theory loop and keeps it in numba's disk cache; `lean_kernel` one that makes no array,
   and `inner_kernel` one that makes no array and becomes a part of its callers.
 * `compile_rank` turns a plain function `rank(job, params)` into a C pointer, `compile_serving` one of the form
-  `rank(request, system, params)`, `compile_dispatch` one of the form `score(job, queue, params)`. All pointers of a
-  form have one type, so one compiled kernel serves every policy, and it hits the disk cache.
-* A kernel may call kernels of its own folder only: the cache of a kernel is stale when any file of its folder changes.
+  `rank(request, system, params)`, `compile_dispatch` one of the form `score(job, queue, params)`, `compile_moldable`
+  one of the form `score(job, offer, params)`. All pointers of a form have one type, so one compiled kernel serves
+  every policy, and it hits the disk cache.
+* A kernel may call kernels of its own folder only: its cache is stale when any file of its folder changes. The same
+  holds for what becomes a pointer.
 * `NUMBA_DISABLE_JIT=1` runs the same source uncompiled, for coverage and debugging.
 """
 
@@ -16,15 +18,17 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.core.ccallback import CFunc
 
-from llmqueue_gym.errors import BadInput
-from llmqueue_gym.jobs import JOB, QUEUE
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.jobs import JOB, OFFER, QUEUE
 from llmqueue_gym.requests import REQUEST, SYSTEM
 
 DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
 _NUMBERS = types.Array(types.float64, 1, "C")
 _RANK = types.float64(numba.from_dtype(JOB), _NUMBERS)
 _DISPATCH = types.float64(numba.from_dtype(JOB), numba.from_dtype(QUEUE), _NUMBERS)
+_MOLDABLE = types.float64(numba.from_dtype(JOB), numba.from_dtype(OFFER), _NUMBERS)
 _SERVING = types.float64(numba.from_dtype(REQUEST), numba.from_dtype(SYSTEM), _NUMBERS)
 
 
@@ -59,12 +63,15 @@ def _one_signature(dispatcher: Any) -> Any:
 
 
 def _stamped(dispatcher: Any) -> Any:
-    """Make the cache of a kernel depend on all files of its folder; numba looks at its own file alone."""
     if not DISABLED:
-        files = sorted(Path(dispatcher.py_func.__code__.co_filename).parent.glob("*.py"))
-        stats = [file.stat() for file in files]
-        dispatcher._cache._cache_file._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in stats)
+        _stamp(dispatcher._cache, dispatcher.py_func)
     return dispatcher
+
+
+def _stamp(cache: Any, function: Callable[..., Any]) -> None:
+    """Make the cache of a function depend on all files of its folder; numba looks at its own file alone."""
+    files = sorted(Path(function.__code__.co_filename).parent.glob("*.py"))
+    cache._cache_file._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
 
 
 def compile_rank(rank: Callable[[Any, np.ndarray], float], cache: bool) -> Any:
@@ -90,19 +97,38 @@ def compile_dispatch(function: Callable[[Any, Any, np.ndarray], float], cache: b
     return _pointer(function, _DISPATCH, cache)
 
 
+def compile_moldable(function: Callable[[Any, Any, np.ndarray], float], cache: bool) -> Any:
+    """Compile the score of a policy of moldable jobs, of (job, offer, params), to a C pointer; see `compile_rank`."""
+    return _pointer(function, _MOLDABLE, cache)
+
+
 def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any:
     if DISABLED:
         return function
     try:
         try:
-            return numba.cfunc(signature, cache=cache, error_model="numpy")(function)
+            return _callback(function, signature, cache)
         except RuntimeError:
-            return numba.cfunc(signature, error_model="numpy")(function)
+            return _callback(function, signature, cache=False)
     except numba.core.errors.NumbaError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed in")), "unknown reason")
         name = getattr(function, "__name__", "rank")
         raise BadInput(f"function {name!r} cannot be compiled: {reason}") from None
+    except KeyError as error:  # numba's answer to a field that a record does not have
+        fields = [field for one in signature.args if isinstance(one, types.Record) for field in one.fields]
+        name, wrong = getattr(function, "__name__", "rank"), error.args[0]
+        raise BadInput(f"function {name!r} reads {wrong!r}, which does not exist; {nearest(wrong, fields)}") from None
+
+
+def _callback(function: Callable[..., float], signature: Any, cache: bool) -> Any:
+    """Do as `numba.cfunc` does, with a cache that is stamped before it is looked into."""
+    made: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options={"error_model": "numpy"})
+    if cache:
+        made.enable_caching()
+        _stamp(made._cache, function)
+    made.compile()
+    return made
 
 
 def records(table: np.ndarray) -> np.ndarray:

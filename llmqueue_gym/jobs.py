@@ -53,6 +53,21 @@ QUEUE = np.dtype(
     align=True,
 )
 
+# What a policy of moldable jobs can read of one way to start a waiting job: on so many servers.
+OFFER = np.dtype(
+    [
+        ("servers", "i8"),  # that the job would be given
+        ("time", "f8"),  # s of service on them, predicted; on one server it is the job's `predicted`
+        ("wait", "f8"),  # s until so many are free, predicted; who outlives a prediction is taken to end now
+        ("clock", "f8"),  # s, now
+        ("free", "i8"),  # servers, now
+        ("total", "i8"),  # servers
+        ("waiting", "i8"),  # jobs, this one included
+        ("running", "i8"),  # jobs
+    ],
+    align=True,
+)
+
 
 class Instance(NamedTuple):
     """One sampled run: a job table and its hidden truth.
@@ -82,6 +97,20 @@ class ClusterInstance(NamedTuple):
     patience: np.ndarray
     choices: np.ndarray
     ties: np.ndarray
+
+
+class MoldableInstance(NamedTuple):
+    """One sampled run of jobs that may run on any number of servers.
+
+    Attributes:
+        jobs: as in `Instance`; `predicted` is the predicted time on one server.
+        times: true times `(n_jobs, servers)`, s, on 1, 2, ... servers.
+        predicted: the same, as predicted.
+    """
+
+    jobs: np.ndarray
+    times: np.ndarray
+    predicted: np.ndarray
 
 
 def job_table(

@@ -34,32 +34,30 @@ def envs(as_json: bool) -> None:
 @click.command()
 @as_json
 def policies(as_json: bool) -> None:
-    """List the policies: orders of a queue, LLM serving, dispatch to queues, packing into servers."""
+    """List the policies: orders of a queue, LLM serving, dispatch, packing, numbers of servers."""
     from llmqueue_gym.policies import IMPATIENT_POLICIES, POLICIES
     from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES
+    from llmqueue_gym.policies.moldable import MOLDABLE
     from llmqueue_gym.policies.packing import PACKING
     from llmqueue_gym.policies.serving import SERVING_POLICIES
 
-    entries = []
-    for name in POLICIES:
-        entry, made = _entry(name, POLICIES.builder(name)), POLICIES.make(name)
-        entries.append({**entry, "preemptive": made.preemptive, "predictor": made.predictor, "source": made.source})
-    serving = []
-    for name in SERVING_POLICIES:
-        entry, policy = _entry(name, SERVING_POLICIES.builder(name)), SERVING_POLICIES.make(name)
-        serving.append({**entry, "predictor": policy.predictor, "source": policy.source})
-    dispatch = []
-    for name in DISPATCH_POLICIES:
-        sender = DISPATCH_POLICIES.make(name)
-        entry = _entry(name, DISPATCH_POLICIES.builder(name))
-        dispatch.append({**entry, "looks": sender.looks, "predictive": sender.predictive, "source": sender.source})
-    packing = []
-    for name in PACKING:
-        entry, packer = _entry(name, PACKING.builder(name)), PACKING.make(name)
-        traits = {"preemptive": packer.preemptive, "predictor": packer.predictor, "source": packer.source}
-        packing.append({**entry, **traits})
-    tables = {"policies": entries, "impatient_policies": _entries(IMPATIENT_POLICIES), "serving_policies": serving}
-    _show({**tables, "dispatch_policies": dispatch, "packing_policies": packing}, as_json)
+    kinds = {  # and what the JSON tells of each beside its parameters
+        "policies": (POLICIES, ("preemptive", "predictor", "source")),
+        "impatient_policies": (IMPATIENT_POLICIES, ("preemptive", "source")),
+        "serving_policies": (SERVING_POLICIES, ("predictor", "source")),
+        "dispatch_policies": (DISPATCH_POLICIES, ("looks", "predictive", "source")),
+        "packing_policies": (PACKING, ("preemptive", "predictor", "source")),
+        "moldable_policies": (MOLDABLE, ("source",)),
+    }
+    tables = {}
+    for kind, (registry, traits) in kinds.items():
+        entries = []
+        for name in registry:
+            made = registry.make(name)
+            told = {trait: getattr(made, trait) for trait in traits}
+            entries.append({**_entry(name, registry.builder(name)), **told})
+        tables[kind] = entries
+    _show(tables, as_json)
 
 
 @click.command()
