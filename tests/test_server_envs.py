@@ -12,6 +12,7 @@ from llmqueue_gym.evaluation.cluster import ClusterScenario, play
 from llmqueue_gym.evaluation.server_needs import simulate_needs
 from llmqueue_gym.policies import policy
 from llmqueue_gym.policies.packing import packing_policy
+from llmqueue_gym.workloads.toy import Toy
 
 NAMES = [f"llmqueue/{name}-v0" for name in ("MGk", "MGkPreemptive", "Abandonment", "MultiserverJob", "Deadline")]
 
@@ -107,6 +108,18 @@ def test_every_job_leaves_once(name):
     else:
         assert served.all()
         assert total == pytest.approx(-env.response_times.sum())
+
+
+def test_passing_is_open_only_while_something_can_happen():
+    """Five jobs, though there is room for more: who always passes must start them in the end."""
+    env = MultiServerEnv(servers=2, workload=Toy(), n_jobs=50, may_pass=True)
+    _, info = env.reset(seed=0)
+    over = False
+    while not over:
+        open_ones = np.flatnonzero(info["action_mask"])
+        _, _, terminated, truncated, info = env.step(int(open_ones[-1]))
+        over = terminated or truncated
+    assert terminated and info["episode_metrics"]["jobs"] == 5 and np.isfinite(info["clock"])
 
 
 @pytest.mark.parametrize(

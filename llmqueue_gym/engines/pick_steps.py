@@ -25,7 +25,7 @@ def write_job(job, clock, features, e, slot):
 
 
 @inner_kernel
-def observe(e, state, jobs, live, service, dt, slots, may_pass, may_drop, over, features, system, mask):
+def observe(e, n, state, jobs, live, service, dt, slots, may_pass, may_drop, over, features, system, mask):
     """Write what an agent sees of run e: those who wait, the earliest first, and then those in service."""
     for slot in range(features.shape[1]):
         for column in range(features.shape[2]):
@@ -42,7 +42,7 @@ def observe(e, state, jobs, live, service, dt, slots, may_pass, may_drop, over, 
                 mask[e, slots + k] = 1
     for k in range(min(state.active, features.shape[1] - slots)):
         write_job(jobs[e, service[e, k].row], state.clock, features, e, slots + k)
-    if may_pass and (state.active > 0 or state.arrived < jobs.shape[1]):
+    if may_pass and (state.active > 0 or state.arrived < n):
         mask[e, mask.shape[1] - 1] = 1
     system[e, 0] = state.waiting
     system[e, 1] = state.waiting - seen
@@ -106,4 +106,4 @@ def step_batch(
         step.terminated = state.served + state.lost == n
         step.truncated = state.clock >= horizon and not step.terminated and action != START
         over = step.terminated or step.truncated
-        observe(e, state, jobs, live, service, step.dt, slots, may_pass, may_drop, over, features, system, mask)
+        observe(e, n, state, jobs, live, service, step.dt, slots, may_pass, may_drop, over, features, system, mask)

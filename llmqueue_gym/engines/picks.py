@@ -26,6 +26,7 @@ PICKS = np.dtype(
         ("waiting", "i8"),  # length of the list of those who wait
         ("active", "i8"),  # jobs in service
         ("free", "i8"),  # servers that no job occupies
+        ("leaves", "f8"),  # s, nobody who waits leaves before; they are asked anew when it might matter
     ],
     align=True,
 )
@@ -43,7 +44,15 @@ SERVICE = np.dtype(
 
 
 @inner_kernel
-def admit(e, n, state, jobs, cost, live, since):
+def leaves_at(job, patience, started, firm):
+    """Return when a waiting job gives up, s."""
+    if firm:
+        return job.deadline
+    return np.inf if started else job.arrival + patience
+
+
+@inner_kernel
+def admit(e, n, state, jobs, cost, patience, live, since, firm):
     """Let in all that have arrived by now; their cost counts from their arrival on. Returns the time of the last."""
     while state.arrived < n and jobs[e, state.arrived].arrival <= state.clock:
         i = state.arrived
@@ -54,6 +63,7 @@ def admit(e, n, state, jobs, cost, live, since):
         state.waiting += 1
         state.arrived += 1
         state.cost_rate += cost[e, i, 1]
+        state.leaves = min(state.leaves, leaves_at(jobs[e, i], patience[e, i], False, firm))
     return since
 
 
@@ -115,7 +125,7 @@ def grow_older(e, state, jobs, service, speeds):
 
 
 @inner_kernel
-def recall(e, state, jobs, live, service, taken):
+def recall(e, state, jobs, live, service, taken, firm):
     """Put all jobs in service back among those who wait, by order of arrival; status RUNNING says where they were."""
     for k in range(state.active):
         i = service[e, k].row
@@ -126,6 +136,8 @@ def recall(e, state, jobs, live, service, taken):
         live[e, at] = i
         state.waiting += 1
         state.free += jobs[e, i].need
+        if firm:
+            state.leaves = min(state.leaves, jobs[e, i].deadline)
     state.active = 0
     for s in range(taken.shape[1]):
         taken[e, s] = 0
@@ -142,19 +154,21 @@ def close(e, state, jobs, outcome, live):
 
 
 @inner_kernel
-def leaves_at(job, patience, started, firm):
-    """Return when a waiting job gives up, s."""
-    if firm:
-        return job.deadline
-    return np.inf if started else job.arrival + patience
-
-
-@inner_kernel
 def lose(e, state, jobs, cost, i):
     """Note that a job leaves unserved."""
     jobs[e, i].status = LOST
     state.lost += 1
     state.cost_rate -= cost[e, i, 1]
+
+
+@inner_kernel
+def first_to_leave(e, state, jobs, patience, outcome, live, firm):
+    """Return when the first of those who wait gives up, s."""
+    soonest = np.inf
+    for k in range(state.waiting):
+        i = live[e, k]
+        soonest = min(soonest, leaves_at(jobs[e, i], patience[e, i], not np.isnan(outcome[e, i].start), firm))
+    return soonest
 
 
 @inner_kernel
@@ -165,10 +179,9 @@ def next_event(e, n, state, jobs, patience, outcome, live, service, firm):
         soonest = min(soonest, service[e, k].until)
         if firm:
             soonest = min(soonest, jobs[e, service[e, k].row].deadline)
-    for k in range(state.waiting):
-        i = live[e, k]
-        soonest = min(soonest, leaves_at(jobs[e, i], patience[e, i], not np.isnan(outcome[e, i].start), firm))
-    return max(soonest, state.clock)
+    if state.leaves < soonest:
+        state.leaves = first_to_leave(e, state, jobs, patience, outcome, live, firm)
+    return max(min(soonest, state.leaves), state.clock)
 
 
 @inner_kernel
@@ -181,7 +194,7 @@ def pass_time(e, n, state, jobs, truth, patience, outcome, live, service, speeds
     since = state.clock
     state.clock = next_event(e, n, state, jobs, patience, outcome, live, service, firm)
     news = state.arrived
-    since = admit(e, n, state, jobs, truth, live, since)
+    since = admit(e, n, state, jobs, truth, patience, live, since, firm)
     state.integral += state.cost_rate * (state.clock - since)
     came = state.arrived > news
     k = 0
@@ -201,7 +214,7 @@ def pass_time(e, n, state, jobs, truth, patience, outcome, live, service, speeds
         else:
             k += 1
     k = 0
-    while k < state.waiting:
+    while k < state.waiting and state.leaves <= state.clock:
         i = live[e, k]
         started = not np.isnan(outcome[e, i].start)
         if leaves_at(jobs[e, i], patience[e, i], started, firm) <= state.clock:
@@ -239,7 +252,7 @@ def advance(
     closed = False
     if action == START:
         state.clock = jobs[e, 0].arrival
-        admit(e, n, state, jobs, truth, live, state.clock)
+        admit(e, n, state, jobs, truth, patience, live, state.clock, firm)
         return
     if action < slots:
         pick(e, state, jobs, truth, outcome, live, service, speeds, taken, action)
@@ -265,4 +278,4 @@ def advance(
         grow_older(e, state, jobs, service, speeds)
         closed = False
         if preemptive and came and state.waiting > 0:
-            recall(e, state, jobs, live, service, taken)
+            recall(e, state, jobs, live, service, taken, firm)
