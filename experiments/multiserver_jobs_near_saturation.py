@@ -170,6 +170,8 @@ def _draw_panel(panel: plt.Axes, rows: list[dict[str, Any]]) -> None:
         colour, line = STYLES[name.partition(":")[0]]
         mine = [row for row in rows if row["policy"] == name and "mean" in row]
         if not mine:
+            label = f"{name}: overloaded at {LOADS[0]:g}"
+            panel.plot([], [], "x", color=colour, ms=7, mew=1.6, label=label)
             continue
         x = np.array([1 / (1 - row["load"]) for row in mine])
         y, low, high = (np.array([row[key] / row["pooled"] for row in mine]) for key in ("mean", "low", "high"))

@@ -57,6 +57,7 @@ COLOURS = {
     "fcfs": "#777777",
     "lcfs": "#cc79a7",
 }
+LINES = {"lcfs": (0, (2, 1.5))}  # on top of FCFS, which it hides where it is solid
 FLUID = "0.35"
 
 
@@ -156,7 +157,10 @@ def draw(cells: list[dict[str, Any]]) -> plt.Figure:
             row[0].set_ylabel("throughput per server")
         for panel in panels[-1]:
             panel.set_xlabel("servers s")
-        handles = [plt.Line2D([], [], color=COLOURS[name], marker="o", ms=3.5, lw=1.4) for name in NAMES]
+        handles = [
+            plt.Line2D([], [], color=COLOURS[name], ls=LINES.get(name, "-"), marker="o", ms=3.5, lw=1.4)
+            for name in NAMES
+        ]
         handles.append(plt.Line2D([], [], color=FLUID, lw=1.0, ls=(0, (4, 3))))
         names = [*NAMES.values(), "limits of noisy SJF and FCFS"]
         figure.legend(handles, names, ncols=4, loc="upper left", bbox_to_anchor=(0.05, 0.955), frameon=False)
@@ -176,8 +180,10 @@ def _draw_panel(panel: plt.Axes, cells: list[dict[str, Any]]) -> None:
         x = np.log([cell["servers"] for cell in cells]) + 0.03 * (
             k - 2.5
         )  # side by side, so that they can be told apart
-        bars = [y - low, high - y]
-        panel.errorbar(x, y, bars, color=COLOURS[name], marker="o", ms=3.5, lw=1.4, elinewidth=0.9, capsize=2, zorder=3)
+        bars, line = [y - low, high - y], LINES.get(name, "-")
+        panel.errorbar(
+            x, y, bars, color=COLOURS[name], ls=line, marker="o", ms=3.5, lw=1.4, elinewidth=0.9, capsize=2, zorder=3
+        )
     panel.set_xticks(np.log(SERVERS), [str(s) for s in SERVERS])
     panel.spines[["top", "right"]].set_visible(False)
 

@@ -1,15 +1,15 @@
 """How fast is the library, next to a hand-written compiled loop, SimPy, Ciw and Gymnasium's CartPole?
 
-Everything is measured in one run, on one thread, and stored in `results/speed.json`. With `--json` that object is
-printed too, with these keys:
+Everything is measured in one run, on one thread, and stored in `results/speed.json`. With `--only`, which may be given
+several times, parts are measured and nothing is stored. With `--json` that object is printed too, with these keys:
 
 * `jobs`: jobs in each engine run; `load_average`: of the machine, before and after, as a busy machine is a slow one;
 * `rows`: list of {"what", "unit", "median", "best", "n"}: a rate (1/s) or a time (s) and how often it was measured;
 * `ratios`: by name, of the medians of this run. `engine / hand-written loop` is the share of the loop's speed (SPRPT,
   exponential sizes and predictions, load .8; the median of the ratios of successive runs, and the ratio of the best
   runs, which other work on the machine disturbs less), `engine / SimPy` and `engine / Ciw` are of the same policy on
-  the same jobs, `serving engine / hand-written loop` is of iterations at a batch of 64 on the same backlog, and the
-  others are of environment steps;
+  the same jobs, on one server unless the name says another number, `serving engine / hand-written loop` is of
+  iterations at a batch of 64 on the same backlog, and the others are of environment steps;
 * `skipped`: what is not installed.
 
 Engine and loop are timed in the kernel alone, compiled before, on arrays whose pages have been touched.
@@ -24,20 +24,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import handwritten
 import numpy as np
 import other_simulators
+from environment_rates import cartpole_like, cartpole_like_vector, first_open, first_open_vector
+from measured import Measured, report
 from rich.console import Console
-from rich.table import Table
 
-import llmqueue_gym  # noqa: F401 (registers the environments)
+from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.evaluation import Scenario, result, simulate, write_json
+from llmqueue_gym.evaluation.cluster import ClusterScenario, central_queue, dispatched
 from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.evaluation.run import Run
+from llmqueue_gym.evaluation.server_needs import NeedsScenario, simulate_needs
 from llmqueue_gym.evaluation.serving import serve
 from llmqueue_gym.policies import policy
+from llmqueue_gym.policies.dispatch import dispatch_policy
+from llmqueue_gym.policies.packing import packing_policy
 from llmqueue_gym.profiles import profile
 from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
 
@@ -45,28 +50,12 @@ RESULTS = Path(__file__).parent / "results"
 REPEATS = 15
 OTHERS = {"fcfs": 1.0, "spjf": 1.0, "pspjf": 1.0, "srpt": 1.0, "las": 0.2, "gittins": 0.2}  # share of the jobs
 FEW = 20_000  # jobs for the slow simulators
-ENVS = 1024
 SEATS = 64  # requests in a batch
-SERVING_ENVS = ("llmqueue/LLMBatching-v0", "llmqueue/LLMPreemptive-v0", "llmqueue/LLMRank-v0")
-SERVING_RUNS = 256
+BESIDE_CARTPOLE = ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0")
+ENVS, FEWER_ENVS = 1024, 256  # the latter for all other environments
+CENTRAL, QUEUES, POOL = 10, 1000, 8  # servers: of one queue, with a queue each, for jobs that need several
 SIMULATE = "from llmqueue_gym.cli import main; main(['simulate', '--policy', 'sprpt', '--jobs', '10000', '--json'])"
 IMPORT = "import time; t = time.perf_counter(); import llmqueue_gym; print(time.perf_counter() - t)"
-
-
-class Measured:
-    """The rows and ratios of this run."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.ratios: dict[str, float] = {}
-        self.skipped: list[str] = []
-
-    def add(self, what: str, unit: str, values: list[float]) -> float:
-        """Add a row for repeated measurements and return their median; the best is the largest rate or least time."""
-        best = min(values) if unit == "s" else max(values)
-        middle = float(np.median(values))
-        self.rows.append({"what": what, "unit": unit, "median": middle, "best": best, "n": len(values)})
-        return middle
 
 
 def engines(measured: Measured, jobs: int) -> None:
@@ -101,23 +90,102 @@ def engines(measured: Measured, jobs: int) -> None:
 def simulators(measured: Measured) -> None:
     """Time SimPy and Ciw on the same jobs as the engine, which must give the same response times."""
     instance = Scenario(n_jobs=FEW).draw(None, seed=0)
-    arrival, predicted = instance.jobs["arrival"], instance.jobs["predicted"]
-    rivals: dict[str, tuple[str, Callable[[], tuple[np.ndarray, float]]]] = {
-        "SimPy": ("spjf", lambda: other_simulators.simpy_spjf(arrival, instance.sizes, predicted)),
-        "Ciw": ("fcfs", lambda: other_simulators.ciw_fcfs(arrival, instance.sizes)),
-    }
-    for name, (discipline, run) in rivals.items():
-        try:
-            played = [run() for _ in range(3)]
-        except ImportError:
-            measured.skipped.append(f"{name} (pip install {name.lower()})")
-            continue
-        ours = [simulate(instance, policy(discipline)) for _ in range(3)]
-        if not np.allclose(played[0][0], ours[0].response_times):
-            raise AssertionError(f"{name} and the engine disagree")
-        slow = measured.add(f"{name}, {discipline}, {FEW:,} jobs", "jobs/s", [FEW / seconds for _, seconds in played])
-        fast = measured.add(f"engine, {discipline}, {FEW:,} jobs", "jobs/s", [FEW / one.elapsed for one in ours])
-        measured.ratios[f"engine / {name}"] = fast / slow
+    arrival, sizes, predicted = instance.jobs["arrival"], instance.sizes, instance.jobs["predicted"]
+    beside(
+        measured,
+        "SimPy",
+        "spjf",
+        lambda: other_simulators.simpy_spjf(arrival, sizes, predicted),
+        lambda: simulate(instance, policy("spjf")),
+    )
+    beside(
+        measured,
+        "Ciw",
+        "fcfs",
+        lambda: other_simulators.ciw_fcfs(arrival, sizes),
+        lambda: simulate(instance, policy("fcfs")),
+    )
+
+
+def beside(
+    measured: Measured,
+    rival: str,
+    what: str,
+    theirs: Callable[[], tuple[np.ndarray, float]],
+    ours: Callable[[], Run],
+) -> None:
+    """Time another simulator and the engine on the same few jobs, which must give the same response times."""
+    try:
+        played = [theirs() for _ in range(3)]
+    except ImportError:
+        measured.skipped.append(f"{rival} (pip install {rival.lower()})")
+        return
+    runs = [ours() for _ in range(3)]
+    if not np.allclose(played[0][0], runs[0].response_times):
+        raise AssertionError(f"{rival} and the engine disagree on {what}")
+    slow = measured.add(f"{rival}, {what}, {FEW:,} jobs", "jobs/s", [FEW / seconds for _, seconds in played])
+    fast = measured.add(f"engine, {what}, {FEW:,} jobs", "jobs/s", [FEW / run.elapsed for run in runs])
+    _, comma, where = what.partition(", ")
+    measured.ratios[f"engine / {rival}{comma}{where}"] = fast / slow
+
+
+def servers(measured: Measured, jobs: int) -> None:
+    """Time the engines of several servers."""
+    crowd, many = (ClusterScenario(servers=k, n_jobs=jobs) for k in (CENTRAL, QUEUES))
+    for name in ("fcfs", "spjf", "pspjf", "sprpt"):
+        drawn, order = crowd.draw(policy(name), 0), policy(name)
+        rates = [jobs / central_queue(drawn, order, crowd.server_speeds).elapsed for _ in range(5)]
+        measured.add(f"engine, {name}, {CENTRAL} servers", "jobs/s", rates)
+    for sender in ("power-of-d", "least-work-left"):
+        for name in ("fcfs", "sprpt"):
+            rule, order = dispatch_policy(sender), policy(name)
+            drawn = many.draw(order, 0, rule)
+            rates = [jobs / dispatched(drawn, rule, order, many.server_speeds).elapsed for _ in range(5)]
+            measured.add(f"engine, {name}, {sender} of two, {QUEUES} queues", "jobs/s", rates)
+    pool = NeedsScenario(servers=POOL, n_jobs=jobs // 2)
+    for name in ("server-filling", "server-filling-srpt"):
+        packed = packing_policy(name)
+        rates = [len(run) / run.elapsed for run in (pool.play(packed, 0) for _ in range(3))]
+        measured.add(f"engine, {name}, needs of 1 to {POOL}, load {pool.load:g}", "jobs/s", rates)
+
+
+def simulators_of_servers(measured: Measured) -> None:
+    """Time SimPy and Ciw on several servers."""
+    crew = np.ones(CENTRAL)
+    few, where = ClusterScenario(servers=CENTRAL, n_jobs=FEW).draw(None, seed=0), f", {CENTRAL} servers"
+    arrival, sizes, predicted = few.jobs["arrival"], few.sizes, few.jobs["predicted"]
+    beside(
+        measured,
+        "SimPy",
+        f"spjf{where}",
+        lambda: other_simulators.simpy_spjf(arrival, sizes, predicted, CENTRAL),
+        lambda: central_queue(few, policy("spjf"), crew),
+    )
+    beside(
+        measured,
+        "Ciw",
+        f"fcfs{where}",
+        lambda: other_simulators.ciw_fcfs(arrival, sizes, CENTRAL),
+        lambda: central_queue(few, policy("fcfs"), crew),
+    )
+    two, queues = dispatch_policy("power-of-d"), np.ones(QUEUES)
+    sent = ClusterScenario(servers=QUEUES, n_jobs=FEW).draw(None, 0, two)
+    beside(
+        measured,
+        "SimPy",
+        f"fcfs, power of two, {QUEUES} queues",
+        lambda: other_simulators.simpy_shortest(sent.jobs["arrival"], sent.sizes, sent.choices, QUEUES),
+        lambda: dispatched(sent, two, policy("fcfs"), queues),
+    )
+    line = packing_policy("fcfs")
+    jobs, durations = NeedsScenario(servers=POOL, load=0.5, n_jobs=FEW).draw(line, seed=0)
+    beside(
+        measured,
+        "SimPy",
+        f"fcfs, needs of 1 to {POOL}",
+        lambda: other_simulators.simpy_needs(jobs["arrival"], durations, jobs["need"], POOL),
+        lambda: simulate_needs(jobs, durations, POOL, line),
+    )
 
 
 def serving(measured: Measured, n: int = 20_000) -> None:
@@ -148,87 +216,30 @@ def serving(measured: Measured, n: int = 20_000) -> None:
             served = serve(told, name, "a100-llama3-8b", "vllm-v1", max_seqs=SEATS)
             rates.append(served.totals["iterations"] / served.elapsed)
         measured.add(f"serving engine, {name}", "iterations/s", rates[1:])
-    for name in SERVING_ENVS:
-        scalar = [_open_rate(gym.make(name), 1.0) for _ in range(3)]
-        vector = [_open_vector_rate(gym.make_vec(name, num_envs=SERVING_RUNS), 1.0) for _ in range(3)]
-        measured.add(f"{name}, scalar", "steps/s", scalar)
-        measured.add(f"{name}, make_vec, {SERVING_RUNS} runs", "steps/s", vector)
-
-
-def _open_rate(env: gym.Env, seconds: float) -> float:
-    """Return steps of a scalar environment whose agent takes the first open action; only steps are timed."""
-    env, steps, spent = env.unwrapped, 0, 0.0
-    _, info = env.reset(seed=0)
-    env.step(int(info["action_mask"].argmax()))
-    while spent < seconds:
-        _, info = env.reset()
-        over = False
-        while not over:
-            action = int(info["action_mask"].argmax())
-            start = time.perf_counter()
-            _, _, terminated, truncated, info = env.step(action)
-            spent += time.perf_counter() - start
-            steps, over = steps + 1, terminated or truncated
-    return steps / spent
-
-
-def _open_vector_rate(envs: gym.vector.VectorEnv, seconds: float) -> float:
-    """Return steps of a vector environment, resets included, whose agents take the first open action."""
-    _, infos = envs.reset(seed=0)
-    steps, spent = 0, 0.0
-    while spent < seconds:
-        actions = infos["action_mask"].argmax(axis=1)
-        start = time.perf_counter()
-        *_, infos = envs.step(actions)
-        spent += time.perf_counter() - start
-        steps += len(actions)
-    envs.close()
-    return steps / spent
 
 
 def environments(measured: Measured, seconds: float = 1.0) -> None:
-    """Time `step` of the scalar and the vector environment and of CartPole; the agent's choice costs nothing."""
+    """Time `step` of all environments but the large ones, those of one server beside CartPole."""
     rates = {}
-    for name in ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0", "CartPole-v1"):
-        slots = {} if name.startswith("CartPole") else {"slots": 16}
+    for name in (*BESIDE_CARTPOLE, "CartPole-v1"):
+        slots = {"slots": 16} if name in BESIDE_CARTPOLE else {}
         many = {"num_envs": ENVS, "vectorization_mode": "vector_entry_point", **slots}
-        scalar = [_scalar_rate(gym.make(name, **slots), seconds) for _ in range(3)]
-        vector = [_vector_rate(gym.make_vec(name, **many), seconds) for _ in range(3)]
+        scalar = [cartpole_like(gym.make(name, **slots), seconds) for _ in range(3)]
+        vector = [cartpole_like_vector(gym.make_vec(name, **many), seconds) for _ in range(3)]
         rates[name] = (
             measured.add(f"{name}, scalar", "steps/s", scalar),
             measured.add(f"{name}, make_vec, {ENVS} runs", "steps/s", vector),
         )
-    for name in ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0"):
+    for name in BESIDE_CARTPOLE:
         measured.ratios[f"{name} / CartPole, scalar"] = rates[name][0] / rates["CartPole-v1"][0]
         measured.ratios[f"{name} / CartPole, make_vec"] = rates[name][1] / rates["CartPole-v1"][1]
-
-
-def _scalar_rate(env: gym.Env, seconds: float) -> float:
-    env.reset(seed=0)
-    env.step(0)
-    steps, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        for k in range(200):
-            _, _, terminated, truncated, _ = env.step(k & 1 if env.action_space.n == 2 else 0)  # the oldest job
-            if terminated or truncated:
-                env.reset()
-        steps += 200
-    env.close()
-    return steps / elapsed
-
-
-def _vector_rate(envs: gym.vector.VectorEnv, seconds: float) -> float:
-    envs.reset(seed=0)
-    actions = np.zeros(ENVS, np.int64)
-    for _ in range(3):
-        envs.step(actions)
-    steps, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        for _ in range(20):
-            envs.step(actions)
-        steps += 20 * ENVS
-    envs.close()
-    return steps / elapsed
+    for name in ENVIRONMENTS:
+        if name in BESIDE_CARTPOLE or "Azure" in name:
+            continue
+        scalar = [first_open(gym.make(name), seconds) for _ in range(3)]
+        vector = [first_open_vector(gym.make_vec(name, num_envs=FEWER_ENVS), seconds) for _ in range(3)]
+        measured.add(f"{name}, scalar", "steps/s", scalar)
+        measured.add(f"{name}, make_vec, {FEWER_ENVS} runs", "steps/s", vector)
 
 
 def beginnings(measured: Measured) -> None:
@@ -250,18 +261,15 @@ def beginnings(measured: Measured) -> None:
         )
 
 
-def report(found: dict[str, Any], console: Console) -> None:
-    """Print the rates and the ratios."""
-    rates = Table("what", "median", "best", "unit", title="speed, one thread", title_justify="left")
-    for row in found["rows"]:
-        digits = ".3g" if row["unit"] == "s" else ",.0f"
-        rates.add_row(row["what"], f"{row['median']:{digits}}", f"{row['best']:{digits}}", row["unit"])
-    ratios = Table("ratio", "", title="ratios of this run", title_justify="left")
-    for name, value in found["ratios"].items():
-        ratios.add_row(name, f"{value:.3g}")
-    console.print(rates, ratios)
-    for what in found["skipped"]:
-        console.print(f"skipped: {what}")
+PARTS: dict[str, Callable[[Measured, int], None]] = {
+    "engine": engines,
+    "simulators": lambda measured, jobs: simulators(measured),
+    "servers": servers,
+    "simulators-of-servers": lambda measured, jobs: simulators_of_servers(measured),
+    "environments": lambda measured, jobs: environments(measured),
+    "serving": lambda measured, jobs: serving(measured),
+    "beginnings": lambda measured, jobs: beginnings(measured),
+}
 
 
 def main() -> None:
@@ -269,16 +277,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs in each engine run")
+    parser.add_argument("--only", action="append", choices=list(PARTS), help="measure this part; nothing is stored")
     options = parser.parse_args()
     measured, before = Measured(), os.getloadavg()[0]
-    engines(measured, options.jobs)
-    simulators(measured)
-    environments(measured)
-    serving(measured)
-    beginnings(measured)
+    for name in options.only or PARTS:
+        PARTS[name](measured, options.jobs)
     found = result({"jobs": options.jobs, "load_average": [before, os.getloadavg()[0]], **vars(measured)})
-    RESULTS.mkdir(exist_ok=True)
-    write_json(RESULTS / "speed.json", found)
+    if not options.only:
+        RESULTS.mkdir(exist_ok=True)
+        write_json(RESULTS / "speed.json", found)
     print(json.dumps(plain(found))) if options.json else report(found, Console())
 
 

@@ -156,7 +156,7 @@ def draw(cells: list[dict[str, Any]]) -> plt.Figure:
         figure.legend(handles, names, ncols=4, loc="upper left", bbox_to_anchor=(0.045, 0.955), frameon=False)
         title = f"Two choices of {QUEUES} queues, load {SHOWN:g}: errors of the predictions to the right"
         figure.suptitle(f"{title}; bars: 95 % intervals", x=0.05, ha="left")
-        figure.tight_layout(rect=(0, 0, 1, 0.93), w_pad=1.2)
+        figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=1.2)
     return figure
 
 

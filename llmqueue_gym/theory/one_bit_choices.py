@@ -20,6 +20,10 @@ share of queues where at least m jobs of bit k wait, a queue with m of them gets
 
 which makes the shares of states a system of ordinary differential equations. Queues with `longest` jobs of a bit get no
 more of them; the share of jobs lost so is reported.
+
+That the equations follow from these rules is checked: 250 and 1000 simulated queues that play them, extrapolated in
+1/n, have the same mean response times by type and bit within .4 % (`experiments/several_servers_against_theory.py`).
+Whether the rules are the paper's is not.
 """
 
 from dataclasses import dataclass, replace
