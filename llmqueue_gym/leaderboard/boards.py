@@ -58,8 +58,10 @@ class Board:
     preemptive: bool = True
 
 
-def _queue(name: str, *scenario: Any, jobs: int = 40_000) -> QueueArena:
-    return QueueArena(name, Scenario(*scenario, n_jobs=jobs))
+def _queue(
+    name: str, size: str, predictor: str, load: float, arrivals: str = "poisson", jobs: int = 40_000
+) -> QueueArena:
+    return QueueArena(name, Scenario(size, predictor, load, arrivals, jobs))
 
 
 def _central(name: str, servers: int, load: float, size: str, predictor: str) -> CentralArena:
