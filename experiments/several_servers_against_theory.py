@@ -157,7 +157,7 @@ def time_in_tails(run: Run, queues: int, start: float, end: float) -> np.ndarray
 
 def power_of_two(load: float, per_queue: int, seeds: int) -> list[Row]:
     """Mean queue and tails of the power of two choices."""
-    n, theory = QUEUES * per_queue, PowerOfD(load)
+    n, theory = QUEUES * per_queue, PowerOfD(load, repeats=True)
     where, rule = ClusterScenario(load=load, servers=QUEUES, n_jobs=n), dispatch_policy("power-of-d")
     tails, loads = np.zeros((seeds, len(theory.tails))), []
     for seed in range(seeds):

@@ -4,6 +4,7 @@ Both show on stderr how far they are; stdout stays the result's.
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,21 +38,43 @@ def reproduce(table: str, jobs: int | None, seed: int, as_json: bool) -> None:
         Console().print(shown(found))
 
 
+class TrackName(click.ParamType):
+    """A track of the benchmark, or all; which there are is only looked up when somebody asks, as that takes a while."""
+
+    name = "track"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; an unknown one ends with a list of those there are."""
+        return str(click.Choice(_tracks()).convert(value, param, ctx))  # type: ignore[arg-type]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the names as help shows them."""
+        return f"[{'|'.join(_tracks())}]"
+
+
+def _tracks() -> list[str]:
+    from llmqueue_gym.evaluation.bench import TRACKS
+    from llmqueue_gym.evaluation.bench.runner import ALL
+
+    return [ALL, *TRACKS]
+
+
 @click.command()
 @click.option("--out", metavar="FOLDER", default="results", show_default=True, help="Where the two files go.")
-@click.option(
-    "--track",
-    type=click.Choice(["all", "mg1", "llm"]),
-    default="all",
-    show_default=True,
-    help="One server, requests in batches on a GPU, or all.",
-)
+@click.option("--track", type=TrackName(), default="all", show_default=True, help="Which kind of system, or all.")
 @click.option("--seeds", type=Whole(2, 10**4), help="Runs of each policy in each case.  [default: 8, quick: 4]")
-@click.option("--jobs", type=Whole(100, 10**8), help="mg1: jobs of a run at load 0.8.  [default: 40000, quick: 4000]")
+@click.option("--jobs", type=Whole(100, 10**8), help="mg1, servers: jobs of a run.  [default: 40000, quick: 4000]")
 @click.option("--requests", type=Whole(100, 10**7), help="llm: requests of a run.  [default: 1000, quick: 100]")
 @click.option("--quick", is_flag=True, help="A short run, whose numbers are rough.")
 @click.option("--data", metavar="FOLDER", help="Where the measured data lie.")
 @click.option("--workers", type=Whole(1, 1000), help="Processes; the results do not depend on it.")
+@click.option(
+    "--backend",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Who does the work: this machine, or a Ray cluster; the results do not depend on it.",
+)
 @as_json
 def bench(
     out: str,
@@ -62,16 +85,17 @@ def bench(
     quick: bool,
     data: str | None,
     workers: int | None,
+    backend: str,
     as_json: bool,
 ) -> None:
-    """Rank the policies of one server and those of a batching GPU; writes bench.json and bench.html."""
+    """Rank the policies of each kind of system, track by track; writes bench.json and bench.html."""
     from rich.console import Console
 
     from llmqueue_gym.evaluation.bench import bench as run
     from llmqueue_gym.evaluation.bench.runner import show
 
     progress = None if as_json else Console(stderr=True)
-    found = run(out, track, seeds, jobs, requests, quick, progress, data, workers)
+    found = run(out, track, seeds, jobs, requests, quick, progress, data, workers, backend=backend)
     if as_json:
         print_json(found)
     else:

@@ -5,8 +5,8 @@ time in s, or the share of jobs that gave up. `bound` returns what is at most th
 even one that is told all sizes and the future:
 
 * one server: SRPT, which has the least total response time on any jobs (Schrage, 1968);
-* several servers, and jobs that need several: the larger of the mean time that jobs take alone on the fastest server,
-  and of SRPT on one server of all their speed, which can do whatever the servers can;
+* several servers, each of speed 1, and jobs that need several: `bench.servers.bounds.floor`, the greatest of SRPT on
+  one server of all their speed, the mean size, and a bound by mean busy times;
 * impatient jobs: the last start is at most when the last one gives up, so but for one job a server all that is served
   fits in all servers' time until then; the smallest jobs are most;
 * LLM serving: `theory.clairvoyant.latency_floor`.
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.engines.batching.rules import rule_set
+from llmqueue_gym.evaluation.bench.servers.bounds import floor
 from llmqueue_gym.evaluation.closed_loop import simulate
 from llmqueue_gym.evaluation.cluster import ClusterScenario, central_queue, dispatched
 from llmqueue_gym.evaluation.run import Run
@@ -29,7 +30,6 @@ from llmqueue_gym.evaluation.scenario import Scenario
 from llmqueue_gym.evaluation.server_needs import NeedsScenario
 from llmqueue_gym.evaluation.serving.closed_loop import serve
 from llmqueue_gym.evaluation.serving.scenario import stretched
-from llmqueue_gym.jobs import Instance
 from llmqueue_gym.policies import policy as queue_policy
 from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.policies.dispatch import DispatchPolicy
@@ -77,7 +77,7 @@ class CentralArena:
     def bound(self, seed: int) -> float:
         """Return what no policy undercuts."""
         jobs, sizes = self.scenario.draw(None, seed)[:2]
-        return _pooled(jobs, sizes, sizes / self.scenario.server_speeds[0], self.scenario.total_speed)
+        return floor(jobs["arrival"], sizes, jobs["need"], self.scenario.servers)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class DispatchArena:
     def bound(self, seed: int) -> float:
         """Return what no policy undercuts."""
         jobs, sizes = self.scenario.draw(None, seed)[:2]
-        return _pooled(jobs, sizes, sizes / self.scenario.server_speeds[0], self.scenario.total_speed)
+        return floor(jobs["arrival"], sizes, jobs["need"], self.scenario.servers)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class PackingArena:
     def bound(self, seed: int) -> float:
         """Return what no policy undercuts."""
         jobs, sizes = self.scenario.draw(None, seed)
-        return _pooled(jobs, sizes * jobs["need"], sizes, self.scenario.servers)
+        return floor(jobs["arrival"], sizes, jobs["need"], self.scenario.servers)
 
 
 @dataclass(frozen=True)
@@ -196,11 +196,3 @@ def _requests(lengths: str, max_tokens: int) -> RequestWorkload:
 def _times(run: Run) -> Numbers:
     times = run.response_times
     return {"cost": float(times.mean()), "p99": float(np.percentile(times, 99))}
-
-
-def _pooled(jobs: np.ndarray, work: np.ndarray, alone: np.ndarray, speed: float) -> float:
-    """Return the bound of several servers: of SRPT on one of all their speed, or of jobs that never wait."""
-    table, sizes = jobs.copy(), work / speed
-    table["predicted"] = sizes
-    run = simulate(Instance(table, sizes), queue_policy("srpt"))
-    return max(float(run.response_times.mean()), float(alone.mean()))

@@ -163,7 +163,9 @@ def page(found: Sequence[Ranked], notes: Sequence[str] = ()) -> str:
     tabs = []
     for track, title in TRACKS.items():
         links = [
-            f'<a href="#{r.on.name}">{SHORT.get(r.on.name, escape(r.on.name))}</a>' for r in found if r.on.track == track
+            f'<a href="#{r.on.name}">{SHORT.get(r.on.name, escape(r.on.name))}</a>'
+            for r in found
+            if r.on.track == track
         ]
         if links:
             tabs.append(f'<span class="group"><span class="track-name">{escape(title)}</span>{"".join(links)}</span>')
@@ -194,7 +196,8 @@ def _section(ranked: Ranked) -> str:
         scenarios=len(on.arenas),
         seeds=len(on.seeds),
         heads="".join(
-            f'<th scope="col" class="{look}">' + (f'<button type="button">{escape(name)}</button></th>' if name else "</th>")
+            f'<th scope="col" class="{look}">'
+            + (f'<button type="button">{escape(name)}</button></th>' if name else "</th>")
             for name, look in heads
         ),
         rows="".join(_tr(place, row, low) for place, row in enumerate(rows, 1)),
@@ -294,5 +297,7 @@ def put_tables(readme: Path, found: Sequence[Ranked]) -> None:
     block = f"<!-- leaderboard -->\n{tables}\n<!-- /leaderboard -->"
     new, count = _BLOCK.subn(lambda _: block, text)
     if count != 1:
-        raise BadInput(f"{readme}: {count} places for the tables; mark one by <!-- leaderboard --> and <!-- /leaderboard -->")
+        raise BadInput(
+            f"{readme}: {count} places for the tables; mark one by <!-- leaderboard --> and <!-- /leaderboard -->"
+        )
     write(readme, new)

@@ -10,7 +10,9 @@ from llmqueue_gym.evaluation.bench.parts import heads, ranking_figure, ranking_r
 Row = Mapping[str, Any]
 
 
-def ranking(rows: Sequence[Row], kinds: Mapping[str, str], bound: str, more: str = "") -> str:
+def ranking(
+    rows: Sequence[Row], kinds: Mapping[str, str], bound: str, more: str = "", base: str = "FCFS", caption: str = ""
+) -> str:
     """Return the ranking as a figure and a table.
 
     Args:
@@ -18,11 +20,14 @@ def ranking(rows: Sequence[Row], kinds: Mapping[str, str], bound: str, more: str
         kinds: kinds of cases that have a column of scores, and its head.
         bound: who has score 1.
         more: a sentence at the end of the note.
+        base: who has score 0, in a word.
+        caption: what the score is; the usual words unless told otherwise.
     """
     return _template("ranking").substitute(
-        figure=ranking_figure(rows, bound),
-        head=heads(("policy", "told", "score", "95%", *kinds.values(), "p99 / FCFS"), first_words=2),
+        figure=ranking_figure(rows, bound, base, caption),
+        head=heads(("policy", "told", "score", "95%", *kinds.values(), f"p99 / {base}"), first_words=2),
         rows="".join(ranking_row(row, list(kinds)) for row in rows),
+        base=base,
         more=f" {more}" if more else "",
     )
 

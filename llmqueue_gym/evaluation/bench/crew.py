@@ -1,5 +1,6 @@
-"""Work spread over processes: the same pieces whatever their number, so that the results are the same, too."""
+"""Work spread over processes, here or by Ray: the same pieces whatever their number, so the results are the same, too."""
 
+import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
@@ -10,13 +11,32 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from llmqueue_gym.errors import BadInput, nearest
+
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 Crew = Callable[[list[Task], Progress, str], list[Any]]  # does tasks, returns their results in order
+PROCESSES, RAY = "processes", "ray"
+BACKENDS = (PROCESSES, RAY)
 
 
 @contextmanager
-def gathered(workers: int) -> Iterator[Crew]:
-    """Give a function that does tasks, in this process or in several, and returns their results in order."""
+def gathered(workers: int, backend: str = PROCESSES) -> Iterator[Crew]:
+    """Give a function that does tasks, in this process or in several, and returns their results in order.
+
+    Args:
+        workers: processes; Ray has as many as its cluster has CPUs, whatever stands here.
+        backend: "processes" of this machine, or "ray": the cluster that this one belongs to or that RAY_ADDRESS names,
+            else one of this machine alone. Every machine of it needs this package in the same version.
+
+    Raises:
+        BadInput: there is no such backend, or Ray is not installed.
+    """
+    if backend not in BACKENDS:
+        raise BadInput(f"unknown backend {backend!r}; {nearest(backend, BACKENDS)}")
+    if backend == RAY:
+        with _ray_cluster() as crew:
+            yield crew
+        return
     if workers == 1:
         yield lambda tasks, bar, what: [call(*given) for call, given in bar.track(tasks, description=what)]
         return
@@ -37,6 +57,42 @@ def gathered(workers: int) -> Iterator[Crew]:
             process.terminate()
         raise
     pool.shutdown()
+
+
+@contextmanager
+def _ray_cluster() -> Iterator[Crew]:
+    try:
+        import ray
+    except ImportError:
+        raise BadInput(f"backend={RAY!r} needs Ray: pip install ray") from None
+    joined = ray.is_initialized()
+    if not joined:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    remote = ray.remote(_do)
+    waiting: list[Any] = []
+
+    def work(tasks: list[Task], bar: Progress, what: str) -> list[Any]:
+        refs = [remote.remote(call, given) for call, given in tasks]
+        waiting[:] = refs
+        try:
+            for _ in bar.track(range(len(refs)), description=what):
+                done, waiting[:] = ray.wait(waiting)
+                ray.get(done)  # a failure ends the whole run now
+            return ray.get(refs)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+
+    try:
+        yield work
+    finally:
+        for ref in waiting:
+            ray.cancel(ref)
+        if not joined:
+            ray.shutdown()
+
+
+def _do(call: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    return call(*given)
 
 
 def progress(console: Console | None) -> Progress:

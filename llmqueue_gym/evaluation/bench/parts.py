@@ -46,12 +46,14 @@ def warnings(found: Row, blocks: Mapping[str, str]) -> str:
     )
 
 
-def ranking_figure(ranking: Sequence[Row], bound: str) -> str:
+def ranking_figure(ranking: Sequence[Row], bound: str, base: str = "FCFS", caption: str = "") -> str:
     """Return the scores with their intervals; those that are told the truth stand apart.
 
     Args:
         ranking: rows, best first.
         bound: who has score 1.
+        base: who has score 0, in a word.
+        caption: what the score is; the usual words unless told otherwise.
     """
     low = max(WORST, min(0.0, min(row["score"]["low"] for row in ranking)))
     scale, ticks = drawing.linear(low, 1.0), [tick for tick in (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0) if tick >= low]
@@ -68,10 +70,10 @@ def ranking_figure(ranking: Sequence[Row], bound: str) -> str:
             best = "best" if place == 0 and not apart else ""
             value = f"{score['mean']:.3f}" if score["mean"] > -10 else f"{score['mean']:.0f}"
             parts.append(drawing.row(row["policy"], drawing.track(marks, ticks, scale), value, f"{look} {best}"))
-    labels = [(0.0, "FCFS"), (0.5, "0.5"), (1.0, bound)] + ([(WORST, f"{WORST:g}")] if low == WORST else [])
+    labels = [(0.0, base), (0.5, "0.5"), (1.0, bound)] + ([(WORST, f"{WORST:g}")] if low == WORST else [])
     beyond = f" What is worse than {WORST:g} stands at the edge." if low == WORST else ""
-    caption = f"Score: the share of FCFS's excess over {bound} that a policy removes, all cases, with 95% intervals."
-    return "".join(parts) + drawing.axis(labels, scale, caption + beyond)
+    usual = f"Score: the share of {base}'s excess over {bound} that a policy removes, all cases, with 95% intervals."
+    return "".join(parts) + drawing.axis(labels, scale, (caption or usual) + beyond)
 
 
 def ranking_row(row: Row, kinds: Sequence[str]) -> str:

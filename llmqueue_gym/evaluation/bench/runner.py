@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.bench.crew import gathered, progress
+from llmqueue_gym.evaluation.bench.crew import PROCESSES, RAY, gathered, progress
 from llmqueue_gym.evaluation.bench.page import write_page
 from llmqueue_gym.evaluation.bench.track import TRACKS, Settings, Track
 from llmqueue_gym.evaluation.results import Result, result, write_json
@@ -30,6 +30,7 @@ def bench(
     data: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     only: Callable[[Any], bool] | None = None,
+    backend: str = PROCESSES,
 ) -> Result:
     """Rank the policies and write `bench.json` and `bench.html`.
 
@@ -37,20 +38,24 @@ def bench(
         out: folder for the two files, made where it is missing.
         track: a name in `TRACKS`, or `all`.
         seeds: runs of each policy in each case, two or more; 8 unless told otherwise (quick: 4).
-        jobs: jobs of a run of the track `mg1` at load 0.8; fewer below, more above (quick: a tenth).
+        jobs: jobs of a run of the track `mg1` at load 0.8, fewer below, more above; the track `servers`
+            takes 0.3 to 0.6 times as many (quick: a tenth).
         requests: requests of a run of the track `llm` (quick: a tenth).
         quick: a short run whose numbers are rough.
         console: where progress is shown; None shows none.
         data: folder of the measured data.
         workers: processes; one per core, at most 8, unless told otherwise. The results do not depend on it.
         only: which cases to play; all unless told otherwise.
+        backend: "processes" or "ray", see `crew.gathered`. The results do not depend on it.
 
     Raises:
-        BadInput: a number is out of range, an unknown track, or no case is left.
+        BadInput: a number is out of range, an unknown track or backend, Ray is not installed, or no case is left.
     """
     seeds = seeds or (4 if quick else SEEDS)
     jobs = jobs or (JOBS // 10 if quick else JOBS)
     requests = requests or (REQUESTS // 10 if quick else REQUESTS)
+    if backend == RAY and workers is not None:
+        raise BadInput(f"workers={workers}: Ray uses the CPUs of its cluster; leave workers out")
     workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
     if seeds < 2 or jobs < 100 or requests < 100 or workers < 1:
         given = f"seeds={seeds}, jobs={jobs}, requests={requests}, workers={workers}"
@@ -60,7 +65,7 @@ def bench(
     settings = Settings(seeds, jobs, requests, data, only)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with gathered(workers) as crew, progress(console) as bar:
+    with gathered(workers, backend) as crew, progress(console) as bar:
         numbers = {name: one.run(settings, crew, bar) for name, one in played.items()}
     whole = {"quick": quick, "seeds": seeds, "tracks": numbers, "seconds": round(time.perf_counter() - begin, 1)}
     final = result(whole, seeds=range(seeds))

@@ -19,7 +19,14 @@ from llmqueue_gym.registry import Registry
 Row = Mapping[str, Any]
 
 _HERE = "llmqueue_gym.evaluation.bench"
-TRACKS = Registry("track", {"mg1": f"{_HERE}.mg1.track:mg1", "llm": f"{_HERE}.llm.track:llm"})
+TRACKS = Registry(
+    "track",
+    {
+        "mg1": f"{_HERE}.mg1.track:mg1",
+        "servers": f"{_HERE}.servers.track:servers",
+        "llm": f"{_HERE}.llm.track:llm",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Settings:
 
     Attributes:
         seeds: runs of each contestant in each case.
-        jobs: of a run in the track `mg1`, at load 0.8.
+        jobs: of a run in the track `mg1`, at load 0.8, and in the track `servers`.
         requests: of a run in the track `llm`.
         data: folder of the measured data; see `data.data_folder`.
         only: which cases to play; all unless told otherwise.
@@ -48,7 +55,8 @@ class Track:
     Attributes:
         name: in the registry.
         title: on the page.
-        run: plays it; returns `ranking`, `cases`, `data`, `sentences` and more, as they are stored.
+        run: plays it; returns `ranking` (by block, where blocks are not to be compared), `cases`, `data`, `sentences`
+            and more, as they are stored.
         headline: what came out, in a line.
         section: the HTML of its part of the page.
         show: prints it on a terminal.

@@ -1,0 +1,109 @@
+// Tabs, the numbers of a policy, a scenario under all policies, learning curves.
+const BOARDS = JSON.parse(document.getElementById("data").textContent);
+const COST = 0, LOW = 1, HIGH = 2, SCORE = 3, P99 = 4, LEAD = 5, LEAD_LOW = 6, LEAD_HIGH = 7;  // of an arena
+
+const tabs = [...document.querySelectorAll("nav.tabs a")];
+function choose() {
+  const chosen = tabs.find(tab => tab.hash === location.hash) ?? tabs[0];
+  for (const tab of tabs) {
+    tab === chosen ? tab.setAttribute("aria-current", "page") : tab.removeAttribute("aria-current");
+    document.querySelector(tab.hash).hidden = tab !== chosen;
+  }
+  const board = document.querySelector(chosen.hash);
+  if (!board.dataset.drawn) draw(board);
+}
+
+function draw(section) {
+  section.dataset.drawn = "yes";
+  const board = BOARDS[section.id];
+  section.querySelectorAll("table.sortable").forEach(sortable);
+  section.querySelectorAll("button.open").forEach(button =>
+    button.addEventListener("click", () => openPolicy(section, board, button.dataset.policy)));
+  drawScenarios(section.querySelector(".scenarios"), board, section.id);
+  const curves = section.querySelector(".curves"), player = section.querySelector(".player");
+  if (curves) drawCurves(curves, board.curves);
+  if (player) new Player(player, board);
+}
+
+// A policy in every scenario.
+function openPolicy(section, board, name) {
+  const row = board.rows.find(row => row.policy === name), dialog = document.querySelector("dialog");
+  const leads = row.arenas.flatMap(a => [a[LEAD_LOW], a[LEAD_HIGH]]).filter(finite);
+  const reach = clamp(Math.max(0.02, ...leads.map(Math.abs)), 0, 1);
+  const scale = linear(-reach, reach), marks = ticks(-reach, reach);
+  const plot = board.arenas.map((arena, k) => {
+    const a = row.arenas[k];
+    return {name: `<button type="button" class="open" data-arena="${k}">${esc(arena)}</button>`, sees: row.sees, look: "", mean: a[LEAD], low: a[LEAD_LOW], high: a[LEAD_HIGH], title: arena};
+  });
+  const cells = board.arenas.map((arena, k) => {
+    const a = row.arenas[k];
+    const between = finite(a[LOW]) ? `${short(a[LOW])} to ${short(a[HIGH])}` : "";
+    const numbers = [short(a[COST]), between, finite(a[SCORE]) ? a[SCORE].toFixed(3) : "", finite(a[P99]) ? a[P99].toFixed(2) : ""];
+    return `<tr><td>${esc(arena)}</td>${numbers.map(text => `<td class="n">${text}</td>`).join("")}</tr>`;
+  });
+  dialog.innerHTML = `<form method="dialog"><button class="play">Close</button></form>
+    <h3 id="detail-title">${esc(name)}</h3><p class="meta">${esc(row.description)}</p>
+    ${row.command ? `<p class="meta">Made by <code>${esc(row.command)}</code></p>` : ""}
+    <h4>Lead over ${esc(board.best)}, the best made by hand</h4>
+    <div class="leads">${intervals(plot, scale, marks, "Share by which the cost is less, on the same jobs, with 95 % intervals over seeds. To the right is better; choose a scenario to see everybody in it.", percent)}</div>
+    <div class="scroll"><table><thead><tr><th>scenario</th><th class="n">${esc(board.cost)}</th><th class="n">95 %</th><th class="n">score</th><th class="n">p99 / ${esc(board.base)}</th></tr></thead><tbody>${cells.join("")}</tbody></table></div>`;
+  dialog.querySelectorAll("button[data-arena]").forEach(button => button.addEventListener("click", () => {
+    const select = section.querySelector(".scenarios select");
+    dialog.close();
+    select.value = button.dataset.arena;
+    select.dispatchEvent(new Event("change"));
+    select.scrollIntoView({block: "center"});
+    select.focus();
+  }));
+  dialog.showModal();
+  dialog.scrollTop = 0;
+}
+
+document.querySelector("dialog").addEventListener("click", event => {
+  if (event.target === event.currentTarget) event.currentTarget.close();
+});
+
+// A scenario under every policy.
+function drawScenarios(place, board, id) {
+  place.innerHTML = `<h3>Scenario by scenario</h3><label>Scenario <select>${board.arenas.map((name, k) => `<option value="${k}">${esc(name)}</option>`).join("")}</select></label>
+    <div class="pair"><div class="costs"></div><div class="means"></div></div>`;
+  const select = place.querySelector("select"), costs = place.querySelector(".costs"), means = place.querySelector(".means");
+  const base = board.rows.find(row => row.policy === board.base);
+  function show() {
+    const k = +select.value, rows = board.rows.filter(row => finite(row.arenas[k][COST]));
+    const sorted = [...board.rows].sort((a, b) => (a.arenas[k][COST] ?? Infinity) - (b.arenas[k][COST] ?? Infinity));
+    const most = 1.5 * base.arenas[k][COST];  // who is worse stands at the edge
+    const high = Math.min(most, Math.max(...rows.map(row => row.arenas[k][HIGH] ?? row.arenas[k][COST])));
+    const low = Math.min(...rows.map(row => row.arenas[k][LOW] ?? row.arenas[k][COST]));
+    const scale = linear(low, high);
+    const shown = sorted.map(row => {
+      const [mean, from, to] = row.arenas[k];
+      return {name: esc(row.policy), sees: row.sees, look: row.sees + (row.policy === board.best ? " chosen" : ""), mean, low: from, high: to, title: `${row.policy}: ${short(mean)} (${short(from)} to ${short(to)})`};
+    });
+    costs.innerHTML = intervals(shown, scale, ticks(low, high), `${board.cost}, with 95 % intervals over seeds; less is better. Policies meet the same jobs, so leads are surer than these intervals look.`);
+    const spots = board.rows.map(row => ({name: row.policy, sees: row.sees, x: row.arenas[k][COST] / base.arenas[k][COST], y: row.arenas[k][P99]}));
+    means.innerHTML = plane(spots, means.clientWidth, 340, "Mean against 99th percentile of every policy") +
+      `<p class="caption">Across: ${esc(board.cost.split(",")[0])} over that of ${esc(board.base)}. Up: 99th percentile over that of ${esc(board.base)}. Below and left is better.</p>`;
+  }
+  select.addEventListener("change", show);
+  show();
+}
+
+// Learning curves.
+function drawCurves(place, curves) {
+  const height = 120;
+  place.innerHTML = `<h3>How the trained ones got there</h3><div class="curve-list">${curves.map(curve => {
+    const xs = curve.points.map(p => p[0]), ys = curve.points.map(p => p[1]);
+    const [x0, x1, y0, y1] = [Math.min(0, ...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    const x = v => 1000 * (v - x0) / (x1 - x0 || 1), y = v => y1 === y0 ? height / 2 : 8 + (height - 16) * (1 - (v - y0) / (y1 - y0));
+    return `<div class="curve"><h4>${esc(curve.policy)}</h4><div class="ends"><span>${esc(curve.up)}, ${short(y0)} to ${short(y1)}; last ${short(ys.at(-1))}</span></div>
+      <svg viewBox="0 0 1000 ${height}" height="${height}" preserveAspectRatio="none" role="img" aria-label="Learning curve of ${esc(curve.policy)}"><path class="line own" d="${path(curve.points, x, y)}"/></svg>
+      <div class="ends"><span>${short(x0)}</span><span>${esc(curve.across)}</span><span>${xs.at(-1).toLocaleString("en")}</span></div></div>`;
+  }).join("")}</div><p class="note">From the cards of the policies, on seeds of training.</p>`;
+}
+
+addEventListener("DOMContentLoaded", () => {
+  if (!tabs.length) return;
+  choose();
+  addEventListener("hashchange", choose);
+});
