@@ -6,7 +6,7 @@ A table holds strings, so that listing what exists imports nothing. A name is re
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -27,10 +27,10 @@ class Registry:
 
     Args:
         kind: what an entry is, for messages ("policy", "predictor", ...).
-        entries: name -> "module:attribute"; the attribute is a class or function that builds the thing.
+        entries: name -> "module:attribute", a class or function that builds the thing, or the builder itself.
     """
 
-    def __init__(self, kind: str, entries: dict[str, str]):
+    def __init__(self, kind: str, entries: Mapping[str, str | Callable[..., Any]]):
         self.kind = kind
         self._entries: dict[str, str | Callable[..., Any]] = dict(entries)
 

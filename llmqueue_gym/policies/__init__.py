@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llmqueue_gym.policies.base import Policy, from_function
+from llmqueue_gym.policies.learned import stored
 from llmqueue_gym.registry import Registry
 
 __all__ = ["IMPATIENT_POLICIES", "POLICIES", "Policy", "policy"]
@@ -29,6 +30,7 @@ POLICIES = Registry(
         "sjf": f"{_HERE}.spjf:sjf",
         "psjf": f"{_HERE}.pspjf:psjf",
         "srpt": f"{_HERE}.sprpt:srpt",
+        **stored("order"),
     },
 )
 
@@ -39,6 +41,7 @@ IMPATIENT_POLICIES = Registry(
         "two-class": f"{_HERE}.two_class:two_class",
         "edf": f"{_HERE}.edf:edf",
         "least-slack": f"{_HERE}.edf:least_slack",
+        **stored("cluster-order"),
     },
 )
 

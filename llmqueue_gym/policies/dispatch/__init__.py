@@ -1,6 +1,7 @@
 """Ways of sending a job to one of many queues, one file each. To add one: write the file and add its line here."""
 
 from llmqueue_gym.policies.dispatch.base import DispatchPolicy
+from llmqueue_gym.policies.learned import stored
 from llmqueue_gym.registry import Registry
 
 __all__ = ["DISPATCH_POLICIES", "DispatchPolicy", "dispatch_policy"]
@@ -19,6 +20,7 @@ DISPATCH_POLICIES = Registry(
         "one-bit-count": f"{_HERE}.one_bit_count:one_bit_count",
         "size-interval": f"{_HERE}.size_interval:size_interval",
         "join-idle-queue": f"{_HERE}.join_idle_queue:join_idle_queue",
+        **stored("dispatch"),
     },
 )
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from llmqueue_gym.policies.learned import stored
 from llmqueue_gym.policies.packing.base import PackingPolicy, from_function
 from llmqueue_gym.registry import Registry
 
@@ -27,6 +28,7 @@ PACKING = Registry(
         "first-fit-sprpt": f"{_HERE}.first_fit_srpt:first_fit_sprpt",
         "first-fit-srpt": f"{_HERE}.first_fit_srpt:first_fit_srpt",
         "msfq": f"{_HERE}.msfq:msfq",
+        **stored("packing"),
     },
 )
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from llmqueue_gym.policies.learned import stored
 from llmqueue_gym.policies.serving.base import ServingPolicy, from_function
 from llmqueue_gym.registry import Registry
 
@@ -35,6 +36,7 @@ SERVING_POLICIES = Registry(
         "alpha-protect-like": f"{_HERE}.alpha_protect:alpha_protect_like",
         "s3-like": f"{_HERE}.s3:s3_like",
         "slai-like": f"{_HERE}.slai:slai_like",
+        **stored("serving"),
     },
 )
 

@@ -1,0 +1,318 @@
+"""Evolves a small network as a queue's order, dispatcher, packer or serving rank, with the compiled engine as fitness.
+
+    python agents/evolve_rank.py --task dispatch --name learned-dispatch --seconds 180
+
+CMA-ES moves all numbers of the network. Every generation has fresh training seeds, the same for all its candidates, so
+they are compared on common random numbers and none can learn a seed by heart. The search begins at the best simple
+heuristic that the network's direct path expresses; a candidate's fitness is the logarithm of its cost over that
+heuristic's on the same seeds. At the end the centre of the search plays against the beginning on seeds that were used
+for nothing else, and the better is kept. Ctrl-C ends the search early; `--resume` goes on where it ended.
+
+Source: Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; pycma.
+"""
+
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cma
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.closed_loop import simulate
+from llmqueue_gym.evaluation.cluster import ClusterScenario, play
+from llmqueue_gym.evaluation.results import provenance
+from llmqueue_gym.evaluation.scenario import Scenario
+from llmqueue_gym.evaluation.server_needs import NeedsScenario
+from llmqueue_gym.evaluation.serving.scenario import ServingScenario
+from llmqueue_gym.evaluation.statistics import across_seeds
+from llmqueue_gym.policies.learned import read_card, save
+from llmqueue_gym.policies.learned.artefact import KINDS, NUMBERS
+from llmqueue_gym.policies.learned.network import HEAD, random_weights
+from llmqueue_gym.workloads.requests import RequestWorkload
+
+TRAINING_SEEDS = 1_000_000  # and up; reports use seeds below 10,000
+CHECKS = 500_000  # further up: seeds that decide between end and beginning
+TAIL = 1.4  # times that the p99 latency of a serving policy may be that of first come first served, unpunished
+PUNISHMENT = 5.0  # for each e-fold beyond
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned.
+
+    Attributes:
+        kind: of the policy, a key of `KINDS`.
+        traits: of the policy.
+        begin: weights of the direct path, without and with the arrival's where the kind has one.
+        scenario: (jobs) -> where it is played.
+        cost: (scenario, policy, seed) -> what should be small.
+        aged: whether the last weight is that of the arrival, beside the network.
+    """
+
+    kind: str
+    traits: dict[str, Any]
+    begin: tuple[float, ...]
+    scenario: Callable[[int], Any]
+    cost: Callable[[Any, Any, int], float]
+    aged: bool = False
+
+
+def _response(scenario: Any, policy: Any, seed: int) -> float:
+    return float(simulate(scenario.draw(policy, seed), policy).after_warmup().response_times.mean())
+
+
+def _lost(scenario: Any, policy: Any, seed: int) -> float:
+    return float(np.isnan(play(scenario, policy, seed).after_warmup().outcome["completion"]).mean())
+
+
+def _sent(scenario: Any, policy: Any, seed: int) -> float:
+    return float(play(scenario, "sprpt", seed, policy).after_warmup().response_times.mean())
+
+
+def _packed(scenario: Any, policy: Any, seed: int) -> float:
+    return float(scenario.play(policy, seed).after_warmup().response_times.mean())
+
+
+def _latency(scenario: Any, policy: Any, seed: int) -> float:
+    times = _latencies(scenario.serve(policy, seed))
+    tail = np.percentile(times, 99) / (TAIL * _fcfs_p99(scenario, seed))
+    return float(times.mean() * max(1.0, tail) ** PUNISHMENT)
+
+
+def _latencies(served: Any) -> np.ndarray:
+    return served.service["completion"] - served.requests["arrival"]
+
+
+@lru_cache(maxsize=64)  # candidates of a generation share it
+def _fcfs_p99(scenario: Any, seed: int) -> float:
+    return float(np.percentile(_latencies(scenario.serve("fcfs", seed)), 99))
+
+
+_QUARTERS = tuple((need, 0.25, "exponential") for need in (1, 2, 4, 8))
+
+TASKS = {
+    "mg1": Task(
+        "order",
+        {"preemptive": True},
+        (0, 0, 1, -1),  # sprpt
+        lambda n: Scenario("exponential", "exponential", 0.8, n_jobs=n),
+        _response,
+    ),
+    "mg1-weibull": Task(
+        "order",
+        {"preemptive": True},
+        (0, 0, 1, -1),
+        lambda n: Scenario("weibull:shape=0.5", "exponential", 0.9, n_jobs=n),
+        _response,
+    ),
+    "abandonment": Task(
+        "cluster-order",
+        {"preemptive": False, "shape": "constant"},
+        (0, 1, 0, 0),  # spjf
+        lambda n: ClusterScenario(
+            "exponential", "lognormal:sigma=1.5", 1.2, servers=50, patience="exponential", told=True, n_jobs=n
+        ),
+        _lost,
+        aged=True,
+    ),
+    "dispatch": Task(
+        "dispatch",
+        {"looks": "sample", "d": 2},
+        (0, 0, 0, 0, 1, 0, 0, 0),  # least-work-left
+        lambda n: ClusterScenario("weibull:shape=0.5", "exponential", 0.9, servers=100, n_jobs=n),
+        _sent,
+    ),
+    "packing": Task(
+        "packing",
+        {"packing": "filling", "preemptive": True},
+        (1, 0, float(np.log(2)), 0),  # server-filling-sprpt: the product of what is left and the need
+        lambda n: NeedsScenario(8, _QUARTERS, 0.9, "lognormal:sigma=0.5", n),
+        _packed,
+        aged=True,
+    ),
+    "llm": Task(
+        "serving",
+        {},
+        (0, 0, 1, 0, 0),  # sjf
+        lambda n: ServingScenario(  # as in llmqueue/LLMBatching-v0: first come first served keeps up with 17.6 a second
+            RequestWorkload("lognormal:prompt=128,output=32", rate=16.5, max_tokens=1537),
+            "lognormal:sigma=0.5",
+            "a100-llama3-8b:kv_tokens=1536",
+            "vllm-v1:max_seqs=8",
+            n,
+        ),
+        _latency,
+        aged=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Args:
+    """What to evolve, and how long."""
+
+    task: str = "mg1"
+    """one of mg1, mg1-weibull, abandonment, dispatch, packing, llm"""
+    name: str = ""
+    """name of the policy; learned-TASK unless told otherwise"""
+    start: Path | None = None
+    """folder of a policy of the same kind to begin with instead"""
+    hidden: int = 6
+    """units of a network that begins anew"""
+    sigma: float = 0.2
+    """step of the search, in units of the weights"""
+    population: int = 16
+    generations: int = 1000
+    seconds: float = 180.0
+    """the search ends with the generation that passes them, or with the last one"""
+    jobs: int = 20_000
+    """jobs of a run"""
+    runs_each: int = 2
+    """runs of a candidate in each generation"""
+    checks: int = 12
+    """runs that decide between end and beginning"""
+    processes: int = 1
+    seed: int = 0
+    folder: Path = Path("agents/zoo")
+    """the policy is written to FOLDER/KIND/NAME"""
+    runs: Path = Path("results/runs")
+    """checkpoint and TensorBoard logs go to RUNS/NAME"""
+    resume: bool = False
+    """go on from the checkpoint"""
+
+
+def beginning(task: Task, args: Args, scale: float) -> np.ndarray:
+    """Return the vector that the search begins with: the heuristic and hidden units that are silent yet."""
+    if args.start is not None:
+        kind = read_card(args.start)["kind"]
+        if kind != task.kind:
+            raise BadInput(f"{args.start}: a policy of kind {kind!r}; task {args.task!r} needs {task.kind!r}")
+        return np.load(args.start / NUMBERS)["params"]
+    direct = np.array(task.begin[:-1] if task.aged else task.begin, float)
+    weights = random_weights(len(direct), args.hidden, np.random.default_rng(args.seed), scale)
+    vector = weights._replace(linear=direct).pack()
+    return np.append(vector, task.begin[-1]) if task.aged else vector
+
+
+def policy_of(task: Task, vector: np.ndarray) -> Any:
+    """Return the policy of a vector."""
+    return KINDS.builder(task.kind)("candidate", vector, "", **task.traits)
+
+
+def cost(task_name: str, jobs: int, vector: np.ndarray, seeds: list[int]) -> np.ndarray:
+    """Return the logarithm of a candidate's cost on each seed `(seeds,)`; runs in the processes."""
+    task = TASKS[task_name]
+    scenario, policy = task.scenario(jobs), policy_of(task, vector)
+    return np.log([max(task.cost(scenario, policy, seed), 1e-9) for seed in seeds])
+
+
+def unit_of(task: Task, scenario: Any, seed: int) -> float:
+    """Return the unit of the network's features: the mean size, or number of output tokens, of a training run."""
+    drawn = scenario.draw(None, seed)
+    return float(np.mean(drawn.outputs if task.kind == "serving" else drawn.sizes))
+
+
+def quiet() -> None:
+    """Leave Ctrl-C to the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def main(args: Args) -> None:
+    """Evolve, check and export."""
+    if args.task not in TASKS:
+        raise BadInput(f"unknown task {args.task!r}; choose from: {', '.join(TASKS)}")
+    task, name = TASKS[args.task], args.name or f"learned-{args.task}"
+    out, run = args.folder / task.kind / name, args.runs / name
+    run.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = run / "checkpoint.pkl", SummaryWriter(str(run))
+    scenario, first = task.scenario(args.jobs), TRAINING_SEEDS + 1_000_000 * args.seed
+    if args.resume:
+        if not checkpoint.exists():
+            raise BadInput(f"{checkpoint}: no such checkpoint; leave out --resume")
+        saved = pickle.loads(checkpoint.read_bytes())
+    else:
+        begin = beginning(task, args, unit_of(task, scenario, first))
+        options = {"popsize": args.population, "seed": args.seed + 1, "verbose": -9, "CMA_diagonal": len(begin) > 150}
+        search = cma.CMAEvolutionStrategy(begin[HEAD:], args.sigma, options)
+        saved = {"begin": begin, "search": search, "generation": 0, "seconds": 0.0, "played": 0, "curve": []}
+    begin, search, curve = saved["begin"], saved["search"], saved["curve"]
+    head, started = begin[:HEAD], time.perf_counter() - saved["seconds"]
+    pool = ProcessPoolExecutor(args.processes, initializer=quiet) if args.processes > 1 else None
+
+    def costs(vectors: list[np.ndarray], seeds: list[int]) -> np.ndarray:
+        each = [(args.task, args.jobs, vector, seeds) for vector in vectors]
+        saved["played"] += args.jobs * len(vectors) * len(seeds)
+        return np.array(list((pool.map if pool else map)(cost, *zip(*each, strict=True))))
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            bar = progress.add_task(args.task, total=args.generations, completed=saved["generation"])
+            while saved["generation"] < args.generations and saved["seconds"] < args.seconds and not search.stop():
+                g = saved["generation"]
+                seeds = [first + 1 + g * args.runs_each + k for k in range(args.runs_each)]
+                genes = search.ask()
+                centre = np.concatenate([head, search.mean])
+                found = costs([begin, centre, *(np.concatenate([head, one]) for one in genes)], seeds)
+                gain = (found[1:] - found[0]).mean(axis=1)
+                search.tell(genes, gain[1:].tolist())
+                saved.update(generation=g + 1, seconds=time.perf_counter() - started)
+                curve.append([round(saved["seconds"], 1), round(float(np.exp(gain[0])), 5)])
+                log.add_scalar("ratio/centre", np.exp(gain[0]), g)
+                log.add_scalar("ratio/best", np.exp(gain[1:].min()), g)
+                log.add_scalar("search/sigma", search.sigma, g)
+                told = f"{args.task}: {np.exp(gain[0]):.4f} of the beginning's cost"
+                progress.update(bar, advance=1, description=told)
+                write(checkpoint, saved)
+    except KeyboardInterrupt:
+        print("interrupted; the policy is written as far as it came, and --resume goes on", file=sys.stderr)
+
+    checks = [first + CHECKS + k for k in range(args.checks)]
+    centre = np.concatenate([head, search.mean])
+    found = costs([begin, centre], checks)
+    ratio = across_seeds(np.exp(found[1] - found[0]))
+    better = ratio.mean < 1
+    if pool:
+        pool.shutdown()
+    card = {
+        "name": name,
+        "kind": task.kind,
+        "traits": task.traits,
+        "description": f"Evolved for the task {args.task!r} of agents/evolve_rank.py.",
+        "trained_on": {"task": args.task, **scenario.to_dict(), "start": str(args.start or "heuristic")},
+        "seeds": [[first, first + 1 + saved["generation"] * args.runs_each], [checks[0], checks[-1] + 1]],
+        "command": " ".join(["python", *sys.argv]),
+        "commit": provenance()["commit"],
+        "cost": {"seconds": round(saved["seconds"], 1), "jobs": saved["played"]},
+        "score": {"cost over that of the beginning": ratio._asdict(), "on": "training seeds", "kept": bool(better)},
+        "curve": curve,
+    }
+    save(out, centre if better else begin, card)
+    log.close()
+    kept = "" if better else "; it is not better, so the beginning is kept"
+    print(f"{out}: cost over that of the beginning {ratio.mean:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]{kept}")
+
+
+def write(path: Path, saved: dict[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all."""
+    path.with_suffix(".new").write_bytes(pickle.dumps(saved))
+    path.with_suffix(".new").replace(path)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Args, description=__doc__))
+    except BadInput as error:
+        sys.exit(f"error: {error}")
