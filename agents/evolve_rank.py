@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from torch.utils.tensorboard import SummaryWriter
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.closed_loop import simulate
 from llmqueue_gym.evaluation.cluster import ClusterScenario, play
-from llmqueue_gym.evaluation.results import provenance
+from llmqueue_gym.evaluation.results import plain, provenance
 from llmqueue_gym.evaluation.scenario import Scenario
 from llmqueue_gym.evaluation.server_needs import NeedsScenario
 from llmqueue_gym.evaluation.serving.scenario import ServingScenario
@@ -56,9 +56,10 @@ class Task:
         kind: of the policy, a key of `KINDS`.
         traits: of the policy.
         begin: weights of the direct path, without and with the arrival's where the kind has one.
-        scenario: (jobs) -> where it is played.
+        scenario: (jobs) -> where it is played; several places in a list count alike.
         cost: (scenario, policy, seed) -> what should be small.
         aged: whether the last weight is that of the arrival, beside the network.
+        rules: numbers of the rule set that are moved too, by their logarithms, and where they begin.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class Task:
     scenario: Callable[[int], Any]
     cost: Callable[[Any, Any, int], float]
     aged: bool = False
+    rules: dict[str, int] = field(default_factory=dict)
 
 
 def _response(scenario: Any, policy: Any, seed: int) -> float:
@@ -86,21 +88,29 @@ def _packed(scenario: Any, policy: Any, seed: int) -> float:
 
 
 def _latency(scenario: Any, policy: Any, seed: int) -> float:
-    times = _latencies(scenario.serve(policy, seed))
-    tail = np.percentile(times, 99) / (TAIL * _fcfs_p99(scenario, seed))
-    return float(times.mean() * max(1.0, tail) ** PUNISHMENT)
+    """Return the mean latency over that of first come first served, punished where the 99th percentile is large."""
+    times, (mean, p99) = _latencies(scenario.serve(policy, seed)), _fcfs(scenario, seed)
+    return float(times.mean() / mean * max(1.0, np.percentile(times, 99) / (TAIL * p99)) ** PUNISHMENT)
 
 
 def _latencies(served: Any) -> np.ndarray:
     return served.service["completion"] - served.requests["arrival"]
 
 
-@lru_cache(maxsize=64)  # candidates of a generation share it
-def _fcfs_p99(scenario: Any, seed: int) -> float:
-    return float(np.percentile(_latencies(scenario.serve("fcfs", seed)), 99))
+@lru_cache(maxsize=256)  # candidates of a generation share it
+def _fcfs(scenario: Any, seed: int) -> tuple[float, float]:
+    times = _latencies(scenario.serve("fcfs", seed))
+    return float(times.mean()), float(np.percentile(times, 99))
+
+
+def _replica(lengths: str, rate: float, n: int, profile: str = "a100-llama3-8b") -> ServingScenario:
+    """Return requests of a law at what first come first served just sustains (`evaluation.bench.llm.capacities`)."""
+    return ServingScenario(RequestWorkload(lengths, rate), "lognormal:sigma=0.5", profile, "vllm-v1", n)
 
 
 _QUARTERS = tuple((need, 0.25, "exponential") for need in (1, 2, 4, 8))
+_SJF_TOTAL = (0, 0, 1, 1, 0)
+_USUAL = {"max_seqs": 128, "token_budget": 2048}  # vLLM's own
 
 TASKS = {
     "mg1": Task(
@@ -130,7 +140,7 @@ TASKS = {
     "dispatch": Task(
         "dispatch",
         {"looks": "sample", "d": 2},
-        (0, 0, 0, 0, 1, 0, 0, 0),  # least-work-left
+        (1, 0, 0, 0, 0, 0, 0, 0),  # power-of-d
         lambda n: ClusterScenario("weibull:shape=0.5", "exponential", 0.9, servers=100, n_jobs=n),
         _sent,
     ),
@@ -156,6 +166,26 @@ TASKS = {
         _latency,
         aged=True,
     ),
+    "llm-azure-conv": Task(
+        "serving", {}, _SJF_TOTAL, lambda n: _replica("azure-conv", 7.859, n), _latency, aged=True, rules=_USUAL
+    ),
+    "llm-azure-code": Task(
+        "serving", {}, _SJF_TOTAL, lambda n: _replica("azure-code", 6.168, n), _latency, aged=True, rules=_USUAL
+    ),
+    "llm-all": Task(
+        "serving",
+        {},
+        _SJF_TOTAL,
+        lambda n: [
+            _replica("azure-conv", 7.859, n),
+            _replica("azure-code", 6.168, n),
+            _replica("mooncake-conv", 0.4616, n),
+            _replica("deepseek-r1", 0.652, n),
+        ],
+        _latency,
+        aged=True,
+        rules=_USUAL,
+    ),
 }
 
 
@@ -164,7 +194,7 @@ class Args:
     """What to evolve, and how long."""
 
     task: str = "mg1"
-    """one of mg1, mg1-weibull, abandonment, dispatch, packing, llm"""
+    """a name in TASKS"""
     name: str = ""
     """name of the policy; learned-TASK unless told otherwise"""
     start: Path | None = None
@@ -206,16 +236,34 @@ def beginning(task: Task, args: Args, scale: float) -> np.ndarray:
     return np.append(vector, task.begin[-1]) if task.aged else vector
 
 
-def policy_of(task: Task, vector: np.ndarray) -> Any:
-    """Return the policy of a vector."""
-    return KINDS.builder(task.kind)("candidate", vector, "", **task.traits)
+def traits_of(task: Task, genes: np.ndarray) -> dict[str, Any]:
+    """Return the traits of a policy whose rules lie so far, in logarithms, from where they begin `(rules,)`."""
+    moved = {
+        key: max(1, round(usual * float(np.exp(gene))))
+        for (key, usual), gene in zip(task.rules.items(), genes, strict=True)
+    }
+    return {**task.traits, "rules": moved} if moved else task.traits
+
+
+def parts(task: Task, vector: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the numbers of the network and the traits of the policy that a vector of the search stands for."""
+    cut = len(vector) - len(task.rules)
+    return vector[:cut], traits_of(task, vector[cut:])
 
 
 def cost(task_name: str, jobs: int, vector: np.ndarray, seeds: list[int]) -> np.ndarray:
-    """Return the logarithm of a candidate's cost on each seed `(seeds,)`; runs in the processes."""
+    """Return the logarithm of a candidate's cost in each place on each seed `(places * seeds,)`."""
     task = TASKS[task_name]
-    scenario, policy = task.scenario(jobs), policy_of(task, vector)
-    return np.log([max(task.cost(scenario, policy, seed), 1e-9) for seed in seeds])
+    numbers, traits = parts(task, vector)
+    policy = KINDS.builder(task.kind)("candidate", numbers, "", **traits)
+    places = _places(task_name, jobs)
+    return np.log([max(task.cost(place, policy, seed), 1e-9) for place in places for seed in seeds])
+
+
+@lru_cache  # so that what is cached by scenario is found again
+def _places(task_name: str, jobs: int) -> list[Any]:
+    made = TASKS[task_name].scenario(jobs)
+    return made if isinstance(made, list) else [made]
 
 
 def unit_of(task: Task, scenario: Any, seed: int) -> float:
@@ -234,16 +282,18 @@ def main(args: Args) -> None:
     if args.task not in TASKS:
         raise BadInput(f"unknown task {args.task!r}; choose from: {', '.join(TASKS)}")
     task, name = TASKS[args.task], args.name or f"learned-{args.task}"
+    places = _places(args.task, args.jobs)
     out, run = args.folder / task.kind / name, args.runs / name
     run.mkdir(parents=True, exist_ok=True)
     checkpoint, log = run / "checkpoint.pkl", SummaryWriter(str(run))
-    scenario, first = task.scenario(args.jobs), TRAINING_SEEDS + 1_000_000 * args.seed
+    first = TRAINING_SEEDS + 1_000_000 * args.seed
     if args.resume:
         if not checkpoint.exists():
             raise BadInput(f"{checkpoint}: no such checkpoint; leave out --resume")
         saved = pickle.loads(checkpoint.read_bytes())
     else:
-        begin = beginning(task, args, unit_of(task, scenario, first))
+        begin = beginning(task, args, float(np.mean([unit_of(task, place, first) for place in places])))
+        begin = np.append(begin, np.zeros(len(task.rules)))
         options = {"popsize": args.population, "seed": args.seed + 1, "verbose": -9, "CMA_diagonal": len(begin) > 150}
         search = cma.CMAEvolutionStrategy(begin[HEAD:], args.sigma, options)
         saved = {"begin": begin, "search": search, "generation": 0, "seconds": 0.0, "played": 0, "curve": []}
@@ -286,12 +336,17 @@ def main(args: Args) -> None:
     better = ratio.mean < 1
     if pool:
         pool.shutdown()
+    numbers, traits = parts(task, centre if better else begin)
     card = {
         "name": name,
         "kind": task.kind,
-        "traits": task.traits,
+        "traits": traits,
         "description": f"Evolved for the task {args.task!r} of agents/evolve_rank.py.",
-        "trained_on": {"task": args.task, **scenario.to_dict(), "start": str(args.start or "heuristic")},
+        "trained_on": {
+            "task": args.task,
+            "scenarios": [plain(place.to_dict()) for place in places],
+            "start": str(args.start or "heuristic"),
+        },
         "seeds": [[first, first + 1 + saved["generation"] * args.runs_each], [checks[0], checks[-1] + 1]],
         "command": " ".join(["python", *sys.argv]),
         "commit": provenance()["commit"],
@@ -299,7 +354,7 @@ def main(args: Args) -> None:
         "score": {"cost over that of the beginning": ratio._asdict(), "on": "training seeds", "kept": bool(better)},
         "curve": curve,
     }
-    save(out, centre if better else begin, card)
+    save(out, numbers, card)
     log.close()
     kept = "" if better else "; it is not better, so the beginning is kept"
     print(f"{out}: cost over that of the beginning {ratio.mean:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]{kept}")

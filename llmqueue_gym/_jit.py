@@ -110,7 +110,7 @@ def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any
             return _callback(function, signature, cache)
         except RuntimeError:
             return _callback(function, signature, cache=False)
-    except numba.core.errors.NumbaError as error:
+    except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed in")), "unknown reason")
         name = getattr(function, "__name__", "rank")

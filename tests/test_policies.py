@@ -79,9 +79,15 @@ def test_a_function_that_cannot_be_compiled_says_so_in_one_line():
     def odd(job, params):
         return {"a": job.age}["a"] + open("x")
 
-    with pytest.raises(BadInput, match="cannot be compiled") as error:
-        compile_rank(odd, cache=False)
-    assert "\n" not in str(error.value)
+    def imports(job, params):
+        import math
+
+        return math.log(job.predicted)
+
+    for function in (odd, imports):
+        with pytest.raises(BadInput, match="cannot be compiled") as error:
+            compile_rank(function, cache=False)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("spec", ["one-bit:threshold=0", "one-bit-lcfs:threshold=-1", "limited-preemption:c=2"])
