@@ -104,11 +104,18 @@ def _fcfs(scenario: Any, seed: int) -> tuple[float, float]:
 
 
 def _replica(lengths: str, rate: float, n: int, profile: str = "a100-llama3-8b") -> ServingScenario:
-    """Return requests of a law at what first come first served just sustains (`evaluation.bench.llm.capacities`)."""
+    """Return requests of a law at a rate."""
     return ServingScenario(RequestWorkload(lengths, rate), "lognormal:sigma=0.5", profile, "vllm-v1", n)
 
 
 _QUARTERS = tuple((need, 0.25, "exponential") for need in (1, 2, 4, 8))
+_CAPACITIES = {  # requests/s that first come first served just sustains: `evaluation.bench.llm.capacities`
+    "azure-conv": [("azure-conv", 7.859)],
+    "azure-code": [("azure-code", 6.168)],
+    "mooncake-conv": [("mooncake-conv", 0.4616)],
+    "deepseek-r1": [("deepseek-r1", 0.652)],
+}
+_CAPACITIES["all"] = [one for places in _CAPACITIES.values() for one in places]
 _SJF_TOTAL = (0, 0, 1, 1, 0)
 _USUAL = {"max_seqs": 128, "token_budget": 2048}  # vLLM's own
 
@@ -166,26 +173,12 @@ TASKS = {
         _latency,
         aged=True,
     ),
-    "llm-azure-conv": Task(
-        "serving", {}, _SJF_TOTAL, lambda n: _replica("azure-conv", 7.859, n), _latency, aged=True, rules=_USUAL
-    ),
-    "llm-azure-code": Task(
-        "serving", {}, _SJF_TOTAL, lambda n: _replica("azure-code", 6.168, n), _latency, aged=True, rules=_USUAL
-    ),
-    "llm-all": Task(
-        "serving",
-        {},
-        _SJF_TOTAL,
-        lambda n: [
-            _replica("azure-conv", 7.859, n),
-            _replica("azure-code", 6.168, n),
-            _replica("mooncake-conv", 0.4616, n),
-            _replica("deepseek-r1", 0.652, n),
-        ],
-        _latency,
-        aged=True,
-        rules=_USUAL,
-    ),
+    **{
+        f"llm-{name}": Task(
+            "serving", {}, _SJF_TOTAL, lambda n, at=where: [_replica(*one, n) for one in at], _latency, True, _USUAL
+        )
+        for name, where in _CAPACITIES.items()
+    },
 }
 
 

@@ -68,7 +68,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "llmqueue/Deadline-v0": Environment(
         "Firm deadlines, one bit known of each size: start jobs, or send them away, and finish as many as possible.",
         *_SERVERS,
-        {"predictor": "one-bit", "load": 1.2, "firm": True, "may_drop": True, "per_job": 1.0, **_DEADLINES},
+        {"predictor": "one-bit", "load": 1.6, "firm": True, "may_drop": True, "per_job": 1.0, **_DEADLINES},
     ),
     "llmqueue/Dispatch-v0": Environment(
         "Many servers with a queue each, sizes predicted: pick the queue that an arrival joins.", *_DISPATCH

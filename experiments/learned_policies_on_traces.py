@@ -1,0 +1,261 @@
+"""Recorded requests at capacity: is a learned policy worth it, in the mean and in the tail?
+
+Four workloads on one GPU at load 1, what first come first served just sustains, in eight windows of the recordings
+(drawn from the embedded tables where the recordings are not at hand, which the result says). Everybody is given the
+same log-normal predictions (sigma 0.5); `srpt` is told the truth. Who plays:
+
+* every registered policy, by hand or learned;
+* aged variants of the best simple ones: the rank plus a weight times the arrival time;
+* these and first come first served under the batch size and token budget that the learned policy has found, so that
+  what the order gains can be told from what the rules gain.
+
+A learned policy saw neither recordings nor these seeds: it was trained on requests drawn from the tables of lengths
+with Poisson arrivals. It is held against every policy by hand, with its own rules, whose 99th percentile is no worse
+than its own; the gap is that of means to the best of them, paired by window, with Student's t at 95 %. Numbers are over
+those of first come first served on the same requests. Writes `results/learned_policies_on_traces.json`, `.svg` and
+`.png`; about three minutes.
+"""
+
+import argparse
+import json
+import math
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from llmqueue_gym.evaluation import across_seeds, result, write_json
+from llmqueue_gym.evaluation.bench.llm.capacity import rate_of
+from llmqueue_gym.evaluation.bench.llm.cases import PREDICTOR, WORKLOADS, Case, all_cases
+from llmqueue_gym.evaluation.bench.llm.contestants import Contestant
+from llmqueue_gym.evaluation.bench.llm.play import Played, floor, play
+from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.policies.learned import stored
+from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+OUT = Path(__file__).parent / "results" / "learned_policies_on_traces"
+PROFILE, REQUESTS, WINDOWS = "a100-llama3-8b", 2500, 8
+BASE, TAIL, AHEAD = "fcfs", 1.5, 0.05  # the p99 that is allowed, over that of the base; the lead that is asked for
+AGES = {"total": (10.0, 30.0, 100.0, 300.0), "output": (3.0, 10.0, 30.0, 100.0), "log total": (0.01, 0.03, 0.1, 0.3)}
+GROUPS = {
+    "by hand": ("#9a9a9a", "o"),
+    "aged": ("#56b4e9", "v"),
+    "with learned rules": ("#0072b2", "^"),
+    "learned": ("#d55e00", "*"),
+    "told the truth": ("#009e73", "s"),
+}
+
+
+def total(request, system, params):
+    """Rank by total length, aged."""
+    return request.prompt + request.predicted + params[0] * request.arrival
+
+
+def output(request, system, params):
+    """Rank by predicted output, aged."""
+    return request.predicted + params[0] * request.arrival
+
+
+def log_total(request, system, params):
+    """Rank by the logarithm of the total length, aged."""
+    return math.log(request.prompt + request.predicted) + params[0] * request.arrival
+
+
+RANKS = {"total": total, "output": output, "log total": log_total}
+
+
+def players() -> dict[str, tuple[str, ServingPolicy]]:
+    """Return who plays: name -> (group, policy)."""
+    learned = stored("serving")
+    found: dict[str, tuple[str, ServingPolicy]] = {}
+    for name in SERVING_POLICIES:
+        made = serving_policy(name)
+        group = "told the truth" if (made.predictor or "").startswith("exact") else "by hand"
+        found[name] = ("learned" if name in learned else group, made)
+    aged = [
+        ServingPolicy(f"{name} + {weight:g} arrival", RANKS[name], (weight,))
+        for name, weights in AGES.items()
+        for weight in weights
+    ]
+    found |= {made.name: ("aged", made) for made in aged}
+    for rules in {tuple(sorted(found[name][1].rules.items())) for name in learned} - {()}:
+        words = ", ".join(f"{key} {value}" for key, value in rules)
+        for made in (serving_policy(BASE), serving_policy("sjf-total"), *aged):
+            name = f"{made.name}; {words}"
+            found[name] = ("with learned rules", replace(made, name=name, rules=dict(rules)))
+    return found
+
+
+def cases(requests: int, windows: int, data: str | None) -> tuple[list[Case], dict[str, Any]]:
+    """Return the workloads at capacity, and where their requests come from."""
+    every, notes = all_cases(requests, windows, data)
+    wanted = {"profile": PROFILE, "predictor": PREDICTOR, "load": 1.0}
+    return [case for case in every if all(getattr(case, key) == value for key, value in wanted.items())], notes
+
+
+def once(job: tuple[Case, str, ServingPolicy, float, np.ndarray | None]) -> Played:
+    """Play one policy in one case."""
+    case, name, policy, capacity, ends = job
+    return play(case, Contestant(name, policy), capacity, ends)  # type: ignore[arg-type]
+
+
+def rows(played: dict[str, Played], groups: dict[str, str]) -> list[dict[str, Any]]:
+    """Return a row for each policy, least mean first."""
+    base, found = played[BASE], []
+    for name, one in played.items():
+        mean, p99 = across_seeds(one.mean / base.mean), across_seeds(one.p99 / base.p99)
+        found.append(
+            {
+                "policy": name,
+                "group": groups[name],
+                "mean": {"mean": mean.mean, "low": mean.low, "high": mean.high},
+                "p99": {"mean": p99.mean, "low": p99.low, "high": p99.high},
+                "undone": float(one.undone.mean()),
+            }
+        )
+    return sorted(found, key=lambda row: row["mean"]["mean"])
+
+
+def verdicts(played: dict[str, Played], ranked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Hold each learned policy against those by hand, and against aged ones, whose tail is no worse."""
+    told = []
+    for row in (row for row in ranked if row["group"] == "learned"):
+        verdict = {"policy": row["policy"], "p99": row["p99"]["mean"]}
+        for group in ("by hand", "aged", "with learned rules"):
+            rivals = [r for r in ranked if r["group"] == group and r["p99"]["mean"] <= row["p99"]["mean"]]
+            if not rivals:
+                verdict[group] = None
+                continue
+            best = rivals[0]["policy"]
+            gap = across_seeds(1 - played[row["policy"]].mean / played[best].mean)
+            verdict[group] = {"best": best, "lead": {"mean": gap.mean, "low": gap.low, "high": gap.high}}
+        hand = verdict["by hand"]
+        verdict["tail_allowed"] = row["p99"]["mean"] <= TAIL
+        verdict["holds"] = bool(verdict["tail_allowed"] and (hand is None or hand["lead"]["mean"] >= AHEAD))
+        verdict["clear"] = bool(hand is not None and hand["lead"]["low"] > 0)
+        told.append(verdict)
+    return told
+
+
+def sentences(found: list[dict[str, Any]]) -> list[str]:
+    """Say in words what came out, by rule."""
+    words = []
+    for block in found:
+        for v in block["verdicts"]:
+            parts = []
+            for group in ("by hand", "aged", "with learned rules"):
+                if v[group] is None:
+                    parts.append(f"{group}: nobody has such a tail")
+                    continue
+                lead = v[group]["lead"]
+                ahead = f"{lead['mean']:+.1%} ({lead['low']:+.1%} to {lead['high']:+.1%})"
+                parts.append(f"{group} {ahead} against {v[group]['best']}")
+            tail = f"p99 {v['p99']:.2f} of {BASE}'s"
+            words.append(f"{block['title']}, {v['policy']}, {tail}; lead in the mean, {'; '.join(parts)}.")
+    return words
+
+
+def draw(found: list[dict[str, Any]]) -> plt.Figure:
+    """Return the figure: mean against p99, a panel for each workload."""
+    style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
+    with plt.rc_context(style):
+        figure, panels = plt.subplots(2, 2, figsize=(11.0, 8.0))
+        for panel, block in zip(panels.ravel(), found, strict=True):
+            _panel(panel, block)
+        handles = [
+            plt.Line2D([], [], color=colour, marker=mark, ls="", ms=9 if mark == "*" else 5)
+            for colour, mark in GROUPS.values()
+        ]
+        handles.append(plt.Line2D([], [], color="0.3", ls=(0, (4, 3)), lw=1))
+        names = [*GROUPS, "floor of the mean"]
+        figure.legend(handles, names, ncols=6, loc="upper left", bbox_to_anchor=(0.05, 0.965), frameon=False)
+        figure.suptitle(
+            "Load 1 on one A100, Llama 3 8B: latency over that of first come first served", x=0.06, ha="left"
+        )
+        figure.tight_layout(rect=(0, 0, 1, 0.94))
+    return figure
+
+
+def _panel(panel: plt.Axes, block: dict[str, Any]) -> None:
+    most = 2.1
+    for row in reversed(block["policies"]):
+        colour, mark = GROUPS[row["group"]]
+        mean, p99 = row["mean"], row["p99"]
+        if mean["mean"] > 1.3 or p99["mean"] > most or row["undone"] > 0:
+            continue
+        learned = row["group"] == "learned"
+        if learned:
+            x = [[max(mean["mean"] - mean["low"], 0)], [mean["high"] - mean["mean"]]]
+            y = [[max(p99["mean"] - p99["low"], 0)], [p99["high"] - p99["mean"]]]
+            panel.errorbar(mean["mean"], p99["mean"], y, x, color=colour, lw=0.8, capsize=2, zorder=3)
+        size = 130 if learned else 22
+        panel.scatter(
+            mean["mean"], p99["mean"], size, colour, mark, linewidths=0, alpha=0.9, zorder=4 if learned else 2
+        )
+        if learned or row["policy"] in (BASE, "sjf-total", "remaining-seconds", "srpt", "sjf"):
+            panel.annotate(row["policy"], (mean["mean"], p99["mean"]), (5, 4), textcoords="offset points", fontsize=7.5)
+    panel.axhline(TAIL, color="0.75", lw=0.8)
+    panel.axvline(block["floor"], color="0.3", lw=1, ls=(0, (4, 3)))
+    panel.set_title(block["title"], loc="left", fontsize=10)
+    panel.set_xlabel("mean end-to-end latency / that of fcfs")
+    panel.set_ylabel("99th percentile / that of fcfs")
+    panel.set_ylim(0.75, most)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def report(found: dict[str, Any], console: Console) -> None:
+    """Print the best of each workload and the verdicts."""
+    for block in found["workloads"]:
+        table = Table("policy", "group", "mean / fcfs", "p99 / fcfs", title=block["title"], title_justify="left")
+        for row in block["policies"][:14]:
+            cells = [f"{row[k]['mean']:.3f} ({row[k]['low']:.3f} to {row[k]['high']:.3f})" for k in ("mean", "p99")]
+            table.add_row(row["policy"], row["group"], *cells)
+        console.print(table)
+    for sentence in found["finding"]:
+        console.print(sentence)
+
+
+def main() -> None:
+    """Play, store, draw and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--requests", type=int, default=REQUESTS, help="of a window, at most")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--data", help="folder of the recordings")
+    options = parser.parse_args()
+    everybody, (places, notes) = players(), cases(options.requests, WINDOWS, options.data)
+    blocks = []
+    with ProcessPoolExecutor(options.processes) as pool:
+        rates = {case: rate_of(case.stream, case.profile)[0] for case in places}
+        ends = {case: once((case, BASE, serving_policy(BASE), rates[case], None)).end for case in places}
+        jobs = [(c, name, made, rates[c], ends[c]) for c, (name, (_, made)) in product(places, everybody.items())]
+        done = list(track(pool.map(once, jobs), "runs", len(jobs), console=Console(stderr=True)))
+    for case in places:
+        played = {job[1]: one for job, one in zip(jobs, done, strict=True) if job[0] is case}
+        ranked = rows(played, {name: group for name, (group, _) in everybody.items()})
+        least = float((floor(case, rates[case]) / played[BASE].mean).mean())
+        told = {"workload": case.block, "title": WORKLOADS[case.block].title, "input": notes[case.block]}
+        blocks.append({**told, "floor": least, "policies": ranked, "verdicts": verdicts(played, ranked)})
+    values = {"profile": PROFILE, "predictor": PREDICTOR, "workloads": blocks, "finding": sentences(blocks)}
+    found = result(values, None, range(WINDOWS))
+    OUT.parent.mkdir(exist_ok=True)
+    write_json(OUT.with_suffix(".json"), found)
+    figure = draw(blocks)
+    figure.savefig(OUT.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(OUT.with_suffix(".png"), dpi=110)
+    plt.close(figure)
+    print(json.dumps(plain(found))) if options.json else report(found, Console(width=150))
+
+
+if __name__ == "__main__":
+    main()
