@@ -129,6 +129,26 @@ def show(folder: str, name: str | None, markdown: bool, as_json: bool) -> None:
     )
 
 
+@leaderboard.command()
+@folder
+@click.option("--out", metavar="FOLDER", default="site", show_default=True, help="Where index.html is written.")
+@click.option("--readme", metavar="FILE", help="Put the tables between <!-- leaderboard --> and <!-- /leaderboard -->.")
+def render(folder: str, out: str, readme: str | None) -> None:
+    """Draw the stored results as one web page that needs no network."""
+    from llmqueue_gym.leaderboard import site
+
+    found, notes = site.gather(Path(folder))
+    if not found:
+        raise BadInput(f"{folder}: no results to draw; play some with: llmqueue leaderboard run")
+    if readme is not None:
+        site.put_tables(Path(readme), found)
+    text, path = site.page(found, notes), Path(out, "index.html")
+    site.write(path, text)
+    for note in notes:
+        click.echo(note, err=True)
+    click.echo(f"{path}: {len(found)} boards, {len(text.encode()) / 1e6:.2f} MB")
+
+
 def _print(on: Any, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
 

@@ -1,8 +1,10 @@
 """Short runs recorded for the page's player: the same jobs under every policy, from the first arrival to the last exit.
 
 A recording is lists of whole numbers: jobs are named by their rows, times are in ms. It says who was served from when
-to when, and where: a segment is (job, lane, begin, end), and a lane is a server or a place in the batch. What follows,
-such as queue lengths and ages, the page works out itself.
+to when, and where: a segment is (job, lane, begin, end), and a lane is a server or a place in the memory of the GPU,
+where a request may pause. What follows, such as queue lengths and ages, the page works out itself.
+
+The seeds are chosen so that queues form. An episode is a picture and no result.
 """
 
 from collections.abc import Iterable
@@ -37,17 +39,14 @@ class QueueEpisode:
     Attributes:
         kind: environment.
         arguments: of it.
-        lanes: servers.
         note: what is seen, in words.
         seed: of the jobs.
     """
 
     kind: type[CompiledEnv]
     arguments: dict[str, Any]
-    lanes: int
     note: str
-    seed: int = 7
-    unit: str = "s"
+    seed: int
 
     def jobs(self, policy: Policy | None = None) -> Row:
         """Return arrivals, and sizes and predictions in ms of service, as a policy is told them."""
@@ -88,16 +87,13 @@ class ServingEpisode:
 
     Attributes:
         scenario: what is played.
-        lanes: places in the batch.
         note: what is seen, in words.
         seed: of the requests.
     """
 
     scenario: ServingScenario
-    lanes: int
     note: str
-    seed: int = 7
-    unit: str = "tokens"
+    seed: int
 
     @property
     def memory(self) -> tuple[int, int]:
@@ -158,8 +154,7 @@ def record(episode: QueueEpisode | ServingEpisode, players: Iterable[Entry]) -> 
         told = episode.jobs(player.policy)["predicted"]
         runs[player.name] = run if told == jobs["predicted"] else {**run, "predicted": told}
     memory = dict(zip(("blocks", "block"), getattr(episode, "memory", ()), strict=False))
-    shape = {"lanes": episode.lanes, "unit": episode.unit, "note": episode.note, **memory}
-    return {**shape, "jobs": jobs, "runs": runs, "left_out": left_out}
+    return {"note": episode.note, **memory, "jobs": jobs, "runs": runs, "left_out": left_out}
 
 
 def _ages(env: Any, arrivals: np.ndarray, ages: np.ndarray) -> np.ndarray:
@@ -201,7 +196,7 @@ def _in_lanes(stints: list[Stint]) -> list[list[int]]:
 
 @dataclass
 class _Batched:
-    """A request while it is in the batch: the iteration that it joined in, its cache then, and its tokens in each."""
+    """A request while it is in memory: the iteration that it joined in, its cache then, and its tokens in each."""
 
     job: int
     first: int
@@ -221,7 +216,7 @@ class _Batched:
 
 
 def _batches(seen: list[Iteration], completion: np.ndarray) -> tuple[list[Stint], list[list[int]]]:
-    """Return who was in the batch from when to when, and beside it its tokens."""
+    """Return who was in memory from when to when, and beside it its tokens."""
     batch: dict[int, _Batched] = {}
     closed = []
     for k, iteration in enumerate(seen):
@@ -246,16 +241,16 @@ EPISODES: dict[str, QueueEpisode | ServingEpisode] = {
     "mg1": QueueEpisode(
         MG1Env,
         {"load": 0.9, "n_jobs": 60, "slots": 60, "preemptive": True, "quantum": 0.1},
-        1,
         "60 jobs, exponential sizes of mean 1 s, exponential predictions, load .9. A policy decides at every arrival "
         "and exit and after 0.1 s of service, so those that share the server take turns.",
+        seed=1,
     ),
     "central": QueueEpisode(
         MultiServerEnv,
         {"servers": 4, "load": 0.95, "n_jobs": 100, "slots": 100, "preemptive": True},
-        4,
         "100 jobs on 4 servers, exponential sizes of mean 1 s, exponential predictions, load .95. A policy decides at "
         "every arrival and exit.",
+        seed=5,
     ),
     "llm": ServingEpisode(
         ServingScenario(
@@ -264,10 +259,10 @@ EPISODES: dict[str, QueueEpisode | ServingEpisode] = {
             "a100-llama3-8b:kv_tokens=1536",
             "vllm-v1:max_seqs=8",
             n=60,
-            rate_scale=12.0,
+            rate_scale=20.0,
         ),
-        8,
         "60 requests to Llama 3 8B with room for 1536 tokens of keys and values and for 8 requests in the batch, so "
         "that both run out: who is preempted loses its cache and computes it again.",
+        seed=7,
     ),
 }

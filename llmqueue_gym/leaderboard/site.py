@@ -32,7 +32,7 @@ from llmqueue_gym.policies.learned import zoo_folder
 
 Row = dict[str, Any]
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("table.js", "plots.js", "boards.js", "player.js")
+SCRIPTS = ("table.js", "plots.js", "recording.js", "player.js", "boards.js")
 SHORT = {
     "mg1": "One server",
     "central": "Shared queue",
@@ -82,7 +82,8 @@ def gather(folder: Path) -> tuple[list[Ranked], list[str]]:
         rows, episode = table(on, results), None
         if on.name in EPISODES:
             players = [player for player in (*registered(on), *folders(folder, on)) if player.name in results]
-            episode = record(EPISODES[on.name], players)
+            made = record(EPISODES[on.name], players)
+            episode = made if made["runs"] else None
         curves = [curve(row["policy"], told[row["policy"]]) for row in rows if row["policy"] in told]
         found.append(Ranked(on, rows, headline(on, rows, results), [c for c in curves if c["points"]], episode))
     return found, notes
@@ -104,9 +105,17 @@ def cards(folder: Path) -> dict[str, Row]:
 def curve(name: str, card: Mapping[str, Any]) -> Row:
     """Return a learning curve: its points, and in words what is across and what is up.
 
-    A card does not say which of its costs the curve counts, so it is the one that the last point reaches.
+    A row of the curve begins with a cost so far and ends with the score. A card does not say which of its costs it is,
+    so it is the one that the last row reaches.
+
+    Raises:
+        BadInput: a row is something else.
     """
-    points = [[float(x), float(y)] for x, y in card["curve"] if np.isfinite(x) and np.isfinite(y)]
+    try:
+        rows = [(float(row[0]), float(row[-1])) for row in card["curve"]]
+    except (TypeError, ValueError, IndexError, KeyError):
+        raise BadInput(f"the card of {name!r}: curve must be rows of (cost so far, score so far)") from None
+    points = [[x, y] for x, y in rows if np.isfinite(x) and np.isfinite(y)]
     spent = points[-1][0] if points else 0.0
     units = [key for key, total in card["cost"].items() if _near(total, spent)]
     score = card.get("score")
@@ -145,10 +154,10 @@ def lead(on: Board, results: Mapping[str, Row], ahead: str, behind: str) -> Esti
 def _sentence(on: Board, by: Estimate, first: str, other: str, who: str) -> str:
     interval = f"95 % interval {_percent(by.low)} to {_percent(by.high)}"
     if by.low <= 0 <= by.high:
-        return f"{first} and {other}, {who}, are tied: {_percent(by.mean)} between them ({interval})."
+        return f"{first} and {other}, {who}, are tied: the lead is {_percent(by.mean)} ({interval})."
     what = on.cost.partition(",")[0]
     more = "less" if by.mean > 0 else "more"
-    return f"{first} leads: {_percent(abs(by.mean))} {more} {what} than {other}, {who} ({interval})."
+    return f"{first} leads: its {what} is {_percent(abs(by.mean))} {more} than that of {other}, {who} ({interval})."
 
 
 def _percent(share: float) -> str:
@@ -174,20 +183,21 @@ def page(found: Sequence[Ranked], notes: Sequence[str] = ()) -> str:
     return Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(
         style=(PAGE / "style.css").read_text(encoding="utf-8"),
         tabs="".join(tabs),
-        boards="\n".join(_section(r) for r in found),
+        boards="\n".join(_section(r, shown=r is found[0]) for r in found),
         data=text.replace("<", "\\u003c"),  # neither "</script" nor "<!--" may stand in a script
         script="\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS),
         provenance=_provenance(found, notes),
     )
 
 
-def _section(ranked: Ranked) -> str:
+def _section(ranked: Ranked, shown: bool) -> str:
     on, rows = ranked.on, ranked.rows
     low = max(-1.0, min(0.0, *(row["score"]["low"] for row in rows)))
-    heads = (("", "n"), ("policy", ""), ("told", ""), ("score", "n"), ("95 %", "plot"), ("interval", "n wide"))
-    heads = (*heads, (f"p99 / {on.base}", "n"), (f"beats {rows[0]['best_by_hand']}", "n"))
+    heads = {"": "n", "policy": "", "told": "told", "score": "n", "in a plot": "plot", "95 %": "n wide"}
+    heads |= {f"p99 / {on.base}": "n", f"beats {rows[0]['best_by_hand']}": "n"}
     return Template((PAGE / "board.html").read_text(encoding="utf-8")).substitute(
         name=on.name,
+        hidden="" if shown else " hidden",
         headline=escape(ranked.headline),
         title=escape(on.title),
         cost=escape(on.cost),
@@ -198,7 +208,7 @@ def _section(ranked: Ranked) -> str:
         heads="".join(
             f'<th scope="col" class="{look}">'
             + (f'<button type="button">{escape(name)}</button></th>' if name else "</th>")
-            for name, look in heads
+            for name, look in heads.items()
         ),
         rows="".join(_tr(place, row, low) for place, row in enumerate(rows, 1)),
         curves='<section class="curves"></section>' if ranked.curves else "",
@@ -215,8 +225,8 @@ def _tr(place: int, row: Row, low: float) -> str:
     name = f'<button type="button" class="open" data-policy="{escape(row["policy"])}">{escape(row["policy"])}</button>'
     cells = [
         '<td class="n place" data-v=""></td>' if truth else f'<td class="n place" data-v="{place}">{place}</td>',
-        f'<td data-v="{escape(row["policy"])}">{name}{trained}</td>',
-        word(row["sees"]),
+        f'<td class="name" data-v="{escape(row["policy"])}">{name}{trained}</td>',
+        word(row["sees"], "told"),
         number(score["mean"], ".3f"),
         f'<td class="plot" data-v="{score["low"]:.6g}">{drawing.track(marks, (0.0, 0.5, 1.0), scale)}</td>',
         number(score["high"] - score["low"], ".3f", f"{score['low']:.3f} to {score['high']:.3f}").replace(

@@ -101,8 +101,9 @@ def _arena(
     k: int,
 ) -> Row:
     """Return the numbers of a policy in one arena, with 95 % intervals over seeds."""
-    own = across_seeds(cost[name][:, k])
-    lead = across_seeds(1 - cost[name][:, k] / cost[best][:, k])  # on the same jobs, so far tighter than the means
+    with np.errstate(invalid="ignore"):  # who is never done has an infinite cost, and no interval
+        own = across_seeds(cost[name][:, k])
+        lead = across_seeds(1 - cost[name][:, k] / cost[best][:, k])  # on the same jobs: tighter than the means
     return {
         "arena": on.arenas[k].name,
         "cost": {"mean": own.mean, "low": own.low, "high": own.high},

@@ -1,7 +1,8 @@
-"""Work spread over processes, here or by Ray: the same pieces whatever their number, so the results are the same, too."""
+"""Work spread over processes, here or by Ray: the same pieces whatever their number, so the results are the same."""
 
 import logging
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -68,7 +69,9 @@ def _ray_cluster() -> Iterator[Crew]:
     joined = ray.is_initialized()
     if not joined:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    remote = ray.remote(_do)
+    # Ray would leave a task one thread of BLAS, and sums in another order differ in their last digits.
+    threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    remote = ray.remote(_do).options(runtime_env={"env_vars": {"OMP_NUM_THREADS": threads}})
     waiting: list[Any] = []
 
     def work(tasks: list[Task], bar: Progress, what: str) -> list[Any]:

@@ -19,7 +19,7 @@ function draw(section) {
   section.querySelectorAll("table.sortable").forEach(sortable);
   section.querySelectorAll("button.open").forEach(button =>
     button.addEventListener("click", () => openPolicy(section, board, button.dataset.policy)));
-  drawScenarios(section.querySelector(".scenarios"), board, section.id);
+  drawScenarios(section.querySelector(".scenarios"), board);
   const curves = section.querySelector(".curves"), player = section.querySelector(".player");
   if (curves) drawCurves(curves, board.curves);
   if (player) new Player(player, board);
@@ -28,12 +28,12 @@ function draw(section) {
 // A policy in every scenario.
 function openPolicy(section, board, name) {
   const row = board.rows.find(row => row.policy === name), dialog = document.querySelector("dialog");
-  const leads = row.arenas.flatMap(a => [a[LEAD_LOW], a[LEAD_HIGH]]).filter(finite);
-  const reach = clamp(Math.max(0.02, ...leads.map(Math.abs)), 0, 1);
-  const scale = linear(-reach, reach), marks = ticks(-reach, reach);
+  const leads = row.arenas.flatMap(a => [a[LEAD], a[LEAD_LOW], a[LEAD_HIGH]]).filter(finite);
+  const least = Math.max(-1, Math.min(-0.01, ...leads)), most = Math.max(0.01, ...leads);  // who is worse stands at the edge
+  const scale = linear(least, most), marks = ticks(least, most);
   const plot = board.arenas.map((arena, k) => {
     const a = row.arenas[k];
-    return {name: `<button type="button" class="open" data-arena="${k}">${esc(arena)}</button>`, sees: row.sees, look: "", mean: a[LEAD], low: a[LEAD_LOW], high: a[LEAD_HIGH], title: arena};
+    return {name: `<button type="button" class="open" data-arena="${k}">${esc(arena)}</button>`, sees: row.sees, look: "lead", mean: a[LEAD], low: a[LEAD_LOW], high: a[LEAD_HIGH], title: arena};
   });
   const cells = board.arenas.map((arena, k) => {
     const a = row.arenas[k];
@@ -45,8 +45,8 @@ function openPolicy(section, board, name) {
     <h3 id="detail-title">${esc(name)}</h3><p class="meta">${esc(row.description)}</p>
     ${row.command ? `<p class="meta">Made by <code>${esc(row.command)}</code></p>` : ""}
     <h4>Lead over ${esc(board.best)}, the best made by hand</h4>
-    <div class="leads">${intervals(plot, scale, marks, "Share by which the cost is less, on the same jobs, with 95 % intervals over seeds. To the right is better; choose a scenario to see everybody in it.", percent)}</div>
-    <div class="scroll"><table><thead><tr><th>scenario</th><th class="n">${esc(board.cost)}</th><th class="n">95 %</th><th class="n">score</th><th class="n">p99 / ${esc(board.base)}</th></tr></thead><tbody>${cells.join("")}</tbody></table></div>`;
+    <div class="leads">${intervals(plot, scale, marks, "Share by which the cost is less, on the same jobs, with 95 % intervals over seeds. To the right is better; what is worse than \u2212100 % stands at the edge. Choose a scenario to see everybody in it.", percent, -Infinity)}</div>
+    <div class="scroll" tabindex="0" role="region" aria-label="Numbers by scenario"><table class="wrap"><thead><tr><th>scenario</th><th class="n">${esc(board.cost)}</th><th class="n">95 %</th><th class="n">score</th><th class="n">p99 / ${esc(board.base)}</th></tr></thead><tbody>${cells.join("")}</tbody></table></div>`;
   dialog.querySelectorAll("button[data-arena]").forEach(button => button.addEventListener("click", () => {
     const select = section.querySelector(".scenarios select");
     dialog.close();
@@ -64,28 +64,43 @@ document.querySelector("dialog").addEventListener("click", event => {
 });
 
 // A scenario under every policy.
-function drawScenarios(place, board, id) {
+function drawScenarios(place, board) {
   place.innerHTML = `<h3>Scenario by scenario</h3><label>Scenario <select>${board.arenas.map((name, k) => `<option value="${k}">${esc(name)}</option>`).join("")}</select></label>
+    <label>Shown <select class="measure"><option value="cost">${esc(board.cost)}</option><option value="lead">lead over ${esc(board.best)}, the best made by hand</option></select></label>
     <div class="pair"><div class="costs"></div><div class="means"></div></div>`;
-  const select = place.querySelector("select"), costs = place.querySelector(".costs"), means = place.querySelector(".means");
+  const [select, measure] = place.querySelectorAll("select"), costs = place.querySelector(".costs"), means = place.querySelector(".means");
   const base = board.rows.find(row => row.policy === board.base);
-  function show() {
-    const k = +select.value, rows = board.rows.filter(row => finite(row.arenas[k][COST]));
-    const sorted = [...board.rows].sort((a, b) => (a.arenas[k][COST] ?? Infinity) - (b.arenas[k][COST] ?? Infinity));
+  const words = row => ({name: esc(row.policy), sees: row.sees, look: row.sees + (row.policy === board.best ? " chosen" : "")});
+  function showLeads(k) {
+    const rows = board.rows.map(row => ({...words(row), mean: finite(row.arenas[k][LEAD]) ? row.arenas[k][LEAD] : -Infinity, low: row.arenas[k][LEAD_LOW], high: row.arenas[k][LEAD_HIGH], title: `${row.policy}: ${percent(row.arenas[k][LEAD])}`}))
+      .sort((a, b) => b.mean - a.mean);
+    const ends = rows.flatMap(row => [row.mean, row.low, row.high]).filter(finite);
+    const low = Math.max(-0.3, Math.min(-0.01, ...ends)), high = Math.max(0.01, ...ends);
+    costs.innerHTML = intervals(rows, linear(low, high), ticks(low, high), `Share by which the cost is less than that of ${board.best} on the same jobs, with 95 % intervals over seeds; who is far worse stands at the edge.`, percent, -Infinity);
+  }
+  function showCosts(k) {
+    const rows = board.rows.filter(row => finite(row.arenas[k][COST]));
+    const cost = row => finite(row.arenas[k][COST]) ? row.arenas[k][COST] : Number.MAX_VALUE;
+    const sorted = [...board.rows].sort((a, b) => cost(a) - cost(b));
     const most = 1.5 * base.arenas[k][COST];  // who is worse stands at the edge
     const high = Math.min(most, Math.max(...rows.map(row => row.arenas[k][HIGH] ?? row.arenas[k][COST])));
     const low = Math.min(...rows.map(row => row.arenas[k][LOW] ?? row.arenas[k][COST]));
     const scale = linear(low, high);
     const shown = sorted.map(row => {
       const [mean, from, to] = row.arenas[k];
-      return {name: esc(row.policy), sees: row.sees, look: row.sees + (row.policy === board.best ? " chosen" : ""), mean, low: from, high: to, title: `${row.policy}: ${short(mean)} (${short(from)} to ${short(to)})`};
+      return {...words(row), mean, low: from, high: to, title: `${row.policy}: ${short(mean)} (${short(from)} to ${short(to)})`};
     });
-    costs.innerHTML = intervals(shown, scale, ticks(low, high), `${board.cost}, with 95 % intervals over seeds; less is better. Policies meet the same jobs, so leads are surer than these intervals look.`);
+    costs.innerHTML = intervals(shown, scale, ticks(low, high), `${board.cost}, with 95 % intervals over seeds; less is better, and who is far worse stands at the edge. Policies meet the same jobs, so leads are surer than these intervals look.`);
+  }
+  function show() {
+    const k = +select.value;
+    (measure.value === "lead" ? showLeads : showCosts)(k);
     const spots = board.rows.map(row => ({name: row.policy, sees: row.sees, x: row.arenas[k][COST] / base.arenas[k][COST], y: row.arenas[k][P99]}));
     means.innerHTML = plane(spots, means.clientWidth, 340, "Mean against 99th percentile of every policy") +
       `<p class="caption">Across: ${esc(board.cost.split(",")[0])} over that of ${esc(board.base)}. Up: 99th percentile over that of ${esc(board.base)}. Below and left is better.</p>`;
   }
   select.addEventListener("change", show);
+  measure.addEventListener("change", show);
   show();
 }
 
@@ -105,5 +120,5 @@ function drawCurves(place, curves) {
 addEventListener("DOMContentLoaded", () => {
   if (!tabs.length) return;
   choose();
-  addEventListener("hashchange", choose);
+  addEventListener("hashchange", () => { choose(); scrollTo(0, 0); });
 });

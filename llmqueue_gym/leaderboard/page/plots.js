@@ -3,7 +3,7 @@ const esc = text => String(text).replace(/[&<>"]/g, c => ({"&": "&amp;", "<": "&
 const finite = value => typeof value === "number" && Number.isFinite(value);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const short = value => finite(value) ? String(+value.toPrecision(3)) : "late";
-const percent = share => finite(share) ? (100 * share).toFixed(1).replace(/^-(0\.0)$/, "$1").replace("-", "\u2212") + " %" : "";
+const percent = share => finite(share) ? `${+(100 * share).toFixed(1)}\u00a0%`.replace("-", "\u2212") : "late";
 
 function linear(low, high) {
   return value => 2 + 96 * (clamp(value, low, high) - low) / (high - low || 1);
@@ -24,15 +24,16 @@ function ticks(low, high, count = 4) {
 }
 
 const octaves = (low, high) => [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100]
-  .filter((tick, k, all) => (all[k + 1] ?? Infinity) > low && (all[k - 1] ?? 0) < high);
+  .filter((tick, k, all) => (all[k + 1] ?? Infinity) > low && (all[k - 1] ?? 0) < high * 1.01);
 
-// A row for each of {name, look, mean, low, high, text}: its interval on a scale that all share.
-function intervals(rows, scale, marks, caption, form = short) {
+// A row for each of {name, look, sees, mean, low, high, title}: its interval on a scale that all share.
+// Who is late stands where `worst` is.
+function intervals(rows, scale, marks, caption, form = short, worst = Infinity) {
   const grid = marks.map(tick => `<line class="${tick === 0 ? "zero" : "grid"}" x1="${scale(tick)}%" x2="${scale(tick)}%" y1="0" y2="22"/>`).join("");
   const drawn = rows.map(row => {
     const bar = finite(row.low) && finite(row.high)
       ? `<line class="${row.sees}" x1="${scale(row.low)}%" x2="${scale(row.high)}%" y1="11" y2="11"/>` : "";
-    const dot = `<circle class="${row.sees}" cx="${scale(finite(row.mean) ? row.mean : Infinity)}%" cy="11" r="4.5"><title>${esc(row.title)}</title></circle>`;
+    const dot = `<circle class="${row.sees}" cx="${scale(finite(row.mean) ? row.mean : worst)}%" cy="11" r="4.5"><title>${esc(row.title)}</title></circle>`;
     return `<div class="row ${row.look}"><span class="name">${row.name}</span><svg height="22" aria-hidden="true">${grid}${bar}${dot}</svg><span class="value">${form(row.mean)}</span></div>`;
   });
   const labels = marks.map(tick => `<text x="${scale(tick)}%" y="12" text-anchor="middle">${form(tick)}</text>`).join("");

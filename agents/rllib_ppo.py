@@ -1,0 +1,203 @@
+"""PPO of Ray's RLlib on the compiled environments, measured on common random numbers, and distilled to a rank.
+
+    python agents/rllib_ppo.py --out runs/rllib                                  # M/G/1 with preemption, load 0.8
+    python agents/rllib_ppo.py --out runs/rllib --env-runners 4                  # four more processes that play
+
+It wants a virtual environment of its own: see `agents/requirements-rllib.txt`. It leaves `checkpoint/`, which RLlib's
+`Algorithm.from_checkpoint` reads, `<name>.json`, the card, and for one server `<name>/`, the rank that chooses most
+like it, which `policies.learned.load` reads. Seeds of the curve, of the last figures, of the distillation and of
+training are disjoint, and all are at least 1 000 000.
+"""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else each start says what a later Ray will do
+
+import gymnasium
+import numpy as np
+import ray
+import torch
+import tyro
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo import PPOConfig
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.integrations.report import curve_yardstick, env_arguments, first_training_seed, report
+from llmqueue_gym.integrations.rllib import on_slots
+
+
+@dataclass
+class Options:
+    """What is trained, and how.
+
+    Attributes:
+        out: folder of the run: checkpoint, TensorBoard logs, and what is left of it.
+        name: of the agent, and of the rank that is distilled.
+        env_id: environment.
+        env_args: its arguments, such as `load=0.8 predictor=lognormal:sigma=0.5`.
+        total_steps: decisions to train for, those of runs that are resumed included.
+        env_runners: processes that play; 0 for this one.
+        num_envs: environments of each, side by side.
+        num_steps: decisions of each environment in one iteration.
+        epochs: passes over the decisions of an iteration.
+        batch_size: decisions in a minibatch.
+        hidden: units of each layer.
+        lr: step size of Adam.
+        gamma: discount of a decision.
+        lam: lambda of the advantages.
+        clip: largest change of a probability that is rewarded.
+        eval_every: iterations between points of the curve and checkpoints.
+        eval_seeds: runs behind a point; five times as many behind the last figures.
+        eval_jobs: jobs of such a run.
+        seed: of training.
+        resume: go on from the checkpoint in `out`, with fresh episodes.
+        quiet: print nothing.
+    """
+
+    out: Path
+    name: str = "learned-rllib-ppo"
+    env_id: str = "llmqueue/MG1Preemptive-v0"
+    env_args: tuple[str, ...] = ()
+    total_steps: int = 400_000
+    env_runners: int = 0
+    num_envs: int = 64
+    num_steps: int = 64
+    epochs: int = 4
+    batch_size: int = 1024
+    hidden: int = 32
+    lr: float = 2e-3
+    gamma: float = 0.98
+    lam: float = 0.95
+    clip: float = 0.2
+    eval_every: int = 25
+    eval_seeds: int = 2
+    eval_jobs: int = 1000
+    seed: int = 0
+    resume: bool = False
+    quiet: bool = False
+
+
+class Agent:
+    """The network of an algorithm as an agent that takes the likeliest action; see `evaluation.rollout`."""
+
+    def __init__(self, algorithm: Algorithm):
+        self.module = algorithm.get_module()
+
+    def choose(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the actions for a batch of observations."""
+        seen = {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in observation.items()}
+        with torch.no_grad():
+            return self.module.forward_inference({"obs": seen})["action_dist_inputs"].argmax(-1).numpy()
+
+    def act(self, observation: dict[str, np.ndarray]) -> int:
+        """Return the action for an observation."""
+        return int(self.choose({name: part[None] for name, part in observation.items()})[0])
+
+
+class Training:
+    """The state of a run, from its options or its checkpoint."""
+
+    def __init__(self, options: Options):
+        self.options = o = options
+        self.folder = Path(o.out)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.arguments = env_arguments(o.env_args)
+        self.first_seed = first_training_seed(o.seed)
+        self.progress: dict[str, Any] = {"steps": 0, "seconds": 0.0, "curve": []}
+        notes = torch.load(self.notes, weights_only=True) if o.resume and self.notes.is_file() else None
+        if o.resume and notes is None:
+            raise BadInput(f"{self.notes}: no such file; leave out --resume to begin")
+        self.progress |= notes or {}
+        self.config: Any = gymnasium.make(o.env_id, **self.arguments).unwrapped.config  # type: ignore[attr-defined]
+        self.yardstick = curve_yardstick(o, self.config)
+        self.algorithm: Algorithm = self.configuration().build_algo()
+        if o.resume:
+            self.algorithm.restore_from_path(str(self.checkpoint))
+        self.agent = Agent(self.algorithm)
+
+    def configuration(self) -> Any:
+        """Return RLlib's configuration."""
+        o, runners = self.options, max(self.options.env_runners, 1)
+        return (
+            on_slots(PPOConfig(), o.env_id, o.num_envs, o.hidden, o.gamma, **self.arguments)
+            .env_runners(num_env_runners=o.env_runners, rollout_fragment_length=o.num_steps)
+            .training(
+                train_batch_size=o.num_envs * o.num_steps * runners,
+                minibatch_size=o.batch_size,
+                num_epochs=o.epochs,
+                lr=o.lr,
+                lambda_=o.lam,
+                clip_param=o.clip,
+                use_kl_loss=False,
+                vf_clip_param=float("inf"),  # RLlib's 10 is a bound on squared errors
+                vf_loss_coeff=0.5,
+                grad_clip=0.5,
+            )
+            .debugging(seed=self.first_seed + self.progress["steps"], log_level="ERROR")
+        )
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where RLlib keeps the run."""
+        return (self.folder / "checkpoint").resolve()
+
+    @property
+    def notes(self) -> Path:
+        """What is kept beside it."""
+        return self.folder / "progress.pt"
+
+    def mark(self) -> float:
+        """Add a point to the curve, write the checkpoint, and return the score."""
+        score, p = self.yardstick.score(self.agent).mean, self.progress
+        p["curve"].append([round(p["seconds"], 2), p["steps"], round(score, 5)])
+        self.algorithm.save_to_path(str(self.checkpoint))
+        torch.save(p, self.notes)
+        return score
+
+    def learn(self, console: Console) -> None:
+        """Train until `total_steps` or Ctrl-C; what was learned until then is kept."""
+        o, p, iteration = self.options, self.progress, 0
+        columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        with SummaryWriter(str(self.folder)) as log, Progress(*columns, console=console) as bar:
+            task = bar.add_task("begins", total=o.total_steps, completed=p["steps"])
+            score = self.mark() if not p["curve"] else p["curve"][-1][2]
+            before = p["steps"]
+            try:
+                while p["steps"] < o.total_steps:
+                    start = time.perf_counter()
+                    self.algorithm.train()
+                    p["seconds"] += time.perf_counter() - start
+                    iteration += 1
+                    p["steps"] = before + iteration * o.num_envs * o.num_steps * max(o.env_runners, 1)
+                    if iteration % o.eval_every == 0 or p["steps"] >= o.total_steps:
+                        score = self.mark()
+                    speed = p["steps"] / p["seconds"]
+                    log.add_scalar("score", score, p["steps"])
+                    log.add_scalar("steps_per_second", speed, p["steps"])
+                    bar.update(task, completed=p["steps"], description=f"score {score:.3f}, {speed:,.0f} steps/s")
+            except KeyboardInterrupt:
+                console.print("stopped; go on with --resume")
+                self.mark()
+
+
+if __name__ == "__main__":
+    try:
+        options = tyro.cli(Options, description=__doc__.partition("\n")[0])
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        run, console = Training(options), Console(quiet=options.quiet)
+        run.learn(console)
+        report(options, run.config, run.agent, run.agent.choose, run.progress["curve"], console)
+        run.algorithm.stop()
+    except BadInput as error:
+        sys.exit(f"error: {error}")

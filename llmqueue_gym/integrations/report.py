@@ -1,0 +1,110 @@
+"""What the training scripts of learning libraries have in common: which seeds they use, and what they leave behind."""
+
+import ast
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.results import provenance, write_json
+from llmqueue_gym.integrations.distil import distil
+from llmqueue_gym.integrations.score import Yardstick
+from llmqueue_gym.policies.learned import load, save
+
+# All at least 1 000 000, and disjoint; reports of the benchmark use smaller ones.
+CURVE_SEEDS, LAST_SEEDS, TRAINING_SEEDS, DISTILLATION_SEEDS = 1_000_000, 2_000_000, 3_000_000, 2_500_000
+
+
+def env_arguments(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the arguments of an environment from words such as `load=0.8`.
+
+    Raises:
+        BadInput: one is not `name=value`.
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"env_args: {text!r} is not name=value, as in load=0.8")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+def first_training_seed(seed: int) -> int:
+    """Return the first seed of the episodes of a run; later ones are drawn from its stream."""
+    return TRAINING_SEEDS + 1_000_003 * seed
+
+
+def curve_yardstick(options: Any, config: Any) -> Yardstick:
+    """Return what the points of a curve are measured on; for `options` see `report`."""
+    seeds = range(CURVE_SEEDS, CURVE_SEEDS + options.eval_seeds)
+    return Yardstick(options.env_id, config, seeds, options.eval_jobs)
+
+
+def report(
+    options: Any, config: Any, player: Any, choose: Callable[[Any], Any], curve: list[list[float]], console: Console
+) -> dict[str, Any]:
+    """Measure an agent, its rank and its rivals on fresh jobs, print the scores, and write a card.
+
+    The card is `<name>.json`; for one server the rank that chooses most like the agent is the artefact `<name>/`, with
+    the same card.
+
+    Args:
+        options: of a script, a dataclass with `out`, `name`, `env_id`, `env_args`, `eval_seeds`, `eval_jobs`, `seed`.
+        config: the keyword arguments of its environments.
+        player: the agent, as `rollout` takes it.
+        choose: (observations of E environments) -> its actions `(E,)`.
+        curve: rows of (s, decisions, score) of the training.
+        console: where the scores are printed.
+
+    Returns:
+        the figures of the card.
+    """
+    o, script, (seconds, steps, _) = options, Path(sys.argv[0]).name, curve[-1]
+    last = range(LAST_SEEDS, LAST_SEEDS + 5 * o.eval_seeds)
+    yardstick = Yardstick(o.env_id, config, last, o.eval_jobs)
+    scores = {o.name: yardstick.score(player)} | {rival: yardstick.score(rival) for rival in yardstick.rivals}
+    figures: dict[str, Any] = {"seeds": list(last), "jobs": o.eval_jobs}
+    figures["steps_per_second"] = steps / seconds if seconds else None
+    card = {
+        "name": o.name,
+        "kind": "order",
+        "description": f"A rank that chooses like an agent of {script} in {o.env_id.removeprefix('llmqueue/')}.",
+        "trained_on": {"env_id": o.env_id, "env_args": list(o.env_args)},
+        "seeds": [
+            [CURVE_SEEDS, CURVE_SEEDS + o.eval_seeds],
+            [DISTILLATION_SEEDS, TRAINING_SEEDS],
+            [first_training_seed(o.seed), 2**63],
+        ],
+        "options": {name: value for name, value in asdict(o).items() if name not in ("out", "quiet", "resume")},
+        "command": shlex.join(["python", f"agents/{script}", *sys.argv[1:]]),
+        "commit": provenance()["commit"],
+        "cost": {"seconds": seconds, "steps": steps},
+        "curve": curve,
+        "figures": figures,
+    }
+    try:
+        made = distil(choose, o.env_id, env_arguments(o.env_args), DISTILLATION_SEEDS)
+        card["traits"], figures["agreement_percent"] = made.traits, round(100 * made.agreement, 2)
+        folder = save(Path(o.out, o.name), made.params, card)
+        scores["its rank"] = yardstick.score(load(folder))
+        console.print(f"the rank agrees with the agent in {figures['agreement_percent']:.1f} % of the decisions")
+    except BadInput as error:
+        folder = None
+        console.print(f"no rank was distilled: {error}")
+    figures["scores"] = {name: score._asdict() for name, score in scores.items()}
+    if folder is not None:
+        save(folder, made.params, card)  # again, with the score of what it holds
+    write_json(Path(o.out, f"{o.name}.json"), card)
+    for name, score in scores.items():
+        console.print(f"{name:26} score {score.mean:.4f} [{score.low:.4f}, {score.high:.4f}]")
+    console.print(f"{steps:,} steps in {seconds:.1f} s, {figures['steps_per_second'] or 0:,.0f} steps/s end to end")
+    return figures

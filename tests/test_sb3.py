@@ -1,0 +1,224 @@
+"""The adapter for Stable-Baselines3: its contract, the same episodes as one by one, and algorithms that learn on it."""
+
+# ruff: noqa: E402 (what may be absent is imported after it was looked for)
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+import llmqueue_gym
+from llmqueue_gym import _jit
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.rollout import rollout
+from llmqueue_gym.evaluation.scenario import Scenario
+from llmqueue_gym.policies.learned.order import order
+
+for library in ("torch", "stable_baselines3", "sb3_contrib"):
+    pytest.importorskip(library, reason="needs the extra `train`: pip install 'llmqueue-gym[train]'")
+
+import torch
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from llmqueue_gym.integrations.distil import distil
+from llmqueue_gym.integrations.sb3 import LLMQueueVecEnv, SlotsDQNPolicy, SlotsExtractor, SlotsMaskablePolicy
+from llmqueue_gym.integrations.score import Yardstick
+
+IDS = ("llmqueue/MG1Preemptive-v0", "llmqueue/MultiserverJob-v0", "llmqueue/Dispatch-v0", "llmqueue/LLMBatching-v0")
+SMALL = {"n_jobs": 40}
+PREEMPTIVE = IDS[0]
+COMPILED = pytest.mark.skipif(_jit.DISABLED, reason="too slow uncompiled")
+
+
+def arguments(env_id):
+    return {"n_requests": 40} if "LLM" in env_id else SMALL
+
+
+def legal(masks, rng):
+    return np.array([rng.choice(np.flatnonzero(mask)) for mask in masks])
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_same_episodes_as_stable_baselines_plays_one_by_one(env_id):
+    """DummyVecEnv on scalar environments is the meaning of a VecEnv; resets, infos and last observations included."""
+    mine = LLMQueueVecEnv(env_id, 3, **arguments(env_id))
+    theirs = DummyVecEnv([lambda: gymnasium.make(env_id, **arguments(env_id))] * 3)
+    seen = []
+    for env in (mine, theirs):
+        env.seed(7)
+        seen.append(env.reset())
+    rng, ends = np.random.default_rng(1), 0
+    for _ in range(150):
+        masks = np.stack(mine.env_method("action_masks"))
+        np.testing.assert_array_equal(masks, np.stack(theirs.env_method("action_masks")) > 0)
+        actions = legal(masks, rng)
+        (a, reward_a, over_a, infos_a), (b, reward_b, over_b, infos_b) = mine.step(actions), theirs.step(actions)
+        np.testing.assert_array_equal(reward_a, reward_b)
+        np.testing.assert_array_equal(over_a, over_b)
+        assert reward_a.dtype == np.float32 and over_a.dtype == bool
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+        for info_a, info_b in zip(infos_a, infos_b, strict=True):
+            last_a, last_b = info_a.pop("terminal_observation", {}), info_b.pop("terminal_observation", {})
+            assert last_a.keys() == last_b.keys()
+            for name in last_a:
+                np.testing.assert_array_equal(last_a[name], last_b[name])
+            assert ("episode" in info_a) == bool(last_a)
+            info_a.pop("episode", None), info_b.pop("action_mask")
+            assert info_a == info_b
+        ends += int(over_a.sum())
+    assert ends >= 3
+
+
+def test_episode_statistics_are_those_of_monitor():
+    env = LLMQueueVecEnv(PREEMPTIVE, 2, **SMALL)
+    env.seed(3)
+    env.reset()
+    total, length, told = np.zeros(2), np.zeros(2, int), []
+    for _ in range(200):
+        _, reward, over, infos = env.step(np.zeros(2, int))
+        total, length = total + reward, length + 1
+        for e in np.flatnonzero(over):
+            told.append(infos[e]["episode"])
+            assert told[-1]["r"] == pytest.approx(total[e], rel=1e-5) and told[-1]["l"] == length[e]
+            assert infos[e]["episode_metrics"]["jobs"] == SMALL["n_jobs"]
+            total[e], length[e] = 0, 0
+    assert len(told) >= 4 and told[-1]["t"] >= told[0]["t"] >= 0
+
+
+def test_a_horizon_truncates_and_a_drained_table_does_not():
+    cut_off = LLMQueueVecEnv(PREEMPTIVE, 1, n_jobs=500, horizon=20.0)
+    drained = LLMQueueVecEnv(PREEMPTIVE, 1, **SMALL)
+    for env, expected in ((cut_off, True), (drained, False)):
+        env.reset()
+        over = [False]
+        while not over[0]:
+            _, _, over, infos = env.step([0])
+        assert infos[0]["TimeLimit.truncated"] is expected
+
+
+def test_observations_are_kept_and_illegal_actions_told():
+    env = LLMQueueVecEnv(PREEMPTIVE, 2, **SMALL)
+    env.seed(1)
+    first = env.reset()
+    before = {name: part.copy() for name, part in first.items()}
+    _, _, _, infos = env.step([0, 15])
+    for name, part in before.items():
+        np.testing.assert_array_equal(first[name], part)
+    assert "illegal_action" not in infos[0] and infos[1]["illegal_action"] is True
+
+
+def test_what_libraries_ask_a_vecenv():
+    env = LLMQueueVecEnv(PREEMPTIVE, 3, **SMALL)
+    assert is_masking_supported(env) and env.has_attr("config") and not env.has_attr("truth")
+    env.reset()
+    masks = get_action_masks(env)
+    assert masks.shape == (3, 16) and masks.dtype == bool
+    assert len(env.env_method("action_masks", indices=[0, 2])) == 2 and env.get_attr("config", 1)[0].n_jobs == 40
+    for call in (lambda: env.set_attr("load", 1), lambda: env.get_attr("loud"), lambda: env.env_method("outcome")):
+        with pytest.raises(AttributeError) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(BadInput, match="load"):
+        LLMQueueVecEnv(PREEMPTIVE, 2, load=-1)
+    env.set_options({"speed": 2})
+    with pytest.raises(BadInput, match="options"):
+        env.reset()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_slots_that_change_places_change_their_scores_with_them(env_id):
+    env = LLMQueueVecEnv(env_id, 4, **arguments(env_id))
+    seen = env.reset()
+    for _ in range(15):
+        seen = env.step(legal(env.env_method("action_masks"), np.random.default_rng(1)))[0]
+    told = {name: torch.from_numpy(part).float() for name, part in seen.items()}
+    torch.manual_seed(0)
+    extractor = SlotsExtractor(env.observation_space, hidden=8, outputs=2)
+    net, moved = extractor.net, torch.randperm(told["jobs"].shape[1])
+    a, b = net(told), net({**told, "jobs": told["jobs"][:, moved]})
+    assert a.shape == (4, extractor.features_dim) and torch.isfinite(a).all()
+    for k in range(2):
+        part = slice(k * net.slots, (k + 1) * net.slots)
+        torch.testing.assert_close(a[:, part][:, moved], b[:, part])
+    torch.testing.assert_close(a[:, 2 * net.slots :], b[:, 2 * net.slots :])
+    assert (a[:, : net.slots][(told["jobs"] == 0).all(-1)] == 0).all() and a[:, : net.slots].abs().max() > 0
+
+
+@COMPILED
+def test_maskable_ppo_learns_saves_and_plays_the_same_after_loading(tmp_path):
+    env = VecNormalize(LLMQueueVecEnv(PREEMPTIVE, 8, n_jobs=100), norm_obs=False)
+    agent = MaskablePPO(SlotsMaskablePolicy, env, n_steps=64, batch_size=256, n_epochs=2, seed=5, device="cpu")
+    before = [part.clone() for part in agent.policy.parameters()]
+    agent.learn(2000)
+    assert sum(not torch.equal(a, b) for a, b in zip(before, agent.policy.parameters(), strict=True)) > 8
+    assert len(agent.ep_info_buffer) > 0 and agent.ep_info_buffer[0]["r"] < 0
+    agent.save(tmp_path / "agent.zip")
+    again = MaskablePPO.load(tmp_path / "agent.zip", device="cpu")
+    runs = [rollout(player, Scenario(n_jobs=60), 3) for player in (agent, again)]
+    np.testing.assert_array_equal(runs[0].outcome["completion"], runs[1].outcome["completion"])
+
+
+@COMPILED
+def test_dqn_learns_and_a_closed_action_is_worth_what_it_stands_for(tmp_path):
+    env = LLMQueueVecEnv(PREEMPTIVE, 8, n_jobs=100)
+    agent = DQN(SlotsDQNPolicy, env, learning_starts=200, buffer_size=2000, batch_size=64, seed=5, device="cpu")
+    agent.learn(2000)
+    seen = env.reset()
+    for _ in range(10):
+        seen = env.step(agent.predict(seen, deterministic=True)[0])[0]
+    told = {name: torch.from_numpy(part) for name, part in seen.items()}
+    with torch.no_grad():
+        values = agent.q_net(told).numpy()
+    agent.save(tmp_path / "agent.zip")
+    again = DQN.load(tmp_path / "agent.zip", device="cpu")
+    np.testing.assert_array_equal(
+        again.predict(seen, deterministic=True)[0], agent.predict(seen, deterministic=True)[0]
+    )
+    closed = seen["action_mask"] == 0
+    assert (values[closed] == np.broadcast_to(values[:, :1], values.shape)[closed]).all()
+    assert np.ptp(values[~closed]) > 0 and rollout(agent, Scenario(n_jobs=60), 3).response_times.min() > 0
+
+
+@COMPILED
+def test_ppo_without_masks_and_the_evaluation_of_stable_baselines(recwarn):
+    env = LLMQueueVecEnv(PREEMPTIVE, 2, **SMALL)
+    agent = PPO("MultiInputPolicy", env, n_steps=32, batch_size=32, n_epochs=1, device="cpu").learn(64)
+    rewards, lengths = evaluate_policy(agent, env, n_eval_episodes=4, return_episode_rewards=True)
+    assert len(rewards) == len(lengths) == 4 and max(rewards) < 0 and not recwarn.list
+
+
+@COMPILED
+def test_a_rank_is_distilled_from_an_agent_that_has_one():
+    """SPRPT, told to the fit by its choices alone, comes back: what is left of the predicted size decides."""
+
+    def sprpt(seen):
+        jobs = seen["jobs"]
+        left = np.where(jobs[..., 0] > 0, jobs[..., 1] - jobs[..., 2], np.inf)
+        return left.argmin(1)
+
+    made = distil(sprpt, PREEMPTIVE, {"n_jobs": 200}, 4_000_000, states=4000, steps=300)
+    assert made.agreement > 0.97
+    yardstick = Yardstick(PREEMPTIVE, LLMQueueVecEnv(PREEMPTIVE, 1).get_attr("config")[0], range(3), 2000)
+    policy = order("distilled", made.params, "test", **made.traits)
+    assert yardstick.score(policy).mean == pytest.approx(yardstick.score("sprpt").mean, abs=0.03)
+    assert yardstick.score("fcfs").mean == 0 and yardstick.score("srpt").mean == 1
+    with pytest.raises(BadInput, match="one server"):
+        distil(sprpt, "llmqueue/MGk-v0", {}, 4_000_000)
+
+
+def test_only_jobs_that_all_get_served_are_scored():
+    config = LLMQueueVecEnv("llmqueue/Abandonment-v0", 1).get_attr("config")[0]
+    with pytest.raises(BadInput, match="MG1 and MGk"):
+        Yardstick("llmqueue/Abandonment-v0", config, range(2), 100)
+
+
+def test_nothing_else_in_the_package_imports_the_adapters():
+    package = Path(llmqueue_gym.__file__).parent
+    others = [path for path in package.rglob("*.py") if path.parent.name != "integrations"]
+    assert len(others) > 100 and not [path for path in others if "llmqueue_gym.integrations" in path.read_text("utf-8")]
