@@ -142,11 +142,18 @@ def render(folder: str, out: str, readme: str | None) -> None:
         raise BadInput(f"{folder}: no results to draw; play some with: llmqueue leaderboard run")
     if readme is not None:
         site.put_tables(Path(readme), found)
-    text, path = site.page(found, notes), Path(out, "index.html")
-    site.write(path, text)
     for note in notes:
         click.echo(note, err=True)
-    click.echo(f"{path}: {len(found)} boards, {len(text.encode()) / 1e6:.2f} MB")
+    click.echo(draw(found, notes, Path(out)))
+
+
+def draw(found: Any, notes: list[str], out: Path) -> str:
+    """Write the page of gathered results and return in words where it is."""
+    from llmqueue_gym.leaderboard import site
+
+    text, path = site.page(found, notes), out / "index.html"
+    site.write(path, text)
+    return f"{path}: {len(found)} boards, {len(text.encode()) / 1e6:.2f} MB"
 
 
 def _print(on: Any, rows: list[dict[str, Any]]) -> None:

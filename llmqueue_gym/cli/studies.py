@@ -88,16 +88,23 @@ def bench(
     backend: str,
     as_json: bool,
 ) -> None:
-    """Rank the policies of each kind of system, track by track; writes bench.json and bench.html."""
+    """Rank the policies of each kind of system, track by track; writes bench.json, bench.html and site/."""
     from rich.console import Console
 
+    from llmqueue_gym.cli.leaderboard import FOLDER, draw
     from llmqueue_gym.evaluation.bench import bench as run
-    from llmqueue_gym.evaluation.bench.runner import show
+    from llmqueue_gym.evaluation.bench.runner import conclusion, show
+    from llmqueue_gym.leaderboard import site
 
     progress = None if as_json else Console(stderr=True)
     found = run(out, track, seeds, jobs, requests, quick, progress, data, workers, backend=backend)
+    board, notes = site.gather(Path(FOLDER))  # of a checkout; elsewhere there is none, and no site
+    drawn = draw(board, notes, Path(out, "site")) if board else ""
     if as_json:
         print_json(found)
-    else:
-        show(found, Console())
-        click.echo(f"\nThe page is {Path(out, 'bench.html')}, the numbers are {Path(out, 'bench.json')}.")
+        return
+    show(found, Console())
+    click.echo("\n" + "\n".join(conclusion(found)))
+    click.echo(f"\nThe page is {Path(out, 'bench.html')}, the numbers are {Path(out, 'bench.json')}.")
+    if drawn:
+        click.echo(f"The leaderboard's site is {drawn}.")

@@ -35,7 +35,8 @@ class SlotsModule(TorchRLModule, ValueFunctionAPI):
 
     def setup(self) -> None:
         """Make the networks."""
-        hidden = int(dict(self.model_config or {}).get("hidden", 32))
+        told: Any = self.model_config or {}
+        hidden = int(dict(told).get("hidden", 32))
         self.net = SlotsNet(self.observation_space, hidden)  # type: ignore[arg-type]
         self.actor = nn.Linear(self.net.features, int(self.action_space.n))  # type: ignore[union-attr]
         begin_with_scores(self.actor, self.net.slots)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ from rich.console import Console
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.bench.crew import PROCESSES, RAY, gathered, progress
+from llmqueue_gym.evaluation.bench.information import TRUTH
 from llmqueue_gym.evaluation.bench.page import write_page
 from llmqueue_gym.evaluation.bench.track import TRACKS, Settings, Track
 from llmqueue_gym.evaluation.results import Result, result, write_json
+from llmqueue_gym.policies.learned import stored
+from llmqueue_gym.policies.learned.artefact import KINDS
 
 ALL = "all"
 SEEDS, JOBS, REQUESTS = 8, 40_000, 1000
@@ -83,3 +86,34 @@ def show(found: Mapping[str, Any], console: Console) -> None:
     """Print a result on a terminal, track by track."""
     for name, numbers in found["tracks"].items():
         TRACKS.make(name).show(numbers, console)
+
+
+def conclusion(found: Mapping[str, Any]) -> list[str]:
+    """Return a few sentences: who won in each track, and where the best trained policy stands beside it."""
+    words = []
+    for name, numbers in found["tracks"].items():
+        track = TRACKS.make(name)
+        words.append(f"{track.title}: {track.headline(numbers)}.")
+        ranking = numbers["ranking"]
+        for block, rows in ranking.items() if isinstance(ranking, Mapping) else (("", ranking),):
+            words += _trained(track.blocks.get(block, block), rows)
+    return words
+
+
+def _trained(block: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say where the best trained policy stands among those that are not told the truth; nothing where there is none."""
+    honest = [row for row in rows if row["sees"] != TRUTH]
+    trained = [row for row in honest if row["policy"].partition(",")[0] in stored(*KINDS)]
+    by_hand = [row for row in honest if row not in trained]
+    if not trained or not by_hand:
+        return []
+    best, other = trained[0], by_hand[0]
+    scores = [
+        f"{one['score']['mean']:.3f} ({one['score']['low']:.3f} to {one['score']['high']:.3f})" for one in (best, other)
+    ]
+    where = f"{block}: " if block else ""
+    place = honest.index(best) + 1
+    return [
+        f"  {where}the best trained policy, {best['policy']}, is number {place} of {len(honest)} with a score of "
+        f"{scores[0]}; the best by hand, {other['policy']}, has {scores[1]}."
+    ]

@@ -5,7 +5,7 @@ the fluid limit and at shares of it, which few servers need. Elsewhere a thresho
 `sjf` and the packing policies by SRPT are told the true sizes, and so is a dispatcher beside `srpt`.
 
 Among impatient jobs nobody preempts: a job that has begun waits for ever, so a policy that begins with everybody would
-lose nobody.
+lose nobody. The trained policies of the zoo play in the block whose decision they take.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from llmqueue_gym.evaluation.bench.servers.bounds import fluid_sjf
 from llmqueue_gym.evaluation.bench.servers.cases import CENTRAL, DISPATCH, IMPATIENCE, Case
 from llmqueue_gym.policies import Policy, policy
 from llmqueue_gym.policies.dispatch import DispatchPolicy, dispatch_policy
+from llmqueue_gym.policies.learned import stored
 from llmqueue_gym.policies.packing import PACKING, PackingPolicy, packing_policy
 
 ORDERS = ("fcfs", "sprpt")
@@ -68,13 +69,13 @@ def contestants(cases: list[Case]) -> list[list[Contestant]]:
 def _central(case: Case) -> list[Contestant]:
     names = ("fcfs", "lcfs", "las", "spjf", "pspjf", "sprpt", "gittins", "limited-preemption")
     classes = ("two-class", "one-bit-fcfs")
-    team = [_prepared(case, name) for name in (*names, *classes, "psjf", "srpt")]
+    team = [_prepared(case, name) for name in (*names, *classes, *stored("order"), "psjf", "srpt")]
     return [Contestant(made.name, made) for made in team]
 
 
 def _dispatch(case: Case) -> list[Contestant]:
     team = []
-    for pairs, orders in (((*SAMPLING, *SEEING), ORDERS), (TOLD_TRUTH, ("srpt",))):
+    for pairs, orders in (((*SAMPLING, *SEEING, *stored("dispatch")), ORDERS), (TOLD_TRUTH, ("srpt",))):
         for spec in pairs:
             sender = dispatch_policy(spec)
             if sender.prepare is not None:
@@ -88,7 +89,8 @@ def _dispatch(case: Case) -> list[Contestant]:
 def _impatience(case: Case) -> list[Contestant]:
     best = fluid_sjf(case.size, case.predictor, case.load).threshold
     lcfs = Policy("lcfs", last_come, preemptive=False, shape="constant", source="Kleinrock, Queueing Systems II, 1976")
-    team = [Contestant(made.name, made) for made in (*map(policy, ("fcfs", "edf", "spjf", "sjf")), lcfs)]
+    names = ("fcfs", "edf", "spjf", *stored("cluster-order"), "sjf")
+    team = [Contestant(made.name, made) for made in (*map(policy, names), lcfs)]
     classes = [Contestant(f"two-class x {f:g}", policy(f"two-class:threshold={f * best!r}")) for f in FACTORS]
     return [*team, *classes]
 
