@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from llmqueue_gym.evaluation.cluster import ClusterScenario
 from llmqueue_gym.evaluation.results import read_json, write_json
 from llmqueue_gym.evaluation.scenario import Scenario
 from llmqueue_gym.evaluation.server_needs import NeedsScenario
-from llmqueue_gym.leaderboard import BOARDS, entries, registered
+from llmqueue_gym.leaderboard import BOARDS, entries, registered, site
 from llmqueue_gym.leaderboard import run as play
 from llmqueue_gym.leaderboard.arenas import (
     CentralArena,
@@ -233,6 +234,32 @@ def test_an_entry_that_changes_with_the_order_of_runs_is_refused(small, entry):
     play.check(made)
 
 
+def test_an_entry_that_knows_the_reporting_seeds_is_refused(small, entry):
+    """Sizes of the reporting seeds, looked up by arrival: a clairvoyant there and nowhere else."""
+    known = []
+    for arena in BOARDS["mg1"].arenas:
+        for seed in BOARDS["mg1"].seeds:
+            jobs, sizes = arena.scenario.draw(None, seed)
+            known += zip(jobs["arrival"].tolist(), sizes.tolist(), strict=True)
+    arrivals, sizes = np.array(sorted(known)).T
+    code = (
+        "import numpy as np\nfrom llmqueue_gym.policies import Policy\n"
+        f"ARRIVALS = np.array({arrivals.tolist()})\nSIZES = np.array({sizes.tolist()})\n"
+        "def rank(job, params):\n"
+        "    i = np.searchsorted(ARRIVALS, job.arrival)\n"
+        "    return SIZES[min(i, len(SIZES) - 1)] - job.age\n"
+        "policy = Policy('x', rank, shape='falling')\n"
+    )
+    made = entries.read(entry(code))
+    with gathered(1) as crew, progress(None) as bar:
+        played = [
+            {"cost": [arena.play(made.policy, seed)["cost"] for seed in made.board.seeds]}
+            for arena in made.board.arenas
+        ]
+        with pytest.raises(BadInput, match="'mine' knows the reporting seeds"):
+            play.check_seeds(made, played, crew, bar)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -277,3 +304,38 @@ def test_stored_numbers_are_finite_or_late(small):
         for player in played(name, (BOARDS[name].base,)).values():
             for numbers in player["arenas"].values():
                 assert not any(np.isnan(values).any() for values in numbers.values())
+
+
+# What is stored.
+
+STORED = Path(__file__).parents[1] / "experiments" / "leaderboard"
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize("name", list(BOARDS))
+def test_every_registered_policy_has_a_stored_result(name):
+    on = BOARDS[name]
+    kept = play.stored(STORED, on)
+    players = {player.name for player in [*registered(on), *play.folders(STORED, on)]}
+    assert set(kept) == players | {play.BOUND}
+    for player in registered(on):
+        assert (kept[player.name]["sees"], kept[player.name]["learned"]) == (player.sees, player.learned)
+
+
+def test_the_readme_shows_what_is_stored(tmp_path):
+    """Byte for byte: the tables are a function of the result files."""
+    copy = tmp_path / "README.md"
+    copy.write_bytes(README.read_bytes())
+    tables = [site.Ranked(on, table(on, play.stored(STORED, on)), "") for on in BOARDS.values()]
+    site.put_tables(copy, tables)
+    assert copy.read_bytes() == README.read_bytes()
+
+
+@pytest.mark.parametrize("name", list(BOARDS))
+def test_a_stored_run_comes_out_again(name):
+    """One run of each board, of the base; `llmqueue leaderboard verify` plays them all."""
+    on = BOARDS[name]
+    kept = play.stored(STORED, on)[on.base]
+    again = on.arenas[0].play(play.find(on, on.base).policy, on.seeds[0])
+    for metric, value in again.items():
+        assert kept["arenas"][on.arenas[0].name][metric][0] == pytest.approx(value, rel=1e-9)

@@ -5,7 +5,7 @@ time and no machine in it: the same version of the library writes the same bytes
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,17 @@ from llmqueue_gym.leaderboard.boards import Board, board
 from llmqueue_gym.leaderboard.entries import Entry, registered
 
 Row = dict[str, Any]
+Numbers = dict[str, list[float]]  # metric -> values by seed
 BOUND = "_bound"
+FRESH = 7_000_000  # seeds from here on are used for nothing but to see whether an entry knows the reporting seeds
+SUSPICIOUS = 8.0  # standard errors by which it may do better on those
 TOLERANCE = 1e-9  # relative; other processors round the last digits in another way
 
 
 def play_entry(player: Entry, crew: Crew, bar: Progress) -> Row:
     """Return the result of an entry: every arena of its board with every reporting seed."""
-    on, given = player.board, str(player.folder) if player.folder else player.name
-    tasks: list[Task] = [(_play, (on.name, given, k)) for k in range(len(on.arenas))]
-    return _result(player, crew(tasks, bar, f"{on.name}: {player.name}"))
+    played = _play_arenas(player, player.board.seeds, crew, bar, player.name)
+    return _result(player, played)
 
 
 def bounds(on: Board, crew: Crew, bar: Progress) -> Row:
@@ -38,10 +40,16 @@ def bounds(on: Board, crew: Crew, bar: Progress) -> Row:
     return {"policy": BOUND, "board": on.name, "version": on.version, "seeds": list(on.seeds), "arenas": arenas}
 
 
-def _play(name: str, given: str, k: int) -> dict[str, list[float]]:
+def _play_arenas(player: Entry, seeds: Sequence[int], crew: Crew, bar: Progress, what: str) -> list[Numbers]:
+    on, given = player.board, str(player.folder) if player.folder else player.name
+    tasks: list[Task] = [(_play, (on.name, given, k, tuple(seeds))) for k in range(len(on.arenas))]
+    return crew(tasks, bar, f"{on.name}: {what}")
+
+
+def _play(name: str, given: str, k: int, seeds: tuple[int, ...]) -> Numbers:
     """Play an entry, by its name or folder, in one arena."""
     player = find(board(name), given)
-    rows = [player.board.arenas[k].play(player.policy, seed) for seed in player.board.seeds]
+    rows = [player.board.arenas[k].play(player.policy, seed) for seed in seeds]
     return {key: [row[key] for row in rows] for key in rows[0]}
 
 
@@ -58,7 +66,7 @@ def find(on: Board, given: str) -> Entry:
     return entries.read(given)
 
 
-def _result(player: Entry, played: list[dict[str, list[float]]]) -> Row:
+def _result(player: Entry, played: list[Numbers]) -> Row:
     on = player.board
     return {
         "policy": player.name,
@@ -127,6 +135,28 @@ def check(entry: Entry) -> None:
             )
 
 
+def check_seeds(entry: Entry, played: list[Numbers], crew: Crew, bar: Progress) -> None:
+    """Refuse an entry that does better on the reporting seeds than on fresh ones, as one that knows their jobs would.
+
+    Costs are taken over those of the base on the same jobs; Welch's t in each arena.
+
+    Raises:
+        BadInput: it does.
+    """
+    on = entry.board
+    base, fresh = find(on, on.base), range(FRESH, FRESH + len(on.seeds))
+    there = _play_arenas(base, on.seeds, crew, bar, f"{on.base} again")
+    elsewhere = [_play_arenas(player, fresh, crew, bar, "fresh seeds") for player in (entry, base)]
+    for arena, own, usual, new, new_usual in zip(on.arenas, played, there, *elsewhere, strict=True):
+        reported, others = (np.log(np.divide(x["cost"], y["cost"])) for x, y in ((own, usual), (new, new_usual)))
+        error = np.sqrt((reported.var(ddof=1) + others.var(ddof=1)) / len(reported)) + TOLERANCE
+        if (others.mean() - reported.mean()) / error > SUSPICIOUS:
+            raise BadInput(
+                f"entry {entry.name!r} knows the reporting seeds: on {arena.name!r} its cost over that of {on.base} is "
+                f"{np.exp(reported.mean()):.3f} there and {np.exp(others.mean()):.3f} on fresh seeds"
+            )
+
+
 def add(folder: Path, given: Path, crew: Crew, bar: Progress) -> Path:
     """Check an entry, play it, and keep it with its result.
 
@@ -138,7 +168,9 @@ def add(folder: Path, given: Path, crew: Crew, bar: Progress) -> Path:
     if any(entry.name == other.name for other in registered(entry.board)):
         raise BadInput(f"entry {entry.name!r}: the library has a policy of that name; choose another")
     check(entry)
-    result = play_entry(entry, crew, bar)
+    played = _play_arenas(entry, entry.board.seeds, crew, bar, entry.name)
+    check_seeds(entry, played, crew, bar)
+    result = _result(entry, played)
     here = folder / "entries" / entry.board.name / entry.name
     if here.resolve() != given.resolve():
         new = here.with_name(f".{entry.name}.new")
