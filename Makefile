@@ -22,7 +22,7 @@ setup: .venv/installed
 
 setup-train: setup
 	$(INSTALL) torch==2.13.0
-	$(INSTALL) --editable '.[train,ray]'
+	$(INSTALL) --editable '.[train]'
 
 lint: setup
 	$(BIN)/ruff check .
