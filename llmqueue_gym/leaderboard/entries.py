@@ -6,7 +6,6 @@ numbers of a learned policy (`policy.npz`; see `policies.learned.artefact`) or o
 how it was trained, or that it was written by hand.
 """
 
-import ast
 import json
 import os
 import runpy
@@ -17,6 +16,7 @@ from typing import Any
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.leaderboard.boards import Board, board
+from llmqueue_gym.leaderboard.vetting import vet
 from llmqueue_gym.policies import IMPATIENT_POLICIES, POLICIES, policy
 from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES, DispatchPolicy
@@ -27,21 +27,6 @@ from llmqueue_gym.registry import Registry
 
 CARD, CODE, NUMBERS = "card.json", "policy.py", "policy.npz"
 NEEDED = ("name", "board", "description", "command")
-# Files and hidden arrays are out of reach of what these offer.
-MAY_IMPORT = ("math", "cmath", "numpy", "dataclasses", "typing", "collections.abc", "llmqueue_gym.policies")
-_WAYS_OUT = (
-    "open",
-    "exec",
-    "eval",
-    "compile",
-    "__import__",
-    "globals",
-    "locals",
-    "vars",
-    "getattr",
-    "setattr",
-    "input",
-)
 NOTHING, PREDICTION, TRUTH = "nothing", "prediction", "truth"
 CHOICES = 2  # queues that a dispatcher may look at
 
@@ -162,13 +147,7 @@ def _card(folder: Path) -> dict[str, Any]:
 
 def _from_code(path: Path, on: Board, name: str) -> Any:
     """Return what a file defines as `policy`, once its text has been read."""
-    source = path.read_text(encoding="utf-8")
-    try:
-        tree = ast.parse(source)
-    except SyntaxError as error:
-        raise BadInput(f"{path}: line {error.lineno}: {error.msg}") from None
-    for node in ast.walk(tree):
-        _refuse_ways_out(node, path)
+    vet(path)
     try:
         defined = runpy.run_path(str(path), run_name=f"entry_{name}")
     except Exception as error:
@@ -176,28 +155,3 @@ def _from_code(path: Path, on: Board, name: str) -> Any:
     if "policy" not in defined:
         raise BadInput(f"{path}: it defines no `policy`, a {on.plays.__name__} or a plain function")
     return _MAKERS[on.plays](defined["policy"])
-
-
-def _refuse_ways_out(node: ast.AST, path: Path) -> None:
-    """Refuse what could reach the truth, files or the seeds by another way than the policy's arguments."""
-    names: list[str] = []
-    if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom):
-        names = [node.module or ""]
-    for name in names:
-        if not any(name == ok or name.startswith(f"{ok}.") for ok in MAY_IMPORT):
-            raise BadInput(
-                f"{path}: line {node.lineno}: imports {name!r}, from which hidden sizes, seeds or files can be had; "  # type: ignore[attr-defined]
-                f"a policy may import {', '.join(MAY_IMPORT)}"
-            )
-    if isinstance(node, ast.Name) and node.id in _WAYS_OUT:
-        raise BadInput(f"{path}: line {node.lineno}: {node.id!r} reaches beyond what a policy may see")
-    if isinstance(node, ast.Attribute):
-        if node.attr.startswith("__"):
-            raise BadInput(f"{path}: line {node.lineno}: {node.attr!r} reaches beyond what a policy may see")
-        if node.attr in ("random", "load", "fromfile", "memmap", "loadtxt", "genfromtxt"):
-            raise BadInput(
-                f"{path}: line {node.lineno}: {node.attr!r}: a policy is a fixed function of what it is shown, "
-                "without chance and without files"
-            )
