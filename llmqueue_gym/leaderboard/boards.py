@@ -38,6 +38,7 @@ class Board:
         version: grows when a scenario changes.
         title: in words.
         plays: type of policy that plays on it.
+        env: id of the environment in which an agent takes the same decisions.
         base: who has score 0.
         cost: what is scored, in words; less is better.
         arenas: the scenarios.
@@ -51,6 +52,7 @@ class Board:
     version: int
     title: str
     plays: type
+    env: str
     base: str
     cost: str
     arenas: tuple[Any, ...]
@@ -89,6 +91,7 @@ BOARDS: dict[str, Board] = {
             1,
             "One server: who is served",
             Policy,
+            "llmqueue/MG1Preemptive-v0",
             "fcfs",
             "mean response time, s",
             (
@@ -109,6 +112,7 @@ BOARDS: dict[str, Board] = {
             1,
             "Servers that share a queue: who is served",
             Policy,
+            "llmqueue/MGkPreemptive-v0",
             "fcfs",
             "mean response time, s",
             (
@@ -125,6 +129,7 @@ BOARDS: dict[str, Board] = {
             1,
             "100 servers with a queue each: which of two to join",
             DispatchPolicy,
+            "llmqueue/Dispatch-v0",
             "random",
             "mean response time, s",
             (
@@ -147,6 +152,7 @@ BOARDS: dict[str, Board] = {
             1,
             "20 servers in overload, jobs that give up: who is served",
             Policy,
+            "llmqueue/Abandonment-v0",
             "fcfs",
             "share of jobs that give up",
             (
@@ -168,6 +174,7 @@ BOARDS: dict[str, Board] = {
             1,
             "8 servers, jobs that need several: who is served",
             PackingPolicy,
+            "llmqueue/MultiserverJob-v0",
             "fcfs",
             "mean response time, s",
             (
@@ -189,6 +196,7 @@ BOARDS: dict[str, Board] = {
             1,
             "One GPU, requests in batches: who joins",
             ServingPolicy,
+            "llmqueue/LLMBatching-v0",
             "fcfs",
             "mean end-to-end latency, s",
             (

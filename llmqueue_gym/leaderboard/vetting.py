@@ -9,31 +9,9 @@ from llmqueue_gym.errors import BadInput
 _MAY_IMPORT = ("math", "cmath", "numpy")
 _TYPES = ("Policy", "DispatchPolicy", "PackingPolicy", "ServingPolicy")
 _CALLS = ("open", "exec", "eval", "compile", "globals", "locals", "vars", "getattr", "setattr", "delattr", "input")
-_PARTS = frozenset(
-    [
-        "random",
-        "load",
-        "loadtxt",
-        "genfromtxt",
-        "fromfile",
-        "memmap",
-        "open_memmap",
-        "DataSource",
-        "save",
-        "savez",
-        "tofile",
-        "dump",
-        "lib",
-        "ctypeslib",
-        "f2py",
-        "testing",
-        "sys",
-        "os",
-        "modules",
-        "rec",
-        "core",
-        "*",
-    ]
+_PARTS = (
+    *("random", "load", "loadtxt", "genfromtxt", "fromfile", "memmap", "open_memmap", "DataSource", "save", "savez"),
+    *("tofile", "dump", "lib", "ctypeslib", "f2py", "testing", "sys", "os", "modules", "rec", "core", "*"),
 )
 _ALLOWED = (
     f"hidden sizes, seeds or files could be had by others than {', '.join(_MAY_IMPORT)} and the types "
