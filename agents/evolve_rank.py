@@ -138,9 +138,15 @@ TASKS = {
         "cluster-order",
         {"preemptive": False, "shape": "constant"},
         (0, 1, 0, 0),  # spjf
-        lambda n: ClusterScenario(
-            "exponential", "lognormal:sigma=1.5", 1.2, servers=50, patience="exponential", told=True, n_jobs=n
-        ),
+        lambda n: [
+            ClusterScenario(size, noise, load, servers=20, patience=patience, told=told, n_jobs=n)
+            for size, noise, load, patience, told in (
+                ("exponential", "lognormal:sigma=1.0", 1.2, "exponential", True),
+                ("exponential", "exponential", 1.5, "uniform:mean=3", True),
+                ("weibull:shape=0.5", "lognormal:sigma=0.5", 1.3, "exponential:mean=2", False),
+                ("exponential", "lognormal:sigma=1.0", 1.4, "exponential:mean=2", False),
+            )
+        ],
         _lost,
         aged=True,
     ),
