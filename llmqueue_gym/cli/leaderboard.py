@@ -16,6 +16,7 @@ from llmqueue_gym.cli.output import print_json
 from llmqueue_gym.errors import BadInput, nearest
 
 FOLDER = "experiments/leaderboard"
+_TOLD = {"nothing": "-", "prediction": "pred.", "truth": "truth"}
 folder = click.option(
     "--folder", metavar="FOLDER", default=FOLDER, show_default=True, help="Where entries and results lie."
 )
@@ -167,10 +168,10 @@ def _print(on: Any, rows: list[dict[str, Any]]) -> None:
     for place, row in enumerate(rows, 1):
         score, oracle = row["score"], row["sees"] == "truth"
         name = row["policy"] + (" *" if row["learned"] else "")
-        interval = f"{score['low']:.3f} to {score['high']:.3f}"
+        interval = f"{score['low']:.3f} {score['high']:.3f}"
         better = "" if row["policy"] == row["best_by_hand"] else f"{row['better']:.2f}"
         numbers = (f"{score['mean']:.3f}", interval, f"{row['p99_ratio']:.2f}", better)
-        shown.add_row("" if oracle else str(place), name, row["sees"], *numbers)
+        shown.add_row("" if oracle else str(place), name, _TOLD[row["sees"]], *numbers)
     Console().print(shown)
     click.echo(f"p99: over that of {on.base}. Better: how often it has less cost than {rows[0]['best_by_hand']}.\n")
 
