@@ -10,7 +10,7 @@ bench: setup
 	$(BIN)/llmqueue bench
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 setup: .venv/installed
 

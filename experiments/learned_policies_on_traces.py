@@ -47,6 +47,7 @@ OUT = Path(__file__).parent / "results" / "learned_policies_on_traces"
 PROFILE, REQUESTS, WINDOWS = "a100-llama3-8b", 2500, 8
 BASE, TAIL, AHEAD = "fcfs", 1.5, 0.05  # the p99 that is allowed, over that of the base; the lead that is asked for
 AGES = {"total": (10.0, 30.0, 100.0, 300.0), "output": (3.0, 10.0, 30.0, 100.0), "log total": (0.01, 0.03, 0.1, 0.3)}
+NAMED = (BASE, "sjf-total", "remaining-seconds", "slai-like", "srpt")
 GROUPS = {
     "by hand": ("#9a9a9a", "o"),
     "aged": ("#56b4e9", "v"),
@@ -198,18 +199,19 @@ def _panel(panel: plt.Axes, block: dict[str, Any]) -> None:
             x = [[max(mean["mean"] - mean["low"], 0)], [mean["high"] - mean["mean"]]]
             y = [[max(p99["mean"] - p99["low"], 0)], [p99["high"] - p99["mean"]]]
             panel.errorbar(mean["mean"], p99["mean"], y, x, color=colour, lw=0.8, capsize=2, zorder=3)
-        size = 130 if learned else 22
-        panel.scatter(
-            mean["mean"], p99["mean"], size, colour, mark, linewidths=0, alpha=0.9, zorder=4 if learned else 2
-        )
-        if learned or row["policy"] in (BASE, "sjf-total", "remaining-seconds", "srpt", "sjf"):
-            panel.annotate(row["policy"], (mean["mean"], p99["mean"]), (5, 4), textcoords="offset points", fontsize=7.5)
+        look = {"s": 130 if learned else 22, "color": colour, "marker": mark, "zorder": 4 if learned else 2}
+        panel.scatter(mean["mean"], p99["mean"], linewidths=0, alpha=0.9, **look)
+        if learned or row["policy"] in NAMED:
+            below = row["policy"] in ("remaining-seconds", "sjf-total")
+            name = row["policy"].removeprefix("learned-llm") or "-all" if learned else row["policy"]
+            place = {"xytext": (5, -10 if below else 4), "textcoords": "offset points", "fontsize": 7.5}
+            panel.annotate(name.removeprefix("-"), (mean["mean"], p99["mean"]), **place)
     panel.axhline(TAIL, color="0.75", lw=0.8)
     panel.axvline(block["floor"], color="0.3", lw=1, ls=(0, (4, 3)))
     panel.set_title(block["title"], loc="left", fontsize=10)
     panel.set_xlabel("mean end-to-end latency / that of fcfs")
     panel.set_ylabel("99th percentile / that of fcfs")
-    panel.set_ylim(0.75, most)
+    panel.set_ylim(0.55, most)
     panel.spines[["top", "right"]].set_visible(False)
 
 
