@@ -47,7 +47,8 @@ OUT = Path(__file__).parent / "results" / "learned_policies_on_traces"
 PROFILE, REQUESTS, WINDOWS = "a100-llama3-8b", 2500, 8
 BASE, TAIL, AHEAD = "fcfs", 1.5, 0.05  # the p99 that is allowed, over that of the base; the lead that is asked for
 AGES = {"total": (10.0, 30.0, 100.0, 300.0), "output": (3.0, 10.0, 30.0, 100.0), "log total": (0.01, 0.03, 0.1, 0.3)}
-NAMED = (BASE, "sjf-total", "remaining-seconds", "slai-like", "srpt")
+NAMED = (BASE, "slai-like", "srpt")
+OFFSETS = ((8, 14), (8, -20), (10, 2), (-62, 10))  # of the names of stars, which may lie close together
 GROUPS = {
     "by hand": ("#9a9a9a", "o"),
     "aged": ("#56b4e9", "v"),
@@ -202,10 +203,15 @@ def _panel(panel: plt.Axes, block: dict[str, Any]) -> None:
         look = {"s": 130 if learned else 22, "color": colour, "marker": mark, "zorder": 4 if learned else 2}
         panel.scatter(mean["mean"], p99["mean"], linewidths=0, alpha=0.9, **look)
         if learned or row["policy"] in NAMED:
-            below = row["policy"] in ("remaining-seconds", "sjf-total")
-            name = row["policy"].removeprefix("learned-llm") or "-all" if learned else row["policy"]
-            place = {"xytext": (5, -10 if below else 4), "textcoords": "offset points", "fontsize": 7.5}
-            panel.annotate(name.removeprefix("-"), (mean["mean"], p99["mean"]), **place)
+            name = (row["policy"].removeprefix("learned-llm").removeprefix("-") or "all") if learned else row["policy"]
+            at = OFFSETS[len(panel.texts) % len(OFFSETS)] if learned else (4, -10)
+            place = {
+                "xytext": at,
+                "textcoords": "offset points",
+                "fontsize": 7.5,
+                "color": colour if learned else "0.3",
+            }
+            panel.annotate(name, (mean["mean"], p99["mean"]), **place)
     panel.axhline(TAIL, color="0.75", lw=0.8)
     panel.axvline(block["floor"], color="0.3", lw=1, ls=(0, (4, 3)))
     panel.set_title(block["title"], loc="left", fontsize=10)
