@@ -48,12 +48,12 @@ PROFILE, REQUESTS, WINDOWS = "a100-llama3-8b", 2500, 8
 BASE, TAIL, AHEAD = "fcfs", 1.5, 0.05  # the p99 that is allowed, over that of the base; the lead that is asked for
 AGES = {"total": (10.0, 30.0, 100.0, 300.0), "output": (3.0, 10.0, 30.0, 100.0), "log total": (0.01, 0.03, 0.1, 0.3)}
 NAMED = (BASE, "slai-like", "srpt")
-OFFSETS = ((8, 14), (8, -20), (10, 2), (-62, 10))  # of the names of stars, which may lie close together
+MARKS = "*DPXp"  # of learned policies, in order of their names
 GROUPS = {
     "by hand": ("#9a9a9a", "o"),
     "aged": ("#56b4e9", "v"),
     "with learned rules": ("#0072b2", "^"),
-    "learned": ("#d55e00", "*"),
+    "learned": ("#d55e00", ""),
     "told the truth": ("#009e73", "s"),
 }
 
@@ -172,23 +172,24 @@ def draw(found: list[dict[str, Any]]) -> plt.Figure:
     style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
     with plt.rc_context(style):
         figure, panels = plt.subplots(2, 2, figsize=(11.0, 8.0))
+        learned = sorted({row["policy"] for row in found[0]["policies"] if row["group"] == "learned"})
+        marks = dict(zip(learned, MARKS, strict=False))
         for panel, block in zip(panels.ravel(), found, strict=True):
-            _panel(panel, block)
-        handles = [
-            plt.Line2D([], [], color=colour, marker=mark, ls="", ms=9 if mark == "*" else 5)
-            for colour, mark in GROUPS.values()
-        ]
+            _panel(panel, block, marks)
+        looks = [(name, colour, mark) for name, (colour, mark) in GROUPS.items() if mark]
+        looks += [(name, GROUPS["learned"][0], mark) for name, mark in marks.items()]
+        handles = [plt.Line2D([], [], color=c, marker=m, ls="", ms=10 if m == "*" else 6) for _, c, m in looks]
         handles.append(plt.Line2D([], [], color="0.3", ls=(0, (4, 3)), lw=1))
-        names = [*GROUPS, "floor of the mean"]
-        figure.legend(handles, names, ncols=6, loc="upper left", bbox_to_anchor=(0.05, 0.965), frameon=False)
+        names = [*(name for name, _, _ in looks), "floor of the mean"]
+        figure.legend(handles, names, ncols=5, loc="upper left", bbox_to_anchor=(0.05, 0.958), frameon=False)
         figure.suptitle(
             "Load 1 on one A100, Llama 3 8B: latency over that of first come first served", x=0.06, ha="left"
         )
-        figure.tight_layout(rect=(0, 0, 1, 0.94))
+        figure.tight_layout(rect=(0, 0, 1, 0.915))
     return figure
 
 
-def _panel(panel: plt.Axes, block: dict[str, Any]) -> None:
+def _panel(panel: plt.Axes, block: dict[str, Any], marks: dict[str, str]) -> None:
     most = 2.1
     for row in reversed(block["policies"]):
         colour, mark = GROUPS[row["group"]]
@@ -200,18 +201,12 @@ def _panel(panel: plt.Axes, block: dict[str, Any]) -> None:
             x = [[max(mean["mean"] - mean["low"], 0)], [mean["high"] - mean["mean"]]]
             y = [[max(p99["mean"] - p99["low"], 0)], [p99["high"] - p99["mean"]]]
             panel.errorbar(mean["mean"], p99["mean"], y, x, color=colour, lw=0.8, capsize=2, zorder=3)
-        look = {"s": 130 if learned else 22, "color": colour, "marker": mark, "zorder": 4 if learned else 2}
-        panel.scatter(mean["mean"], p99["mean"], linewidths=0, alpha=0.9, **look)
-        if learned or row["policy"] in NAMED:
-            name = (row["policy"].removeprefix("learned-llm").removeprefix("-") or "all") if learned else row["policy"]
-            at = OFFSETS[len(panel.texts) % len(OFFSETS)] if learned else (4, -10)
-            place = {
-                "xytext": at,
-                "textcoords": "offset points",
-                "fontsize": 7.5,
-                "color": colour if learned else "0.3",
-            }
-            panel.annotate(name, (mean["mean"], p99["mean"]), **place)
+            mark = marks[row["policy"]]
+        look = {"s": 130 if mark == "*" else 50 if learned else 22, "color": colour, "marker": mark}
+        panel.scatter(mean["mean"], p99["mean"], linewidths=0, alpha=0.9, zorder=4 if learned else 2, **look)
+        if row["policy"] in NAMED:
+            place = {"xytext": (4, -10), "textcoords": "offset points", "fontsize": 7.5, "color": "0.3"}
+            panel.annotate(row["policy"], (mean["mean"], p99["mean"]), **place)
     panel.axhline(TAIL, color="0.75", lw=0.8)
     panel.axvline(block["floor"], color="0.3", lw=1, ls=(0, (4, 3)))
     panel.set_title(block["title"], loc="left", fontsize=10)
