@@ -8,7 +8,7 @@ from llmqueue_gym.cli.options import read_policy
 from llmqueue_gym.cli.output import print_json, print_result
 from llmqueue_gym.errors import BadInput
 
-SERVERS_OF_DISPATCH, SERVERS_OF_NEEDS = 10, 8
+SERVERS_OF_DISPATCH = 10
 # Pairs of options that have no place beside one another.
 EXCLUDED = {
     ("needs", "speeds"): "jobs that need several servers run on equal ones",

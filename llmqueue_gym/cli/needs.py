@@ -3,9 +3,10 @@
 import math
 from typing import Any
 
-from llmqueue_gym.cli.cluster import SERVERS_OF_NEEDS
 from llmqueue_gym.cli.options import function_in_file
 from llmqueue_gym.errors import BadInput
+
+SERVERS = 8  # where nothing is said
 
 
 def simulate_needs(policy: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def read_needs(policy: str, options: dict[str, Any]) -> tuple[Any, Any]:
     packer = packing_policy(function_in_file(policy) or policy)
     if options.get("arrivals", "poisson") != "poisson":
         raise BadInput(f"--arrivals {options['arrivals']}: jobs that need several servers come as poisson")
-    servers, classes = options["servers"] or SERVERS_OF_NEEDS, _classes(options["needs"])
+    servers, classes = options["servers"] or SERVERS, _classes(options["needs"])
     most = max(need for need, _ in classes)
     if most > servers:
         raise BadInput(
