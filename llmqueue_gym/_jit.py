@@ -13,6 +13,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -25,6 +26,7 @@ from llmqueue_gym.jobs import JOB, OFFER, QUEUE
 from llmqueue_gym.requests import REQUEST, SYSTEM
 
 DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
+_CALLED: set[FunctionType] = set()  # plain functions that compiled code may call
 _NUMBERS = types.Array(types.float64, 1, "C")
 _RANK = types.float64(numba.from_dtype(JOB), _NUMBERS)
 _DISPATCH = types.float64(numba.from_dtype(JOB), numba.from_dtype(QUEUE), _NUMBERS)
@@ -105,6 +107,7 @@ def compile_moldable(function: Callable[[Any, Any, np.ndarray], float], cache: b
 def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any:
     if DISABLED:
         return function
+    _let_it_call(function)
     try:
         try:
             return _callback(function, signature, cache)
@@ -119,6 +122,16 @@ def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any
         fields = [field for one in signature.args if isinstance(one, types.Record) for field in one.fields]
         name, wrong = getattr(function, "__name__", "rank"), error.args[0]
         raise BadInput(f"function {name!r} reads {wrong!r}, which does not exist; {nearest(wrong, fields)}") from None
+
+
+def _let_it_call(function: Callable[..., Any]) -> None:
+    """Let compiled code call the plain functions of its file that a function names, and those that they name."""
+    for name in function.__code__.co_names:
+        helper = function.__globals__.get(name)
+        if isinstance(helper, FunctionType) and helper not in _CALLED:
+            _CALLED.add(helper)
+            numba.extending.register_jitable(error_model="numpy")(helper)
+            _let_it_call(helper)
 
 
 def _callback(function: Callable[..., float], signature: Any, cache: bool) -> Any:

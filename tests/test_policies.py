@@ -8,6 +8,7 @@ import pytest
 from llmqueue_gym._jit import compile_rank, records
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.errors import BadInput, TruthError
+from llmqueue_gym.evaluation import Scenario, rollout
 from llmqueue_gym.jobs import JOB
 from llmqueue_gym.policies import POLICIES, policy
 from llmqueue_gym.policies.base import READABLE, from_function
@@ -114,3 +115,24 @@ def test_a_row_that_is_handed_on_may_be_read_in_full():
 
 def helper(job, params):
     return job.age
+
+
+def half(x):
+    return 0.5 * x
+
+
+def less_half(x, y):
+    return x - half(y)
+
+
+def half_life(job, params):
+    return less_half(job.predicted, job.age)
+
+
+def test_a_rank_may_call_plain_functions_of_its_file():
+    run = [rollout(rank, Scenario(load=0.8, n_jobs=500), seed=1) for rank in (half_life, plain_half_life)]
+    np.testing.assert_array_equal(run[0].outcome["completion"], run[1].outcome["completion"])
+
+
+def plain_half_life(job, params):
+    return job.predicted - 0.5 * job.age

@@ -1,6 +1,7 @@
 """Theory: closed forms against adaptive quadrature, SOAP against the closed forms, Gittins against its theorems."""
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,9 @@ from llmqueue_gym.policies import POLICIES, policy
 from llmqueue_gym.policies.base import Policy, from_function
 from llmqueue_gym.predictors import Predictor, predictor
 from llmqueue_gym.theory import analyse, gittins_of_samples
+from llmqueue_gym.theory import soap as soap_module
 from llmqueue_gym.theory.closed_forms import one_bit_exponential
+from llmqueue_gym.theory.joint import JointLaw
 
 LOADS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
@@ -261,3 +264,19 @@ def test_a_new_prediction_model_needs_no_new_theory():
         low, high = batch_means(rollout(p, scenario, 5).response_times, 0.999)[1:3]
         assert low <= means[name] <= high, name
     assert min(means, key=means.get) == "gittins"
+
+
+def bump(job, params):
+    return job.predicted + 2.0 * math.exp(-4.0 * (job.age - 1.0) ** 2) + 0.3 * job.age
+
+
+def test_peaks_of_a_rank_are_levels_even_where_levels_are_few(monkeypatch):
+    """Waiting jumps at a peak: with a twentieth of the levels the mean is the same, if the peaks are among them."""
+    law = size_law("hyperexponential:p=0.9,ratio=10")
+    joint = JointLaw(law, predictor("buckets:k=8").bind(law), 1200, 0)
+    means = []
+    for most in (100_000, 300):
+        monkeypatch.setattr(soap_module, "MAX_LEVELS", most)
+        types = soap_module.soap(policy(bump), np.zeros(1), joint, 0.8)
+        means.append(sum(float((t.p * t.response).sum()) for t in types))
+    assert means[1] == pytest.approx(means[0], rel=5e-3)

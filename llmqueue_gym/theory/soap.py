@@ -332,4 +332,17 @@ def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
             everywhere = everywhere[(everywhere < start[0]) | (everywhere > start[-1])]
         start = np.concatenate([ties, between, ends])
     step = max(1, len(everywhere) // MAX_LEVELS)
-    return np.unique(np.concatenate([start, everywhere[::step], everywhere[-1:]]))
+    turns = [] if continuous else [_turns(r) for r in ranks]
+    return np.unique(np.concatenate([start, *turns, everywhere[::step], everywhere[-1:]]))
+
+
+def _turns(ranks: np.ndarray) -> np.ndarray:
+    """Return the finite ranks at which a row turns from rising to falling or back.
+
+    Waiting jumps there, as longer visits begin, and all jobs that have seen the peak have it as their worst rank, so a
+    line between two levels on either side of it tells nothing.
+    """
+    with np.errstate(invalid="ignore"):
+        slope = np.sign(np.diff(ranks))
+    turns = ranks[1:-1][slope[1:] != slope[:-1]]
+    return turns[np.isfinite(turns)]

@@ -12,13 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.errors import BadInput
 
 HEAD = 2  # numbers before `linear`
 
 
-@inner_kernel
 def value(x, params):
     """Return the network's value at the features x, a tuple `(F,)` of numbers."""
     n = len(x)
