@@ -2,7 +2,7 @@
 
 * One server: every learned order, at three loads, under laws and predictors that it was not trained on; exact mean
   response times by SOAP over those of Gittins, which knows the laws, and SPRPT beside them.
-* Impatient jobs and dispatch: every learned policy of the kind, in settings around the one it was trained in, over the
+* Impatient jobs and dispatch: every learned policy of the kind, in settings around those it was trained in, over the
   best policy by hand with the same information in each setting (the least mean over the same seeds, which flatters the
   one by hand a little). Ratios of costs on common random numbers with Student's t at 95 % over seeds.
 

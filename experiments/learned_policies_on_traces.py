@@ -9,8 +9,9 @@ same log-normal predictions (sigma 0.5); `srpt` is told the truth. Who plays:
 * these and first come first served under the batch size and token budget that the learned policy has found, so that
   what the order gains can be told from what the rules gain.
 
-A learned policy saw neither recordings nor these seeds: it was trained on requests drawn from the tables of lengths
-with Poisson arrivals. It is held against every policy by hand, with its own rules, whose 99th percentile is no worse
+A learned policy was trained on requests drawn from the embedded tables of lengths, which were computed from these
+recordings, with Poisson arrivals and other seeds. That batch size and token budget matter was seen on the recordings
+before it was left to learning to set them. Each is held against every policy by hand whose 99th percentile is no worse
 than its own; the gap is that of means to the best of them, paired by window, with Student's t at 95 %. Numbers are over
 those of first come first served on the same requests. Writes `results/learned_policies_on_traces.json`, `.svg` and
 `.png`; about three minutes.

@@ -185,6 +185,15 @@ def test_an_entry_for_dispatch(small, entry):
     code = "def policy(job, queue, params):\n    return queue.jobs + 0.1 * queue.work\n"
     made = entries.read(entry(code, board="dispatch"))
     assert made.policy.d == 2 and BOARDS["dispatch"].arenas[0].play(made.policy, 0)["cost"] > 0
+    assert made.sees == "prediction"  # by the queue's work
+
+
+def test_an_entry_may_not_bring_better_predictions(entry):
+    code = "from llmqueue_gym.policies import Policy\ndef rank(job, params):\n    return job.predicted - job.age\n"
+    for told, words in (("lognormal:sigma=0.001", "brings its own"), ("none", "brings its own")):
+        with pytest.raises(BadInput, match=words):
+            entries.read(entry(f"{code}policy = Policy('x', rank, predictor='{told}')\n"))
+    assert entries.read(entry(f"{code}policy = Policy('x', rank, predictor='exact')\n")).sees == "truth"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ CARD, CODE, NUMBERS = "card.json", "policy.py", "policy.npz"
 NEEDED = ("name", "board", "description", "command")
 NOTHING, PREDICTION, TRUTH = "nothing", "prediction", "truth"
 CHOICES = 2  # queues that a dispatcher may look at
+_OF_PREDICTIONS = frozenset(("predicted", "work", "left", "alike"))  # columns of a job or a queue
 
 _REGISTRIES: dict[type, tuple[Registry, ...]] = {
     Policy: (POLICIES,),
@@ -70,13 +71,19 @@ class Entry:
     def sees(self) -> str:
         """What it is told of a job."""
         made = self.policy
-        if (made.predictor or "").startswith("exact") if hasattr(made, "predictor") else False:
+        if _brings(made).startswith("exact"):
             return TRUTH
         if isinstance(made, (PackingPolicy, ServingPolicy)):
             return PREDICTION if made.uses_predictions else NOTHING
         if isinstance(made, DispatchPolicy):
-            return PREDICTION if made.predictive else NOTHING
+            told = made.predictive or not _OF_PREDICTIONS.isdisjoint(made.score.__code__.co_names)
+            return PREDICTION if told else NOTHING
         return PREDICTION if "predicted" in made.reads() else NOTHING
+
+
+def _brings(made: Any) -> str:
+    """Return the predictor that a policy brings along; empty where it takes that of the scenario."""
+    return getattr(made, "predictor", None) or ""
 
 
 def registered(on: Board) -> Iterator[Entry]:
@@ -124,6 +131,8 @@ def read(folder: str | os.PathLike[str]) -> Entry:
     if not isinstance(made, on.plays):
         raise BadInput(f"{folder}: board {on.name!r} is for a {on.plays.__name__}, not a {type(made).__name__}")
     why = misfit(made, on)
+    if why is None and _brings(made) and not _brings(made).startswith("exact"):
+        why = f"predictions are those of the scenario, and the policy brings its own, {_brings(made)!r}"
     if why is not None:
         raise BadInput(f"{folder}: on board {on.name!r} {why}")
     return Entry(card["name"], on, made, card["description"], card["command"], learned, folder)
