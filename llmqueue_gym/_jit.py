@@ -2,10 +2,8 @@
 
 * `kernel` compiles an engine or theory loop and keeps it in numba's disk cache; `lean_kernel` one that makes no array,
   and `inner_kernel` one that makes no array and becomes a part of its callers.
-* `compile_rank` turns a plain function `rank(job, params)` into a C pointer, `compile_serving` one of the form
-  `rank(request, system, params)`, `compile_dispatch` one of the form `score(job, queue, params)`, `compile_moldable`
-  one of the form `score(job, offer, params)`. All pointers of a form have one type, so one compiled kernel serves
-  every policy, and it hits the disk cache.
+* `pointer` turns a plain function of records and numbers, such as `rank(job, params)`, into a C pointer. All pointers
+  to functions of the same records have one type, so one compiled kernel serves every policy, and it hits the disk cache.
 * A kernel may call kernels of its own folder only: its cache is stale when any file of its folder changes. The same
   holds for what becomes a pointer.
 * `NUMBA_DISABLE_JIT=1` runs the same source uncompiled, for coverage and debugging.
@@ -22,16 +20,10 @@ from numba import types
 from numba.core.ccallback import CFunc
 
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.jobs import JOB, OFFER, QUEUE
-from llmqueue_gym.requests import REQUEST, SYSTEM
 
 DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
 _CALLED: set[FunctionType] = set()  # plain functions that compiled code may call
 _NUMBERS = types.Array(types.float64, 1, "C")
-_RANK = types.float64(numba.from_dtype(JOB), _NUMBERS)
-_DISPATCH = types.float64(numba.from_dtype(JOB), numba.from_dtype(QUEUE), _NUMBERS)
-_MOLDABLE = types.float64(numba.from_dtype(JOB), numba.from_dtype(OFFER), _NUMBERS)
-_SERVING = types.float64(numba.from_dtype(REQUEST), numba.from_dtype(SYSTEM), _NUMBERS)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,32 +68,18 @@ def _stamp(cache: Any, function: Callable[..., Any]) -> None:
     cache._cache_file._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
 
 
-def compile_rank(rank: Callable[[Any, np.ndarray], float], cache: bool) -> Any:
-    """Compile `rank(job, params) -> float` to a C pointer that kernels can call.
+def pointer(function: Callable[..., float], shown: tuple[np.dtype, ...], cache: bool) -> Any:
+    """Compile a function of some records and of numbers to a C pointer that kernels can call.
 
     Args:
-        rank: plain Python function; `job` is a row of `JOB`, `params` a float64 array.
+        function: plain Python function of one record of each dtype, and of a float64 array.
+        shown: the dtypes.
         cache: keep the result on disk; only for functions that live in a file.
 
     Raises:
         BadInput: the function uses something that cannot be compiled.
     """
-    return _pointer(rank, _RANK, cache)
-
-
-def compile_serving(function: Callable[[Any, Any, np.ndarray], float], cache: bool) -> Any:
-    """Compile a function of a serving policy, of (request, system, params), to a C pointer; see `compile_rank`."""
-    return _pointer(function, _SERVING, cache)
-
-
-def compile_dispatch(function: Callable[[Any, Any, np.ndarray], float], cache: bool) -> Any:
-    """Compile the score of a dispatch policy, of (job, queue, params), to a C pointer; see `compile_rank`."""
-    return _pointer(function, _DISPATCH, cache)
-
-
-def compile_moldable(function: Callable[[Any, Any, np.ndarray], float], cache: bool) -> Any:
-    """Compile the score of a policy of moldable jobs, of (job, offer, params), to a C pointer; see `compile_rank`."""
-    return _pointer(function, _MOLDABLE, cache)
+    return _pointer(function, types.float64(*map(numba.from_dtype, shown), _NUMBERS), cache)
 
 
 def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any:

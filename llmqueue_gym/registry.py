@@ -28,31 +28,43 @@ class Registry:
     Args:
         kind: what an entry is, for messages ("policy", "predictor", ...).
         entries: name -> "module:attribute", a class or function that builds the thing, or the builder itself.
+        more: returns further entries, which stand behind the others; called when somebody asks for them.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str | Callable[..., Any]]):
+    def __init__(
+        self,
+        kind: str,
+        entries: Mapping[str, str | Callable[..., Any]],
+        more: Callable[[], Mapping[str, Callable[..., Any]]] | None = None,
+    ):
         self.kind = kind
         self._entries: dict[str, str | Callable[..., Any]] = dict(entries)
+        self._more = more
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._all())
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._all())
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._entries
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._all()
+
+    def _all(self) -> dict[str, str | Callable[..., Any]]:
+        if self._more is not None:
+            self._entries, self._more = {**self._entries, **self._more()}, None
+        return self._entries
 
     def register(self, name: str, builder: str | Callable[..., Any]) -> None:
         """Add an entry: "module:attribute" or the builder itself."""
-        if name in self._entries:
+        if name in self:
             raise BadInput(f"{self.kind} {name!r} is registered already")
         self._entries[name] = builder
 
     def builder(self, name: str) -> Callable[..., Any]:
         """Return what builds `name`; BadInput with the nearest name where there is none."""
-        if name not in self._entries:
-            raise BadInput(f"unknown {self.kind} {name!r}; {nearest(name, self._entries)}")
+        if name not in self:
+            raise BadInput(f"unknown {self.kind} {name!r}; {nearest(name, self)}")
         target = self._entries[name]
         if isinstance(target, str):
             module, attribute = target.split(":")
@@ -79,13 +91,14 @@ class Registry:
             if key not in parameters:
                 hint = nearest(key, parameters) if parameters else "it takes none"
                 raise BadInput(f"{self.kind} {name!r} has no parameter {key!r}; {hint}")
-            arguments[key] = self._value(name, key, text, parameters[key])
+            arguments[key] = self.read(name, key, text, parameters[key])
         missing = [k for k, p in parameters.items() if p.default is p.empty and k not in arguments]
         if missing:
             raise BadInput(f"{self.kind} {name!r} needs {missing[0]!r}, as in {name}:{missing[0]}=...")
         return builder(**arguments)
 
-    def _value(self, name: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
+    def read(self, name: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
+        """Return the value that a text stands for, read as the parameter of an entry is annotated."""
         kinds = _kinds(parameter.annotation)
         readers = [_READERS[kind] for kind in kinds if kind in _READERS]
         for read, _ in readers:

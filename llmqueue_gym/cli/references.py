@@ -155,7 +155,7 @@ def _impatient(policy: Any, scenario: Any) -> list[Row]:
 def references_of_needs(policy: Any, scenario: Any) -> list[Row]:
     """Return what is known of a packing policy in a `NeedsScenario`."""
     from llmqueue_gym.theory.erlang import MMk
-    from llmqueue_gym.theory.server_needs import pooled
+    from llmqueue_gym.theory.packing import pooled
 
     k, needs, laws = scenario.servers, scenario.needs, scenario.laws
     if len(set(needs)) == 1 and k % needs[0] == 0 and policy.name in ("fcfs", "server-filling"):

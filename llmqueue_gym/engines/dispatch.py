@@ -4,7 +4,7 @@ A queue depends on the others only through the jobs that it is sent, so each is 
 at it and not before: no list of events is kept, and a run of n servers costs no more a job than one of two.
 
 Inside a queue jobs are served by rank, as in `single_server`; ranks of general shape are looked at again after slices,
-as in `multi_server`. An arrival at an idle server starts at once, whatever else arrives at that very time.
+as in `central_queue`. An arrival at an idle server starts at once, whatever else arrives at that very time.
 """
 
 import numpy as np
@@ -230,7 +230,7 @@ def simulate(
         preemptive: whether an arrival may take the server.
         shape: CONSTANT, FALLING or GENERAL.
         lcfs_up_to: as in `single_server.simulate`.
-        resolution: as in `multi_server.simulate`.
+        resolution: as in `central_queue.simulate`.
         scale: likewise.
 
     Returns:

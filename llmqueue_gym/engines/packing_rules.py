@@ -1,7 +1,7 @@
-"""Packing rules: which jobs are named, in order, to occupy servers next. The dynamics are in `server_needs`.
+"""Packing rules: which jobs are named, in order, to occupy servers next. The dynamics are in `packing`.
 
 Jobs of equal need stand in a sorted list of their own, a line. A rule merges the lines from their fronts, and only as
-far as it has to; what does not fit is passed over a line at a time. All arguments are those of `server_needs.simulate`;
+far as it has to; what does not fit is passed over a line at a time. All arguments are those of `packing.simulate`;
 `free` is how many servers there are to give. A rule writes the rows that it names into `chosen`, and returns their
 number.
 """

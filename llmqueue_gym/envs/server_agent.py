@@ -106,7 +106,7 @@ def fill(rows, place, opens, free, rank, params, lcfs_up_to, keeps, blocks, pass
 
 @kernel
 def backfill(rows, place, opens, free, rank, params, lcfs_up_to, keeps, blocks, passes, actions):
-    """Pick the next job of EASY: see `engines.server_needs.backfill`; the arguments are as in `least_rank`."""
+    """Pick the next job of EASY: see `engines.packing.backfill`; the arguments are as in `least_rank`."""
     m = rows.shape[1]
     left, running, ranks = np.zeros(m, np.bool_), np.zeros(m, np.bool_), np.zeros(m)
     for e in range(rows.shape[0]):

@@ -1,18 +1,16 @@
 """Scheduling disciplines, one file each. To add one: write the file and add its line here."""
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-from llmqueue_gym.policies.base import Policy, from_function
+from llmqueue_gym.policies.base import NOTHING, PREDICTION, TOLD, TRUTH, Policies, Policy
 from llmqueue_gym.policies.learned import stored
-from llmqueue_gym.registry import Registry
 
-__all__ = ["IMPATIENT_POLICIES", "POLICIES", "Policy", "policy"]
+__all__ = ["NOTHING", "POLICIES", "PREDICTION", "TOLD", "TRUTH", "Policies", "Policy", "policy"]
 
 _HERE = "llmqueue_gym.policies"
 
-POLICIES = Registry(
-    "policy",
+POLICIES = Policies(
+    Policy,
     {
         "fcfs": f"{_HERE}.fcfs:fcfs",
         "lcfs": f"{_HERE}.lcfs:lcfs",
@@ -30,26 +28,13 @@ POLICIES = Registry(
         "sjf": f"{_HERE}.spjf:sjf",
         "psjf": f"{_HERE}.pspjf:psjf",
         "srpt": f"{_HERE}.sprpt:srpt",
-        **stored("order"),
-    },
-)
-
-# Orders for jobs that give up waiting or are of use for a time only; a single queue without them has better ones.
-IMPATIENT_POLICIES = Registry(
-    "policy",
-    {
+        # Orders for jobs that give up waiting or are of use for a time only.
         "two-class": f"{_HERE}.two_class:two_class",
         "edf": f"{_HERE}.edf:edf",
         "least-slack": f"{_HERE}.edf:least_slack",
-        **stored("cluster-order"),
+        "drop-if-late": f"{_HERE}.deadline:drop_if_late",
+        "short-first-edf": f"{_HERE}.deadline:short_first_edf",
     },
+    partial(stored, "order", "cluster-order"),
 )
-
-
-def policy(given: "str | Policy | Callable[[Any, Any], float]") -> Policy:
-    """Return a policy from a spec such as `limited-preemption:c=0.8`, a Policy, or a function rank(job, params)."""
-    if isinstance(given, Policy):
-        return given
-    if not isinstance(given, str):
-        return from_function(given)
-    return (IMPATIENT_POLICIES if given.partition(":")[0] in IMPATIENT_POLICIES else POLICIES).make(given)
+policy = POLICIES.__call__  # a policy from its spec, the policy itself, or a function rank(job, params)

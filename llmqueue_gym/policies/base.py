@@ -1,33 +1,215 @@
-"""A policy is a rank function and its traits: lower rank is served first (the definition of SOAP).
+"""A policy is functions for decision points, and traits; here it is checked, bound, compiled and asked what it is told.
 
-One definition has four uses: `theory` analyses it, `engines` simulate it, `envs` play it as a baseline, and a
-learned policy is the same thing with network weights in `params`. A user's policy is a plain function:
+The plainest is a rank function, lower rank is served first (the definition of SOAP). One definition has four uses:
+`theory` analyses it, `engines` simulate it, `systems` play it as a baseline agent, and a learned policy is the same
+thing with network weights in `params`. A user's policy is a plain function:
 
     def rank(job, params):
         return job.predicted - job.age
+
+Each kind of policy is a subclass of `BasePolicy` that says which functions it has and what these are shown. Its names
+are a `Policies` table.
 
 Source: Scully, Harchol-Balter, Scheller-Wolf, "SOAP: One Clean Analysis of All Age-Based Scheduling Policies",
 SIGMETRICS 2018.
 """
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 
 from llmqueue_gym.errors import BadInput, NotApplicable, TruthError, nearest
+from llmqueue_gym.jobs import JOB
 from llmqueue_gym.policies.reading import columns_read
+from llmqueue_gym.registry import Registry
+
+NOTHING, PREDICTION, TRUTH = TOLD = ("nothing", "prediction", "truth")  # what a policy is told, from the least on
+EXACT = "exact"  # the predictor that tells the truth, whatever is predicted
 
 READABLE = ("arrival", "predicted", "weight", "age", "klass", "deadline", "need")
-_TRUTH = ("size", "true_size", "sizes", "remaining", "truth", "service_time", "completion")
+_TRUTH = frozenset(
+    ("size", "true_size", "sizes", "remaining", "truth", "service_time", "completion", "times")
+    + ("output", "outputs", "output_tokens", "true_output")
+)
 
 Shape = Literal["constant", "falling", "general"]
 
 
+class Shown(NamedTuple):
+    """A record that a policy's functions are shown.
+
+    Attributes:
+        name: of the argument.
+        dtype: of the record.
+        readable: its columns that a function may read.
+        predictions: those of them that hold what is predicted.
+    """
+
+    name: str
+    dtype: np.dtype
+    readable: tuple[str, ...]
+    predictions: frozenset[str]
+
+
+SHOWN_JOB = Shown("job", JOB, READABLE, frozenset(("predicted",)))
+
+
+class BasePolicy:
+    """What all kinds of policies have in common. A subclass is a frozen dataclass with the fields below and its traits.
+
+    Attributes:
+        kind: what messages call it.
+        drops: whether it sends jobs away, which agents alone can do.
+        functions: names of the fields that hold its functions; the first one makes a policy of a plain function.
+        shown: the records that each function takes, before `params`.
+        name: its name in the literature.
+        params: numbers for its functions.
+        prepare: function that computes `params` `(k,)` from what its arguments are named after (`size`, the law,
+            `predictor`, `speeds`, `profile`, `rules`), or None.
+        predictor: the predictor that the policy brings along (`srpt` is `sprpt` with "exact"), or None.
+        source: paper or theorem.
+    """
+
+    kind: ClassVar[str] = "policy"
+    drops: ClassVar[bool] = False
+    functions: ClassVar[tuple[str, ...]] = ("rank",)
+    shown: ClassVar[tuple[Shown, ...]] = (SHOWN_JOB,)
+
+    name: str
+    params: tuple[float, ...]
+    prepare: Callable[..., np.ndarray] | None
+    predictor: str | None
+    source: str
+
+    @classmethod
+    def from_function(cls, function: Callable[..., float], **traits: Any) -> Self:
+        """Make a policy of a plain function.
+
+        Raises:
+            BadInput: it is none, or it takes another number of arguments.
+        """
+        arguments = ", ".join([*(shown.name for shown in cls.shown), "params"])
+        code = getattr(function, "__code__", None)
+        if not callable(function) or code is None or code.co_argcount != 1 + len(cls.shown):
+            first = cls.functions[0]
+            raise BadInput(
+                f"{function!r} is not a {cls.kind}: give a registered name or a function {first}({arguments})"
+            )
+        return cls(**{"name": function.__name__, cls.functions[0]: function, **traits})
+
+    def check(self) -> None:
+        """Refuse functions that read what there is not.
+
+        Raises:
+            TruthError: a function reads the true size.
+            BadInput: a column does not exist.
+        """
+        for function in self._functions():
+            for position, shown in enumerate(self.shown):
+                for column in sorted(columns_read(function, shown.readable, position)):
+                    what = f"{self.kind} {self.name!r} reads {shown.name}.{column}"
+                    if column in _TRUTH and position == 0:
+                        raise TruthError(
+                            f"{what}: true sizes are hidden from policies; for a clairvoyant policy use the predictor "
+                            f"{EXACT!r} and read {shown.name}.predicted"
+                        )
+                    if column not in shown.readable:
+                        raise BadInput(f"{what}, which does not exist; {nearest(column, shown.readable)}")
+
+    def reads(self, position: int = 0) -> set[str]:
+        """Return the columns of the record at a position that its functions read."""
+        readable = self.shown[position].readable
+        return set().union(*(columns_read(function, readable, position) for function in self._functions()))
+
+    @property
+    def told(self) -> str:
+        """What it is told of a job: NOTHING, PREDICTION or TRUTH."""
+        if str(self.predictor or "").partition(":")[0] == EXACT:
+            return TRUTH
+        return PREDICTION if self.uses_predictions else NOTHING
+
+    @property
+    def uses_predictions(self) -> bool:
+        """Whether predictions make a difference to it."""
+        return any(self.reads(k) & shown.predictions for k, shown in enumerate(self.shown))
+
+    def params_for(self, size: Any = None, predictor: Any = None, **facts: Any) -> np.ndarray:
+        """Return the float64 parameters `(k,)` of its functions.
+
+        Args:
+            size: law of the sizes.
+            predictor: bound to that law.
+            facts: what else is known of where it plays, such as the `speeds` of the servers.
+
+        Raises:
+            NotApplicable: it needs predictions, and the predictor predicts nothing.
+            BadInput: it is computed from something that is not given.
+        """
+        blind = predictor is not None and not predictor.informative
+        if blind and self.prepare is None and self.uses_predictions:
+            raise NotApplicable(
+                f"{self.kind} {self.name!r} needs predictions, but the predictor predicts nothing; "
+                "choose another predictor, or a blind policy such as fcfs, las or gittins-blind"
+            )
+        if self.prepare is None:
+            return np.array(self.params, dtype=np.float64)
+        known = {"size": size, "predictor": predictor, **facts}
+        wanted = list(inspect.signature(self.prepare).parameters)
+        if known.get(wanted[0]) is None:
+            raise BadInput(f"{self.kind} {self.name!r} computes its rank from {' and '.join(wanted)}: pass them")
+        return np.ascontiguousarray(self.prepare(**{name: known.get(name) for name in wanted}), dtype=np.float64)
+
+    def compiled(self) -> tuple[Any, ...]:
+        """Return its functions as kernels take them, in the order of `functions`; zero stands for one that is missing.
+
+        Raises:
+            BadInput: a function uses something that cannot be compiled.
+        """
+        dtypes = tuple(shown.dtype for shown in self.shown)
+        zero = _ZEROS[len(dtypes)]
+        return tuple(_pointer(getattr(self, name) or zero, dtypes) for name in self.functions)
+
+    def with_exact_sizes(self, name: str) -> Self:
+        """Return the exact-information version under its own name: the same policy, told the true size."""
+        return replace(self, name=name, predictor=EXACT)  # type: ignore[type-var]
+
+    def _functions(self) -> list[Callable[..., float]]:
+        return [function for name in self.functions if (function := getattr(self, name)) is not None]
+
+
+def _pointer(function: Any, dtypes: tuple[np.dtype, ...]) -> Any:
+    from llmqueue_gym._jit import pointer  # numba, which listing the policies does not need
+
+    if str(function.__module__).startswith("llmqueue_gym."):
+        return _library_pointer(function, dtypes)
+    return pointer(function, dtypes, cache=False)  # a user's function may read globals that change between calls
+
+
+@functools.cache
+def _library_pointer(function: Any, dtypes: tuple[np.dtype, ...]) -> Any:
+    from llmqueue_gym._jit import pointer
+
+    return pointer(function, dtypes, cache=True)
+
+
+def _zero(job: Any, params: np.ndarray) -> float:
+    return 0.0
+
+
+def _zero_of_two(job: Any, other: Any, params: np.ndarray) -> float:
+    return 0.0
+
+
+_ZEROS = {1: _zero, 2: _zero_of_two}
+
+
 @dataclass(frozen=True)
-class Policy:
-    """A scheduling discipline.
+class Policy(BasePolicy):
+    """The order of a queue.
 
     Attributes:
         name: its name in the literature.
@@ -42,6 +224,10 @@ class Policy:
         prepare: `prepare(size, predictor) -> params (k,)`, for ranks that are computed from the laws.
         formula: name of its closed form in `theory.closed_forms`, or None.
         source: paper or theorem.
+
+    Raises:
+        TruthError: the rank reads the true size.
+        BadInput: an unknown shape, or a column that does not exist.
     """
 
     name: str
@@ -51,49 +237,36 @@ class Policy:
     shape: Shape = "general"
     lcfs_up_to: float = -np.inf
     predictor: str | None = None
-    prepare: Callable[[Any, Any], np.ndarray] | None = None
+    prepare: Callable[..., np.ndarray] | None = None
     formula: str | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
-        if self.shape not in ("constant", "falling", "general"):
+        if self.shape not in get_args(Shape):
             raise BadInput(f"shape={self.shape!r}; choose constant, falling or general")
-        for column in self.reads():
-            if column in _TRUTH:
-                raise TruthError(
-                    f"policy {self.name!r} reads job.{column}: true sizes are hidden from policies; "
-                    "for a clairvoyant policy use the predictor 'exact' and read job.predicted"
-                )
-            if column not in READABLE:
-                raise BadInput(
-                    f"policy {self.name!r} reads job.{column}, which does not exist; {nearest(column, READABLE)}"
-                )
-
-    def reads(self) -> set[str]:
-        """Return the columns of the job table that the rank function reads."""
-        return columns_read(self.rank, READABLE)
-
-    def params_for(self, size: Any = None, predictor: Any = None) -> np.ndarray:
-        """Return the float64 parameters `(k,)` of the rank function for a size law and a bound predictor."""
-        blind = predictor is not None and not predictor.informative
-        if blind and self.prepare is None and "predicted" in self.reads():
-            raise NotApplicable(
-                f"policy {self.name!r} ranks by prediction, but the predictor predicts nothing; "
-                "choose another predictor, or a blind policy such as fcfs, las or gittins-blind"
-            )
-        if self.prepare is None:
-            return np.array(self.params, dtype=np.float64)
-        if size is None:
-            raise BadInput(f"policy {self.name!r} computes its rank from the laws: pass the size law and the predictor")
-        return np.ascontiguousarray(self.prepare(size, predictor), dtype=np.float64)
-
-    def with_exact_sizes(self, name: str) -> "Policy":
-        """Return the exact-information version under its own name: the same rank, told the true size."""
-        return replace(self, name=name, predictor="exact")
+        self.check()
 
 
-def from_function(rank: Callable[[Any, np.ndarray], float], **traits: Any) -> Policy:
-    """Make a policy of a plain function; it is taken as preemptive and of general shape unless told otherwise."""
-    if not callable(rank) or not hasattr(rank, "__code__") or rank.__code__.co_argcount != 2:
-        raise BadInput(f"{rank!r} is not a policy: give a registered name or a function rank(job, params)")
-    return Policy(**{"name": rank.__name__, "rank": rank, **traits})
+class Policies(Registry):
+    """The policies of one kind by name.
+
+    Args:
+        made: class of the policies.
+        entries: as in `Registry`.
+        more: likewise, looked up when a name is not among the entries; the trained ones of the zoo.
+    """
+
+    def __init__(
+        self,
+        made: type[BasePolicy],
+        entries: Mapping[str, str | Callable[..., Any]],
+        more: Callable[[], Mapping[str, Callable[..., Any]]] | None = None,
+    ):
+        super().__init__(made.kind, entries, more)
+        self.made = made
+
+    def __call__(self, given: Any) -> Any:
+        """Return a policy from its spec such as `limited-preemption:c=0.8`, the policy itself, or a plain function."""
+        if isinstance(given, self.made):
+            return given
+        return self.make(given) if isinstance(given, str) else self.made.from_function(given)

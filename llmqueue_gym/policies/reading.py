@@ -1,21 +1,31 @@
-"""Which columns of its table a plain function reads, found in its bytecode, so that no policy reads the truth."""
+"""What a plain function reads, found in its bytecode, so that no policy reads the truth and each is listed as it is told.
+
+A column is read where it is an attribute, or a constant index, of an argument. Where the whole argument goes elsewhere,
+into a helper or another name, every attribute that the function or a plain function within its reach names counts.
+"""
 
 import dis
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+_OTHERS = ("numpy", "math", "numba", "builtins")  # whose functions see numbers, not rows
 
-def columns_read(function: Callable[..., Any], readable: Iterable[str]) -> set[str]:
-    """Return the columns that a function reads of its first argument.
+
+def columns_read(function: Callable[..., Any], readable: Iterable[str], position: int = 0) -> set[str]:
+    """Return the columns that a function reads of one of its arguments.
 
     Args:
-        function: plain function whose first argument is a row.
-        readable: all columns there are; taken to be read where the whole row goes elsewhere, say into a helper.
+        function: plain function.
+        readable: all columns there are.
+        position: of the argument, a row.
     """
     code = function.__code__
-    row = code.co_varnames[0] if code.co_argcount else None
-    columns: set[str] = set()
+    if position >= code.co_argcount:
+        return set()
+    row, columns = code.co_varnames[position], set()
+    escapes = row in code.co_cellvars
     for step, after in itertools.pairwise(list(dis.get_instructions(code))):
         loaded = _loaded(step)
         if row not in loaded:
@@ -25,8 +35,44 @@ def columns_read(function: Callable[..., Any], readable: Iterable[str]) -> set[s
         elif loaded[-1] == row and after.opname == "LOAD_CONST" and isinstance(after.argval, str):
             columns.add(after.argval)  # job["size"]
         else:
-            columns.update(readable)
-    return columns
+            escapes = True
+    return columns | (names_within_reach(function) & set(readable) if escapes else set())
+
+
+def names_within_reach(function: Callable[..., Any]) -> set[str]:
+    """Return every attribute, global name and text constant of a function and of the plain functions that it can call."""
+    names: set[str] = set()
+    seen: set[FunctionType] = set()
+    ahead: list[Any] = [function]
+    while ahead:
+        one = ahead.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for code in _codes(one.__code__):
+            names.update(code.co_names)
+            names.update(constant for constant in code.co_consts if isinstance(constant, str))
+        ahead += _callees(one)
+    return names
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and those of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _callees(function: Any) -> Iterator[FunctionType]:
+    """Yield the plain functions that a function names: globals, captured ones, and attributes of modules."""
+    names = {name for code in _codes(function.__code__) for name in code.co_names}
+    captured = [cell.cell_contents for cell in function.__closure__ or ()]
+    for thing in [function.__globals__.get(name) for name in names] + captured:
+        found = [getattr(thing, name, None) for name in names] if isinstance(thing, ModuleType) else [thing]
+        for one in found:
+            if isinstance(one, FunctionType) and one.__module__.partition(".")[0] not in _OTHERS:
+                yield one
 
 
 def _loaded(step: dis.Instruction) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ from llmqueue_gym.theory.joint import JointLaw
 from llmqueue_gym.theory.many_servers import Bracket, fcfs_wait, fcfs_wait_bound, gittins_bracket, srpt_bracket
 from llmqueue_gym.theory.one_bit_choices import OneBitChoices
 from llmqueue_gym.theory.power_of_d import PowerOfD
-from llmqueue_gym.theory.server_needs import Pool, pooled
+from llmqueue_gym.theory.packing import Pool, pooled
 from llmqueue_gym.theory.unequal_servers import UnequalServers, fastest_first, one_fast_server, shared_fastest
 
 __all__ = [

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmqueue_gym._jit import compile_rank, kernel, records
+from llmqueue_gym._jit import kernel, records
 from llmqueue_gym.errors import NotApplicable
 from llmqueue_gym.jobs import JOB
 from llmqueue_gym.theory.joint import JointLaw, Row
@@ -243,7 +243,7 @@ def _jumps(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _compiled(policy: Any) -> Any:
-    return compile_rank(policy.rank, cache=policy.rank.__module__.startswith("llmqueue_gym."))
+    return policy.compiled()[0]
 
 
 def _check_type_and_age_only(policy: Any, rank: Any, params: np.ndarray) -> None:

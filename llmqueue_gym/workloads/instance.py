@@ -1,8 +1,4 @@
-"""One seed, one run: the only place where a seed becomes random streams.
-
-The closed loop, the scalar environment and the vector environment all draw their jobs here, so the same seed gives
-the same jobs on every path, and policies are compared under common random numbers.
-"""
+"""One seed, one run of jobs."""
 
 from typing import Protocol
 
@@ -10,6 +6,7 @@ import numpy as np
 
 from llmqueue_gym.jobs import Instance
 from llmqueue_gym.predictors.base import Predictor
+from llmqueue_gym.workloads.streams import streams
 
 
 class Samples(Protocol):
@@ -33,12 +30,7 @@ def draw(workload: Samples, predictor: Predictor, n: int, seed: int) -> Instance
     Returns:
         job table `(n,)` with its predictions, and true sizes `(n,)`; fewer rows where the workload has fewer.
     """
-    arrival_rng, size_rng, prediction_rng = (stream(seed, k) for k in range(3))
+    arrival_rng, size_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
     jobs, sizes = workload.sample(n, arrival_rng, size_rng)
     jobs["predicted"] = predictor.predict(sizes, prediction_rng)
     return Instance(jobs, sizes)
-
-
-def stream(seed: int, k: int) -> np.random.Generator:
-    """Return random stream k of a seed: the child k of SeedSequence(seed), without the work of seeding its parent."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(k,))))

@@ -2,7 +2,7 @@
 
 from itertools import zip_longest
 
-from llmqueue_gym.envs.rendering.scene import Bar, Meter, Panel, Scene, shares
+from llmqueue_gym.systems.scene import Bar, Meter, Panel, Scene, shares
 
 LINES, WIDTH = 24, 80
 _COLUMN, _NAME, _BAR = 39, 7, 12

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.envs.rendering.scene import NO_HUE, Bar, Meter, Panel, Scene, shares
+from llmqueue_gym.systems.scene import NO_HUE, Bar, Meter, Panel, Scene, shares
 from llmqueue_gym.errors import BadInput
 
 WIDTH, HEIGHT = 640, 400  # px

@@ -1,15 +1,17 @@
 """Ways of sending a job to one of many queues, one file each. To add one: write the file and add its line here."""
 
+from functools import partial
+
 from llmqueue_gym.policies.dispatch.base import DispatchPolicy
+from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.learned import stored
-from llmqueue_gym.registry import Registry
 
 __all__ = ["DISPATCH_POLICIES", "DispatchPolicy", "dispatch_policy"]
 
 _HERE = "llmqueue_gym.policies.dispatch"
 
-DISPATCH_POLICIES = Registry(
-    "dispatch policy",
+DISPATCH_POLICIES = Policies(
+    DispatchPolicy,
     {
         "random": f"{_HERE}.random:random",
         "round-robin": f"{_HERE}.round_robin:round_robin",
@@ -20,11 +22,7 @@ DISPATCH_POLICIES = Registry(
         "one-bit-count": f"{_HERE}.one_bit_count:one_bit_count",
         "size-interval": f"{_HERE}.size_interval:size_interval",
         "join-idle-queue": f"{_HERE}.join_idle_queue:join_idle_queue",
-        **stored("dispatch"),
     },
+    partial(stored, "dispatch"),
 )
-
-
-def dispatch_policy(given: str | DispatchPolicy) -> DispatchPolicy:
-    """Return a dispatch policy from a spec such as `power-of-d:d=2`, or the policy itself."""
-    return given if isinstance(given, DispatchPolicy) else DISPATCH_POLICIES.make(given)
+dispatch_policy = DISPATCH_POLICIES.__call__

@@ -8,20 +8,20 @@ A user's policy is a plain function of the arriving job and one queue (`jobs.QUE
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from llmqueue_gym.errors import BadInput, NotApplicable, TruthError, nearest
-from llmqueue_gym.policies.base import READABLE
-from llmqueue_gym.policies.reading import columns_read
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.jobs import QUEUE
+from llmqueue_gym.policies.base import SHOWN_JOB, BasePolicy, Shown
 
 Looks = Literal["sample", "turn", "all"]
-_TRUTH = ("size", "true_size", "sizes", "remaining", "truth", "service_time")
+CHOICES = 2  # queues that a plain function is shown
 
 
 @dataclass(frozen=True)
-class DispatchPolicy:
+class DispatchPolicy(BasePolicy):
     """A way of sending jobs to queues.
 
     Attributes:
@@ -31,20 +31,27 @@ class DispatchPolicy:
             after another; "all": at all of them, and ties are broken at random.
         d: how many it samples.
         split: s; `queue.alike` counts waiting jobs predicted on the same side of it.
-        predictive: whether the score means something only if sizes are predicted.
         params: numbers for `score`.
         prepare: `prepare(size, predictor, speeds) -> params (k,)`, for a score that is computed from the laws.
+        predictor: the predictor that the policy brings along, or None.
         source: paper or theorem.
     """
+
+    kind: ClassVar[str] = "dispatch policy"
+    functions: ClassVar[tuple[str, ...]] = ("score",)
+    shown: ClassVar[tuple[Shown, ...]] = (
+        SHOWN_JOB,
+        Shown("queue", QUEUE, QUEUE.names or (), frozenset(("work", "left", "alike"))),
+    )
 
     name: str
     score: Callable[[Any, Any, np.ndarray], float]
     looks: Looks = "sample"
     d: int = 1
     split: float = np.inf
-    predictive: bool = False
     params: tuple[float, ...] = ()
-    prepare: Callable[[Any, Any, np.ndarray], np.ndarray] | None = None
+    prepare: Callable[..., np.ndarray] | None = None
+    predictor: str | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -52,34 +59,12 @@ class DispatchPolicy:
             raise BadInput(f"looks={self.looks!r}; choose sample, turn or all")
         if self.d < 1:
             raise BadInput(f"{self.name}: d={self.d} queues cannot be looked at; at least 1")
-        for column in self.reads():
-            if column in _TRUTH:
-                raise TruthError(
-                    f"dispatch policy {self.name!r} reads job.{column}: true sizes are hidden from policies"
-                )
-            if column not in READABLE:
-                raise BadInput(
-                    f"dispatch policy {self.name!r} reads job.{column}, which does not exist; "
-                    f"{nearest(column, READABLE)}"
-                )
+        self.check()
 
-    def reads(self) -> set[str]:
-        """Return the columns of the job table that the score reads."""
-        return columns_read(self.score, READABLE)
-
-    def numbers(self, size: Any, predictor: Any, speeds: np.ndarray) -> np.ndarray:
-        """Return the float64 parameters `(k,)` of the score for a size law, a bound predictor and servers' speeds.
-
-        Raises:
-            NotApplicable: the score needs predictions, and the predictor predicts nothing.
-        """
-        if self.predictive and predictor is not None and not predictor.informative:
-            raise NotApplicable(
-                f"dispatch policy {self.name!r} compares predictions, but the predictor predicts nothing; choose "
-                "another predictor, or power-of-d"
-            )
-        found = self.params if self.prepare is None else self.prepare(size, predictor, speeds)
-        return np.ascontiguousarray(found, np.float64)
+    @classmethod
+    def from_function(cls, function: Callable[..., float], **traits: Any) -> "DispatchPolicy":
+        """Make a policy of a plain function; it looks at two queues drawn at random unless told otherwise."""
+        return super().from_function(function, **{"d": CHOICES, **traits})
 
     def choices(self, n: int, servers: int, rng: np.random.Generator) -> np.ndarray:
         """Return the servers that each of n arrivals looks at `(n, d)`; `(n, 0)` where it sees all.

@@ -32,4 +32,4 @@ def least_work_left(d: int = 2) -> DispatchPolicy:
 def _least(name, score, d):
     if d < 0:
         raise BadInput(f"{name}: d={d} queues cannot be looked at; 0 looks at all")
-    return DispatchPolicy(name, score, looks="sample" if d else "all", d=max(d, 1), predictive=True, source=_SOURCE)
+    return DispatchPolicy(name, score, looks="sample" if d else "all", d=max(d, 1), source=_SOURCE)

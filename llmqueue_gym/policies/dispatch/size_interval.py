@@ -36,4 +36,4 @@ def bounds(size, predictor, speeds):
 
 
 def size_interval() -> DispatchPolicy:
-    return DispatchPolicy("size-interval", score, looks="all", predictive=True, prepare=bounds, source=_SOURCE)
+    return DispatchPolicy("size-interval", score, looks="all", prepare=bounds, source=_SOURCE)

@@ -21,17 +21,22 @@ def zoo_folder() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "agents" / "zoo"
 
 
+class Trained:
+    """Builds the policy of a folder; its description is that of the card."""
+
+    __doc__ = property(lambda self: read_card(self.folder)["description"])  # type: ignore[assignment]
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __call__(self) -> Any:
+        """Return the policy."""
+        return load(self.folder)
+
+
 def stored(*kinds: str) -> dict[str, Callable[[], Any]]:
     """Return what builds each trained policy of some kinds, by name, for a registry."""
     folders = [
         folder for kind in kinds for folder in sorted((zoo_folder() / kind).glob("*")) if (folder / CARD).is_file()
     ]
-    return {folder.name: _builder(folder) for folder in folders}
-
-
-def _builder(folder: Path) -> Callable[[], Any]:
-    def build() -> Any:
-        return load(folder)
-
-    build.__doc__ = read_card(folder)["description"]
-    return build
+    return {folder.name: Trained(folder) for folder in folders}

@@ -37,4 +37,4 @@ def dispatch_score(name: str, params: np.ndarray, source: str, **traits: object)
     """Return a network as a dispatcher; it samples one queue unless told otherwise."""
     unpack(params, len(FEATURES))
     numbers = tuple(np.asarray(params, float).tolist())
-    return DispatchPolicy(name, score, predictive=True, params=numbers, source=source, **traits)  # type: ignore[arg-type]
+    return DispatchPolicy(name, score, params=numbers, source=source, **traits)  # type: ignore[arg-type]

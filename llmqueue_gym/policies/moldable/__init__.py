@@ -4,17 +4,18 @@ To add one: write the file and add its line here. Most serve in order of arrival
 is predicted to have the least work.
 """
 
-from typing import Any
+from functools import partial
 
-from llmqueue_gym.policies.moldable.base import MoldablePolicy, from_function
-from llmqueue_gym.registry import Registry
+from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.policies.learned import stored
+from llmqueue_gym.policies.moldable.base import MoldablePolicy
 
 __all__ = ["MOLDABLE", "MoldablePolicy", "moldable_policy"]
 
 _HERE = "llmqueue_gym.policies.moldable"
 
-MOLDABLE = Registry(
-    "policy of moldable jobs",
+MOLDABLE = Policies(
+    MoldablePolicy,
     {
         "one-server": f"{_HERE}.one_server:one_server",
         "all-servers": f"{_HERE}.all_servers:all_servers",
@@ -24,11 +25,6 @@ MOLDABLE = Registry(
         "finish-soonest": f"{_HERE}.finish_soonest:finish_soonest",
         "least-delay": f"{_HERE}.least_delay:least_delay",
     },
+    partial(stored, "moldable"),
 )
-
-
-def moldable_policy(given: Any) -> MoldablePolicy:
-    """Return a policy from a spec such as `efficiency:theta=0.5`, a MoldablePolicy, or score(job, offer, params)."""
-    if isinstance(given, MoldablePolicy):
-        return given
-    return MOLDABLE.make(given) if isinstance(given, str) else from_function(given)
+moldable_policy = MOLDABLE.__call__

@@ -11,19 +11,19 @@ function of the job and the offer:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from llmqueue_gym.errors import BadInput, TruthError, nearest
-from llmqueue_gym.policies.reading import columns_read
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.jobs import JOB, OFFER
+from llmqueue_gym.policies.base import BasePolicy, Shown
 
 READABLE = ("arrival", "predicted", "weight", "klass", "deadline")
-_TRUTH = ("size", "true_size", "sizes", "times", "remaining", "truth", "service_time", "completion")
 
 
 @dataclass(frozen=True)
-class MoldablePolicy:
+class MoldablePolicy(BasePolicy):
     """Who starts next, and on how many servers.
 
     Attributes:
@@ -33,6 +33,8 @@ class MoldablePolicy:
             until they are or another offer is less.
         params: numbers for `score`.
         window: waiting jobs that it looks at, oldest first; 1 is first come first served, 0 looks at all.
+        predictor: the predictor of the time on one server that the policy brings along, or None.
+        prepare: see `BasePolicy`.
         source: paper, or "ours".
 
     Raises:
@@ -40,39 +42,25 @@ class MoldablePolicy:
         TruthError: the score reads a true time.
     """
 
+    kind: ClassVar[str] = "policy of moldable jobs"
+    functions: ClassVar[tuple[str, ...]] = ("score",)
+    shown: ClassVar[tuple[Shown, ...]] = (
+        Shown("job", JOB, READABLE, frozenset(("predicted",))),
+        Shown("offer", OFFER, OFFER.names or (), frozenset(("time", "wait"))),
+    )
+
     name: str
     score: Callable[[Any, Any, np.ndarray], float]
     params: tuple[float, ...] = ()
     window: int = 0
+    predictor: str | None = None
+    prepare: Callable[..., np.ndarray] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
         if self.window < 0:
             raise BadInput(f"policy {self.name!r}: window={self.window} must be 0, for all waiting jobs, or more")
-        for column in self.reads():
-            if column in _TRUTH:
-                raise TruthError(
-                    f"policy {self.name!r} reads job.{column}: true times are hidden from policies; predict exactly "
-                    "and read offer.time"
-                )
-            if column not in READABLE:
-                raise BadInput(
-                    f"policy {self.name!r} reads job.{column}, which does not exist; {nearest(column, READABLE)}"
-                )
-
-    def reads(self) -> set[str]:
-        """Return the columns of the job table that the score reads."""
-        return columns_read(self.score, READABLE)
-
-
-def from_function(score: Callable[[Any, Any, np.ndarray], float], **traits: Any) -> MoldablePolicy:
-    """Make a policy of a plain function; it looks at all waiting jobs unless told otherwise."""
-    if not callable(score) or not hasattr(score, "__code__") or score.__code__.co_argcount != 3:
-        raise BadInput(
-            f"{score!r} is not a policy of moldable jobs: give a registered name or a function "
-            "score(job, offer, params)"
-        )
-    return MoldablePolicy(**{"name": score.__name__, "score": score, **traits})
+        self.check()
 
 
 def looks(shortest_first: bool) -> int:

@@ -1,17 +1,17 @@
 """Policies for jobs that need several servers, one file each. To add one: write the file and add its line here."""
 
-from typing import Any
+from functools import partial
 
+from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.learned import stored
-from llmqueue_gym.policies.packing.base import PackingPolicy, from_function
-from llmqueue_gym.registry import Registry
+from llmqueue_gym.policies.packing.base import PackingPolicy
 
 __all__ = ["PACKING", "PackingPolicy", "packing_policy"]
 
 _HERE = "llmqueue_gym.policies.packing"
 
-PACKING = Registry(
-    "packing policy",
+PACKING = Policies(
+    PackingPolicy,
     {
         "fcfs": f"{_HERE}.fcfs:fcfs",
         "first-fit": f"{_HERE}.first_fit:first_fit",
@@ -28,13 +28,7 @@ PACKING = Registry(
         "first-fit-sprpt": f"{_HERE}.first_fit_srpt:first_fit_sprpt",
         "first-fit-srpt": f"{_HERE}.first_fit_srpt:first_fit_srpt",
         "msfq": f"{_HERE}.msfq:msfq",
-        **stored("packing"),
     },
+    partial(stored, "packing"),
 )
-
-
-def packing_policy(given: Any) -> PackingPolicy:
-    """Return a policy from a spec such as `easy:quantum=2`, a PackingPolicy, or a plain function rank(job, params)."""
-    if isinstance(given, PackingPolicy):
-        return given
-    return PACKING.make(given) if isinstance(given, str) else from_function(given)
+packing_policy = PACKING.__call__

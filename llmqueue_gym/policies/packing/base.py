@@ -7,13 +7,13 @@ The rule is evaluated at every arrival and completion. A plain rank function is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.policies.base import Policy
+from llmqueue_gym.policies.base import BasePolicy, Policy
 
 Packing = Literal["prefix", "skip", "filling", "backfill", "max-weight", "quickswap"]
 PACKINGS: tuple[str, ...] = get_args(Packing)
@@ -21,7 +21,7 @@ _ALWAYS_PREEMPTIVE, _NEVER_PREEMPTIVE = ("filling", "max-weight"), ("backfill", 
 
 
 @dataclass(frozen=True)
-class PackingPolicy:
+class PackingPolicy(BasePolicy):
     """Who is served, where a job occupies several servers at once.
 
     Attributes:
@@ -40,12 +40,15 @@ class PackingPolicy:
             round.
         threshold: jobs of one server in system at which "quickswap" turns to a waiting job of all servers.
         predictor: the predictor that the policy brings along, or None.
+        prepare: see `BasePolicy`.
         source: paper or repository.
 
     Raises:
         BadInput: an unknown rule, one that cannot be as preemptive as told, or a number out of range.
         TruthError: the rank reads the true size.
     """
+
+    kind: ClassVar[str] = "packing policy"
 
     name: str
     rank: Callable[[Any, np.ndarray], float]
@@ -55,6 +58,7 @@ class PackingPolicy:
     quantum: float = 0.0
     threshold: int = 0
     predictor: str | None = None
+    prepare: Callable[..., np.ndarray] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -67,24 +71,14 @@ class PackingPolicy:
             raise BadInput(f"policy {self.name!r}: quantum={self.quantum:g} must exceed 1, or be 0 for no rounding")
         if self.threshold < 0:
             raise BadInput(f"policy {self.name!r}: threshold={self.threshold} must lie in [0, servers - 1]")
-        self.reads()
-
-    def reads(self) -> set[str]:
-        """Return the columns of the job table that the rank function reads; TruthError or BadInput for a wrong one."""
-        return Policy(self.name, self.rank).reads()
+        self.check()
 
     @property
     def uses_predictions(self) -> bool:
         """Whether predictions make a difference to it."""
-        return self.packing == "backfill" or "predicted" in self.reads()
+        return self.packing == "backfill" or super().uses_predictions
 
-    def with_exact_sizes(self, name: str) -> "PackingPolicy":
-        """Return the exact-information version under its own name: the same policy, told the true durations."""
-        return replace(self, name=name, predictor="exact")
-
-
-def from_function(rank: Callable[[Any, np.ndarray], float], **traits: Any) -> PackingPolicy:
-    """Make a policy of a plain function; it preempts and skips jobs that do not fit, unless told otherwise."""
-    if not callable(rank) or not hasattr(rank, "__code__") or rank.__code__.co_argcount != 2:
-        raise BadInput(f"{rank!r} is not a packing policy: give a registered name or a function rank(job, params)")
-    return PackingPolicy(**{"name": rank.__name__, "rank": rank, **traits})
+    @property
+    def order(self) -> Policy:
+        """The order of the jobs, as a policy."""
+        return Policy(self.name, self.rank, self.params, self.preemptive, predictor=self.predictor)

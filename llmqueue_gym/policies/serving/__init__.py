@@ -1,17 +1,17 @@
 """Serving policies, one file each. To add one: write the file and add its line here."""
 
-from typing import Any
+from functools import partial
 
+from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.learned import stored
-from llmqueue_gym.policies.serving.base import ServingPolicy, from_function
-from llmqueue_gym.registry import Registry
+from llmqueue_gym.policies.serving.base import ServingPolicy
 
 __all__ = ["SERVING_POLICIES", "ServingPolicy", "serving_policy"]
 
 _HERE = "llmqueue_gym.policies.serving"
 
-SERVING_POLICIES = Registry(
-    "serving policy",
+SERVING_POLICIES = Policies(
+    ServingPolicy,
     {
         "fcfs": f"{_HERE}.fcfs:fcfs",
         "vllm-priority": f"{_HERE}.vllm_priority:vllm_priority",
@@ -36,13 +36,7 @@ SERVING_POLICIES = Registry(
         "alpha-protect-like": f"{_HERE}.alpha_protect:alpha_protect_like",
         "s3-like": f"{_HERE}.s3:s3_like",
         "slai-like": f"{_HERE}.slai:slai_like",
-        **stored("serving"),
     },
+    partial(stored, "serving"),
 )
-
-
-def serving_policy(given: Any) -> ServingPolicy:
-    """Return a policy from a spec such as `trail:c=0.8`, a ServingPolicy, or a plain function rank."""
-    if isinstance(given, ServingPolicy):
-        return given
-    return SERVING_POLICIES.make(given) if isinstance(given, str) else from_function(given)
+serving_policy = SERVING_POLICIES.__call__

@@ -12,23 +12,23 @@ mean_step_time, free, blocks, running, waiting, iterations). The true output len
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from llmqueue_gym.errors import BadInput, TruthError, nearest
-from llmqueue_gym.policies.reading import columns_read
-from llmqueue_gym.requests import REQUEST
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.policies.base import BasePolicy, Shown
+from llmqueue_gym.requests import REQUEST, SYSTEM
 
 Function = Callable[[Any, Any, np.ndarray], float]  # (request, system, params) -> number
 
 ADMISSIONS = ("fits", "reserve", "peak")
 PREEMPTIONS = ("recompute", "swap", "free")
-_TRUTH = ("output", "outputs", "output_tokens", "truth", "true_output", "remaining", "completion", "size", "sizes")
+_PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
 
 
 @dataclass(frozen=True)
-class ServingPolicy:
+class ServingPolicy(BasePolicy):
     """How a replica orders, admits and preempts requests, within a rule set.
 
     Attributes:
@@ -55,6 +55,13 @@ class ServingPolicy:
         source: paper or repository.
     """
 
+    kind: ClassVar[str] = "serving policy"
+    functions: ClassVar[tuple[str, ...]] = ("rank", "victim", "length", "progress")
+    shown: ClassVar[tuple[Shown, ...]] = (
+        Shown("request", REQUEST, REQUEST.names or (), _PREDICTIONS),
+        Shown("system", SYSTEM, SYSTEM.names or (), frozenset()),
+    )
+
     name: str
     rank: Function | None = None
     params: tuple[float, ...] = ()
@@ -71,7 +78,7 @@ class ServingPolicy:
     skips: bool = False
     preemption: Literal["recompute", "swap", "free"] | None = None
     predictor: str | None = None
-    prepare: Callable[[Any, Any], np.ndarray] | None = None
+    prepare: Callable[..., np.ndarray] | None = None
     rules: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
 
@@ -84,47 +91,14 @@ class ServingPolicy:
             )
         if self.merged and self.rank is None:
             raise BadInput(f"policy {self.name!r}: a merged queue needs a rank")
-        for column in self.reads():
-            if column in _TRUTH:
-                raise TruthError(
-                    f"policy {self.name!r} reads request.{column}: true output lengths are hidden from policies; "
-                    "for a clairvoyant policy use the predictor 'exact' and read request.predicted"
-                )
-            if column not in (REQUEST.names or ()):
-                raise BadInput(
-                    f"policy {self.name!r} reads request.{column}, which does not exist; "
-                    f"{nearest(column, REQUEST.names or ())}"
-                )
+        self.check()
 
-    @property
-    def functions(self) -> tuple[Function, ...]:
-        """The functions that it has."""
-        return tuple(f for f in (self.rank, self.victim, self.length, self.progress) if f is not None)
-
-    def reads(self) -> set[str]:
-        """Return the columns of the request table that its functions read."""
-        columns: set[str] = set()
-        for function in self.functions:
-            columns |= columns_read(function, REQUEST.names or ())
-        return columns
+    @classmethod
+    def from_function(cls, function: Function, **traits: Any) -> "ServingPolicy":
+        """Make a policy of a plain function `rank(request, system, params)`; the queue is ranked in every iteration."""
+        return super().from_function(function, **{"ages": True, **traits})
 
     @property
     def uses_predictions(self) -> bool:
         """Whether predictions make a difference to it."""
-        predicted = {"predicted", "first_predicted", "lower", "upper"}
-        return bool(self.reads() & predicted) or (self.admission != "fits" and self.length is None)
-
-    def params_for(self, profile: Any = None, rules: Any = None) -> np.ndarray:
-        """Return the float64 parameters `(k,)` for a cost profile and a rule set."""
-        if self.prepare is None:
-            return np.array(self.params, dtype=np.float64)
-        if profile is None:
-            raise BadInput(f"policy {self.name!r} computes its rank from the cost profile: pass it")
-        return np.ascontiguousarray(self.prepare(profile, rules), dtype=np.float64)
-
-
-def from_function(rank: Function, **traits: Any) -> ServingPolicy:
-    """Make a policy of a plain function `rank(request, system, params)`; the queue is ranked anew every iteration."""
-    if not callable(rank) or not hasattr(rank, "__code__") or rank.__code__.co_argcount != 3:
-        raise BadInput(f"{rank!r} is not a serving policy: give a name or a function rank(request, system, params)")
-    return ServingPolicy(**{"name": rank.__name__, "rank": rank, "ages": True, **traits})
+        return super().uses_predictions or (self.admission != "fits" and self.length is None)

@@ -1,4 +1,4 @@
-"""One seed, one run of requests: where a seed becomes random streams, as in `llmqueue_gym.workloads.instance`."""
+"""One seed, one run of requests: as of jobs in `llmqueue_gym.workloads.instance`."""
 
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
 from llmqueue_gym.requests import Requests
+from llmqueue_gym.workloads.streams import streams
 
 
 class RequestSamples(Protocol):
@@ -43,7 +44,7 @@ def draw_requests(
     Raises:
         BadInput: n or seed is out of range, or the predictor needs `bind`.
     """
-    arrival_rng, length_rng, prediction_rng = streams(seed)
+    arrival_rng, length_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
     requests, outputs = workload.sample(n, arrival_rng, length_rng)
     bound = length_predictor(predictor)
     if isinstance(predictor, str):
@@ -52,13 +53,6 @@ def draw_requests(
     requests["predicted"] = requests["first_predicted"] = forecast.predicted
     requests["lower"], requests["upper"] = forecast.lower, forecast.upper
     return Requests(requests, outputs, forecast.refreshed)
-
-
-def streams(seed: int) -> list[np.random.Generator]:
-    """Return the streams of arrivals, lengths and predictions that belong to a seed."""
-    if seed < 0:
-        raise BadInput(f"seed={seed} must not be negative")
-    return [np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(k,)))) for k in range(3)]
 
 
 def check_count(n: int) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths import LengthPredictor
 from llmqueue_gym.requests import Requests, request_table
-from llmqueue_gym.workloads.requests.instance import check_count, draw_requests, streams
+from llmqueue_gym.workloads.requests.instance import check_count, draw_requests
+from llmqueue_gym.workloads.streams import stream, streams
 
 MEMORY, PROMPT, COUNT, ROUNDS = (30, 50), (1, 5), (40, 60), (40, 60)  # least and most, both included
 RATE = (0.5, 1.5)  # requests per round
@@ -37,7 +38,7 @@ class McSf:
 
     def memory(self, seed: int) -> int:
         """Return M of the instance that `draw_requests` draws from this seed, tokens."""
-        return _uniform(MEMORY, streams(seed)[1])
+        return _uniform(MEMORY, stream(seed, "sizes"))
 
     def sample(
         self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator
@@ -59,7 +60,7 @@ class McSf:
 
     def output_sample(self) -> np.ndarray:
         """Return the output lengths of 100 instances from fixed seeds."""
-        return np.concatenate([self.sample(EVERY, *streams(seed)[:2])[1] for seed in range(SAMPLE)])
+        return np.concatenate([self.sample(EVERY, *streams(seed, "arrivals", "sizes"))[1] for seed in range(SAMPLE)])
 
     def _arrivals(self, rng: np.random.Generator) -> np.ndarray:
         if not self.online:

@@ -1,7 +1,8 @@
 """Baselines where jobs have firm deadlines and may be sent away: earliest deadline first, and two that use predictions.
 
 Salman et al., ISORC 2023, schedule such jobs with a one-bit prediction of each size; their rules are not public. `edf`
-is in `policies`; the two here are our reading of what their abstract compares. `envs.server_agent` plays them.
+is in `policies`; the two here are our reading of what their abstract compares. Agents alone play them, where jobs may be
+sent away; no engine sends jobs away in closed loop.
 
 * `drop-if-late` is earliest deadline first, and sends away every waiting job that by its prediction cannot be done by
   its deadline, even on the fastest server.
@@ -10,42 +11,37 @@ is in `policies`; the two here are our reading of what their abstract compares. 
 
 With one bit both serve more than `edf` in heavy overload alone, at load 2 for example. At load 1.2 neither does, and at
 load 0.9 both serve fewer: the bit says 2 thresholds for every long job, and those it condemns often could be done. Told
-the true sizes, `drop-if-late` serves more at load 1.2 too. `tests/test_server_agents.py` measures this.
+the true sizes, `drop-if-late` serves more at load 1.2 too. `tests/test_pick_agents.py` measures this.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.policies.edf import edf
-from llmqueue_gym.registry import Registry
 
-_HERE = "llmqueue_gym.envs.deadline_agents"
 _SOURCE = "our reading of Salman et al., ISORC 2023, whose rules are not public"
-
-DEADLINE_POLICIES = Registry(
-    "policy",
-    {"drop-if-late": f"{_HERE}:drop_if_late", "short-first-edf": f"{_HERE}:short_first_edf"},
-)
 
 
 @dataclass(frozen=True)
-class DeadlinePolicy:
+class DeadlinePolicy(Policy):
     """Who starts and who is sent away, where jobs have firm deadlines.
 
     Attributes:
-        name: ours.
-        order: the order in which jobs start.
         short_up_to: s; a job of a larger prediction starts only where no other can.
-        source: paper.
     """
 
-    name: str
-    order: Policy = field(default_factory=edf)
+    drops: ClassVar[bool] = True
+
     short_up_to: float = np.inf
-    source: str = _SOURCE
+
+    @property
+    def uses_predictions(self) -> bool:
+        """It does: by them it sends jobs away."""
+        return True
 
     def late(self, rows: np.ndarray, clock: float, speed: float) -> np.ndarray:
         """Return which jobs are sent away, bool of the shape of `rows`: by prediction too long for their deadline.
@@ -63,9 +59,15 @@ class DeadlinePolicy:
         return np.where(short.any(axis=-1, keepdims=True), short, opens)
 
 
+def _made(name: str, short_up_to: float = np.inf) -> DeadlinePolicy:
+    order = edf()
+    traits = {"preemptive": order.preemptive, "shape": order.shape, "source": _SOURCE}
+    return DeadlinePolicy(name, order.rank, short_up_to=short_up_to, **traits)  # type: ignore[arg-type]
+
+
 def drop_if_late() -> DeadlinePolicy:
     """Earliest deadline first; a job that by its prediction misses its deadline is sent away."""
-    return DeadlinePolicy("drop-if-late")
+    return _made("drop-if-late")
 
 
 def short_first_edf(threshold: float = 1.0) -> DeadlinePolicy:
@@ -76,4 +78,4 @@ def short_first_edf(threshold: float = 1.0) -> DeadlinePolicy:
     """
     if not threshold > 0:
         raise BadInput(f"short-first-edf: threshold={threshold:g} must be positive, as in short-first-edf:threshold=1")
-    return DeadlinePolicy("short-first-edf", short_up_to=threshold)
+    return _made("short-first-edf", threshold)

@@ -1,0 +1,1 @@
+"""Policies as agents, one file for each way of deciding."""

@@ -1,0 +1,70 @@
+"""A policy as an agent of an environment: the baseline that a learned one has to beat, playing by the same rules."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+
+
+class Agent(ABC):
+    """Decides as a policy does, from what the environment shows.
+
+    Attributes:
+        policy: the policy.
+        scenario: where it plays.
+        view: what the environment shows.
+    """
+
+    def __init__(self, policy: Any, scenario: "Scenario", view: Any):
+        """Prepare a policy for an environment.
+
+        Args:
+            policy: a policy of the scenario's system.
+            scenario: where it plays.
+            view: what it sees and decides.
+
+        Raises:
+            BadInput: the policy brings a predictor along which is not that of the environment, or does what an agent
+                there cannot.
+        """
+        self.policy, self.scenario, self.view = policy, scenario, view
+        told = policy.predictor
+        if told is not None and not self._same_predictor():
+            raise BadInput(f"{policy.kind} {policy.name!r} needs an environment with predictor={told!r}")
+        self.params = policy.params_for(**scenario.facts())
+        self.pointers = policy.compiled()
+
+    def _same_predictor(self) -> bool:
+        system: Any = self.scenario.system
+        return system.predictor(self.scenario, self.policy) == system.predictor(self.scenario)
+
+    def act(self, observation: Mapping[str, np.ndarray]) -> Any:
+        """Return the action for an observation, or actions `(E,)` for a batch of them.
+
+        Times of arrival are taken from now, so they are right up to a constant. Features are float32, so ranks that
+        differ by less than that count as tied.
+        """
+        actions = self.choose(self.read(observation))
+        return actions if observation["jobs"].ndim > 2 else int(actions[0])
+
+    def act_env(self, env: Any) -> int:
+        """Return the action for the present decision of a scalar environment, from what it shows in float64."""
+        return int(self.choose(self.look(env.unwrapped.episodes.seen()))[0])
+
+    @abstractmethod
+    def read(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Return what `choose` takes from observations; every table has a leading axis E, 1 for a single one."""
+
+    @abstractmethod
+    def look(self, seen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `choose` takes from what `Episodes.seen` shows; every table has a leading axis of 1."""
+
+    @abstractmethod
+    def choose(self, seen: dict[str, Any]) -> np.ndarray:
+        """Return the actions `(E,)`."""

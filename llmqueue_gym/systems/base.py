@@ -1,0 +1,122 @@
+"""What every kind of system offers: it lays out tables, calls kernels and names what an agent can decide.
+
+A system is a frozen dataclass of its own fields, in one file, with a line in `systems/__init__.py`. All else finds it
+there: scenarios, the command line, rollouts, environments, boards, pages and the conformance tests.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.systems.run import Run
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.agents.base import Agent
+    from llmqueue_gym.systems.episodes import Episodes
+    from llmqueue_gym.systems.scenario import Scenario
+    from llmqueue_gym.systems.view import View
+
+Row = dict[str, Any]
+
+
+class Drawn(NamedTuple):
+    """What a seed gives: tables that a policy may read, and what only engines hold.
+
+    Attributes:
+        work: `JOB` or `REQUEST` rows `(n,)`, sorted by arrival, predictions included.
+        truth: tables by name; `sizes` `(n,)` is among them in every system.
+    """
+
+    work: np.ndarray
+    truth: dict[str, Any]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """True sizes `(n,)`, s of service, or output tokens."""
+        return self.truth["sizes"]
+
+
+@dataclass(frozen=True)
+class System(ABC):
+    """What serves. A subclass adds its fields, each described in its docstring, and writes the abstract methods.
+
+    Attributes:
+        name: in the registry.
+        title: in words.
+        policies: the table of the policies that take its decisions.
+        defaults: values of the scenario's common fields where they are not told.
+        spelled: other names of these fields here, such as `n_requests` for `n_jobs`.
+        view: what an agent sees of it, or None where no agent can play.
+        cost: what is scored, in words; less is better.
+        base: policy with score 0.
+        rates: whether the load may be 1 or more, so that jobs are lost or pile up; see `stable`.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    policies: ClassVar[Policies]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    spelled: ClassVar[Mapping[str, str]] = {}
+    view: ClassVar["type[View] | None"] = None
+    cost: ClassVar[str] = "mean response time, s"
+    base: ClassVar[str] = "fcfs"
+
+    def check(self, scenario: "Scenario") -> None:  # noqa: B027 (most have nothing to refuse)
+        """Refuse a scenario that makes no sense here; BadInput names the bad value."""
+
+    @abstractmethod
+    def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
+        """Return the work and the truth of a seed; all but predictions is the same for every policy."""
+
+    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
+        """Return what a policy may be computed from, by the names of `prepare`'s arguments."""
+        return {}
+
+    @abstractmethod
+    def simulate(self, drawn: Drawn, policy: Any, **facts: Any) -> Run:
+        """Play a policy to the end of the work, which is not changed.
+
+        Args:
+            drawn: of `draw`, or made by hand.
+            policy: a policy of `policies`.
+            facts: those of `facts`, for policies that are computed from them.
+
+        Raises:
+            BadInput: a function cannot be compiled, or gives NaN.
+        """
+
+    @abstractmethod
+    def bound(self, drawn: Drawn) -> float:
+        """Return a cost that no policy undercuts on this work, even one that is told the truth and the future."""
+
+    def known(self, scenario: "Scenario", policy: Any) -> list[Row]:
+        """Return what theory knows of a policy here: rows of metric, value, kind and source; see `systems.known`."""
+        return []
+
+    def open(self, scenario: "Scenario", view: "View", size: int) -> "Episodes":
+        """Return E runs side by side that stop where the agent decides."""
+        raise NotImplementedError(f"system {self.name!r} has no decisions for an agent")
+
+    def agent(self, policy: Any, scenario: "Scenario", view: "View") -> "Agent":
+        """Return the agent that decides as a policy does."""
+        raise NotImplementedError(f"system {self.name!r} has no agents")
+
+    def numbers(self, run: Run) -> dict[str, float]:
+        """Return what a board keeps of a run: the `cost`, the 99th percentile of the response times, and more."""
+        times = run.response_times
+        return {"cost": float(times.mean()), "p99": float(np.percentile(times, 99))}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its fields in words, for the record."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value if isinstance(value, (int, float, type(None))) else _words(value) for name, value in values.items()}
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_words(part) for part in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

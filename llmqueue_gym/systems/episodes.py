@@ -1,0 +1,149 @@
+"""E runs of a system side by side that stop where an agent decides: the tables that a kernel advances.
+
+The scalar environment is one run, so scalar and vector cannot differ. No attribute is a view of another, so copies and
+pickles keep working.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines.state import SKIP, START, STEP
+from llmqueue_gym.jobs import JOB, outcome_table
+from llmqueue_gym.systems.base import Drawn
+from llmqueue_gym.systems.run import Run
+from llmqueue_gym.systems.scene import Scene
+from llmqueue_gym.systems.scenes import scene_of_observation
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+    from llmqueue_gym.systems.view import View
+
+Report = tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]
+PARTS = ("jobs", "system", "action_mask")  # of an observation, in the order in which kernels take them
+
+
+class Episodes(ABC):
+    """The state of E runs. A system's is a subclass: it makes its tables in `__init__`, after this one.
+
+    Attributes:
+        scenario: where they are played.
+        view: what the agent sees and decides.
+        observation_space: of one run.
+        action_space: of one run.
+        steps: `STEP` rows `(E,)`, what came of the last `advance`.
+        actions: `(E,)`, what the next `advance` does: an action, START or SKIP.
+        observation: the buffers of the observation, each with E as its first axis.
+    """
+
+    def __init__(self, scenario: "Scenario", view: Any, size: int):
+        spaces: tuple[Any, Any] = view.spaces(scenario)
+        self.scenario, self.view = scenario, view
+        self.observation_space, self.action_space = spaces
+        self.steps = records(np.zeros(size, STEP))
+        self.actions = np.full(size, SKIP, np.int64)
+        self.observation: dict[str, np.ndarray] = {}
+        for part in PARTS:
+            space = self.observation_space[part]
+            self.observation[part] = np.zeros((size, *space.shape), space.dtype)
+
+    def begin(self, e: int, seed: int) -> None:
+        """Lay out the episode of a seed in run `e`; the next `advance` goes to its first decision."""
+        self.give(e, self.draw(seed))
+        self.actions[e] = START
+
+    def draw(self, seed: int) -> Drawn:
+        """Return the work and the truth of a seed."""
+        return self.scenario.draw(seed)
+
+    @abstractmethod
+    def give(self, e: int, drawn: Drawn) -> None:
+        """Write the work and its truth to the tables of run `e`, in which nothing has happened yet."""
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Carry out `actions` in every run, up to its next decision; write `steps` and `observation`."""
+
+    @abstractmethod
+    def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
+        """Return what has come of run `e` so far."""
+
+    @abstractmethod
+    def response_times(self) -> np.ndarray:
+        """Return completion minus arrival `(E, n)`, s; NaN for who has not left or does not exist."""
+
+    def seen(self, e: int = 0) -> dict[str, Any]:
+        """Return what the agent of the system reads at the decision of run `e`, in float64; it holds no truth."""
+        return {name: buffer[e] for name, buffer in self.observation.items()}
+
+    def scene(self, title: str) -> Scene:
+        """Return what a frame of the first run shows."""
+        return scene_of_observation(self, title)
+
+    def metrics(self, e: int) -> dict[str, Any]:
+        """Return the mean response time (s; NaN if nobody has left) and the number of those that have left."""
+        response = self.response_times()[e]
+        done = response[~np.isnan(response)]
+        return {"mean_response_time": float(done.mean()) if len(done) else float("nan"), "jobs": len(done)}
+
+    def report(self, e: int) -> Report:
+        """Return what `Env.step` returns of run `e`, in fresh arrays."""
+        reward, dt, clock, in_system, illegal, terminated, truncated = self.steps.item(e)
+        observation = {name: buffer[e].copy() for name, buffer in self.observation.items()}
+        info = {"dt": dt, "clock": clock, "n_in_system": in_system, "action_mask": observation["action_mask"]}
+        if illegal:
+            info["illegal_action"] = True
+        if terminated or truncated:
+            info["episode_metrics"] = self.metrics(e)
+        return observation, reward, terminated, truncated, info
+
+
+class JobEpisodes(Episodes):
+    """Jobs on servers, their truth and what happens to them.
+
+    Attributes:
+        n_jobs: `(E,)`, jobs of each episode; the tables below have room for n.
+        jobs: `JOB` rows `(E, n)`.
+        truth: `(E, n, 2)`, true size (s) and cost per second in system of each job, side by side in memory.
+        outcome: `OUTCOME` rows `(E, n)`.
+    """
+
+    def __init__(self, scenario: "Scenario", view: "View", size: int):
+        super().__init__(scenario, view, size)
+        n = int(scenario.n_jobs)
+        self.n_jobs = np.zeros(size, np.int64)
+        self.jobs = records(np.zeros((size, n), JOB))
+        self.truth = np.zeros((size, n, 2))
+        self.outcome = records(np.tile(outcome_table(n), (size, 1)))
+
+    def give(self, e: int, drawn: Drawn) -> None:
+        """Let run `e` begin with these jobs; a subclass adds what its engine keeps beside them."""
+        n = self.n_jobs[e] = len(drawn.work)
+        # Records would be copied column by column.
+        self.jobs[e, :n].view(np.int64)[:] = np.ascontiguousarray(drawn.work, JOB).view(np.int64)
+        self.truth[e, :n, 0] = drawn.sizes
+        self.truth[e, :n, 1] = self.view.costs(drawn)
+        outcome = self.outcome[e]
+        outcome["start"] = outcome["completion"] = np.nan
+        outcome["preemptions"] = 0
+
+    def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
+        """Return what has come of run `e` so far."""
+        n = int(self.n_jobs[e])
+        jobs, outcome = (np.array(table[e, :n]) for table in (self.jobs, self.outcome))
+        reason = "horizon" if self.steps["truncated"][e] else "drained"
+        return Run(player, jobs, self.truth[e, :n, 0].copy(), outcome, elapsed, self.scenario.system, reason)
+
+    def response_times(self) -> np.ndarray:
+        """Return completion minus arrival `(E, n)`, s; NaN for a job that has not left or does not exist."""
+        return self.outcome["completion"] - self.jobs["arrival"]
+
+    def metrics(self, e: int) -> dict[str, Any]:
+        """Return the mean response time (s; NaN if no job has left) and the number of the jobs that have left."""
+        n = int(self.n_jobs[e])
+        response = self.outcome["completion"][e, :n] - self.jobs["arrival"][e, :n]
+        done = n - int(np.count_nonzero(np.isnan(response)))
+        total = response.sum() if done == n else np.nansum(response)
+        return {"mean_response_time": float(total) / done if done else float("nan"), "jobs": done}

@@ -1,0 +1,119 @@
+"""What all systems of jobs on servers share: arrivals at a load, sizes of a law, predictions, and the usual floors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from llmqueue_gym.distributions import size_law
+from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.policies import POLICIES
+from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.predictors import predictor
+from llmqueue_gym.predictors.base import Predictor
+from llmqueue_gym.systems.base import Drawn, System
+from llmqueue_gym.workloads import Workload, arrival_process
+from llmqueue_gym.workloads.arrivals import ArrivalProcess
+from llmqueue_gym.workloads.instance import draw
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class JobSystem(System):
+    """Servers of jobs. A subclass says how much service they give, and draws what else its engine needs."""
+
+    policies: ClassVar[Policies] = POLICIES
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "size": "exponential",
+        "predictor": "exponential",
+        "load": 0.8,
+        "n_jobs": 100_000,
+    }
+
+    @property
+    def server_speeds(self) -> np.ndarray:
+        """The speed of each server `(k,)`, the fastest first."""
+        return np.ones(1)
+
+    @property
+    def capacity(self) -> float:
+        """Service that all servers together give, s per s."""
+        return float(self.server_speeds.sum())
+
+    def check(self, scenario: "Scenario") -> None:
+        """Refuse wrong parts here, not at the first run."""
+        for name, kind in (("size", Distribution), ("predictor", Predictor), ("arrivals", ArrivalProcess)):
+            value = getattr(scenario, name)
+            if not isinstance(value, (str, kind)):
+                raise BadInput(f"{name}={value!r} must be a name or a {kind.__name__}")
+        if scenario.workload is not None and not callable(getattr(scenario.workload, "sample", None)):
+            raise BadInput(f"workload={scenario.workload!r} has no method sample(n, arrival_rng, size_rng)")
+        _ = scenario.source, self.predictor(scenario)
+
+    def law(self, scenario: "Scenario") -> Distribution:
+        """Return the size law: that of the workload, where it states one or has recorded sizes."""
+        known = getattr(scenario.workload, "size", None)
+        if isinstance(known, Distribution):
+            return known
+        if hasattr(scenario.workload, "sizes"):
+            return Empirical.fit(scenario.workload.sizes)
+        return size_law(scenario.size)
+
+    def source(self, scenario: "Scenario") -> Any:
+        """Return what jobs are sampled from."""
+        if scenario.workload is not None:
+            return scenario.workload
+        law = scenario.law
+        load = scenario.rate * law.mean if scenario.load is None else scenario.load * self.capacity  # type: ignore[operator]
+        return Workload(law, load, arrival_process(scenario.arrivals))
+
+    def predictor(self, scenario: "Scenario", policy: Any = None) -> Predictor:
+        """Return the predictor that a policy gets, bound to the size law."""
+        own = None if policy is None else policy.predictor
+        return predictor(own or scenario.predictor).bind(scenario.law)
+
+    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
+        """Return the size law and the bound predictor."""
+        return {"size": scenario.law, "predictor": self.predictor(scenario, policy)}
+
+    def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
+        """Return jobs and their sizes.
+
+        Raises:
+            BadInput: the workload gives none, or more than are asked for.
+        """
+        jobs, sizes = draw(scenario.source, self.predictor(scenario, policy), int(scenario.n_jobs), seed)
+        if not 1 <= len(jobs) == len(sizes) <= scenario.n_jobs:
+            name = type(scenario.source).__name__
+            counts = f"{len(jobs)} jobs and {len(sizes)} sizes"
+            raise BadInput(f"workload {name} returned {counts}, not 1 to {scenario.n_jobs}")
+        return Drawn(jobs, {"sizes": sizes})
+
+
+def tables_of(drawn: Drawn, policy: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return a copy of the jobs and their true sizes as kernels take them.
+
+    Raises:
+        BadInput: a time is not finite, or a size is negative; or the policy sends jobs away, as agents alone can do.
+    """
+    if policy is not None and policy.drops:
+        raise BadInput(f"{policy.kind} {policy.name!r} sends jobs away, which agents alone can do; see baseline_agent")
+    jobs, sizes = drawn.work.copy(), np.require(drawn.sizes, np.float64, ["C", "W"])
+    good = np.isfinite(jobs["arrival"]) & np.isfinite(sizes) & (sizes >= 0)
+    if not good.all():
+        raise BadInput(f"job {int(np.argmin(good))}: arrival and size must be finite, and the size not negative")
+    return jobs, sizes
+
+
+def refuse_nan(policy: Any, jobs: np.ndarray) -> None:
+    """Raise BadInput where a rank came out as NaN, which has no place in an order."""
+    lost = int(np.isnan(jobs["rank"]).sum())
+    if lost:
+        raise BadInput(
+            f"{policy.kind} {policy.name!r} gives rank NaN to {lost} of {len(jobs)} jobs; it must be a number"
+        )

@@ -1,0 +1,194 @@
+"""One server and one queue: M/G/1, or any other arrivals and sizes. Jobs resume where they stopped.
+
+An agent serves: at every arrival and completion, and if asked after every quantum of service, or, without preemption,
+whenever the server becomes free. A decision with one job in system is not asked for, except the first.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines import sharing_server, single_server
+from llmqueue_gym.engines.state import HEAP, fresh_state
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.jobs import outcome_table
+from llmqueue_gym.policies.base import Policy
+from llmqueue_gym.systems import known
+from llmqueue_gym.systems.agents.rank import RankAgent
+from llmqueue_gym.systems.base import Drawn, Row
+from llmqueue_gym.systems.bounds import srpt_mean
+from llmqueue_gym.systems.episodes import JobEpisodes
+from llmqueue_gym.systems.job_system import JobSystem, refuse_nan, tables_of
+from llmqueue_gym.systems.run import Run
+from llmqueue_gym.systems.scene import Scene
+from llmqueue_gym.systems.scenes import one_server_scene
+from llmqueue_gym.systems.view import Columns, View, check_counts, check_flags, check_positive
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+
+RESOLUTION = 0.02  # slice of service between rank checks, relative to age + mean size
+
+
+@dataclass(frozen=True, kw_only=True)
+class MG1View(View):
+    """What an agent sees and decides.
+
+    Attributes:
+        slots: jobs that the agent can see and choose from.
+        quantum: longest service between decisions, s; needs `preemptive`.
+        preemptive: whether the agent decides at arrivals too, and not only when the server is free.
+    """
+
+    jobs: ClassVar[Columns] = {  # the first jobs in system by order of arrival, the one in service included
+        "present": "1 where the slot holds a job",
+        "predicted": "predicted size, s",
+        "age": "service received so far, s",
+        "time_in_system": "since its arrival, s",
+        "weight": "cost per second in system, 1 unless the workload says otherwise",
+        "in_service": "1 where it ran last and is not finished",
+    }
+    system: ClassVar[Columns] = {
+        "in_system": "number of jobs in system",
+        "unseen": "how many of them are beyond the last slot",
+        "since_decision": 'since the last decision, as in info["dt"], s',
+    }
+    actions: ClassVar[str] = "the slot of the job to serve; an empty slot stands for slot 0, the earliest job"
+
+    slots: int = 16
+    quantum: float = np.inf
+    preemptive: bool = True
+
+    def check(self, scenario: "Scenario") -> None:
+        """Refuse values out of range."""
+        super().check(scenario)
+        check_counts(self, "slots")
+        check_positive(self, "quantum")
+        check_flags(self, "preemptive")
+        if self.quantum < np.inf and not self.preemptive:
+            raise BadInput(f"quantum={self.quantum:g} needs preemptive=True: otherwise a job runs to its end")
+
+    def n_slots(self, scenario: "Scenario") -> int:
+        """Return the rows of the observation's `jobs`."""
+        return int(self.slots)
+
+    def n_actions(self, scenario: "Scenario") -> int:
+        """Return the number of actions."""
+        return int(self.slots)
+
+
+@dataclass(frozen=True)
+class MG1(JobSystem):
+    """One server; the load is the arrival rate times the mean size."""
+
+    name: ClassVar[str] = "mg1"
+    title: ClassVar[str] = "One server"
+    view: ClassVar[type[View]] = MG1View
+
+    def simulate(self, drawn: Drawn, policy: Policy, **facts: Any) -> Run:
+        """Run every job to its completion, in the engine that is right for the shape of the rank."""
+        (rank,), params = policy.compiled(), policy.params_for(**facts)
+        jobs, sizes = tables_of(drawn, policy)
+        play = _sharing if policy.preemptive and policy.shape == "general" else _single
+        play(jobs[:1].copy(), sizes[:1], policy, rank, params)  # the first call in a process loads or compiles it
+        outcome, elapsed = play(jobs, sizes, policy, rank, params)
+        refuse_nan(policy, jobs)
+        return Run(policy.name, jobs, sizes, outcome, elapsed, self)
+
+    def bound(self, drawn: Drawn) -> float:
+        """Return the mean response time of SRPT, the least on any jobs (Schrage, 1968)."""
+        return srpt_mean(drawn.work["arrival"], drawn.sizes)
+
+    def known(self, scenario: "Scenario", policy: Policy) -> list[Row]:
+        """Return the exact mean response time, where arrivals are Poisson."""
+        return known.one_server(policy, scenario)
+
+    def open(self, scenario: "Scenario", view: Any, size: int) -> "MG1Episodes":
+        """Return E servers."""
+        return MG1Episodes(scenario, view, size)
+
+    def agent(self, policy: Policy, scenario: "Scenario", view: Any) -> RankAgent:
+        """Return the agent that serves the job of least rank."""
+        return RankAgent(policy, scenario, view)
+
+
+class MG1Episodes(JobEpisodes):
+    """The state of E servers.
+
+    Attributes:
+        states: `STATE` rows `(E,)`.
+        live: `(E, n)`, rows of the jobs in system, the earliest first.
+    """
+
+    def __init__(self, scenario: "Scenario", view: MG1View, size: int):
+        super().__init__(scenario, view, size)
+        self.states = records(fresh_state(size))
+        self.live = np.zeros((size, int(scenario.n_jobs)), np.int64)
+        self._fresh = fresh_state()[0]
+        self._arguments = (
+            *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.outcome, self.live, self.actions),
+            *self.observation.values(),
+            *(bool(view.preemptive), float(view.quantum), float(view.horizon)),
+        )
+
+    def give(self, e: int, drawn: Drawn) -> None:
+        """Let run `e` begin with these jobs, at an idle server."""
+        super().give(e, drawn)
+        self.states[e] = self._fresh
+
+    def advance(self) -> None:
+        """Carry out `actions` in every run, up to its next decision."""
+        single_server.step_batch(*self._arguments)
+
+    def seen(self, e: int = 0) -> dict[str, Any]:
+        """Return the `JOB` rows behind the slots."""
+        count = min(self.view.slots, int(self.states["in_system"][e]))
+        return {"jobs": self.jobs[e, self.live[e, :count]]}
+
+    def scene(self, title: str) -> Scene:
+        """Return what a frame shows."""
+        return one_server_scene(self, title)
+
+
+def twins(policy: Policy, jobs: np.ndarray) -> np.ndarray:
+    """Number jobs `(n,)` so that equal numbers mean the same rank function: equal in every column that the rank reads.
+
+    Age is left out, because it moves. A rank that reads the arrival time has no two jobs alike.
+    """
+    reads = policy.reads()
+    if "arrival" in reads:
+        return np.arange(len(jobs))
+    twin = np.zeros(len(jobs), np.int64)
+    for column in ("predicted", "weight", "klass", "deadline", "need"):
+        if column in reads:
+            _, kind = np.unique(jobs[column], return_inverse=True)
+            _, twin = np.unique(twin * len(jobs) + kind, return_inverse=True)
+    return twin
+
+
+def _single(
+    jobs: np.ndarray, sizes: np.ndarray, policy: Policy, rank: Any, params: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the outcome table `(n,)` and the seconds in the kernel."""
+    outcome, heap = outcome_table(len(jobs)), np.zeros(len(jobs), HEAP)
+    state, falling = records(fresh_state())[0], policy.shape != "constant"
+    tables = (records(jobs), sizes, records(outcome), records(heap))
+    start = time.perf_counter()
+    single_server.simulate(state, *tables, rank, params, policy.preemptive, falling, policy.lcfs_up_to)
+    return outcome, time.perf_counter() - start
+
+
+def _sharing(
+    jobs: np.ndarray, sizes: np.ndarray, policy: Policy, rank: Any, params: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the outcome table `(n,)` and the seconds in the kernel."""
+    outcome, heap = outcome_table(len(jobs)), np.zeros(len(jobs), HEAP)
+    links, twin = np.zeros(len(jobs), sharing_server.LINK), twins(policy, jobs)
+    state, scale = records(fresh_state())[0], float(sizes.mean())
+    tables = (records(jobs), sizes, records(outcome), records(heap), records(links), twin)
+    start = time.perf_counter()
+    sharing_server.simulate(state, *tables, rank, params, policy.lcfs_up_to, RESOLUTION, scale)
+    return outcome, time.perf_counter() - start

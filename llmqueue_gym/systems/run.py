@@ -1,0 +1,54 @@
+"""What one run leaves behind, whatever served: the tables from which every metric is computed."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One table of jobs or requests played to its end.
+
+    Attributes:
+        player: name of the policy or agent.
+        jobs: `JOB` or `REQUEST` rows `(n,)` as they were at the end.
+        sizes: true sizes `(n,)`, s, or output tokens.
+        outcome: `OUTCOME` or `SERVICE` rows `(n,)`; the completion is NaN for who was not served.
+        elapsed: s of wall time in the kernel alone (for an agent: in its episode), compilation not counted.
+        system: what served, as it was set for this player.
+        reason: how it ended: "drained", or "horizon", "stuck" or "livelock".
+        totals: sums over the run by name, such as server-seconds in use.
+    """
+
+    player: str
+    jobs: np.ndarray
+    sizes: np.ndarray
+    outcome: np.ndarray
+    elapsed: float
+    system: Any = None
+    reason: str = "drained"
+    totals: dict[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def done(self) -> np.ndarray:
+        """Who was served `(n,)`."""
+        return ~np.isnan(self.outcome["completion"])
+
+    @property
+    def response_times(self) -> np.ndarray:
+        """Completion minus arrival `(n,)`, s; NaN for who was not served."""
+        return self.outcome["completion"] - self.jobs["arrival"]
+
+    @property
+    def slowdowns(self) -> np.ndarray:
+        """Response time over true size `(n,)`."""
+        return self.response_times / self.sizes
+
+    def after_warmup(self, share: float = 0.1) -> "Run":
+        """Return the run without its first jobs, which met a system that had just been empty; totals stay whole."""
+        kept = slice(int(share * len(self)), None)
+        return replace(self, jobs=self.jobs[kept], sizes=self.sizes[kept], outcome=self.outcome[kept])

@@ -1,0 +1,191 @@
+"""Frames of the systems: each a function from the episodes, of which the first run is shown, to a `Scene`."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmqueue_gym.engines.batching.tables import ADMIT, EVICT, RANK, queue
+from llmqueue_gym.jobs import RUNNING
+from llmqueue_gym.systems.scene import NO_HUE, Bar, Meter, Panel, Scene, short
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.episodes import Episodes, JobEpisodes
+
+LATEST = 12  # jobs that have left in a frame
+MOST = 40  # bars of a panel, of which a frame shows those it has room for
+LEGEND = (("done", "received"), ("predicted", "predicted"), ("beyond", "overrun"), ("truth", "true size"))
+REQUEST_LEGEND = (
+    ("known", "prompt"),
+    ("done", "generated"),
+    ("predicted", "predicted"),
+    ("beyond", "overrun"),
+    ("truth", "true output"),
+)
+QUESTIONS = {ADMIT: "admit or run?", EVICT: "preempt whom?", RANK: "which rank?"}
+
+
+def scene_of_observation(episodes: "Episodes", title: str) -> Scene:
+    """Return a frame of any system: the slots that hold something, and who left last."""
+    columns = {name: episodes.observation["jobs"][0, :, k] for k, name in enumerate(episodes.view.jobs)}
+    rows = np.flatnonzero(columns.get("present", np.ones(len(episodes.observation["jobs"][0]))) > 0)
+    nothing = np.zeros(len(episodes.observation["jobs"][0]))
+    length, age = columns.get("predicted", nothing), columns.get("age", nothing)
+    bars = tuple(Bar(f"slot {k}", float(length[k]), float(age[k]), note=short(float(length[k]))) for k in rows[:MOST])
+    panel = Panel("in sight", bars, len(rows))
+    return Scene(title, facts(episodes), (panel,), (departures(episodes),), ended(episodes), legend=LEGEND)
+
+
+def one_server_scene(episodes: Any, title: str) -> Scene:
+    """Return the frame of one server: the jobs in system, and those that left last."""
+    inside, running = int(episodes.states["in_system"][0]), int(episodes.states["running"][0])
+    rows = list(episodes.live[0, :inside][:MOST].tolist())
+    if running >= 0:  # also where it came after many
+        rows = [running, *(row for row in rows if row != running)]
+    bars = tuple(job_bar(episodes, row, row == running) for row in rows)
+    panel = Panel("in system (s)", bars, inside)
+    return Scene(title, facts(episodes), (panel,), (departures(episodes),), ended(episodes), legend=LEGEND)
+
+
+def servers_scene(episodes: Any, title: str) -> Scene:
+    """Return the frame of several servers with one queue: a lane for each, below them those who wait."""
+    state = episodes.states[0]
+    waiting = episodes.live[0, : int(state["waiting"])][:MOST].tolist()
+    lanes = []
+    for s, (holds, speed) in enumerate(zip(episodes.taken[0].tolist(), episodes.speeds.tolist(), strict=True)):
+        lanes.append(_lane(episodes, f"s{s}", holds - 1, speed))
+    bars = tuple(job_bar(episodes, row, episodes.jobs["status"][0, row] == RUNNING) for row in waiting)
+    panels = (
+        Panel(f"{len(lanes)} servers (s)", tuple(lanes)),
+        Panel("waiting (s)", bars, int(state["waiting"])),
+    )
+    due = bool(np.isfinite(episodes.jobs["deadline"][0, : int(episodes.n_jobs[0])]).any())
+    leave = bool(np.isfinite(episodes.patience[0]).any()) or episodes.may_drop
+    more = [("lost", str(int(state["lost"])))] if leave else []
+    again = any(bar.active for bar in bars)  # a preemptive epoch, in which all jobs are up for choice
+    said = ended(episodes) or ("pick again; marked below: ran last" if again else "")
+    legend = (*LEGEND, ("due", "deadline")) if due else LEGEND
+    return Scene(title, facts(episodes, *more), panels, (departures(episodes),), said, legend=legend)
+
+
+def queues_scene(episodes: Any, title: str) -> Scene:
+    """Return the frame of a queue for each server: the job that has arrived, the queues that it sees, who left last."""
+    arrivals = []
+    if not episodes.steps["terminated"][0]:
+        row = int(episodes.states["arrived"][0]) - 1
+        predicted = float(episodes.jobs["predicted"][0, row])
+        arrivals = [Bar(f"#{row}", predicted, note=f"{short(predicted)} s")]
+    bars = []
+    for each in episodes.queues[0]:
+        jobs, index = int(each["jobs"]), int(each["index"])
+        work, left = max(float(each["work"]), 0.0), max(float(each["left"]), 0.0)
+        name = f"q{index}" + (f"x{each['speed']:g}" if each["speed"] != 1 else "")
+        note = f"{jobs} job{'s' if jobs != 1 else ''}, {short(left)} left" if jobs else "empty"
+        bars.append(Bar(name, work, max(work - left, 0.0), note=note))
+    panels = (
+        Panel("arrived, to be sent (predicted s)", tuple(arrivals)),
+        Panel(f"queues seen of {episodes.sites.shape[1]}, predicted work (s)", tuple(bars)),
+    )
+    legend = tuple(entry for entry in LEGEND if entry[0] != "beyond")
+    return Scene(title, facts(episodes), panels, (departures(episodes),), ended(episodes), legend=legend)
+
+
+def replica_scene(episodes: Any, title: str) -> Scene:
+    """Return the frame of a replica: memory, the batch, the queue, and the requests that left last."""
+    replica, system = episodes.replica, episodes.replica.system[0]
+    running = replica.running[0, : int(system["running"])].tolist()
+    waiting = queue(replica, 0)[:MOST].tolist()
+    blocks, free = int(system["blocks"]), int(system["free"])
+    meter = None
+    if blocks > 0:
+        held = replica.requests["blocks"][0]
+        parts = tuple((int(held[row]), row) for row in running)
+        meter = Meter("KV memory", blocks, parts, f"{free} of {blocks} blocks free")
+    question = int(episodes.observation["system"][0, -1])
+    first: tuple[Panel, ...] = ()
+    if question == RANK:
+        subject = int(replica.state["subject"][0])
+        first = (Panel("to be ranked", (_request_bar(episodes, subject, NO_HUE),)),)
+    batch = tuple(_request_bar(episodes, row, row) for row in running[:MOST])
+    bars = tuple(_request_bar(episodes, row, NO_HUE) for row in waiting)
+    right = (Panel("queue (tokens)", bars, int(system["waiting"])), _requests_left(episodes))
+    step = ("step", f"{1e3 * float(system['step_time']):.1f} ms")
+    said = QUESTIONS.get(question, ended(episodes))
+    left = (*first, Panel("batch (tokens)", batch, len(running)))
+    return Scene(title, facts(episodes, step), left, right, said, meter, REQUEST_LEGEND)
+
+
+def _request_bar(episodes: Any, row: int, hue: int) -> Bar:
+    """Return the bar of a request in system; one with a hue is in the batch."""
+    request = episodes.replica.requests[0, row]
+    prompt, made, predicted = (request[name].item() for name in ("prompt", "generated", "predicted"))
+    note = f"{prompt}+{made}/{predicted:.0f}"
+    return Bar(f"#{row}", predicted, made, prompt, active=hue != NO_HUE, hue=hue, note=note)
+
+
+def _requests_left(episodes: Any) -> Panel:
+    """Return the panel of the requests that left last, the latest first."""
+    run, bars = episodes.run(), []
+    for row in latest(run.outcome["completion"]):
+        predicted, output = float(run.jobs["first_predicted"][row]), int(run.sizes[row])
+        bars.append(Bar(f"#{row}", predicted, truth=output, note=f"{predicted:.0f} -> {output}"))
+    return Panel("served last, predicted -> true (tokens)", tuple(bars))
+
+
+def _lane(episodes: "JobEpisodes", name: str, row: int, speed: float) -> Bar:
+    """Return the bar of a server; the lanes of a job that occupies several have its colour."""
+    if speed != 1:
+        name += f"x{speed:g}"
+    if row < 0:
+        return Bar(name, note="idle")
+    bar = job_bar(episodes, row, True, speed)
+    return Bar(name, bar.predicted, bar.done, due=bar.due, active=True, hue=row, note=f"#{row} {bar.note}")
+
+
+def job_bar(episodes: "JobEpisodes", row: int, active: bool, speed: float = 1.0) -> Bar:
+    """Return the bar of a job in system, whose deadline is marked for a server of this speed."""
+    job = episodes.jobs[0, row]
+    predicted, age, need, deadline = (job[name].item() for name in ("predicted", "age", "need", "deadline"))
+    clock = float(episodes.steps["clock"][0])
+    due = age + max(deadline - clock, 0.0) * speed if np.isfinite(deadline) else None
+    note = f"{short(age)}/{short(predicted)}" + (f" x{need}" if need > 1 else "")
+    return Bar(f"#{row}", predicted, age, due=due, active=bool(active), note=note)
+
+
+def departures(episodes: "Episodes") -> Panel:
+    """Return the panel of the jobs served last, the latest first, predicted and true size side by side."""
+    run, bars = episodes.run(), []
+    for row in latest(run.outcome["completion"]):
+        predicted, size = float(run.jobs["predicted"][row]), float(run.sizes[row])
+        bars.append(Bar(f"#{row}", predicted, truth=size, note=f"{short(predicted)} -> {short(size)}"))
+    return Panel("served last, predicted -> true size (s)", tuple(bars))
+
+
+def latest(completion: np.ndarray) -> list[int]:
+    """Return the rows of the last completions (s; NaN of those who have not left), the latest first."""
+    rows = np.flatnonzero(np.isfinite(completion))
+    return rows[np.argsort(completion[rows], kind="stable")][: -LATEST - 1 : -1].tolist()
+
+
+def facts(episodes: "Episodes", *more: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the figures that all frames have, and others behind them.
+
+    Args:
+        episodes: of which the first run is meant.
+        *more: name and value of each other figure.
+    """
+    step, response = episodes.steps[0], episodes.run().response_times
+    done = response[~np.isnan(response)]
+    return (
+        ("time", f"{short(float(step['clock']))} s"),
+        ("in system", str(int(step["in_system"]))),
+        ("served", f"{len(done)}/{len(response)}"),
+        ("mean response", f"{short(float(done.mean()))} s" if len(done) else "-"),
+        *more,
+    )
+
+
+def ended(episodes: "Episodes") -> str:
+    """Return how the episode ended, in words; nothing while it goes on."""
+    if episodes.steps["terminated"][0]:
+        return "over: all have left"
+    return f"over: {episodes.run().reason}" if episodes.steps["truncated"][0] else ""

@@ -1,0 +1,111 @@
+"""What an agent sees of a system, what it decides and what it is paid: the fields that a scenario has not.
+
+A system's view is a subclass, in the system's file, together with the columns of its observation, which are data:
+a name and what it means, in the order in which the kernel writes them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+
+from llmqueue_gym.errors import BadInput, nearest
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.base import Drawn
+    from llmqueue_gym.systems.scenario import Scenario
+
+Columns = Mapping[str, str]
+Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (rows, true sizes) -> cost per second in system (n,)
+FLAGS = ("present", "in_service", "running")  # columns of 0 and 1
+
+# A reward is minus the integral of a cost per second that each job causes while it is in system. The undiscounted
+# return of an episode is therefore minus the sum over jobs of cost times response time.
+RESPONSE_TIME: dict[str, Cost] = {
+    "response_time": lambda jobs, sizes: np.ones(len(sizes)),
+    "weighted": lambda jobs, sizes: jobs["weight"],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What all views have.
+
+    Attributes:
+        reward: a name in `rewards`.
+        horizon: time at which an episode is truncated, s. The stretch of service that crosses it is finished first.
+    """
+
+    jobs: ClassVar[Columns]  # columns of the observation's `jobs`
+    system: ClassVar[Columns]  # and of its `system`
+    actions: ClassVar[str]  # what an action is, in words
+    rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"slowdown": lambda jobs, sizes: 1 / sizes}
+
+    reward: str = "response_time"
+    horizon: float = np.inf
+
+    def check(self, scenario: "Scenario") -> None:
+        """Refuse what makes no sense in a scenario.
+
+        Raises:
+            BadInput: a value is out of range; the message names it.
+        """
+        check_positive(self, "horizon")
+        if self.reward not in self.rewards:
+            raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), self.rewards)}")
+
+    def n_slots(self, scenario: "Scenario") -> int:
+        """Return the rows of the observation's `jobs`."""
+        raise NotImplementedError
+
+    def n_actions(self, scenario: "Scenario") -> int:
+        """Return the number of actions."""
+        raise NotImplementedError
+
+    def spaces(self, scenario: "Scenario") -> tuple[spaces.Dict, spaces.Discrete]:
+        """Return observation and action space of one environment."""
+        n, names = self.n_actions(scenario), tuple(self.jobs)
+        high = np.full((self.n_slots(scenario), len(names)), np.inf, np.float32)
+        high[:, [names.index(flag) for flag in FLAGS if flag in names]] = 1.0
+        return spaces.Dict(
+            {
+                "jobs": spaces.Box(np.zeros_like(high), high, dtype=np.float32),
+                "system": spaces.Box(0.0, np.inf, (len(self.system),), np.float32),
+                "action_mask": spaces.MultiBinary(n),
+            }
+        ), spaces.Discrete(n)
+
+    def costs(self, drawn: "Drawn") -> np.ndarray:
+        """Return the cost per second in system of each job `(n,)`, the unit of the reward."""
+        return self.rewards[self.reward](drawn.work, drawn.sizes)
+
+
+def columns_of(observation: Mapping[str, np.ndarray], part: str, columns: Columns) -> dict[str, np.ndarray]:
+    """Return the columns of a part of an observation by name, of one environment or of many."""
+    return dict(zip(columns, np.moveaxis(observation[part], -1, 0), strict=True))
+
+
+def check_counts(given: object, *names: str) -> None:
+    """Raise BadInput unless each is a whole number of at least 1."""
+    for name in names:
+        value = getattr(given, name)
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise BadInput(f"{name}={value!r} must be a whole number of at least 1")
+
+
+def check_positive(given: object, *names: str) -> None:
+    """Raise BadInput unless each is a positive number; infinity is one."""
+    for name in names:
+        value = getattr(given, name)
+        if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or not value > 0:
+            raise BadInput(f"{name}={value!r} must be a positive number")
+
+
+def check_flags(given: object, *names: str) -> None:
+    """Raise BadInput unless each is True or False."""
+    for name in names:
+        value = getattr(given, name)
+        if not isinstance(value, (bool, np.bool_)):
+            raise BadInput(f"{name}={value!r} must be True or False")
