@@ -1,36 +1,46 @@
-"""The scalar environment of all families: Gymnasium's contract, and no dynamics."""
+"""The scalar environment of all systems: Gymnasium's contract, and no dynamics."""
 
 from operator import index
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 
-from llmqueue_gym.envs.episodes import Episodes
-from llmqueue_gym.envs.rendering import FPS, MODES, drawn, scene_of
-from llmqueue_gym.envs.rendering.scene import Scene
+from llmqueue_gym.envs.opened import opened
+from llmqueue_gym.envs.rendering import FPS, MODES, drawn
 from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.systems import Run, Scenario, System
 
 
-class CompiledEnv(gym.Env[dict[str, np.ndarray], int]):
-    """One environment that a kernel advances from decision to decision.
+class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
+    """A scenario in which the decisions that the view names are the agent's; a kernel goes from one to the next.
 
-    A family of environments is a subclass with its `batch_type` and what it exposes beyond this.
+    The reward is minus the integral of the cost rate since the last decision, so that the undiscounted return is minus
+    the total response time (or its weighted form). `terminated`: all have left. `truncated`: the horizon came first, or
+    the run can never end.
+
+    `info` has "dt" (s since the last decision, to discount by gamma ** dt), "clock" (s), "n_in_system" and
+    "action_mask"; "illegal_action" after an action that was not open; "episode_metrics" at the end.
+
+    The first episode after `reset(seed=s)` has the jobs of `scenario.draw(s)`; later ones draw their seed from
+    `np_random`.
+
+    Attributes:
+        scenario: what comes and what serves.
+        view: what is seen, decided and paid.
+        episodes: the run behind it, a batch of one.
     """
 
-    batch_type: ClassVar[type[Episodes]]
-    actions_are: ClassVar[str] = "in the action space"  # words of an error line
-    config: Any
-    _batch: Episodes
     metadata: dict[str, Any] = {"render_modes": list(MODES), "render_fps": FPS}  # noqa: RUF012 (typed so in the base)
 
-    def __init__(self, *, render_mode: str | None = None, **kwargs: Any):
+    def __init__(self, system: str | System | Scenario = "mg1", *, render_mode: str | None = None, **given: Any):
         """Make the environment.
 
         Args:
+            system: kind of system, the system, or the whole scenario.
             render_mode: "rgb_array" for images `(400, 640, 3)`, "ansi" for text, None for neither; see `render`.
-            **kwargs: the fields of its `config`.
+            **given: fields of scenario, system and view.
 
         Raises:
             BadInput: a value is out of range; the message names it.
@@ -38,10 +48,10 @@ class CompiledEnv(gym.Env[dict[str, np.ndarray], int]):
         if render_mode is not None and render_mode not in MODES:
             raise BadInput(f"render_mode={render_mode!r}; {nearest(str(render_mode), MODES)}")
         self.render_mode = render_mode
-        self.config = self.batch_type.config_type(**kwargs)
-        self._batch = self.batch_type(self.config, 1)
-        self.observation_space, self.action_space = self._batch.observation_space, self._batch.action_space
-        self._n_actions = int(self._batch.action_space.n)
+        self.scenario, self.view = opened(system, given)
+        self.episodes = self.scenario.system.open(self.scenario, self.view, 1)
+        self.observation_space, self.action_space = self.episodes.observation_space, self.episodes.action_space
+        self._n_actions = int(self.episodes.action_space.n)
         self._over, self._begun = True, False
 
     def reset(
@@ -51,9 +61,9 @@ class CompiledEnv(gym.Env[dict[str, np.ndarray], int]):
         super().reset(seed=seed)
         if options:
             raise BadInput(f"options={options!r}: there are none")
-        self._batch.begin(0, seed if seed is not None else int(self.np_random.integers(2**63)))
-        self._batch.advance()
-        observation, _, terminated, truncated, info = self._batch.report(0)
+        self.episodes.begin(0, seed if seed is not None else int(self.np_random.integers(2**63)))
+        self.episodes.advance()
+        observation, _, terminated, truncated, info = self.episodes.report(0)
         self._over, self._begun = terminated or truncated, True
         return observation, info
 
@@ -68,10 +78,10 @@ class CompiledEnv(gym.Env[dict[str, np.ndarray], int]):
             raise ResetNeeded("no episode is under way: call reset() before step()")
         chosen = index(action)
         if not 0 <= chosen < self._n_actions:
-            raise BadInput(f"action {chosen} is not {self.actions_are}: choose 0 to {self._n_actions - 1}")
-        self._batch.actions[0] = chosen
-        self._batch.advance()
-        report = self._batch.report(0)
+            raise BadInput(f"action {chosen} is not in the action space: choose 0 to {self._n_actions - 1}")
+        self.episodes.actions[0] = chosen
+        self.episodes.advance()
+        report = self.episodes.report(0)
         self._over = report[2] or report[3]
         return report
 
@@ -82,23 +92,29 @@ class CompiledEnv(gym.Env[dict[str, np.ndarray], int]):
 
         Raises:
             ResetNeeded: no episode has begun.
-            BadInput: Pillow is missing, or the family has no frames.
+            BadInput: Pillow is missing.
         """
         if self.render_mode is None:
             return None
         if not self._begun:
             raise ResetNeeded("no episode has begun: call reset() before render()")
-        return drawn(self.scene(), self.render_mode)
-
-    def scene(self) -> Scene:
-        """Return what a frame shows; a family without an entry in `rendering.SCENES` overrides this."""
-        return scene_of(self._batch, self.spec.id if self.spec is not None else type(self).__name__)
+        title = self.spec.id if self.spec is not None else self.scenario.system.title
+        return drawn(self.episodes.scene(title), self.render_mode)
 
     def action_masks(self) -> np.ndarray:
         """Return the mask of the present decision, int8 `(n_actions,)`, as MaskablePPO asks for it."""
-        return self._batch.observation["action_mask"][0].copy()
+        return self.episodes.observation["action_mask"][0].copy()
+
+    def run(self, player: str = "agent", elapsed: float = 0.0) -> Run:
+        """Return what has come of the episode so far, as the closed loop does."""
+        return self.episodes.run(0, player, elapsed)
+
+    @property
+    def outcome(self) -> np.ndarray:
+        """The `OUTCOME` or `SERVICE` rows `(n,)` of the episode so far."""
+        return self.run().outcome
 
     @property
     def response_times(self) -> np.ndarray:
         """Completion minus arrival of each job of the episode `(n,)`, s; NaN where it has not left."""
-        return self._batch.response_times()[0, : self._batch.count(0)]
+        return self.run().response_times

@@ -1,7 +1,7 @@
-"""The vector environment of all families: seeds, autoresets and infos, and no dynamics."""
+"""The vector environment of all systems: seeds, autoresets and infos, and no dynamics."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -10,12 +10,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from llmqueue_gym.engines.state import SKIP
-from llmqueue_gym.envs.episodes import Episodes
+from llmqueue_gym.envs.opened import opened
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.systems import Scenario, System
 
 
-class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
-    """Environments that are advanced by one kernel call per step.
+class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
+    """Environments of one scenario that are advanced by one kernel call per step; what `gym.make_vec` returns.
 
     Environment i, given the seed of a scalar environment, returns the same numbers, autoresets included. Infos follow
     `SyncVectorEnv`: an array `(num_envs,)` per key, and beside it `_key`, which environments it is valid for.
@@ -23,37 +24,39 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
     Observations are written in place: `reset` and `step` return the buffers themselves, which the next call changes.
     Pass `copy=True`, the default of Gymnasium's own vector environments, to keep them.
 
-    A family of environments is a subclass with its `batch_type`.
+    Attributes:
+        scenario: what comes and what serves.
+        view: what is seen, decided and paid.
+        episodes: the runs behind them.
     """
 
-    batch_type: ClassVar[type[Episodes]]
-    config: Any
-    _batch: Episodes
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (typed so in the base class)
 
     def __init__(
         self,
+        system: str | System | Scenario = "mg1",
         num_envs: int = 1,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = False,
-        **kwargs: Any,
+        **given: Any,
     ):
         """Make the environments.
 
         Args:
+            system: kind of system, the system, or the whole scenario.
             num_envs: how many.
             autoreset_mode: NEXT_STEP resets in the step after the last, whose action is ignored. SAME_STEP resets at
                 once and returns the last observation and info as "final_obs" and "final_info". DISABLED leaves it to
                 `reset(options={"reset_mask": mask})`.
             copy: return copies of the observations.
-            **kwargs: those of one environment.
+            **given: fields of scenario, system and view.
 
         Raises:
             BadInput: a value is out of range; the message names it.
         """
         if not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
             raise BadInput(f"num_envs={num_envs!r} must be a whole number of at least 1")
-        self.config = self.batch_type.config_type(**kwargs)
+        self.scenario, self.view = opened(system, given)
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
         except ValueError:
@@ -61,7 +64,7 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
             raise BadInput(f"autoreset_mode={autoreset_mode!r}; choose from: {modes}") from None
         self.num_envs, self.copy = int(num_envs), copy
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self._batch = batch = self.batch_type(self.config, self.num_envs)
+        self.episodes = batch = self.scenario.system.open(self.scenario, self.view, self.num_envs)
         self.single_observation_space, self.single_action_space = batch.observation_space, batch.action_space
         self.observation_space = batch_space(batch.observation_space, self.num_envs)
         self.action_space = batch_space(batch.action_space, self.num_envs)
@@ -97,7 +100,7 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
             seed = int(self._rng(e).integers(2**63))
         else:
             self._rngs[e], self._seeds[e] = seeding.np_random(seed)
-        self._batch.begin(e, seed)
+        self.episodes.begin(e, seed)
 
     def reset(  # type: ignore[override]
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -120,10 +123,10 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
             if len(seeds) != self.num_envs:
                 raise BadInput(f"{len(seeds)} seeds were given for {self.num_envs} environments")
         chosen = self._reset_mask(dict(options or {}))
-        self._batch.actions[:] = SKIP
+        self.episodes.actions[:] = SKIP
         for e in np.flatnonzero(chosen).tolist():
             self._begin(e, seeds[e])
-        self._batch.advance()
+        self.episodes.advance()
         self._over[chosen] = False
         self._begun[chosen] = True
         return self._observation(), self._infos(chosen)
@@ -149,7 +152,7 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
         """
         if not self._begun.all():
             raise ResetNeeded("call reset() before step()")
-        batch = self._batch
+        batch = self.episodes
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise BadInput(f"actions have shape {actions.shape}, not ({self.num_envs},)")
@@ -173,7 +176,7 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
         """Return the infos of the episodes that have just ended."""
         infos: dict[str, Any] = {}
         for e in self._over.nonzero()[0].tolist():
-            infos = self._add_info(infos, {"episode_metrics": self._batch.metrics(e)}, e)
+            infos = self._add_info(infos, {"episode_metrics": self.episodes.metrics(e)}, e)
         return infos
 
     def _end_same_step(self) -> dict[str, Any]:
@@ -181,21 +184,21 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
         infos: dict[str, Any] = {}
         ended = self._over.nonzero()[0].tolist()
         if ended:
-            self._batch.actions[:] = SKIP
+            self.episodes.actions[:] = SKIP
             for e in ended:
-                observation, _, _, _, info = self._batch.report(e)
+                observation, _, _, _, info = self.episodes.report(e)
                 infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, e)
                 self._begin(e)
-            self._batch.advance()
+            self.episodes.advance()
             self._over[:] = False
         return infos
 
     def _infos(self, valid: np.ndarray) -> dict[str, Any]:
         """Return the infos that every step has, zero where they are not valid."""
-        steps = self._batch.steps
+        steps = self.episodes.steps
         columns = {"dt": steps["dt"], "clock": steps["clock"], "n_in_system": steps["in_system"]}
         infos: dict[str, Any] = {}
-        for key, values in (*columns.items(), ("action_mask", self._batch.observation["action_mask"])):
+        for key, values in (*columns.items(), ("action_mask", self.episodes.observation["action_mask"])):
             infos[key], infos[f"_{key}"] = values.copy(), valid.copy()
         if valid is not self._all:
             for key in (*columns, "action_mask"):
@@ -211,13 +214,13 @@ class CompiledVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
 
         Under NEXT_STEP the last episode is there until the step that begins the next one.
         """
-        return self._batch.response_times()
+        return self.episodes.response_times()
 
     def _observation(self) -> dict[str, np.ndarray]:
         if self.copy:
-            return {name: buffer.copy() for name, buffer in self._batch.observation.items()}
-        return dict(self._batch.observation)
+            return {name: buffer.copy() for name, buffer in self.episodes.observation.items()}
+        return dict(self.episodes.observation)
 
     def action_masks(self) -> np.ndarray:
         """Return the masks of the present decisions, int8 `(num_envs, slots)`."""
-        return self._batch.observation["action_mask"].copy()
+        return self.episodes.observation["action_mask"].copy()

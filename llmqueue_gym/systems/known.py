@@ -196,7 +196,7 @@ def packing(policy: Any, scenario: Any) -> list[Row]:
     return rows or [row(duration, FLOOR, "mean duration")]
 
 
-def _floor(policy: Any, scenario: Any, dispatcher: Any) -> list[Row]:
+def _floor(policy: Any, scenario: Any, dispatcher: Any = None) -> list[Row]:
     """Return what no policy is below that knows as much of the sizes."""
     from llmqueue_gym.theory.many_servers import srpt_bracket
     from llmqueue_gym.theory.unequal_servers import shared_fastest

@@ -64,6 +64,8 @@ class Scenario:
             if given.get("load") is not None:
                 raise BadInput(f"load={given['load']:g} and rate={given['rate']:g} both set the rate; give one of them")
             common["load"] = None
+        if given.get("workload") is not None and "load" not in given:
+            common["load"] = None  # it comes at its own rate
         for key, value in given.items():
             name = kind.spelled.get(key, key)
             if name in own:

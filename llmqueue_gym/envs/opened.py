@@ -1,0 +1,60 @@
+"""A scenario and a view from the keyword arguments of an environment, and the agents that play in it."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.systems import SYSTEMS, Scenario, System
+from llmqueue_gym.systems.agents.base import Agent
+from llmqueue_gym.systems.scenario import scenario_fields
+from llmqueue_gym.systems.view import View
+
+
+def opened(system: str | System | Scenario, given: dict[str, Any]) -> tuple[Scenario, View]:
+    """Return the scenario and the view of an environment.
+
+    Args:
+        system: kind of system, the system, or the whole scenario.
+        given: fields of scenario and view.
+
+    Raises:
+        BadInput: a field does not exist, or a value is out of range; the message names it.
+    """
+    kind: Any = _kind(system)
+    if kind.view is None:
+        raise BadInput(f"system {kind.name!r} has no decisions for an agent")
+    seen = {field.name for field in fields(kind.view)}
+    told = {**scenario_fields(kind), **kind.spelled}
+    for key in given:
+        if key not in seen and key not in told:
+            raise BadInput(f"an environment of system {kind.name!r} has no argument {key!r}; {nearest(key, [*told, *seen])}")
+    rest = {key: value for key, value in given.items() if key not in seen}
+    if isinstance(system, Scenario):
+        scenario = replace(system, **rest) if rest else system
+    else:
+        scenario = Scenario(system, **rest)
+    view = kind.view(**{key: value for key, value in given.items() if key in seen})
+    view.check(scenario)
+    return scenario, view
+
+
+def baseline_agent(given: Any, env: Any) -> Agent:
+    """Return an agent that plays a policy in an environment by `act(observation)` or `act_env(env)`.
+
+    Args:
+        given: a policy that belongs there, its spec, or a plain function.
+        env: a scalar or vector environment, wrapped or not.
+
+    Raises:
+        BadInput: the policy is unknown or cannot be played in this environment.
+    """
+    inner = env.unwrapped
+    scenario: Scenario = inner.scenario
+    return scenario.system.agent(scenario.policy(given), scenario, inner.view)
+
+
+def _kind(system: str | System | Scenario) -> type[System]:
+    if isinstance(system, str):
+        kind: Any = SYSTEMS.builder(system.partition(":")[0])
+        return kind
+    return type(system.system if isinstance(system, Scenario) else system)

@@ -1,0 +1,269 @@
+"""One replica that serves requests to a language model in batches, limited by the memory of its KV cache.
+
+An agent admits requests, preempts them too, or ranks them; see `replica_view`.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching import tables
+from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.cost import FORMS
+from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules, rule_set
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
+from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
+from llmqueue_gym.profiles import profile as cost_profile
+from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.requests import Requests, request_table
+from llmqueue_gym.systems.agents.serving import ServingAgent
+from llmqueue_gym.systems.base import Drawn, System
+from llmqueue_gym.systems.capacity import capacity, recorded_rate, stretched
+from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView
+from llmqueue_gym.systems.run import Run
+from llmqueue_gym.systems.view import View
+from llmqueue_gym.theory.clairvoyant import latency_floor
+from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+
+ADMISSIONS = {"fits": tables.FITS, "reserve": tables.RESERVE, "peak": tables.PEAK}
+_PREDICTED = ("predicted", "first_predicted", "lower", "upper")
+
+
+@dataclass(frozen=True)
+class Replica(System):
+    """A replica; the load is a share of what first come first served sustains, see `systems.capacity`.
+
+    Attributes:
+        profile: cost profile, or its spec, as in a100-llama3-8b:kv_tokens=12288; see `llmqueue profile list`.
+        rules: rule set of the engine, or its spec, as in vllm-v1:max_seqs=256; see `llmqueue rules`.
+        max_tokens: most tokens of prompt and output together; a request of a law that exceeds them is drawn anew. What
+            the replica can hold unless told otherwise.
+        cut_off: times as long as arrivals take after which a run ends, whatever is left.
+    """
+
+    name: ClassVar[str] = "replica"
+    title: ClassVar[str] = "One replica of a language model"
+    policies: ClassVar[Policies] = SERVING_POLICIES
+    view: ClassVar[type[View]] = ReplicaView
+    cost: ClassVar[str] = "mean end-to-end latency, s"
+    spelled: ClassVar[Mapping[str, str]] = {"lengths": "size", "n_requests": "n_jobs"}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "size": "azure-conv",
+        "predictor": "lognormal:sigma=0.5",
+        "load": 0.8,
+        "n_jobs": 10_000,
+    }
+
+    profile: str | Profile = "a100-llama3-8b"
+    rules: str | Rules = "vllm-v1"
+    max_tokens: int | None = None
+    cut_off: float = np.inf
+
+    def __post_init__(self) -> None:
+        for name, kind in (("profile", Profile), ("rules", Rules)):
+            value = getattr(self, name)
+            if not isinstance(value, (str, kind)):
+                raise BadInput(f"{name}={value!r} must be a name or a {kind.__name__}")
+        _ = self.bound_rules  # a wrong part is found here, not at the first run
+
+    @cached_property
+    def cost_profile(self) -> Profile:
+        """The cost profile."""
+        return cost_profile(self.profile)
+
+    @cached_property
+    def bound_rules(self) -> Rules:
+        """The rule set with the blocks that the profile's memory holds."""
+        return rule_set(self.rules).on(self.cost_profile.kv_tokens)
+
+    def check(self, scenario: "Scenario") -> None:
+        """Refuse wrong parts here, not at the first run."""
+        if not isinstance(scenario.predictor, (str, LengthPredictor)):
+            raise BadInput(f"predictor={scenario.predictor!r} must be a name or a LengthPredictor")
+        if scenario.workload is not None and not callable(getattr(scenario.workload, "sample", None)):
+            raise BadInput(f"workload={scenario.workload!r} has no method sample(n, arrival_rng, length_rng)")
+        _ = scenario.source, self.predictor(scenario)
+
+    def source(self, scenario: "Scenario") -> Any:
+        """Return what requests are drawn from; a law at the rate, or at 1 request/s where a load is told."""
+        if scenario.workload is not None:
+            return scenario.workload
+        longest = self.max_tokens or self.bound_rules.longest
+        return RequestWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, longest)
+
+    def predictor(self, scenario: "Scenario", policy: Any = None) -> LengthPredictor:
+        """Return the predictor that a policy gets, fitted to the workload's lengths."""
+        own = None if policy is None else policy.predictor
+        return length_predictor(own or scenario.predictor).bind(scenario.source.output_sample())
+
+    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
+        """Return the cost profile and the rules."""
+        return {"profile": self.cost_profile, "rules": self.bound_rules}
+
+    def rate_scale(self, scenario: "Scenario") -> float:
+        """Return the factor on the rate of what is sampled."""
+        if scenario.load is not None:
+            return float(scenario.load * capacity(scenario).rate_scale)
+        if scenario.rate is not None and scenario.workload is not None:
+            return float(scenario.rate / recorded_rate(scenario.source.sample(10**9, *_NO_CHANCE)[0]))
+        return 1.0
+
+    def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
+        """Return requests, their output tokens as `sizes`, and the predictions to come as `refreshed`.
+
+        Predictions beyond what a request can have are cut to that: who reserves more would wait for ever.
+        """
+        given = draw_requests(scenario.source, self.predictor(scenario, policy), int(scenario.n_jobs), seed)
+        if not 1 <= len(given.outputs) <= scenario.n_jobs:
+            raise BadInput(f"the workload returned {len(given.outputs)} requests, not 1 to {scenario.n_jobs}")
+        requests = stretched(given.requests, self.rate_scale(scenario))
+        most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
+        for column in _PREDICTED:
+            requests[column] = np.minimum(requests[column], most)
+        return Drawn(requests, {"sizes": given.outputs, "refreshed": given.refreshed})
+
+    def simulate(self, drawn: Drawn, policy: ServingPolicy, **facts: Any) -> Run:
+        """Serve the requests to the end.
+
+        Totals: sums over the run by the names of `engines.batching.tables.STATE`, the iterations and the clock.
+
+        Raises:
+            BadInput: a request could never be served, or a function cannot be compiled or gives NaN.
+        """
+        served, arrivals = self.under(policy), drawn.work["arrival"]
+        rules, profile = served.bound_rules, self.cost_profile
+        if np.isfinite(self.cut_off):
+            rules = replace(rules, horizon=min(rules.horizon, self.cut_off * float(arrivals[-1])))
+        rules.check(drawn.work, drawn.sizes)
+        replica = loaded(drawn, rules, policy.merged)
+        *loop, functions = kernel_arguments(policy, profile, rules)
+        start = time.perf_counter()
+        proceed(0, replica, *loop, 0, 0, *functions)
+        elapsed = time.perf_counter() - start
+        lost = int(np.isnan(replica.requests[0]["rank"]).sum())
+        if lost:
+            raise BadInput(f"{policy.kind} {policy.name!r} gives rank NaN to {lost} requests; it must be a number")
+        return run_of(replica, 0, drawn.sizes, policy.name, served, elapsed)
+
+    def under(self, policy: ServingPolicy) -> "Replica":
+        """Return this replica as a policy wants it, whose rules change some of the engine's.
+
+        Raises:
+            BadInput: the policy and the rule set both want to decide who joins a batch, or a field does not exist.
+        """
+        made = self.bound_rules
+        names = [field.name for field in fields(made)]
+        for key in policy.rules:
+            if key not in names:
+                raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
+        if policy.merged and (made.request_level or made.padded):
+            raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
+        return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
+
+    def numbers(self, run: Run) -> dict[str, float]:
+        """Return mean and 99th percentile of the latency and the mean time to first token; who is never done is late."""
+        arrival = run.jobs["arrival"]
+        latency = np.where(run.done, run.outcome["completion"], np.inf) - arrival
+        first = np.where(run.done, run.outcome["first_token"], np.inf) - arrival
+        # Percentiles between a number and infinity would be NaN.
+        p99 = float(np.percentile(latency, 99, method="higher"))
+        return {"cost": float(latency.mean()), "p99": p99, "ttft": float(first.mean())}
+
+    def bound(self, drawn: Drawn) -> float:
+        """Return `theory.clairvoyant.latency_floor`.
+
+        Raises:
+            NotApplicable: a cost profile by tables, for which no floor is known.
+        """
+        requests = request_table(drawn.work["arrival"], drawn.work["prompt"])
+        return latency_floor(requests, drawn.sizes, self.cost_profile, self.bound_rules).mean
+
+    def open(self, scenario: "Scenario", view: Any, size: int) -> ReplicaEpisodes:
+        """Return E replicas."""
+        return ReplicaEpisodes(scenario, view, size)
+
+    def agent(self, policy: ServingPolicy, scenario: "Scenario", view: Any) -> ServingAgent:
+        """Return the agent that admits or ranks by the policy's rank."""
+        return ServingAgent(policy, scenario, view)
+
+
+_NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole recording is the same whatever the streams
+
+
+def serve(
+    given: Requests | Drawn, policy: Any = "fcfs", profile: Any = "a100-llama3-8b", rules: Any = "vllm-v1", **changes: Any
+) -> Run:
+    """Serve a table of requests to its end: `Replica.simulate` without a scenario.
+
+    Args:
+        given: requests, true output lengths and refreshed predictions; not changed.
+        policy: serving policy, its spec or a function `rank(request, system, params)`.
+        profile: cost profile or its spec.
+        rules: rule set or its spec.
+        changes: fields of the rule set to change, such as `max_seqs=64`.
+
+    Raises:
+        BadInput: a request could never be served, or a function cannot be compiled or gives NaN.
+    """
+    made, names = rule_set(rules), [field.name for field in fields(rule_set(rules))]
+    for key in changes:
+        if key not in names:
+            raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
+    replica, chosen = Replica(profile, replace(made, **changes)), SERVING_POLICIES(policy)
+    facts = {"profile": replica.cost_profile, "rules": replica.under(chosen).bound_rules}
+    return replica.simulate(as_drawn(given), chosen, **facts)
+
+
+def as_drawn(given: Requests | Drawn) -> Drawn:
+    """Return a table of requests as systems take it."""
+    if isinstance(given, Drawn):
+        return given
+    return Drawn(given.requests, {"sizes": given.outputs, "refreshed": given.refreshed})
+
+
+def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.Replica:
+    """Return the tables of a replica with the requests of a run in it."""
+    n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
+    seats = max(rules.max_seqs, n) if merged else rules.max_seqs
+    replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
+    replica.give(0, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
+    return replica
+
+
+def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:
+    """Return what `proceed` takes: rules, conduct, form and numbers, and then the functions with their parameters."""
+    row = np.zeros(1, tables.CONDUCT)
+    row["ranked"] = policy.rank is not None
+    for name in ("victim", "length", "progress"):
+        row[f"has_{name}"] = getattr(policy, name) is not None
+    for name in ("ages", "merged", "displaces", "skips", "keeps", "spare", "margin"):
+        row[name] = getattr(policy, name)
+    row["admission"] = ADMISSIONS[policy.admission]
+    row["preemption"] = tables.AS_RULES if policy.preemption is None else PREEMPTIONS[policy.preemption]
+    functions = (*policy.compiled(), policy.params_for(profile=profile, rules=rules))
+    numbers = np.ascontiguousarray(profile.numbers, np.float64)
+    record = rules.to_record(profile.kv_bytes_per_token)
+    return record, records(row)[0], FORMS.index(profile.form), numbers, functions
+
+
+def run_of(
+    replica: tables.Replica, e: int, outputs: np.ndarray, player: str, system: Replica, elapsed: float
+) -> Run:
+    """Return what came of run e, with the rules that it followed."""
+    n, state, record = len(outputs), replica.state[e], replica.system[e]
+    times = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "integral")
+    counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
+    totals = {name: state[name].item() for name in (*times, *counts)}
+    totals |= {"iterations": int(record["iterations"]), "clock": float(record["clock"])}
+    tables_ = (np.array(replica.requests[e, :n]), np.asarray(outputs), np.array(replica.service[e, :n]))
+    return Run(player, *tables_, elapsed, system, tables.REASONS[int(state["reason"])], totals)

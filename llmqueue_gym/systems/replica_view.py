@@ -1,0 +1,199 @@
+"""A replica opened for an agent: what it sees, decides and is paid, and the state of E of them.
+
+The agent admits waiting requests to the batch, also preempts running ones, or ranks requests; all other decisions follow
+the rule set. The kernels behind this are in `engines.batching.stepping`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.cost import FORMS
+from llmqueue_gym.engines.batching.stepping import step_batch
+from llmqueue_gym.engines.batching.tables import (
+    ADMISSION,
+    AS_RULES,
+    CONDUCT,
+    EVICTION,
+    RANKING,
+    REASONS,
+    fresh_replica,
+    queue,
+)
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.requests import Requests
+from llmqueue_gym.systems.base import Drawn
+from llmqueue_gym.systems.episodes import Episodes
+from llmqueue_gym.systems.run import Run
+from llmqueue_gym.systems.scene import Scene
+from llmqueue_gym.systems.scenes import replica_scene
+from llmqueue_gym.systems.view import RESPONSE_TIME, Columns, Cost, View, check_counts
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+
+# What an agent decides; see `ReplicaView.actions`.
+BITS = {"admit": ADMISSION, "evict": ADMISSION | EVICTION, "rank": RANKING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaView(View):
+    """What an agent sees and decides, and what it is paid.
+
+    Attributes:
+        decides: "admit"; "evict", which is to admit and to preempt; or "rank".
+        window: waiting requests that the agent sees and can admit.
+        seats: running requests that it sees and can preempt.
+        levels: ranks that a ranking agent can give.
+    """
+
+    jobs: ClassVar[Columns] = {  # the first of the queue, head first, then the running list; who is to rank before both
+        "present": "1 where the slot holds a request",
+        "running": "1 where it is in the running list",
+        "prompt": "prompt length, tokens",
+        "generated": "output so far, tokens",
+        "predicted": "predicted output in all, by the present prediction, tokens",
+        "upper": "most output, for predictors of intervals, tokens; else as predicted",
+        "computed": "keys and values in the cache, or on the host, tokens",
+        "blocks": "KV blocks held",
+        "time_in_system": "since its arrival, s",
+        "since_token": "since its last output token, or its arrival, s",
+        "weight": "cost per second in system",
+        "preemptions": "times it was preempted",
+    }
+    system: ClassVar[Columns] = {
+        "waiting": "requests in the queue",
+        "unseen": "how many of them are beyond the window",
+        "running": "requests in the running list",
+        "free": "free KV blocks",
+        "blocks": "KV blocks in all",
+        "budget": "what is left of the token budget of this iteration",
+        "step_time": "duration of the last iteration, s",
+        "since_decision": 'since the last decision, as in info["dt"], s',
+        "question": "1: admit or run, 2: somebody must be preempted, 3: rank",
+    }
+    actions: ClassVar[str] = (
+        "admit: the place in the queue of who joins the batch, or `window`, run the iteration. evict: the same, and before "
+        "the last, `seats` that preempt a running request to be recomputed and `seats` that swap it to the host; where a "
+        "running request lacks memory (question 2) one must go. rank: the level of the request in slot 0, 0 first. One "
+        "that is not open stands for the first that is (admit the first that can be, else run; preempt the last)"
+    )
+    rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"normalised_latency": lambda jobs, sizes: 1 / sizes}
+
+    decides: str = "admit"
+    window: int = 8
+    seats: int = 8
+    levels: int = 16
+
+    def check(self, scenario: "Scenario") -> None:
+        """Refuse values out of range."""
+        super().check(scenario)
+        if self.decides not in BITS:
+            raise BadInput(f"decides={self.decides!r}; {nearest(str(self.decides), BITS)}")
+        check_counts(self, "window", "seats", "levels")
+        rules = scenario.system.bound_rules  # type: ignore[attr-defined]
+        if rules.request_level and self.decides == "evict":
+            raise BadInput(f"rules {rules.name!r} never let go of a batch: decides='evict' needs others")
+
+    def n_slots(self, scenario: "Scenario") -> int:
+        """Return the rows of the observation's `jobs`."""
+        return int(self.window) + int(self.seats) + (self.decides == "rank")
+
+    def n_actions(self, scenario: "Scenario") -> int:
+        """Return the number of actions."""
+        window, seats = int(self.window), int(self.seats)
+        return {"admit": window + 1, "evict": window + 2 * seats + 1, "rank": int(self.levels)}[self.decides]
+
+
+class ReplicaEpisodes(Episodes):
+    """The state of E replicas.
+
+    Attributes:
+        replica: as in `step_batch`.
+    """
+
+    def __init__(self, scenario: "Scenario", view: ReplicaView, size: int):
+        super().__init__(scenario, view, size)
+        system: Any = scenario.system
+        profile, rules = system.cost_profile, system.bound_rules
+        rules = replace(rules, horizon=min(float(view.horizon), rules.horizon))
+        self._rules = rules
+        self.replica = fresh_replica(size, int(scenario.n_jobs), 0, rules.max_seqs, rules.blocks or 0)
+        self._asks = np.zeros(size, np.int64)
+        conduct = np.zeros(1, CONDUCT)
+        conduct["ranked"], conduct["preemption"] = view.decides == "rank", AS_RULES
+        self._rest = (
+            rules.to_record(profile.kv_bytes_per_token),
+            records(conduct)[0],
+            FORMS.index(profile.form),
+            np.ascontiguousarray(profile.numbers, np.float64),
+            *(BITS[view.decides], int(view.window), int(view.seats)),
+        )
+
+    def give(self, e: int, drawn: Drawn) -> None:
+        """Let run `e` begin with these requests, on an empty replica."""
+        self._rules.check(drawn.work, drawn.sizes)
+        replica, refreshed = self.replica, drawn.truth["refreshed"]
+        if (m := len(refreshed.total)) > replica.total.shape[1]:
+            room = np.zeros((len(self.actions), 2 * m))
+            room[:, : replica.total.shape[1]] = replica.total
+            self.replica = replica = replica._replace(total=room)
+        replica.give(e, Requests(drawn.work, drawn.sizes, refreshed), self.view.costs(drawn))
+        for buffer in self.observation.values():
+            buffer[e] = 0
+
+    def advance(self) -> None:
+        """Carry out `actions` in every run, up to its next decision."""
+        step_batch(self.replica, self.steps, self._asks, self.actions, *self.observation.values(), *self._rest)
+
+    def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
+        """Return what has come of run `e` so far."""
+        from llmqueue_gym.systems.replica import run_of
+
+        n = int(self.replica.state["n"][e])
+        return run_of(self.replica, e, self.replica.truth["output"][e, :n], player, self.scenario.system, elapsed)  # type: ignore[arg-type]
+
+    def response_times(self) -> np.ndarray:
+        """Return completion minus arrival `(E, n)`, s; NaN for a request that has not left or does not exist."""
+        return self.replica.service["completion"] - self.replica.requests["arrival"]
+
+    def seen(self, e: int = 0) -> Mapping[str, Any]:  # type: ignore[override]
+        """Return the `REQUEST` rows behind the slots of queue and running list and of who is to be ranked, and more."""
+        replica, system, view = self.replica, self.replica.system[e], self.view
+        requests = replica.requests[e].view(np.recarray)
+        return {
+            "waiting": requests[queue(replica, e)[: view.window]],
+            "running": requests[replica.running[e, : system["running"]][: view.seats]],
+            "subject": requests[replica.state["subject"][e]],
+            "system": replica.system.view(np.recarray)[e],
+            "mask": self.observation["action_mask"][e] > 0,
+        }
+
+    def metrics(self, e: int) -> dict[str, Any]:
+        """Return how the episode of run `e` ended, and times of its requests that have left, s."""
+        n, state = int(self.replica.state["n"][e]), self.replica.state[e]
+        service, arrival = self.replica.service[e, :n], self.replica.requests["arrival"][e, :n]
+        times, first = service["completion"] - arrival, service["first_token"] - arrival
+        done = np.isfinite(times)
+        some = bool(done.any())
+        return {
+            "requests": n,
+            "done": int(done.sum()),
+            "ended": REASONS[int(state["reason"])],
+            "mean_response_time": float(times[done].mean()) if some else float("nan"),
+            "p99_response_time": _p99(times[done]) if some else float("nan"),
+            "mean_ttft": float(first[done].mean()) if some else float("nan"),
+            "preemptions": int(state["preemptions"]),
+        }
+
+    def scene(self, title: str) -> Scene:
+        """Return what a frame shows."""
+        return replica_scene(self, title)
+
+
+def _p99(times: np.ndarray) -> float:
+    """Return `np.percentile(times, 99)`, which is slow beside an episode."""
+    return float(np.interp(0.99 * (len(times) - 1), np.arange(len(times)), np.sort(times)))
