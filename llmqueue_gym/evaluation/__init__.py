@@ -1,11 +1,8 @@
-"""Evaluation: scenarios, runs, metrics, intervals and results with provenance."""
+"""Evaluation: metrics, intervals, comparisons, and results with provenance."""
 
-from llmqueue_gym.evaluation.closed_loop import simulate
+from llmqueue_gym.envs.rollout import rollout
 from llmqueue_gym.evaluation.metrics import METRICS, measure
 from llmqueue_gym.evaluation.results import Result, read_json, result, write_json
-from llmqueue_gym.evaluation.rollout import rollout
-from llmqueue_gym.evaluation.run import Run
-from llmqueue_gym.evaluation.scenario import Scenario
 from llmqueue_gym.evaluation.statistics import (
     Estimate,
     across_seeds,
@@ -14,6 +11,7 @@ from llmqueue_gym.evaluation.statistics import (
     control_variate,
     paired_difference,
 )
+from llmqueue_gym.systems import Run, Scenario
 
 __all__ = [
     "METRICS",
@@ -30,6 +28,5 @@ __all__ = [
     "read_json",
     "result",
     "rollout",
-    "simulate",
     "write_json",
 ]

@@ -1,32 +1,64 @@
-"""Metrics: one table from a name to a function of a run. To add one: add its line."""
+"""Metrics of runs: one table from a name to a function of a run. To add one: add its line.
+
+Times are of those who were served, the others have none; `served` says how many that are. What serving adds for a
+language model is in `evaluation.serving`.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from llmqueue_gym.evaluation.run import Run
+from llmqueue_gym.systems import Run
 
 
-def _span(run: Run) -> float:
-    """Return the time from the first arrival to the last completion, s."""
-    return float(run.outcome["completion"].max() - run.jobs["arrival"].min())
+def _of_served(statistic: Callable[[np.ndarray], float], slowdown: bool = False) -> Callable[[Run], float]:
+    def value(run: Run) -> float:
+        times = (run.slowdowns if slowdown else run.response_times)[run.done]
+        return float(statistic(times)) if len(times) else float("nan")
+
+    return value
 
 
 def _percentile(q: float) -> Callable[[Run], float]:
-    return lambda run: float(np.percentile(run.response_times, q))
+    return _of_served(lambda times: float(np.percentile(times, q)))
+
+
+def _weighted(run: Run) -> float:
+    done = run.done
+    return float(np.average(run.response_times[done], weights=run.jobs["weight"][done])) if done.any() else float("nan")
+
+
+def _span(run: Run) -> float:
+    """Return the time from the first arrival to the last completion, s; NaN where nobody was served."""
+    done = run.done
+    last = run.outcome["completion"][done].max() if done.any() else np.nan
+    return float(last - run.jobs["arrival"].min()) or float("nan")
+
+
+def _mean_wait(run: Run) -> float:
+    start = run.outcome["start" if "start" in (run.outcome.dtype.names or ()) else "scheduled"]
+    return float(np.nanmean(start - run.jobs["arrival"])) if run.done.any() else float("nan")
+
+
+def _preemptions(run: Run) -> float:
+    table = run.outcome if "preemptions" in (run.outcome.dtype.names or ()) else run.jobs
+    return float(table["preemptions"].mean())
 
 
 METRICS: dict[str, Callable[[Run], float]] = {
-    "mean_response_time": lambda run: float(run.response_times.mean()),  # s, as all times here
+    "mean_response_time": _of_served(np.mean),  # s, as all times here
     "p50": _percentile(50),
     "p99": _percentile(99),
     "p99.9": _percentile(99.9),
-    "max_response_time": lambda run: float(run.response_times.max()),
-    "weighted_mean_response_time": lambda run: float(np.average(run.response_times, weights=run.jobs["weight"])),
-    "mean_slowdown": lambda run: float(run.slowdowns.mean()),
-    "preemptions_per_job": lambda run: float(run.outcome["preemptions"].mean()),
-    "throughput": lambda run: len(run) / _span(run),  # jobs per s
-    "utilisation": lambda run: float(run.sizes.sum()) / _span(run),  # share of the span that the server works
+    "max_response_time": _of_served(np.max),
+    "weighted_mean_response_time": _weighted,
+    "mean_slowdown": _of_served(np.mean, slowdown=True),
+    "mean_wait": _mean_wait,  # until it first ran
+    "preemptions_per_job": _preemptions,
+    "served": lambda run: float(run.done.mean()),  # share of the jobs
+    "throughput": lambda run: float(run.done.sum()) / _span(run),  # jobs served per s
+    "work_served": lambda run: float(run.sizes[run.done].sum() / run.sizes.sum()),  # share of the work
+    "utilisation": lambda run: float(run.sizes[run.done].sum()) / _span(run),  # servers at work, if of speed 1
 }
 
 

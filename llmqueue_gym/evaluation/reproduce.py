@@ -15,13 +15,12 @@ from scipy.optimize import brentq, minimize_scalar
 
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.evaluation.closed_loop import simulate
 from llmqueue_gym.evaluation.results import Result, result
-from llmqueue_gym.evaluation.scenario import Scenario
 from llmqueue_gym.evaluation.statistics import Estimate, across_seeds, control_variate
 from llmqueue_gym.evaluation.survey_tables import FLOOR, LEVELS, NOTES, PRINT_JOBS, QUADRATURE, TABLES, Column
 from llmqueue_gym.policies import policy
 from llmqueue_gym.predictors import predictor
+from llmqueue_gym.systems import Scenario
 from llmqueue_gym.theory.closed_forms import FORMULAS
 from llmqueue_gym.theory.joint import JointLaw
 
@@ -199,9 +198,10 @@ def _play(name: str, row: list[Cell], jobs: int, seed: int) -> dict[str, float]:
     size, load = TABLES[name].size, row[0]["load"]
     means, kept = {}, slice(int(EDGE * jobs), jobs - int(EDGE * jobs))
     told = {cell["predictor"] for cell in row}
-    drawn = {one: Scenario(size, one, load, n_jobs=jobs).draw(None, seed) for one in told}
+    where = {one: Scenario("mg1", size=size, predictor=one, load=load, n_jobs=jobs) for one in told}
+    drawn = {one: scenario.draw(seed) for one, scenario in where.items()}
     for heading, cell in [("fcfs", {**row[0], "policy": "fcfs", "threshold": None}), *((c["column"], c) for c in row)]:
-        played = simulate(drawn[cell["predictor"]], policy(_spec(cell["policy"], cell["threshold"])))
+        played = where[cell["predictor"]].system.simulate(drawn[cell["predictor"]], policy(_spec(cell["policy"], cell["threshold"])))
         means[heading] = float(played.response_times[kept].mean())
     return means
 

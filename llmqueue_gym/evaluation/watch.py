@@ -12,11 +12,12 @@ import numpy as np
 
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
+from llmqueue_gym.engines.batching.rules import rule_set
 from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
-from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load, rules_for
-from llmqueue_gym.policies.serving import serving_policy
-from llmqueue_gym.profiles import profile as cost_profile
+from llmqueue_gym.policies.serving import SERVING_POLICIES
 from llmqueue_gym.requests import Requests
+from llmqueue_gym.systems import Drawn
+from llmqueue_gym.systems.replica import Replica, as_drawn, kernel_arguments, loaded
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Iteration:
     free_after: int
 
 
-def watch(given: Requests, policy: Any, profile: Any, rules: Any, **changes: Any) -> Iterator[Iteration]:
+def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **changes: Any) -> Iterator[Iteration]:
     """Serve a table of requests as `serve` does, and yield every iteration.
 
     Args:
@@ -61,11 +62,12 @@ def watch(given: Requests, policy: Any, profile: Any, rules: Any, **changes: Any
     Raises:
         BadInput: as in `serve`.
     """
-    policy, profile = serving_policy(policy), cost_profile(profile)
-    rules = rules_for(policy, profile, rules, **changes)
-    rules.check(given.requests, given.outputs)
-    replica = load(given, rules, policy.merged)
-    record, conduct, form, numbers, *functions = kernel_arguments(policy, profile, rules)
+    chosen, drawn = SERVING_POLICIES(policy), as_drawn(given)
+    place = Replica(profile, replace(rule_set(rules), **changes)).under(chosen)
+    bound = place.bound_rules
+    bound.check(drawn.work, drawn.sizes)
+    replica = loaded(drawn, bound, chosen.merged)
+    record, conduct, form, numbers, functions = kernel_arguments(chosen, place.cost_profile, bound)
     system, state, requests = replica.system[0], replica.state[0], replica.requests[0]
     arrived = 0
     while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:

@@ -16,18 +16,21 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.serving.closed_loop import Served
+from llmqueue_gym.systems.replica import serve
+from llmqueue_gym.systems.run import Run
+
+__all__ = ["LATENCIES", "SERVING_METRICS", "measure", "per_request", "serve"]
 
 WAITED, TTFT, TPOT, GAP, E2E, NORMALISED = "wait", "ttft", "tpot", "longest_gap", "e2e", "normalised_latency"
 
 # Of each request: an array (n,) with NaN where there is no such time.
-LATENCIES: dict[str, Callable[[Served], np.ndarray]] = {
-    WAITED: lambda s: s.service["scheduled"] - s.requests["arrival"],  # s, until it is first scheduled
-    TTFT: lambda s: s.service["first_token"] - s.requests["arrival"],  # s
-    TPOT: lambda s: (s.requests["last_token"] - s.service["first_token"]) / _later_tokens(s),  # s a token, 2 or more
-    GAP: lambda s: np.where(s.requests["generated"] > 1, s.requests["longest_gap"], np.nan),  # s between two tokens
-    E2E: lambda s: s.service["completion"] - s.requests["arrival"],  # s
-    NORMALISED: lambda s: (s.service["completion"] - s.requests["arrival"]) / s.requests["generated"],  # s a token
+LATENCIES: dict[str, Callable[[Run], np.ndarray]] = {
+    WAITED: lambda s: s.outcome["scheduled"] - s.jobs["arrival"],  # s, until it is first scheduled
+    TTFT: lambda s: s.outcome["first_token"] - s.jobs["arrival"],  # s
+    TPOT: lambda s: (s.jobs["last_token"] - s.outcome["first_token"]) / _later_tokens(s),  # s a token, 2 or more
+    GAP: lambda s: np.where(s.jobs["generated"] > 1, s.jobs["longest_gap"], np.nan),  # s between two tokens
+    E2E: lambda s: s.outcome["completion"] - s.jobs["arrival"],  # s
+    NORMALISED: lambda s: (s.outcome["completion"] - s.jobs["arrival"]) / s.jobs["generated"],  # s a token
 }
 
 
@@ -42,7 +45,7 @@ class Measured:
         warmup: share of the requests, from the first on, that latencies and `attainment` leave out.
     """
 
-    served: Served
+    served: Run
     ttft_slo: float | None = None
     tpot_slo: float | None = None
     warmup: float = 0.0
@@ -58,17 +61,17 @@ class Measured:
     @property
     def kept(self) -> slice:
         """The requests after warm-up."""
-        return slice(int(self.warmup * len(self.served.outputs)), None)
+        return slice(int(self.warmup * len(self.served)), None)
 
     @cached_property
     def span(self) -> float:
         """From the first arrival to the end of the run, s."""
-        return self.served.clock - float(self.served.requests["arrival"][0])
+        return self.served.totals["clock"] - float(self.served.jobs["arrival"][0])
 
     @cached_property
     def generated(self) -> int:
         """Output tokens delivered, also to requests that are not done."""
-        return int(self.served.requests["generated"].sum())
+        return int(self.served.jobs["generated"].sum())
 
     @cached_property
     def met(self) -> np.ndarray:
@@ -83,16 +86,16 @@ class Measured:
     @cached_property
     def waits(self) -> np.ndarray:
         """Time until each request that has arrived is scheduled, or until the run ended `(m,)`, s."""
-        arrival = self.served.requests["arrival"]
+        arrival = self.served.jobs["arrival"]
         until = np.where(
-            np.isnan(self.served.service["scheduled"]), self.served.clock, self.served.service["scheduled"]
+            np.isnan(self.served.outcome["scheduled"]), self.served.totals["clock"], self.served.outcome["scheduled"]
         )
-        return (until - arrival)[arrival <= self.served.clock]
+        return (until - arrival)[arrival <= self.served.totals["clock"]]
 
     @cached_property
     def classes(self) -> np.ndarray:
         """Mean normalised latency of each class that has a request `(k,)`, s a token; NaN where none of it is done."""
-        latency, klass = LATENCIES[NORMALISED](self.served)[self.kept], self.served.requests["klass"][self.kept]
+        latency, klass = LATENCIES[NORMALISED](self.served)[self.kept], self.served.jobs["klass"][self.kept]
         done = self.served.done[self.kept]
         return np.array([_mean(latency[done & (klass == k)]) for k in np.unique(klass)])
 
@@ -102,14 +105,14 @@ def _total(name: str) -> Callable[[Measured], float]:
 
 
 def _joules(m: Measured) -> float:
-    power, totals = m.served.profile.power, m.served.totals
+    power, totals = m.served.system.cost_profile.power, m.served.totals
     rest = m.span - totals["prefill_time"] - totals["decode_time"]
     watts = (power.prefill * totals["prefill_time"], power.decode * totals["decode_time"], power.idle * rest)
     return float(sum(watts)) / m.generated if m.generated else np.nan
 
 
 def _dollars(m: Measured) -> float:
-    return m.served.profile.price_per_hour * m.span / 3600 / m.generated * 1e6 if m.generated else np.nan
+    return m.served.system.cost_profile.price_per_hour * m.span / 3600 / m.generated * 1e6 if m.generated else np.nan
 
 
 def _busy(m: Measured) -> float:
@@ -118,17 +121,17 @@ def _busy(m: Measured) -> float:
 
 def _useful(m: Measured) -> float:
     totals = m.served.totals
-    again = m.served.service["recomputed"].sum() / max(totals["prefill_tokens"], 1)
+    again = m.served.outcome["recomputed"].sum() / max(totals["prefill_tokens"], 1)
     return _busy(m) - (totals["transfer_time"] + min(again, 1.0) * totals["prefill_time"]) / m.span
 
 
 def _swapped_bytes(m: Measured) -> float:
-    block = m.served.rules.block_size * m.served.profile.kv_bytes_per_token
-    return float(m.served.service["swapped"].sum()) * block
+    block = m.served.system.bound_rules.block_size * m.served.system.cost_profile.kv_bytes_per_token
+    return float(m.served.outcome["swapped"].sum()) * block
 
 
 def _memory(m: Measured) -> float:
-    return float((m.served.rules.blocks or 0) * m.served.rules.block_size)
+    return float((m.served.system.bound_rules.blocks or 0) * m.served.system.bound_rules.block_size)
 
 
 # Of the whole run, warm-up and all, unless said otherwise. A rate is over `span`.
@@ -142,10 +145,10 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
     "mean_in_system": lambda m: m.served.totals["integral"] / m.span,  # requests, each counted with its weight
     "mean_batch": lambda m: m.served.totals["batch_time"] / max(_busy(m) * m.span, 1e-300),  # requests an iteration
     "kv_share": lambda m: m.served.totals["token_time"] / (_memory(m) * m.span),  # mean, of what decodes read alone
-    "most_kv_share": lambda m: m.served.totals["most_blocks"] / (m.served.rules.blocks or 1),  # blocks ever in use
+    "most_kv_share": lambda m: m.served.totals["most_blocks"] / (m.served.system.bound_rules.blocks or 1),  # blocks ever in use
     "preemptions": _total("preemptions"),
-    "preemptions_per_request": lambda m: m.served.totals["preemptions"] / len(m.served.outputs),
-    "recomputed_tokens": lambda m: float(m.served.service["recomputed"].sum()),
+    "preemptions_per_request": lambda m: m.served.totals["preemptions"] / len(m.served),
+    "recomputed_tokens": lambda m: float(m.served.outcome["recomputed"].sum()),
     "swapped_bytes": _swapped_bytes,  # to the host and back, both counted
     "longest_wait": lambda m: float(m.waits.max()),  # s, until first scheduled or, if never, until the run ended
     "max_over_mean_e2e": lambda m: _over_mean(LATENCIES[E2E](m.served)[m.kept]),
@@ -159,7 +162,7 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
 
 
 def measure(
-    served: Served, ttft_slo: float | None = None, tpot_slo: float | None = None, warmup: float = 0.0
+    served: Run, ttft_slo: float | None = None, tpot_slo: float | None = None, warmup: float = 0.0
 ) -> dict[str, Any]:
     """Return every metric of a run.
 
@@ -177,7 +180,7 @@ def measure(
         BadInput: an objective or the warm-up is out of range.
     """
     run = Measured(served, ttft_slo, tpot_slo, warmup)
-    n, done = len(served.outputs), int(served.done.sum())
+    n, done = len(served), int(served.done.sum())
     told = {
         "requests": n,
         "done": done,
@@ -190,7 +193,7 @@ def measure(
         return {**told, **latencies, **{name: float(metric(run)) for name, metric in SERVING_METRICS.items()}}
 
 
-def per_request(served: Served) -> dict[str, np.ndarray]:
+def per_request(served: Run) -> dict[str, np.ndarray]:
     """Return the latencies of each request by name, each `(n,)`; NaN for requests that are not done."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: np.where(served.done, latency(served), np.nan) for name, latency in LATENCIES.items()}
@@ -205,14 +208,14 @@ def summary(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), "p50": float(p50), "p90": float(p90), "p99": float(p99)}
 
 
-def _later_tokens(served: Served) -> np.ndarray:
+def _later_tokens(served: Run) -> np.ndarray:
     """Return the output tokens after the first `(n,)`; NaN where there are none."""
-    later = served.requests["generated"] - 1.0
+    later = served.jobs["generated"] - 1.0
     return np.where(later > 0, later, np.nan)
 
 
 def _prompts_read(m: Measured) -> int:
-    return int(m.served.requests["prompt"][~np.isnan(m.served.service["first_token"])].sum())
+    return int(m.served.jobs["prompt"][~np.isnan(m.served.outcome["first_token"])].sum())
 
 
 def _mean(values: np.ndarray) -> float:
