@@ -3,7 +3,7 @@
 * `kernel` compiles an engine or theory loop and keeps it in numba's disk cache; `lean_kernel` one that makes no array,
   and `inner_kernel` one that makes no array and becomes a part of its callers.
 * `pointer` turns a plain function of records and numbers, such as `rank(job, params)`, into a C pointer. All pointers
-  to functions of the same records have one type, so one compiled kernel serves every policy, and it hits the disk cache.
+  to functions of the same records have one type, so one kernel serves every policy, and it hits the disk cache.
 * A kernel may call kernels of its own folder only: its cache is stale when any file of its folder changes. The same
   holds for what becomes a pointer.
 * `NUMBA_DISABLE_JIT=1` runs the same source uncompiled, for coverage and debugging.

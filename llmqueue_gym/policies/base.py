@@ -32,9 +32,8 @@ EXACT = "exact"  # the predictor that tells the truth, whatever is predicted
 
 READABLE = ("arrival", "predicted", "weight", "age", "klass", "deadline", "need")
 _TRUTH = frozenset(
-    ("size", "true_size", "sizes", "remaining", "truth", "service_time", "completion", "times")
-    + ("output", "outputs", "output_tokens", "true_output")
-)
+    ["size", "true_size", "sizes", "remaining", "truth", "service_time", "completion", "times", "output", "outputs"]
+) | {"output_tokens", "true_output"}
 
 Shape = Literal["constant", "falling", "general"]
 

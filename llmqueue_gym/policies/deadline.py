@@ -1,8 +1,8 @@
 """Baselines where jobs have firm deadlines and may be sent away: earliest deadline first, and two that use predictions.
 
 Salman et al., ISORC 2023, schedule such jobs with a one-bit prediction of each size; their rules are not public. `edf`
-is in `policies`; the two here are our reading of what their abstract compares. Agents alone play them, where jobs may be
-sent away; no engine sends jobs away in closed loop.
+is in `policies`; the two here are our reading of what their abstract compares. Agents alone play them, where jobs may
+be sent away; no engine sends jobs away in closed loop.
 
 * `drop-if-late` is earliest deadline first, and sends away every waiting job that by its prediction cannot be done by
   its deadline, even on the fastest server.

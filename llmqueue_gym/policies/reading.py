@@ -1,4 +1,4 @@
-"""What a plain function reads, found in its bytecode, so that no policy reads the truth and each is listed as it is told.
+"""What a plain function reads, found in its bytecode: no policy reads the truth, and each is listed as it is told.
 
 A column is read where it is an attribute, or a constant index, of an argument. Where the whole argument goes elsewhere,
 into a helper or another name, every attribute that the function or a plain function within its reach names counts.
@@ -40,7 +40,7 @@ def columns_read(function: Callable[..., Any], readable: Iterable[str], position
 
 
 def names_within_reach(function: Callable[..., Any]) -> set[str]:
-    """Return every attribute, global name and text constant of a function and of the plain functions that it can call."""
+    """Return attributes, global names and text constants of a function and of the plain functions that it can call."""
     names: set[str] = set()
     seen: set[FunctionType] = set()
     ahead: list[Any] = [function]

@@ -113,7 +113,10 @@ class System(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return its fields in words, for the record."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value if isinstance(value, (int, float, type(None))) else _words(value) for name, value in values.items()}
+        return {
+            name: value if isinstance(value, (int, float, type(None))) else _words(value)
+            for name, value in values.items()
+        }
 
 
 def _words(value: Any) -> Any:

@@ -15,18 +15,17 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.engines import central_queue
 from llmqueue_gym.engines.state import HEAP, fresh_state
-from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import outcome_table
 from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.systems import known
 from llmqueue_gym.systems.agents.pick import PickAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import floor, lost_share
-from llmqueue_gym.systems.job_system import JobSystem, refuse_nan, tables_of
+from llmqueue_gym.systems.job_system import Servers, refuse_nan, tables_of
 from llmqueue_gym.systems.picks import PickEpisodes, PickView
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View, check_counts
-from llmqueue_gym.workloads.cluster import patience_of, speeds_of
+from llmqueue_gym.systems.view import View
+from llmqueue_gym.workloads.cluster import patience_of
 from llmqueue_gym.workloads.streams import stream
 
 if TYPE_CHECKING:
@@ -37,12 +36,10 @@ SHAPES = {"constant": central_queue.CONSTANT, "falling": central_queue.FALLING, 
 
 
 @dataclass(frozen=True)
-class Central(JobSystem):
-    """Servers with one queue; the load is the arrival rate times the mean size over the total speed.
+class Central(Servers):
+    """Servers with one queue.
 
     Attributes:
-        servers: how many; as many as there are speeds, or 1, unless told otherwise.
-        speeds: one of each server; all 1 unless told otherwise.
         patience: law of the time, s, that a job waits before it first runs, as in exponential:mean=3; for ever where it
             is None. A job that gives up leaves unserved, so the load may be 1 or more.
         told: whether a policy can read in `deadline` when a job's patience ends.
@@ -52,30 +49,17 @@ class Central(JobSystem):
     title: ClassVar[str] = "Several servers, one queue"
     view: ClassVar[type[View]] = PickView
 
-    servers: int = 0
-    speeds: tuple[float, ...] | None = None
     patience: str | Distribution | None = None
     told: bool = False
 
     def __post_init__(self) -> None:
-        if not self.servers:
-            object.__setattr__(self, "servers", 1 if self.speeds is None else len(self.speeds))
-        check_counts(self, "servers")
-        _ = self.server_speeds, self.patience_law  # a wrong part is found here, not at the first run
-
-    @cached_property
-    def server_speeds(self) -> np.ndarray:  # type: ignore[override]
-        """The speed of each server `(servers,)`, the fastest first."""
-        return speeds_of(self.servers, self.speeds)
+        super().__post_init__()
+        _ = self.patience_law  # a wrong part is found here, not at the first run
 
     @cached_property
     def patience_law(self) -> Distribution | None:
         """The law of patience, or None."""
         return patience_of(self.patience)
-
-    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
-        """Return the laws and the speeds."""
-        return {**super().facts(scenario, policy), "speeds": self.server_speeds}
 
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return jobs, their sizes and their `patience`, s."""

@@ -27,12 +27,11 @@ from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import floor
 from llmqueue_gym.systems.central import RESOLUTION, SHAPES
 from llmqueue_gym.systems.episodes import JobEpisodes
-from llmqueue_gym.systems.job_system import JobSystem, refuse_nan, tables_of
+from llmqueue_gym.systems.job_system import Servers, refuse_nan, tables_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import queues_scene
 from llmqueue_gym.systems.view import Columns, View, check_counts, check_positive
-from llmqueue_gym.workloads.cluster import speeds_of
 from llmqueue_gym.workloads.streams import stream
 
 if TYPE_CHECKING:
@@ -90,7 +89,9 @@ class DispatchView(View):
                 hint = f"choose 1 to {system.servers}, or None for all of them"
                 raise BadInput(f"sees={self.sees} queues of {system.servers}; {hint}")
         if str(system.order) not in STEP_ORDERS:
-            raise BadInput(f"an agent sends to queues served in order {STEP_ORDERS}; {nearest(str(system.order), STEP_ORDERS)}")
+            raise BadInput(
+                f"an agent sends to queues served in order {STEP_ORDERS}; {nearest(str(system.order), STEP_ORDERS)}"
+            )
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return how many queues an arrival sees."""
@@ -100,12 +101,10 @@ class DispatchView(View):
 
 
 @dataclass(frozen=True)
-class Dispatch(JobSystem):
-    """A queue for each server; the load is the arrival rate times the mean size over the total speed.
+class Dispatch(Servers):
+    """A queue for each server.
 
     Attributes:
-        servers: how many; as many as there are speeds, or 10, unless told otherwise.
-        speeds: one of each server; all 1 unless told otherwise.
         order: of the jobs in each queue, a policy of one server. By default the one that Mitzenmacher and Dell'Amico
             (arXiv 1905.12155) find best most often.
     """
@@ -115,21 +114,13 @@ class Dispatch(JobSystem):
     policies: ClassVar[Policies] = DISPATCH_POLICIES
     view: ClassVar[type[View]] = DispatchView
     base: ClassVar[str] = "random"
+    usual: ClassVar[int] = 10
 
-    servers: int = 0
-    speeds: tuple[float, ...] | None = None
     order: str | Policy = "sprpt"
 
     def __post_init__(self) -> None:
-        if not self.servers:
-            object.__setattr__(self, "servers", 10 if self.speeds is None else len(self.speeds))
-        check_counts(self, "servers")
-        _ = self.server_speeds, self.discipline  # a wrong part is found here, not at the first run
-
-    @cached_property
-    def server_speeds(self) -> np.ndarray:  # type: ignore[override]
-        """The speed of each server `(servers,)`, the fastest first."""
-        return speeds_of(self.servers, self.speeds)
+        super().__post_init__()
+        _ = self.discipline  # a wrong part is found here, not at the first run
 
     @cached_property
     def discipline(self) -> Policy:
@@ -139,16 +130,12 @@ class Dispatch(JobSystem):
     def check(self, scenario: "Scenario") -> None:
         """Refuse an order that cannot be computed here."""
         super().check(scenario)
-        self.discipline.params_for(**super().facts(scenario, self.discipline))
+        self.discipline.params_for(**self.facts(scenario, self.discipline))
 
     def predictor(self, scenario: "Scenario", policy: Any = None) -> Any:
         """Return the predictor that the dispatcher and the order get: that of either, if it brings one along."""
         brings = policy if policy is not None and policy.predictor is not None else self.discipline
         return super().predictor(scenario, brings)
-
-    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
-        """Return the laws and the speeds."""
-        return {**super().facts(scenario, policy), "speeds": self.server_speeds}
 
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return jobs, their sizes, the `choices` `(n, d)` that a policy has (d = 0: all), and `ties` `(n,)`."""
@@ -257,7 +244,7 @@ class DispatchEpisodes(JobEpisodes):
         step_batch(*self._arguments)
 
     def seen(self, e: int = 0) -> Mapping[str, Any]:  # type: ignore[override]
-        """Return the `JOB` row `(1,)` of the arrival, the `QUEUE` rows that it sees, and a number in [0, 1) for ties."""
+        """Return the `JOB` row `(1,)` of the arrival, the `QUEUE` rows that it sees, a number in [0, 1) for ties."""
         last = int(self.states["arrived"][e]) - 1
         return {"job": self.jobs[e, last : last + 1], "queues": self.queues[e], "tie": self.ties[e, last]}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,8 +16,10 @@ from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.systems.base import Drawn, System
+from llmqueue_gym.systems.view import check_counts
 from llmqueue_gym.workloads import Workload, arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
+from llmqueue_gym.workloads.cluster import speeds_of
 from llmqueue_gym.workloads.instance import draw
 
 if TYPE_CHECKING:
@@ -93,6 +96,46 @@ class JobSystem(System):
             counts = f"{len(jobs)} jobs and {len(sizes)} sizes"
             raise BadInput(f"workload {name} returned {counts}, not 1 to {scenario.n_jobs}")
         return Drawn(jobs, {"sizes": sizes})
+
+
+@dataclass(frozen=True)
+class Servers(JobSystem):
+    """Several servers, which may differ in speed; the load is the arrival rate times the mean size over all speeds.
+
+    Attributes:
+        servers: how many; as many as there are speeds, where nothing is told.
+        speeds: one of each server, as in 2,1,1; all 1 unless told otherwise.
+        usual: how many servers there are where neither is told.
+    """
+
+    usual: ClassVar[int] = 1
+
+    servers: int = 0
+    speeds: str | tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.speeds, str):
+            object.__setattr__(self, "speeds", _numbers(self.speeds))
+        if not self.servers:
+            object.__setattr__(self, "servers", self.usual if self.speeds is None else len(self.speeds))
+        check_counts(self, "servers")
+        _ = self.server_speeds  # a wrong part is found here, not at the first run
+
+    @cached_property
+    def server_speeds(self) -> np.ndarray:  # type: ignore[override]
+        """The speed of each server `(servers,)`, the fastest first."""
+        return speeds_of(self.servers, self.speeds)  # type: ignore[arg-type]
+
+    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
+        """Return the laws and the speeds."""
+        return {**super().facts(scenario, policy), "speeds": self.server_speeds}
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(f"speeds={text!r} must be numbers, separated by commas, as in 2,1,1") from None
 
 
 def tables_of(drawn: Drawn, policy: Any = None) -> tuple[np.ndarray, np.ndarray]:

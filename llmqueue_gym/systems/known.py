@@ -1,4 +1,4 @@
-"""What theory knows of a policy in a scenario, as rows to hold a simulation against: an exact value, a limit, or a bound.
+"""What theory knows of a policy in a scenario, as rows to hold a simulation against: exact values, limits, bounds.
 
 A row has the metric, its value, its kind and what it rests on. All of it is for Poisson arrivals. A kind that is not
 "exact" is not to be mistaken for it: a simulation need not agree with a limit, and stays on one side of a bound.
@@ -117,10 +117,14 @@ def _central(policy: Any, scenario: Any) -> list[Row]:
             *_collect(lambda: [row((fcfs_wait(law, load, k) + law.mean) / speed, "approximation", wait)]),
             *_collect(lambda: [row((fcfs_wait_bound(law, load, k) + law.mean) / speed, "upper bound", most)]),
         ]
-    if policy.name == "srpt" or (policy.name == "sprpt" and scenario.system.predictor(scenario, policy).name == "exact"):
+    if policy.name == "srpt" or (
+        policy.name == "sprpt" and scenario.system.predictor(scenario, policy).name == "exact"
+    ):
         return _collect(lambda: _bracket(srpt_bracket(law, load, k), speed))
     if policy.name in ("gittins", "gittins-blind"):
-        return _collect(lambda: _bracket(gittins_bracket(policy, law, scenario.system.predictor(scenario, policy), load, k), speed))
+        return _collect(
+            lambda: _bracket(gittins_bracket(policy, law, scenario.system.predictor(scenario, policy), load, k), speed)
+        )
     return []
 
 
@@ -161,7 +165,10 @@ def _impatient(policy: Any, scenario: Any) -> list[Row]:
     kind, source = "limit of many servers", "fluid limit, Whitt 2006"
     if _blind(policy):
         return _served(fluid_fcfs(load).served, rate, kind, source)
-    informed, source = NoisyOverload(law, scenario.system.predictor(scenario, policy), load), "fluid limit, Dong and Ibrahim 2024"
+    informed, source = (
+        NoisyOverload(law, scenario.system.predictor(scenario, policy), load),
+        "fluid limit, Dong and Ibrahim 2024",
+    )
     if policy.name in ("spjf", "sjf"):
         return _served(informed.noisy_sjf().served, rate, kind, source)
     if policy.name == "two-class":

@@ -144,8 +144,8 @@ class Packing(JobSystem):
         free.
 
         Raises:
-            BadInput: a need outside [1, servers], a threshold outside [0, servers - 1], a policy for needs of one or all
-                servers among other needs, a time that is not finite, or a rank that cannot be compiled or gives NaN.
+            BadInput: a need outside [1, servers], a threshold outside [0, servers - 1], a policy for needs of one or
+                all servers among other needs, a time that is not finite, or a rank that gives NaN.
         """
         jobs, sizes = tables_of(drawn, policy)
         self._refuse(jobs["need"], policy)

@@ -1,7 +1,7 @@
-"""Several servers opened for an agent that picks waiting jobs one by one; for one queue and for jobs of several servers.
+"""Servers opened for an agent that picks waiting jobs one by one; for one queue and for jobs of several servers.
 
-An epoch opens when a server is free and somebody waits who fits; preemptively at every arrival and completion, where all
-jobs are up for choice again.
+An epoch opens when a server is free and somebody waits who fits; preemptively at every arrival and completion, where
+all jobs are up for choice again.
 """
 
 from collections.abc import Mapping
@@ -55,8 +55,8 @@ class PickView(View):
         "since_decision": "since the last decision, s",
     }
     actions: ClassVar[str] = (
-        "the slot of a waiting job to start, open where it fits; with may_drop, slots more send one away unserved; with "
-        "may_pass the last leaves the other servers idle. One that is not open stands for the first that is"
+        "the slot of a waiting job to start, open where it fits; with may_drop, slots more send one away unserved; "
+        "with may_pass the last leaves the other servers idle. One that is not open stands for the first that is"
     )
 
     slots: int = 16

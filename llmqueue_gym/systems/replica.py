@@ -171,7 +171,7 @@ class Replica(System):
         return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
 
     def numbers(self, run: Run) -> dict[str, float]:
-        """Return mean and 99th percentile of the latency and the mean time to first token; who is never done is late."""
+        """Return mean and 99th percentile of the latency, and mean time to first token; who is never done is late."""
         arrival = run.jobs["arrival"]
         latency = np.where(run.done, run.outcome["completion"], np.inf) - arrival
         first = np.where(run.done, run.outcome["first_token"], np.inf) - arrival
@@ -201,7 +201,11 @@ _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole rec
 
 
 def serve(
-    given: Requests | Drawn, policy: Any = "fcfs", profile: Any = "a100-llama3-8b", rules: Any = "vllm-v1", **changes: Any
+    given: Requests | Drawn,
+    policy: Any = "fcfs",
+    profile: Any = "a100-llama3-8b",
+    rules: Any = "vllm-v1",
+    **changes: Any,
 ) -> Run:
     """Serve a table of requests to its end: `Replica.simulate` without a scenario.
 
@@ -256,9 +260,7 @@ def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> t
     return record, records(row)[0], FORMS.index(profile.form), numbers, functions
 
 
-def run_of(
-    replica: tables.Replica, e: int, outputs: np.ndarray, player: str, system: Replica, elapsed: float
-) -> Run:
+def run_of(replica: tables.Replica, e: int, outputs: np.ndarray, player: str, system: Replica, elapsed: float) -> Run:
     """Return what came of run e, with the rules that it followed."""
     n, state, record = len(outputs), replica.state[e], replica.system[e]
     times = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "integral")

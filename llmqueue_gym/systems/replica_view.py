@@ -1,7 +1,7 @@
 """A replica opened for an agent: what it sees, decides and is paid, and the state of E of them.
 
-The agent admits waiting requests to the batch, also preempts running ones, or ranks requests; all other decisions follow
-the rule set. The kernels behind this are in `engines.batching.stepping`.
+The agent admits waiting requests to the batch, also preempts running ones, or ranks requests; all other decisions
+follow the rule set. The kernels behind this are in `engines.batching.stepping`.
 """
 
 from collections.abc import Mapping
@@ -76,10 +76,11 @@ class ReplicaView(View):
         "question": "1: admit or run, 2: somebody must be preempted, 3: rank",
     }
     actions: ClassVar[str] = (
-        "admit: the place in the queue of who joins the batch, or `window`, run the iteration. evict: the same, and before "
-        "the last, `seats` that preempt a running request to be recomputed and `seats` that swap it to the host; where a "
-        "running request lacks memory (question 2) one must go. rank: the level of the request in slot 0, 0 first. One "
-        "that is not open stands for the first that is (admit the first that can be, else run; preempt the last)"
+        "admit: the place in the queue of who joins the batch, or `window`, run the iteration. evict: the same, and "
+        "before the last, `seats` that preempt a running request to be recomputed and `seats` to swap it to the host; "
+        "where a running request lacks memory (question 2) one must go. rank: the level of the request in slot 0, 0 "
+        "first. One that is not open stands for the first that is (admit the first that can be, else run; preempt the "
+        "last)"
     )
     rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"normalised_latency": lambda jobs, sizes: 1 / sizes}
 

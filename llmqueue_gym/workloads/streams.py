@@ -1,8 +1,8 @@
 """The streams of chance of a seed, by name: the only place where a seed becomes random numbers.
 
-Whatever draws the same thing uses the same stream, so the same seed gives the same jobs on every path, another predictor
-sees the very same arrivals and sizes, and policies are compared under common random numbers. A new kind of chance is a
-new name at the end of the list.
+Whatever draws the same thing uses the same stream, so the same seed gives the same jobs on every path, another
+predictor sees the very same arrivals and sizes, and policies are compared under common random numbers. A new kind of
+chance is a new name at the end of the list.
 """
 
 import numpy as np

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from llmqueue_gym.policies.dispatch.base import DispatchPolicy
 from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.policies.dispatch.base import DispatchPolicy
 from llmqueue_gym.policies.learned import stored
 
 __all__ = ["DISPATCH_POLICIES", "DispatchPolicy", "dispatch_policy"]

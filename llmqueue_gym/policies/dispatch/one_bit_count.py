@@ -27,6 +27,5 @@ def one_bit_count(d: int = 2, threshold: float = 1.0) -> DispatchPolicy:
         score,
         d=d,
         split=threshold,
-       
         source="Mitzenmacher, Queues with Small Advice, ACDA 2021",
     )

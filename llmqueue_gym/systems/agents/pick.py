@@ -241,7 +241,15 @@ class PickAgent(Agent):
         actions = opens.argmax(axis=1)
         pick = _RULES[self.rule]
         pick(
-            records(rows), place, opens, seen["free"], self.pointers[0], self.params, *self._traits, self._passes, actions
+            records(rows),
+            place,
+            opens,
+            seen["free"],
+            self.pointers[0],
+            self.params,
+            *self._traits,
+            self._passes,
+            actions,
         )
         if deadline:
             fastest = float(self.scenario.system.server_speeds[0])  # type: ignore[attr-defined]

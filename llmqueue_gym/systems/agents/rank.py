@@ -54,7 +54,9 @@ class RankAgent(Agent):
                 rows[name] = columns[name]
         rows["arrival"] = -columns["time_in_system"]
         present, running = columns["present"] > 0, columns.get("in_service", np.zeros(rows.shape)) > 0
-        return {name: np.atleast_2d(part) for name, part in (("rows", rows), ("present", present), ("running", running))}
+        return {
+            name: np.atleast_2d(part) for name, part in (("rows", rows), ("present", present), ("running", running))
+        }
 
     def look(self, seen: Mapping[str, Any]) -> dict[str, Any]:
         """Return rows of the job table behind the slots."""

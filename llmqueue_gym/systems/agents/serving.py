@@ -34,7 +34,13 @@ class ServingAgent(Agent):
 
     def __init__(self, policy: Any, scenario: "Scenario", view: Any):
         super().__init__(policy, scenario, view)
-        if policy.merged or policy.displaces or policy.skips or policy.admission != "fits" or policy.progress is not None:
+        if (
+            policy.merged
+            or policy.displaces
+            or policy.skips
+            or policy.admission != "fits"
+            or policy.progress is not None
+        ):
             raise BadInput(f"policy {policy.name!r} does more than rank the queue; play it in closed loop")
 
     def read(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -51,7 +57,13 @@ class ServingAgent(Agent):
         for name in ("step_time", "free", "blocks", "running", "waiting"):
             system[name] = told[name]
         mask = np.atleast_2d(observation["action_mask"]) > 0
-        return {"rows": rows, "present": present, "system": system, "mask": mask, "question": np.atleast_1d(told["question"])}
+        return {
+            "rows": rows,
+            "present": present,
+            "system": system,
+            "mask": mask,
+            "question": np.atleast_1d(told["question"]),
+        }
 
     def look(self, seen: Mapping[str, Any]) -> dict[str, Any]:
         """Return requests and the replica of a scalar environment, in the slots of its observation."""
