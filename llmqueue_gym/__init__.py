@@ -10,16 +10,37 @@ from llmqueue_gym.envs import register_all
 
 if TYPE_CHECKING:
     from llmqueue_gym.distributions import size_law
+    from llmqueue_gym.envs.opened import baseline_agent
+    from llmqueue_gym.envs.rollout import rollout
     from llmqueue_gym.policies import Policy, policy
     from llmqueue_gym.predictors import predictor
+    from llmqueue_gym.systems import SYSTEMS, Run, Scenario
     from llmqueue_gym.theory import analyse
     from llmqueue_gym.workloads.instance import draw
 
     __version__: str
 
-__all__ = ["Policy", "__version__", "analyse", "draw", "policy", "predictor", "size_law"]
+__all__ = [
+    "SYSTEMS",
+    "Policy",
+    "Run",
+    "Scenario",
+    "__version__",
+    "analyse",
+    "baseline_agent",
+    "draw",
+    "policy",
+    "predictor",
+    "rollout",
+    "size_law",
+]
 
 _LAZY = {
+    "SYSTEMS": "llmqueue_gym.systems",
+    "Run": "llmqueue_gym.systems",
+    "Scenario": "llmqueue_gym.systems",
+    "baseline_agent": "llmqueue_gym.envs.opened",
+    "rollout": "llmqueue_gym.envs.rollout",
     "Policy": "llmqueue_gym.policies",
     "policy": "llmqueue_gym.policies",
     "predictor": "llmqueue_gym.predictors",

@@ -81,38 +81,6 @@ class Instance(NamedTuple):
     sizes: np.ndarray
 
 
-class ClusterInstance(NamedTuple):
-    """One sampled run for several servers.
-
-    Attributes:
-        jobs: as in `Instance`.
-        sizes: as in `Instance`, s on a server of speed 1.
-        patience: s that each job waits at most before it first runs `(n_jobs,)`; inf where it waits for ever.
-        choices: for dispatch, the servers that each arrival looks at `(n_jobs, d)`; d = 0 where it sees all.
-        ties: numbers in [0, 1) `(n_jobs,)` that choose among equals where it sees all.
-    """
-
-    jobs: np.ndarray
-    sizes: np.ndarray
-    patience: np.ndarray
-    choices: np.ndarray
-    ties: np.ndarray
-
-
-class MoldableInstance(NamedTuple):
-    """One sampled run of jobs that may run on any number of servers.
-
-    Attributes:
-        jobs: as in `Instance`; `predicted` is the predicted time on one server.
-        times: true times `(n_jobs, servers)`, s, on 1, 2, ... servers.
-        predicted: the same, as predicted.
-    """
-
-    jobs: np.ndarray
-    times: np.ndarray
-    predicted: np.ndarray
-
-
 def job_table(
     arrivals: np.ndarray, predicted: np.ndarray | float = 0.0, weight: np.ndarray | float = 1.0
 ) -> np.ndarray:
