@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from llmqueue_gym.storage import write_text
+
 Result = dict[str, Any]  # the numbers, and under "provenance" where they come from
 
 
@@ -69,14 +71,7 @@ def plain(value: Any) -> Any:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a value as JSON (see `plain`); whoever reads the file meets the old one or the new one, never half."""
-    path = Path(path)
-    text = json.dumps(plain(value), indent=1, allow_nan=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

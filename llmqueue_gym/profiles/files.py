@@ -9,6 +9,7 @@ from typing import Any
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.storage import write_text
 
 
 def write_profile(path: str | os.PathLike[str], profile: Profile, fit: dict[str, Any] | None = None) -> None:
@@ -19,15 +20,8 @@ def write_profile(path: str | os.PathLike[str], profile: Profile, fit: dict[str,
         profile: what is written.
         fit: the report of the fit as plain types; `read_profile` does not look at it.
     """
-    path = Path(path)
     told = profile.to_dict() if fit is None else {**profile.to_dict(), "fit": fit}
-    text = json.dumps(_without_nan(told), indent=1, allow_nan=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(_without_nan(told), indent=1, allow_nan=False) + "\n")
 
 
 def read_profile(path: str, kv_tokens: int | None = None) -> Profile:

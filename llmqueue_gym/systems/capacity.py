@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import never_refreshed
+from llmqueue_gym.storage import write_text
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.base import Drawn
@@ -206,11 +208,6 @@ def _stored(file: Path) -> Capacity | None:
 
 def _kept(file: Path, found: Capacity) -> Capacity:
     """Write what was found, whole or not at all; where that is not possible it is looked for again next time."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(found._asdict()), encoding="utf-8")
-        os.replace(temporary, file)
-    except OSError:
-        pass
+    with suppress(OSError):
+        write_text(file, json.dumps(found._asdict()))
     return found
