@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from llmqueue_gym.errors import BadInput
 
@@ -230,6 +229,8 @@ def in_turn(load: float, queues: int) -> float:
     A queue is a GI/M/1 whose gaps are sums of as many exponential ones: 1 / (1 - sigma), where sigma is the transform
     of a gap at 1 - sigma (Kleinrock, Queueing Systems I, 1975, chapter 6).
     """
+    from scipy.optimize import brentq
+
     rate = load * queues
 
     def gap(sigma: float) -> float:
