@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize
 
 from llmqueue_gym.errors import BadInput
 
@@ -30,6 +29,8 @@ def likely(score: Callable[[float], float], low: float, high: float, law: str, p
     Raises:
         BadInput: the likelihood has no maximum there, as for samples that are all equal.
     """
+    from scipy import optimize  # which takes a while, and is only needed to fit a law
+
     if not score(low) * score(high) <= 0:
         raise BadInput(f"size law {law!r} does not fit the samples: no {parameter} from {low:g} to {high:g} is likely")
     return float(optimize.brentq(score, low, high))
