@@ -28,6 +28,7 @@ class Registry:
     Args:
         kind: what an entry is, for messages ("policy", "predictor", ...).
         entries: name -> "module:attribute", a class or function that builds the thing, or the builder itself.
+        made: class of what is built; calling the registry with such a thing returns it as it is.
         more: returns further entries, which stand behind the others; called when somebody asks for them.
     """
 
@@ -35,11 +36,26 @@ class Registry:
         self,
         kind: str,
         entries: Mapping[str, str | Callable[..., Any]],
+        made: type = object,
         more: Callable[[], Mapping[str, Callable[..., Any]]] | None = None,
     ):
-        self.kind = kind
+        self.kind, self.made = kind, made
         self._entries: dict[str, str | Callable[..., Any]] = dict(entries)
         self._more = more
+
+    def __call__(self, given: Any) -> Any:
+        """Return a thing from its spec such as `weibull:shape=0.5`, or the thing itself.
+
+        Raises:
+            BadInput: an unknown name or parameter, a value out of its range, or something of another kind.
+        """
+        if isinstance(given, str):
+            return self.make(given)
+        return given if isinstance(given, self.made) else self.other(given)
+
+    def other(self, given: Any) -> Any:
+        """Return what is made of a thing of another kind, which nothing is unless a subclass says so."""
+        raise BadInput(f"{given!r} is not a {self.kind}; choose from: {', '.join(self)}")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())

@@ -19,13 +19,6 @@ DISTRIBUTIONS = Registry(
         "deterministic": f"{_HERE}.deterministic:Deterministic",
         "empirical": f"{_HERE}.empirical:from_file",
     },
+    Distribution,
 )
-
-
-def size_law(spec: str | Distribution) -> Distribution:
-    """Return the law that `spec` names, as in `weibull:shape=0.5`; a law is returned as it is.
-
-    Raises:
-        BadInput: an unknown name or parameter, or a value outside its range.
-    """
-    return spec if isinstance(spec, Distribution) else DISTRIBUTIONS.make(spec)
+size_law = DISTRIBUTIONS.__call__  # a law from a spec such as `weibull:shape=0.5`, or the law itself

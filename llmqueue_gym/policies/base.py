@@ -247,12 +247,12 @@ class Policy(BasePolicy):
 
 
 class Policies(Registry):
-    """The policies of one kind by name.
+    """The policies of one kind by name; a plain function is made one.
 
     Args:
         made: class of the policies.
         entries: as in `Registry`.
-        more: likewise, looked up when a name is not among the entries; the trained ones of the zoo.
+        more: likewise; the trained ones of the zoo.
     """
 
     def __init__(
@@ -261,11 +261,8 @@ class Policies(Registry):
         entries: Mapping[str, str | Callable[..., Any]],
         more: Callable[[], Mapping[str, Callable[..., Any]]] | None = None,
     ):
-        super().__init__(made.kind, entries, more)
-        self.made = made
+        super().__init__(made.kind, entries, made, more)
 
-    def __call__(self, given: Any) -> Any:
-        """Return a policy from its spec such as `limited-preemption:c=0.8`, the policy itself, or a plain function."""
-        if isinstance(given, self.made):
-            return given
-        return self.make(given) if isinstance(given, str) else self.made.from_function(given)
+    def other(self, given: Any) -> Any:
+        """Return the policy that a plain function is."""
+        return self.made.from_function(given)  # type: ignore[attr-defined]

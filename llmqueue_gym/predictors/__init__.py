@@ -21,9 +21,6 @@ PREDICTORS = Registry(
         "buckets": f"{_HERE}.buckets:Buckets",
         "pairs": f"{_HERE}.pairs:Pairs",
     },
+    Predictor,
 )
-
-
-def predictor(spec: str | Predictor) -> Predictor:
-    """Return a predictor from a spec such as `lognormal:sigma=0.5`, or the predictor itself."""
-    return spec if isinstance(spec, Predictor) else PREDICTORS.make(spec)
+predictor = PREDICTORS.__call__  # a predictor from a spec such as `lognormal:sigma=0.5`, or itself

@@ -28,9 +28,6 @@ PROFILES = Registry(
         "unit": f"{_HERE}.unit:unit",
         "file": f"{_HERE}.files:read_profile",
     },
+    Profile,
 )
-
-
-def profile(given: "str | Profile") -> Profile:
-    """Return a profile from a spec, such as `unit:kv_tokens=100` or `file:my_gpu.json`, or a Profile as it is."""
-    return given if isinstance(given, Profile) else PROFILES.make(given)
+profile = PROFILES.__call__  # a profile from a spec such as `unit:kv_tokens=100` or `file:my_gpu.json`, or itself

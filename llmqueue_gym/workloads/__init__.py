@@ -30,9 +30,6 @@ ARRIVALS = Registry(
         "mmpp": f"{_HERE}.mmpp:MarkovModulated",
         "replay": f"{_HERE}.replay:Replay",
     },
+    ArrivalProcess,
 )
-
-
-def arrival_process(spec: str | ArrivalProcess) -> ArrivalProcess:
-    """Return an arrival process from a spec such as `mmpp:ratio=4,period=100`, or the process itself."""
-    return spec if isinstance(spec, ArrivalProcess) else ARRIVALS.make(spec)
+arrival_process = ARRIVALS.__call__  # a process from a spec such as `mmpp:ratio=4,period=100`, or itself

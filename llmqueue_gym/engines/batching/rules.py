@@ -299,9 +299,6 @@ RULE_SETS = Registry(
         "orca": f"{_HERE}:Orca",
         "static": f"{_HERE}:Static",
     },
+    Rules,
 )
-
-
-def rule_set(given: str | Rules) -> Rules:
-    """Return a rule set from a spec such as `vllm-v1:token_budget=512`, or the rule set itself."""
-    return given if isinstance(given, Rules) else RULE_SETS.make(given)
+rule_set = RULE_SETS.__call__  # a rule set from a spec such as `vllm-v1:token_budget=512`, or itself

@@ -12,21 +12,6 @@ from llmqueue_gym.registry import Registry, spec_of
 
 _HERE = "llmqueue_gym.workloads.requests"
 
-LENGTHS = Registry(
-    "length law",
-    {
-        "azure-conv": f"{_HERE}.measured:azure_conv",
-        "azure-code": f"{_HERE}.measured:azure_code",
-        "mooncake-conv": f"{_HERE}.measured:mooncake_conv",
-        "deepseek-r1": f"{_HERE}.measured:deepseek_r1",
-        "sharegpt": f"{_HERE}.measured:sharegpt",
-        "lmsys-arena": f"{_HERE}.measured:lmsys_arena",
-        "lognormal": f"{_HERE}.lognormal:LognormalLengths",
-        "constant": f"{_HERE}.constant:ConstantLengths",
-        "file": f"{_HERE}.recorded:FileLengths",
-    },
-)
-
 
 @dataclass(frozen=True)
 class Lengths:
@@ -52,6 +37,19 @@ def whole_tokens(lengths: np.ndarray) -> np.ndarray:
     return np.maximum(np.rint(lengths), 1).astype(np.int64)
 
 
-def length_law(spec: str | Lengths) -> Lengths:
-    """Return a joint law of prompt and output lengths from a spec such as `azure-conv`, or the law itself."""
-    return spec if isinstance(spec, Lengths) else LENGTHS.make(spec)
+LENGTHS = Registry(
+    "length law",
+    {
+        "azure-conv": f"{_HERE}.measured:azure_conv",
+        "azure-code": f"{_HERE}.measured:azure_code",
+        "mooncake-conv": f"{_HERE}.measured:mooncake_conv",
+        "deepseek-r1": f"{_HERE}.measured:deepseek_r1",
+        "sharegpt": f"{_HERE}.measured:sharegpt",
+        "lmsys-arena": f"{_HERE}.measured:lmsys_arena",
+        "lognormal": f"{_HERE}.lognormal:LognormalLengths",
+        "constant": f"{_HERE}.constant:ConstantLengths",
+        "file": f"{_HERE}.recorded:FileLengths",
+    },
+    Lengths,
+)
+length_law = LENGTHS.__call__  # a law from a spec such as `azure-conv`, or the law itself
