@@ -27,7 +27,9 @@ def opened(system: str | System | Scenario, given: dict[str, Any]) -> tuple[Scen
     told = {**scenario_fields(kind), **kind.spelled}
     for key in given:
         if key not in seen and key not in told:
-            raise BadInput(f"an environment of system {kind.name!r} has no argument {key!r}; {nearest(key, [*told, *seen])}")
+            raise BadInput(
+                f"an environment of system {kind.name!r} has no argument {key!r}; {nearest(key, [*told, *seen])}"
+            )
     rest = {key: value for key, value in given.items() if key not in seen}
     if isinstance(system, Scenario):
         scenario = replace(system, **rest) if rest else system

@@ -25,8 +25,8 @@ def rollout(player: Any, scenario: Scenario, seed: int, **view: Any) -> Run:
         view: for an agent, what it sees and decides, such as `slots`; see the view of the system.
 
     Raises:
-        BadInput: the policy is unknown, cannot be compiled, or needs a prediction where there is none; or the agent left
-            jobs unfinished.
+        BadInput: the policy is unknown, cannot be compiled or lacks a prediction that it needs; or the agent left
+            jobs undone.
     """
     act = acting(player)
     if act is None:

@@ -20,7 +20,7 @@ from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.systems import known
 from llmqueue_gym.systems.agents.pick import PickAgent
 from llmqueue_gym.systems.base import Drawn, Row
-from llmqueue_gym.systems.bounds import floor, lost_share
+from llmqueue_gym.systems.bounds import lost_share
 from llmqueue_gym.systems.job_system import Servers, refuse_nan, tables_of
 from llmqueue_gym.systems.picks import PickEpisodes, PickView
 from llmqueue_gym.systems.run import Run
@@ -107,10 +107,10 @@ class Central(Servers):
 
     def bound(self, drawn: Drawn) -> float:
         """Return the greatest of three floors, or the share of impatient jobs that is lost at least."""
-        arrivals, patience = drawn.work["arrival"], drawn.truth["patience"]
+        patience = drawn.truth["patience"]
         if np.isfinite(patience).any():
-            return lost_share(arrivals, drawn.sizes, patience, self.server_speeds)
-        return floor(arrivals, drawn.sizes, 1, self.capacity, float(self.server_speeds[0]))
+            return lost_share(drawn.work["arrival"], drawn.sizes, patience, self.server_speeds)
+        return super().bound(drawn)
 
     def known(self, scenario: "Scenario", policy: Policy) -> list[Row]:
         """Return exact values, limits and bounds."""

@@ -24,7 +24,6 @@ from llmqueue_gym.policies.dispatch.fewest_jobs import join_shortest_queue, powe
 from llmqueue_gym.systems import known
 from llmqueue_gym.systems.agents.dispatch import DispatchAgent
 from llmqueue_gym.systems.base import Drawn, Row
-from llmqueue_gym.systems.bounds import floor
 from llmqueue_gym.systems.central import RESOLUTION, SHAPES
 from llmqueue_gym.systems.episodes import JobEpisodes
 from llmqueue_gym.systems.job_system import Servers, refuse_nan, tables_of
@@ -172,10 +171,6 @@ class Dispatch(Servers):
         jobs, outcome, elapsed = play(len(jobs))
         refuse_nan(order, jobs)
         return Run(policy.name, jobs, sizes, outcome, elapsed, self)
-
-    def bound(self, drawn: Drawn) -> float:
-        """Return the greatest of three floors."""
-        return floor(drawn.work["arrival"], drawn.sizes, 1, self.capacity, float(self.server_speeds[0]))
 
     def known(self, scenario: "Scenario", policy: DispatchPolicy) -> list[Row]:
         """Return exact values, limits and bounds."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.state import SKIP, START, STEP
+from llmqueue_gym.engines.state import SKIP, START, STEP, fresh_state
 from llmqueue_gym.jobs import JOB, outcome_table
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.run import Run
@@ -147,3 +147,28 @@ class JobEpisodes(Episodes):
         done = n - int(np.count_nonzero(np.isnan(response)))
         total = response.sum() if done == n else np.nansum(response)
         return {"mean_response_time": float(total) / done if done else float("nan"), "jobs": done}
+
+
+class SlotEpisodes(JobEpisodes):
+    """Jobs in one list by order of arrival, of which a `SlotView` shows the first.
+
+    Attributes:
+        states: `STATE` rows `(E,)`.
+        live: `(E, n)`, rows of the jobs in system, the earliest first; `states.in_system` of them count.
+    """
+
+    def __init__(self, scenario: "Scenario", view: "View", size: int):
+        super().__init__(scenario, view, size)
+        self.states = records(fresh_state(size))
+        self.live = np.zeros((size, int(scenario.n_jobs)), np.int64)
+        self._fresh = fresh_state()[0]
+
+    def give(self, e: int, drawn: Drawn) -> None:
+        """Let run `e` begin with these jobs, in an empty system."""
+        super().give(e, drawn)
+        self.states[e] = self._fresh
+
+    def seen(self, e: int = 0) -> dict[str, Any]:
+        """Return the `JOB` rows behind the slots."""
+        count = min(self.view.slots, int(self.states["in_system"][e]))
+        return {"jobs": self.jobs[e, self.live[e, :count]]}

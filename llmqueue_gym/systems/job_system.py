@@ -15,7 +15,10 @@ from llmqueue_gym.policies import POLICIES
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.predictors.base import Predictor
+from llmqueue_gym.systems.agents.base import Agent
+from llmqueue_gym.systems.agents.rank import RankAgent
 from llmqueue_gym.systems.base import Drawn, System
+from llmqueue_gym.systems.bounds import floor
 from llmqueue_gym.systems.view import check_counts
 from llmqueue_gym.workloads import Workload, arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
@@ -96,6 +99,14 @@ class JobSystem(System):
             counts = f"{len(jobs)} jobs and {len(sizes)} sizes"
             raise BadInput(f"workload {name} returned {counts}, not 1 to {scenario.n_jobs}")
         return Drawn(jobs, {"sizes": sizes})
+
+    def bound(self, drawn: Drawn) -> float:
+        """Return the greatest of three floors of the mean response time; see `systems.bounds`."""
+        return floor(drawn.work["arrival"], drawn.sizes, 1, self.capacity, float(self.server_speeds[0]))
+
+    def agent(self, policy: Any, scenario: "Scenario", view: Any) -> Agent:
+        """Return the agent that serves the job of least rank among those in the slots."""
+        return RankAgent(policy, scenario, view)
 
 
 @dataclass(frozen=True)

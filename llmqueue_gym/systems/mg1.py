@@ -17,15 +17,14 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import outcome_table
 from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.systems import known
-from llmqueue_gym.systems.agents.rank import RankAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import srpt_mean
-from llmqueue_gym.systems.episodes import JobEpisodes
+from llmqueue_gym.systems.episodes import SlotEpisodes
 from llmqueue_gym.systems.job_system import JobSystem, refuse_nan, tables_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import one_server_scene
-from llmqueue_gym.systems.view import Columns, View, check_counts, check_flags, check_positive
+from llmqueue_gym.systems.view import SlotView, View, check_flags, check_positive
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -34,50 +33,24 @@ RESOLUTION = 0.02  # slice of service between rank checks, relative to age + mea
 
 
 @dataclass(frozen=True, kw_only=True)
-class MG1View(View):
+class MG1View(SlotView):
     """What an agent sees and decides.
 
     Attributes:
-        slots: jobs that the agent can see and choose from.
         quantum: longest service between decisions, s; needs `preemptive`.
         preemptive: whether the agent decides at arrivals too, and not only when the server is free.
     """
 
-    jobs: ClassVar[Columns] = {  # the first jobs in system by order of arrival, the one in service included
-        "present": "1 where the slot holds a job",
-        "predicted": "predicted size, s",
-        "age": "service received so far, s",
-        "time_in_system": "since its arrival, s",
-        "weight": "cost per second in system, 1 unless the workload says otherwise",
-        "in_service": "1 where it ran last and is not finished",
-    }
-    system: ClassVar[Columns] = {
-        "in_system": "number of jobs in system",
-        "unseen": "how many of them are beyond the last slot",
-        "since_decision": 'since the last decision, as in info["dt"], s',
-    }
-    actions: ClassVar[str] = "the slot of the job to serve; an empty slot stands for slot 0, the earliest job"
-
-    slots: int = 16
     quantum: float = np.inf
     preemptive: bool = True
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse values out of range."""
         super().check(scenario)
-        check_counts(self, "slots")
         check_positive(self, "quantum")
         check_flags(self, "preemptive")
         if self.quantum < np.inf and not self.preemptive:
             raise BadInput(f"quantum={self.quantum:g} needs preemptive=True: otherwise a job runs to its end")
-
-    def n_slots(self, scenario: "Scenario") -> int:
-        """Return the rows of the observation's `jobs`."""
-        return int(self.slots)
-
-    def n_actions(self, scenario: "Scenario") -> int:
-        """Return the number of actions."""
-        return int(self.slots)
 
 
 @dataclass(frozen=True)
@@ -110,43 +83,21 @@ class MG1(JobSystem):
         """Return E servers."""
         return MG1Episodes(scenario, view, size)
 
-    def agent(self, policy: Policy, scenario: "Scenario", view: Any) -> RankAgent:
-        """Return the agent that serves the job of least rank."""
-        return RankAgent(policy, scenario, view)
 
-
-class MG1Episodes(JobEpisodes):
-    """The state of E servers.
-
-    Attributes:
-        states: `STATE` rows `(E,)`.
-        live: `(E, n)`, rows of the jobs in system, the earliest first.
-    """
+class MG1Episodes(SlotEpisodes):
+    """The state of E servers."""
 
     def __init__(self, scenario: "Scenario", view: MG1View, size: int):
         super().__init__(scenario, view, size)
-        self.states = records(fresh_state(size))
-        self.live = np.zeros((size, int(scenario.n_jobs)), np.int64)
-        self._fresh = fresh_state()[0]
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.outcome, self.live, self.actions),
             *self.observation.values(),
             *(bool(view.preemptive), float(view.quantum), float(view.horizon)),
         )
 
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, at an idle server."""
-        super().give(e, drawn)
-        self.states[e] = self._fresh
-
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision."""
         single_server.step_batch(*self._arguments)
-
-    def seen(self, e: int = 0) -> dict[str, Any]:
-        """Return the `JOB` rows behind the slots."""
-        count = min(self.view.slots, int(self.states["in_system"][e]))
-        return {"jobs": self.jobs[e, self.live[e, :count]]}
 
     def scene(self, title: str) -> Scene:
         """Return what a frame shows."""

@@ -82,6 +82,45 @@ class View:
         return self.rewards[self.reward](drawn.work, drawn.sizes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SlotView(View):
+    """The first jobs in system, by order of arrival, one in each slot; the agent picks one of them.
+
+    Attributes:
+        slots: jobs that the agent can see and choose from.
+    """
+
+    jobs: ClassVar[Columns] = {  # one in service is among them
+        "present": "1 where the slot holds a job",
+        "predicted": "predicted size, s",
+        "age": "service received so far, s",
+        "time_in_system": "since its arrival, s",
+        "weight": "cost per second in system, 1 unless the workload says otherwise",
+        "in_service": "1 where it ran last and is not finished",
+    }
+    system: ClassVar[Columns] = {
+        "in_system": "number of jobs in system",
+        "unseen": "how many of them are beyond the last slot",
+        "since_decision": 'since the last decision, as in info["dt"], s',
+    }
+    actions: ClassVar[str] = "the slot of the job to serve; an empty slot stands for slot 0, the earliest job"
+
+    slots: int = 16
+
+    def check(self, scenario: "Scenario") -> None:
+        """Refuse values out of range."""
+        super().check(scenario)
+        check_counts(self, "slots")
+
+    def n_slots(self, scenario: "Scenario") -> int:
+        """Return the rows of the observation's `jobs`."""
+        return int(self.slots)
+
+    def n_actions(self, scenario: "Scenario") -> int:
+        """Return the number of actions."""
+        return int(self.slots)
+
+
 def columns_of(observation: Mapping[str, np.ndarray], part: str, columns: Columns) -> dict[str, np.ndarray]:
     """Return the columns of a part of an observation by name, of one environment or of many."""
     return dict(zip(columns, np.moveaxis(observation[part], -1, 0), strict=True))

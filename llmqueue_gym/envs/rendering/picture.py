@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.systems.scene import NO_HUE, Bar, Meter, Panel, Scene, shares
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.systems.scene import NO_HUE, Bar, Meter, Panel, Scene, shares
 
 WIDTH, HEIGHT = 640, 400  # px
 Colour = tuple[int, int, int]

@@ -32,7 +32,7 @@ class DispatchAgent(Agent):
         sees = None if policy.looks == "all" else policy.d
         for name, wanted in (("sees", sees), ("split", policy.split)):
             shown = getattr(view, name)
-            if wanted != shown and not (name == "split" and np.isinf(wanted)):
+            if wanted != shown and wanted != np.inf:
                 needs = f"needs an environment with {name}={wanted}, not {shown}"
                 raise BadInput(f"dispatch policy {policy.name!r} {needs}")
 
