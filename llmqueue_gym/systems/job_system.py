@@ -59,7 +59,7 @@ class JobSystem(System):
                 raise BadInput(f"{name}={value!r} must be a name or a {kind.__name__}")
         if scenario.workload is not None and not callable(getattr(scenario.workload, "sample", None)):
             raise BadInput(f"workload={scenario.workload!r} has no method sample(n, arrival_rng, size_rng)")
-        _ = scenario.source, self.predictor(scenario)
+        _ = scenario.source, scenario.fitted
 
     def law(self, scenario: "Scenario") -> Distribution:
         """Return the size law: that of the workload, where it states one or has recorded sizes."""
@@ -93,7 +93,8 @@ class JobSystem(System):
         Raises:
             BadInput: the workload gives none, or more than are asked for.
         """
-        jobs, sizes = draw(scenario.source, self.predictor(scenario, policy), int(scenario.n_jobs), seed)
+        model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
+        jobs, sizes = draw(scenario.source, model, int(scenario.n_jobs), seed)
         if not 1 <= len(jobs) == len(sizes) <= scenario.n_jobs:
             name = type(scenario.source).__name__
             counts = f"{len(jobs)} jobs and {len(sizes)} sizes"

@@ -92,7 +92,7 @@ class Replica(System):
             raise BadInput(f"predictor={scenario.predictor!r} must be a name or a LengthPredictor")
         if scenario.workload is not None and not callable(getattr(scenario.workload, "sample", None)):
             raise BadInput(f"workload={scenario.workload!r} has no method sample(n, arrival_rng, length_rng)")
-        _ = scenario.source, self.predictor(scenario)
+        _ = scenario.source, scenario.fitted
 
     def source(self, scenario: "Scenario") -> Any:
         """Return what requests are drawn from; a law at the rate, or at 1 request/s where a load is told."""
@@ -123,7 +123,8 @@ class Replica(System):
 
         Predictions beyond what a request can have are cut to that: who reserves more would wait for ever.
         """
-        given = draw_requests(scenario.source, self.predictor(scenario, policy), int(scenario.n_jobs), seed)
+        model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
+        given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
         if not 1 <= len(given.outputs) <= scenario.n_jobs:
             raise BadInput(f"the workload returned {len(given.outputs)} requests, not 1 to {scenario.n_jobs}")
         requests = stretched(given.requests, self.rate_scale(scenario))

@@ -143,6 +143,11 @@ class Scenario:
         """The law of sizes that predictors and policies are fitted to."""
         return self.system.law(self)  # type: ignore[attr-defined]
 
+    @cached_property
+    def fitted(self) -> Any:
+        """The predictor, fitted to what it is to predict; it is the same in every run."""
+        return self.system.predictor(self)  # type: ignore[attr-defined]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the scenario in words, for the record."""
         words: dict[str, Any] = {"system": self.system.name, **self.system.to_dict()}
