@@ -8,12 +8,14 @@ score inf is declined. What happens at one instant is taken together: completion
 
 import numpy as np
 
-from llmqueue_gym._jit import kernel
+from llmqueue_gym._jit import inner_kernel, kernel
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
 STATE = np.dtype(
     [
         ("clock", "f8"),  # s
+        ("integral", "f8"),  # cost so far: integral of the cost rate
+        ("cost_rate", "f8"),  # sum of the costs of the jobs in system, per s
         ("arrived", "i8"),  # rows of the job table that have arrived
         ("done", "i8"),  # jobs that have left
         ("waiting", "i8"),
@@ -39,7 +41,7 @@ SERVICE = np.dtype(
 )
 
 
-@kernel
+@inner_kernel
 def foresee(state, running, waits):
     """Write the predicted times until 1, 2, ... servers are free; `running` is in the order in which jobs are due."""
     free = state.free
@@ -48,6 +50,74 @@ def foresee(state, running, waits):
         service = running[i]
         waits[free : free + service.servers] = max(service.due - state.clock, 0.0)
         free += service.servers
+
+
+@inner_kernel
+def start(state, jobs, predicted, times, outcome, line, running, place, servers):
+    """Serve the job at a place of the line; those in service are kept in the order in which they are due."""
+    row = line[place]
+    state.waiting -= 1
+    for i in range(place, state.waiting):
+        line[i] = line[i + 1]
+    outcome[row].start, jobs[row].status, jobs[row].need = state.clock, RUNNING, servers
+    due = state.clock + predicted[row, servers - 1]
+    i = state.running
+    while i > 0 and running[i - 1].due > due:
+        move(running, i - 1, i)
+        i -= 1
+    running[i].row, running[i].servers, running[i].due = row, servers, due
+    running[i].finish = state.clock + times[row, servers - 1]
+    state.running += 1
+    state.free -= servers
+
+
+@inner_kernel
+def move(running, source, target):
+    """Copy an entry of those in service."""
+    a, b = running[target], running[source]
+    a.row, a.servers, a.finish, a.due = b.row, b.servers, b.finish, b.due
+
+
+@inner_kernel
+def complete(state, jobs, times, costs, outcome, running):
+    """Let the jobs leave that are done by now."""
+    kept = 0
+    for i in range(state.running):
+        row, servers = running[i].row, running[i].servers
+        if running[i].finish > state.clock:
+            if kept < i:
+                move(running, i, kept)
+            kept += 1
+            continue
+        jobs[row].status, jobs[row].age = DONE, times[row, servers - 1]
+        outcome[row].completion = state.clock
+        state.free += servers
+        state.done += 1
+        state.cost_rate -= costs[row]
+    state.running = kept
+
+
+@inner_kernel
+def pass_time(state, n, jobs, times, costs, outcome, line, running):
+    """Go to the next time at which something happens: completions, then arrivals. Returns whether there is one."""
+    clock = jobs[state.arrived].arrival if state.arrived < n else np.inf
+    for i in range(state.running):
+        clock = min(clock, running[i].finish)
+    if clock == np.inf:
+        return False
+    state.busy += (state.servers - state.free) * (clock - state.clock)
+    state.integral += state.cost_rate * (clock - state.clock)
+    state.clock = clock
+    complete(state, jobs, times, costs, outcome, running)
+    if state.running + state.waiting == 0:
+        state.cost_rate = 0.0  # no rounding error survives an idle period
+    while state.arrived < n and jobs[state.arrived].arrival <= clock:
+        jobs[state.arrived].status = WAITING
+        state.cost_rate += costs[state.arrived]
+        line[state.waiting] = state.arrived
+        state.waiting += 1
+        state.arrived += 1
+    return True
 
 
 @kernel
@@ -70,43 +140,7 @@ def best_offer(state, jobs, predicted, line, waits, offer, score, params, window
 
 
 @kernel
-def start(state, jobs, predicted, times, outcome, line, running, place):
-    """Serve the job at a place of the line; those in service are kept in the order in which they are due."""
-    row, servers = line[place], state.number
-    state.waiting -= 1
-    for i in range(place, state.waiting):
-        line[i] = line[i + 1]
-    outcome[row].start, jobs[row].status, jobs[row].need = state.clock, RUNNING, servers
-    due = state.clock + predicted[row, servers - 1]
-    i = state.running
-    while i > 0 and running[i - 1].due > due:
-        running[i] = running[i - 1]
-        i -= 1
-    running[i].row, running[i].servers, running[i].due = row, servers, due
-    running[i].finish = state.clock + times[row, servers - 1]
-    state.running += 1
-    state.free -= servers
-
-
-@kernel
-def complete(state, jobs, times, outcome, running):
-    """Let the jobs leave that are done by now."""
-    kept = 0
-    for i in range(state.running):
-        row, servers = running[i].row, running[i].servers
-        if running[i].finish > state.clock:
-            running[kept] = running[i]
-            kept += 1
-            continue
-        jobs[row].status, jobs[row].age = DONE, times[row, servers - 1]
-        outcome[row].completion = state.clock
-        state.free += servers
-        state.done += 1
-    state.running = kept
-
-
-@kernel
-def simulate(state, jobs, predicted, times, outcome, line, running, waits, offer, score, params, window):
+def simulate(state, jobs, predicted, times, costs, outcome, line, running, waits, offer, score, params, window):
     """Run the whole job table; end early at a score of NaN, or where all wait and no offer is ever accepted.
 
     Args:
@@ -114,6 +148,7 @@ def simulate(state, jobs, predicted, times, outcome, line, running, waits, offer
         jobs: `JOB` rows `(n,)`, by arrival; the number of servers that each was given is written to `need`.
         predicted: times `(n, k)`, s, on 1, 2, ... k servers, as predicted.
         times: the true ones.
+        costs: per s in system `(n,)`.
         outcome: `OUTCOME` rows `(n,)`, written.
         line: `(n,)`, scratch: rows that wait, by arrival.
         running: `SERVICE` rows `(k,)`, scratch.
@@ -124,20 +159,7 @@ def simulate(state, jobs, predicted, times, outcome, line, running, waits, offer
         window: waiting jobs that it looks at, oldest first.
     """
     n = jobs.shape[0]
-    while state.done < n:
-        clock = jobs[state.arrived].arrival if state.arrived < n else np.inf
-        for i in range(state.running):
-            clock = min(clock, running[i].finish)
-        if clock == np.inf:
-            return
-        state.busy += (state.servers - state.free) * (clock - state.clock)
-        state.clock = clock
-        complete(state, jobs, times, outcome, running)
-        while state.arrived < n and jobs[state.arrived].arrival <= clock:
-            jobs[state.arrived].status = WAITING
-            line[state.waiting] = state.arrived
-            state.waiting += 1
-            state.arrived += 1
+    while state.done < n and pass_time(state, n, jobs, times, costs, outcome, line, running):
         while state.free > 0 and state.waiting > 0:
             foresee(state, running, waits)
             place = best_offer(state, jobs, predicted, line, waits, offer, score, params, window)
@@ -145,4 +167,4 @@ def simulate(state, jobs, predicted, times, outcome, line, running, waits, offer
                 return
             if place < 0 or state.number > state.free:
                 break
-            start(state, jobs, predicted, times, outcome, line, running, place)
+            start(state, jobs, predicted, times, outcome, line, running, place, state.number)

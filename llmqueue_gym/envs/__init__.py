@@ -38,6 +38,7 @@ _AZURE_CONV = {"lengths": "azure-conv", "rate": 7.3, "n_requests": 5000, "window
 _DEADLINES = {"patience": "uniform:mean=3", "firm": True, "may_drop": True, "may_pass": True, "per_job": 1.0}
 
 ENVIRONMENTS: dict[str, Environment] = {
+    "llmqueue/Scenario-v0": Environment("Any scenario of any system: pass `system`, its name or the scenario.", "mg1"),
     "llmqueue/MG1-v0": Environment(
         "One server without preemption: pick who is served next whenever it is free.", "mg1", {"preemptive": False}
     ),
@@ -72,6 +73,11 @@ ENVIRONMENTS: dict[str, Environment] = {
     "llmqueue/MultiserverJob-v0": Environment(
         "Jobs that occupy several servers at once: pick who starts, or keep servers free for a larger one.",
         "packing",
+        {"predictor": "exponential"},
+    ),
+    "llmqueue/Moldable-v0": Environment(
+        "Jobs that run on as many servers as they are given: pick who starts, and on how many.",
+        "moldable",
         {"predictor": "exponential"},
     ),
     **{

@@ -1,40 +1,24 @@
 """Predicted speed-ups: what a scheduler believes each job would gain from more servers.
 
 The error of a curve is apart from that of a size: a predicted time on j servers is the predicted time on one over the
-predicted speed-up on j. The model is ours; the survey asks for one in section 2.5.
+predicted speed-up on j. The models are ours; the survey asks for one in section 2.5.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.speedup import Speedup
+from llmqueue_gym.registry import Registry, spec_of
 
 
-@dataclass(frozen=True)
 class SpeedupPredictor:
-    """The parameter of a job's curve plus a normal error, or one mean curve for all.
+    """What is believed of the curves of jobs."""
 
-    Attributes:
-        error: standard deviation of the error of the parameter, which lies in [0, 1]; 0 is exact.
-        known: False where nothing is known of a single job: its time on j servers is then thought to be that share of
-            its time on one which it is on average over all jobs.
-
-    Raises:
-        BadInput: the error is negative or not finite, or goes with a curve that is not known.
-    """
-
-    error: float = 0.0
-    known: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.error < np.inf:
-            raise BadInput(f"error={self.error:g} of a speed-up must be finite and not negative, for example 0.1")
-        if self.error and not self.known:
-            raise BadInput(f"error={self.error:g} means nothing where the speed-up is not known; leave it out")
+    name: ClassVar[str] = "speed-up predictor"
 
     def predict(
         self,
@@ -51,19 +35,76 @@ class SpeedupPredictor:
             shares: probability of each class.
             klass: class of each job `(n_jobs,)`.
             servers: k.
-            rng: the stream that belongs to these predictions alone; every job takes one normal number.
+            rng: the stream that belongs to these predictions alone.
         """
-        if not self.known:
-            parts = zip(shares, curves, strict=True)
-            mean_time = sum(share / curve.factors(servers) for share, curve in parts)
-            return np.broadcast_to(1 / np.asarray(mean_time), (len(klass), servers))
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """Return the form that the registry reads, such as `normal:error=0.1`."""
+        return spec_of(self, self.name)
+
+
+@dataclass(frozen=True)
+class ExactSpeedup(SpeedupPredictor):
+    """The truth."""
+
+    name: ClassVar[str] = "exact"
+
+    def predict(self, curves: Any, shares: Any, klass: np.ndarray, servers: int, rng: Any) -> np.ndarray:
+        """Return the curve of the class of each job."""
+        return np.array([curve.factors(servers) for curve in curves])[klass]
+
+
+@dataclass(frozen=True)
+class NormalSpeedup(SpeedupPredictor):
+    """The parameter of a job's curve plus a normal error; what leaves [0, 1] is taken to the nearer end.
+
+    Attributes:
+        error: standard deviation; every job takes one normal number, so that errors of all sizes are alike.
+
+    Raises:
+        BadInput: the error is negative or not finite.
+    """
+
+    name: ClassVar[str] = "normal"
+    error: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.error < np.inf:
+            raise BadInput(f"error={self.error:g} of a speed-up must be finite and not negative, for example 0.1")
+
+    def predict(
+        self, curves: Sequence[Speedup], shares: Any, klass: np.ndarray, servers: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Return a curve of its own for each job."""
         error = self.error * rng.standard_normal(len(klass))
         found = np.empty((len(klass), servers))
         for c, curve in enumerate(curves):
-            mine = klass == c
-            found[mine] = curve.factors(servers, error[mine])
+            found[klass == c] = curve.factors(servers, error[klass == c])
         return found
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the model in words, for the record."""
-        return {"error": self.error, "known": self.known}
+
+@dataclass(frozen=True)
+class MeanSpeedup(SpeedupPredictor):
+    """Nothing of a single job: its time on j servers is the share of its time on one that it is on average over all."""
+
+    name: ClassVar[str] = "mean"
+
+    def predict(
+        self, curves: Sequence[Speedup], shares: Sequence[float], klass: np.ndarray, servers: int, rng: Any
+    ) -> np.ndarray:
+        """Return the same curve for every job."""
+        mean_time = np.asarray(shares) @ np.array([1 / curve.factors(servers) for curve in curves])
+        return np.broadcast_to(1 / mean_time, (len(klass), servers))
+
+
+_HERE = "llmqueue_gym.predictors.speedup"
+SPEEDUP_PREDICTORS = Registry(
+    SpeedupPredictor.name,
+    {"exact": f"{_HERE}:ExactSpeedup", "normal": f"{_HERE}:NormalSpeedup", "mean": f"{_HERE}:MeanSpeedup"},
+)
+
+
+def speedup_predictor(spec: str | SpeedupPredictor) -> SpeedupPredictor:
+    """Return a prediction model of speed-ups from a spec such as `normal:error=0.1`, or the model itself."""
+    return spec if isinstance(spec, SpeedupPredictor) else SPEEDUP_PREDICTORS.make(spec)

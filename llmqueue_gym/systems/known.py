@@ -202,6 +202,36 @@ def packing(policy: Any, scenario: Any) -> list[Row]:
     return rows or [row(duration, FLOOR, "mean duration")]
 
 
+def moldable(policy: Any, scenario: Any) -> list[Row]:
+    """Return what is known of a policy of moldable jobs."""
+    system, laws = scenario.system, scenario.system.laws(scenario)
+    k, shares, curves = system.servers, system.class_shares, system.class_curves
+    width = {"one-server": 1, "all-servers": k, "fixed-width": int(policy.params[0]) if policy.params else 0}
+    given = width.get(policy.name, 0)
+    rows = []
+    if policy.window == 1 and 1 <= given <= k and poisson(scenario):
+        speeds = [curve.factors(k)[given - 1] for curve in curves]
+        rows = _collect(lambda: _alike(k // given, laws, shares, speeds, scenario.source.rate))
+    parts = zip(shares, laws, curves, strict=True)
+    least = sum(share * law.mean / curve.factors(k).max() for share, law, curve in parts)
+    return rows or [row(least, FLOOR, "mean of the least times")]
+
+
+def _alike(places: int, laws: Any, shares: Any, speeds: Any, rate: float) -> list[Row]:
+    """Return what is known of jobs of some classes in order of arrival, as many at once as there are places."""
+    from llmqueue_gym.theory.erlang import MMk, stable_load
+
+    means = [law.mean / speed for law, speed in zip(laws, speeds, strict=True)]
+    mean = float(np.dot(shares, means))
+    load = stable_load(rate * mean / places)
+    if np.ptp(means) <= 1e-12 * mean and all(map(_exponential, laws)):
+        return [row(MMk(places, load, mean).mean_response_time, "exact", f"Erlang C, M/M/k of {places}")]
+    if places > 1:
+        return []
+    second = sum(s * law.moment(2) / v**2 for s, law, v in zip(shares, laws, speeds, strict=True))
+    return [row(mean + rate * second / (2 * (1 - load)), "exact", "M/G/1, Pollaczek-Khinchine")]
+
+
 def _floor(policy: Any, scenario: Any, dispatcher: Any = None) -> list[Row]:
     """Return what no policy is below that knows as much of the sizes."""
     from llmqueue_gym.theory.many_servers import srpt_bracket

@@ -4,7 +4,6 @@ An agent starts waiting jobs that fit, one by one, or leaves servers free for a 
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,24 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.distributions import size_law
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.engines import packing, packing_rules
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.jobs import job_table, outcome_table
+from llmqueue_gym.jobs import outcome_table
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.packing import PACKING, PackingPolicy
-from llmqueue_gym.predictors import predictor
 from llmqueue_gym.systems import known
 from llmqueue_gym.systems.agents.pick import PickAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import floor
-from llmqueue_gym.systems.job_system import JobSystem, refuse_nan, tables_of
+from llmqueue_gym.systems.classes import ClassedSystem, JobClass, job_classes
+from llmqueue_gym.systems.job_system import refuse_nan, tables_of
 from llmqueue_gym.systems.picks import PickEpisodes, PickView
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_counts
-from llmqueue_gym.workloads import arrival_process
-from llmqueue_gym.workloads.streams import streams
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -54,7 +50,7 @@ class PackingView(PickView):
 
 
 @dataclass(frozen=True)
-class Packing(JobSystem):
+class Packing(ClassedSystem):
     """Servers for jobs of a few classes. The load is the share of all servers that the jobs need on average.
 
     That is the arrival rate times the mean of need times duration, over the number of servers. A policy that packs
@@ -70,9 +66,8 @@ class Packing(JobSystem):
     title: ClassVar[str] = "Jobs of several servers"
     policies: ClassVar[Policies] = PACKING
     view: ClassVar[type[View]] = PackingView
-    defaults: ClassVar[Mapping[str, Any]] = {**JobSystem.defaults, "predictor": "exact"}
+    run_length: ClassVar[int] = 1_000_000
 
-    servers: int = 8
     needs: str | tuple[Need, ...] = "1,2,4,8"
 
     def __post_init__(self) -> None:
@@ -83,58 +78,30 @@ class Packing(JobSystem):
             raise BadInput(f"needs={self.needs!r}: {more}; take servers={most}")
 
     @cached_property
-    def classes(self) -> tuple[tuple[int, float, Any], ...]:
-        """Need, share of the jobs, and law of the duration or None, of each class."""
-        return _classes(self.needs)
+    def classes(self) -> tuple[JobClass, ...]:  # type: ignore[override]
+        """The classes; the kind is the need."""
+        given, told = self.needs, f"needs={self.needs!r}"
+        rows = [part.split(":") for part in given.split(",")] if isinstance(given, str) else given
+        made = job_classes(told, rows, int, "must be whole numbers, as in 1,2,4,8, or with shares 1:0.9,4:0.1")
+        if min(one.kind for one in made) < 1:
+            raise BadInput(f"{told}: a job needs at least 1 server")
+        return made
 
     @property
     def class_needs(self) -> tuple[int, ...]:
         """Servers that a job of each class occupies."""
-        return tuple(need for need, _, _ in self.classes)
+        return tuple(one.kind for one in self.classes)
 
     @property
-    def class_shares(self) -> tuple[float, ...]:
-        """Probability of each class."""
-        return tuple(share for _, share, _ in self.classes)
-
-    def laws(self, scenario: "Scenario") -> tuple[Distribution, ...]:
-        """Return the law of the durations of each class, s."""
-        return tuple(size_law(law or scenario.size) for _, _, law in self.classes)
-
-    @property
-    def server_speeds(self) -> np.ndarray:
-        """The speed of each server `(servers,)`."""
-        return np.ones(self.servers)
-
-    def check(self, scenario: "Scenario") -> None:
-        """Refuse wrong parts here, not at the first run."""
-        super().check(scenario)
-        _ = self.laws(scenario)
-        if scenario.workload is not None:
-            raise BadInput("jobs that need several servers have needs, a law of durations and arrivals, no workload")
-
-    def source(self, scenario: "Scenario") -> "ClassedJobs":
-        """Return what jobs are sampled from."""
-        laws, load = self.laws(scenario), scenario.load
-        work = sum(share * need * law.mean for (need, share, _), law in zip(self.classes, laws, strict=True))
-        rate = scenario.rate if load is None else load * self.servers / work
-        return ClassedJobs(self, laws, float(rate), arrival_process(scenario.arrivals))  # type: ignore[arg-type]
+    def class_work(self) -> tuple[float, ...]:
+        """Server-seconds of a job of each class per s of its duration."""
+        return tuple(float(need) for need in self.class_needs)
 
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
-        """Return jobs with their classes and needs, and their durations as `sizes`; a predictor knows the class.
-
-        Raises:
-            NotApplicable: the policy needs predictions, and the predictor predicts nothing.
-        """
-        model = predictor((policy and policy.predictor) or scenario.predictor)
-        source: ClassedJobs = scenario.source
-        jobs, sizes = source.sample(int(scenario.n_jobs), *streams(seed, "arrivals", "sizes", "classes"))
-        (rng,) = streams(seed, "predictions")
-        jobs["need"] = np.array(self.class_needs)[jobs["klass"]]
-        for klass, law in enumerate(source.laws):
-            mine = np.flatnonzero(jobs["klass"] == klass)
-            jobs["predicted"][mine] = model.bind(law).predict(sizes[mine], rng)
-        return Drawn(jobs, {"sizes": sizes})
+        """Return jobs with their classes and needs, and their durations as `sizes`; a predictor knows the class."""
+        drawn = super().draw(scenario, seed, policy)
+        drawn.work["need"] = np.array(self.class_needs)[drawn.work["klass"]]
+        return drawn
 
     def simulate(self, drawn: Drawn, policy: PackingPolicy, **facts: Any) -> Run:
         """Run every job to its completion.
@@ -210,34 +177,6 @@ class Packing(JobSystem):
         return PickAgent(policy, scenario, view)
 
 
-@dataclass(frozen=True)
-class ClassedJobs:
-    """Arrivals of jobs of a few classes, each with a law of durations.
-
-    Attributes:
-        system: whose classes they are.
-        laws: of the durations of each class, s.
-        rate: arrivals per s.
-        arrivals: the arrival process.
-    """
-
-    system: Packing
-    laws: tuple[Distribution, ...]
-    rate: float
-    arrivals: Any
-
-    def sample(
-        self, n: int, arrival_rng: np.random.Generator, size_rng: np.random.Generator, class_rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return jobs with their `klass`, and true durations; the durations of a class are drawn together."""
-        jobs, sizes = job_table(self.arrivals.times(n, self.rate, arrival_rng)), np.empty(n)
-        jobs["klass"] = class_rng.choice(len(self.laws), n, p=self.system.class_shares)
-        for klass, law in enumerate(self.laws):
-            mine = np.flatnonzero(jobs["klass"] == klass)
-            sizes[mine] = law.sample(len(mine), size_rng)
-        return jobs, sizes
-
-
 def rounded_up(predicted: np.ndarray, quantum: float) -> np.ndarray:
     """Return predictions `(n,)` rounded up to a power of `quantum`, or as they are where that is 0."""
     if quantum == 0:
@@ -245,24 +184,3 @@ def rounded_up(predicted: np.ndarray, quantum: float) -> np.ndarray:
     positive = np.maximum(predicted, np.finfo(float).tiny)
     power = np.ceil(np.log(positive) / np.log(quantum) - 1e-12)  # a power of the quantum stays what it is
     return np.where(predicted > 0, quantum**power, 0.0)
-
-
-def _classes(given: Any) -> tuple[tuple[int, float, Any], ...]:
-    """Return need, share and law of each class from what `Packing.needs` may be."""
-    parts = [tuple(part.split(":")) for part in given.split(",")] if isinstance(given, str) else list(given)
-    rows = [tuple(part) if isinstance(part, (tuple, list)) else (part,) for part in parts]
-    try:
-        needs = [int(row[0]) for row in rows]
-        shares = [float(row[1]) if len(row) > 1 else np.nan for row in rows]
-    except (TypeError, ValueError):
-        raise BadInput(f"needs={given!r} must be whole numbers, as in 1,2,4,8, or with shares 1:0.9,4:0.1") from None
-    if not needs or min(needs) < 1:
-        raise BadInput(f"needs={given!r}: a job needs at least 1 server")
-    if np.isnan(shares).all():
-        shares = [1 / len(needs)] * len(needs)
-    if not all(share > 0 for share in shares) or not np.isfinite(sum(shares)):
-        raise BadInput(f"needs={given!r}: give every need a share above 0, or none")
-    if abs(sum(shares) - 1) > 1e-6:
-        raise BadInput(f"needs={given!r}: the shares add up to {sum(shares):g}, not to 1")
-    laws = [row[2] if len(row) > 2 else None for row in rows]
-    return tuple((n, share / sum(shares), law) for n, share, law in zip(needs, shares, laws, strict=True))

@@ -67,6 +67,29 @@ def servers_scene(episodes: Any, title: str) -> Scene:
     return Scene(title, facts(episodes, *more), panels, (departures(episodes),), said, legend=legend)
 
 
+def moldable_scene(episodes: Any, title: str) -> Scene:
+    """Return the frame of jobs on servers of choice: who holds which share of the servers, and who waits."""
+    state, jobs, bars, parts = episodes.states[0], episodes.jobs[0], [], []
+    for held in episodes.running[0, : int(state["running"])]:
+        row, servers = int(held["row"]), int(held["servers"])
+        predicted = float(episodes.predicted[0, row, servers - 1])
+        age = float(state["clock"] - episodes.outcome["start"][0, row])
+        note = f"{short(age)}/{short(predicted)} x{servers}"
+        bars.append(Bar(f"#{row}", predicted, age, active=True, hue=row, note=note))
+        parts.append((servers, row))
+    waiting = []
+    for row in episodes.line[0, : int(state["waiting"])][:MOST].tolist():
+        predicted = float(jobs["predicted"][row])
+        waiting.append(Bar(f"#{row}", predicted, note=f"{short(predicted)}, class {jobs['klass'][row]}"))
+    total, free = int(state["servers"]), int(state["free"])
+    meter = Meter("servers", total, tuple(parts), f"{free} of {total} free")
+    panels = (
+        Panel("running (s)", tuple(bars), len(bars)),
+        Panel("waiting (s on one server)", tuple(waiting), int(state["waiting"])),
+    )
+    return Scene(title, facts(episodes), panels, (departures(episodes),), ended(episodes), meter, LEGEND)
+
+
 def queues_scene(episodes: Any, title: str) -> Scene:
     """Return the frame of a queue for each server: the job that has arrived, the queues that it sees, who left last."""
     arrivals = []

@@ -2,11 +2,15 @@
 
 import numpy as np
 
-from llmqueue_gym.policies.moldable.base import MoldablePolicy, looks
+from llmqueue_gym.policies.moldable.base import MoldablePolicy, ordered
 
 
 def score(job, offer, params):
-    return offer.time if offer.servers == offer.total else np.inf
+    return 0.0 if offer.servers == offer.total else np.inf
+
+
+def shortest(job, offer, params):
+    return offer.time + score(job, offer, params)
 
 
 def all_servers(shortest_first: bool = False) -> MoldablePolicy:
@@ -16,4 +20,4 @@ def all_servers(shortest_first: bool = False) -> MoldablePolicy:
         shortest_first: the least predicted time on all servers first, rather than the first to come.
     """
     source = "Berg, Vesilo, Harchol-Balter, heSRPT, Performance Evaluation 2020, where it is SRPT, with preemption"
-    return MoldablePolicy("all-servers", score, window=looks(shortest_first), source=source)
+    return MoldablePolicy("all-servers", **ordered(score, shortest, shortest_first), source=source)

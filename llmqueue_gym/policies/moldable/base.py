@@ -19,6 +19,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import JOB, OFFER
 from llmqueue_gym.policies.base import BasePolicy, Shown
 
+Score = Callable[[Any, Any, np.ndarray], float]
 READABLE = ("arrival", "predicted", "weight", "klass", "deadline")
 
 
@@ -50,7 +51,7 @@ class MoldablePolicy(BasePolicy):
     )
 
     name: str
-    score: Callable[[Any, Any, np.ndarray], float]
+    score: Score
     params: tuple[float, ...] = ()
     window: int = 0
     predictor: str | None = None
@@ -63,6 +64,12 @@ class MoldablePolicy(BasePolicy):
         self.check()
 
 
-def looks(shortest_first: bool) -> int:
-    """Return the window of a policy by order of arrival, or by its score among all."""
-    return 0 if shortest_first else 1
+def ordered(score: Score, shortest: Score, shortest_first: bool) -> dict[str, Any]:
+    """Return the score and the window of a policy in order of arrival or by its score among all who wait.
+
+    Args:
+        score: says on how many servers; of the first to come it need not know the size.
+        shortest: the same, and least for the shortest job.
+        shortest_first: which of the two.
+    """
+    return {"score": shortest, "window": 0} if shortest_first else {"score": score, "window": 1}

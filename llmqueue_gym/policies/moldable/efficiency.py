@@ -6,7 +6,7 @@ Theta of 1/2 is near the knee of Eager, Zahorjan and Lazowska, the number of mos
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.policies.moldable.base import MoldablePolicy, looks
+from llmqueue_gym.policies.moldable.base import MoldablePolicy, ordered
 
 
 def score(job, offer, params):
@@ -25,4 +25,4 @@ def efficiency(theta: float = 0.5, shortest_first: bool = False) -> MoldablePoli
     if not 0 < theta <= 1:
         raise BadInput(f"efficiency: theta={theta:g} must lie in (0, 1], for example 0.5")
     source = "Eager, Zahorjan, Lazowska, Speedup versus Efficiency in Parallel Systems, IEEE Trans. Computers 1989"
-    return MoldablePolicy("efficiency", score, (theta,), looks(shortest_first), source)
+    return MoldablePolicy("efficiency", params=(theta,), **ordered(score, score, shortest_first), source=source)

@@ -5,12 +5,16 @@ EQUI shares anew whenever a job comes or goes; here a job keeps its first share.
 
 import numpy as np
 
-from llmqueue_gym.policies.moldable.base import MoldablePolicy, looks
+from llmqueue_gym.policies.moldable.base import MoldablePolicy, ordered
 
 
 def score(job, offer, params):
     share = max(1, offer.total // (offer.waiting + offer.running))
-    return job.predicted if offer.servers <= min(share, offer.free) else np.inf
+    return 0.0 if offer.servers <= min(share, offer.free) else np.inf
+
+
+def shortest(job, offer, params):
+    return job.predicted + score(job, offer, params)
 
 
 def equal_share(shortest_first: bool = False) -> MoldablePolicy:
@@ -20,4 +24,4 @@ def equal_share(shortest_first: bool = False) -> MoldablePolicy:
         shortest_first: the least predicted work first, rather than the first to come.
     """
     source = "EQUI, of malleable jobs: Edmonds, Scheduling in the Dark, STOC 1999"
-    return MoldablePolicy("equal-share", score, window=looks(shortest_first), source=source)
+    return MoldablePolicy("equal-share", **ordered(score, shortest, shortest_first), source=source)

@@ -3,7 +3,7 @@
 A job waits for servers that are not free if by prediction that pays, and whoever is behind it waits too.
 """
 
-from llmqueue_gym.policies.moldable.base import MoldablePolicy, looks
+from llmqueue_gym.policies.moldable.base import MoldablePolicy, ordered
 
 
 def score(job, offer, params):
@@ -18,4 +18,4 @@ def finish_soonest(shortest_first: bool = False) -> MoldablePolicy:
             first to come.
     """
     source = "Cirne, Berman, Using Moldability to Improve the Performance of Supercomputer Jobs, JPDC 2002"
-    return MoldablePolicy("finish-soonest", score, window=looks(shortest_first), source=source)
+    return MoldablePolicy("finish-soonest", **ordered(score, score, shortest_first), source=source)

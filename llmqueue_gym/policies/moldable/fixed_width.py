@@ -3,11 +3,15 @@
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.policies.moldable.base import MoldablePolicy, looks
+from llmqueue_gym.policies.moldable.base import MoldablePolicy, ordered
 
 
 def score(job, offer, params):
-    return job.predicted if offer.servers == params[0] else np.inf
+    return 0.0 if offer.servers == params[0] else np.inf
+
+
+def shortest(job, offer, params):
+    return job.predicted + score(job, offer, params)
 
 
 def fixed_width(servers: int = 2, shortest_first: bool = False) -> MoldablePolicy:
@@ -20,4 +24,5 @@ def fixed_width(servers: int = 2, shortest_first: bool = False) -> MoldablePolic
     if servers < 1:
         raise BadInput(f"fixed-width: servers={servers} must be at least 1")
     source = "Berg, Dorsman, Harchol-Balter, Towards Optimality in Parallel Scheduling, SIGMETRICS 2018"
-    return MoldablePolicy("fixed-width", score, (float(servers),), looks(shortest_first), source)
+    traits = ordered(score, shortest, shortest_first)
+    return MoldablePolicy("fixed-width", params=(float(servers),), **traits, source=source)

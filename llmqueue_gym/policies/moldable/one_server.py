@@ -2,11 +2,15 @@
 
 import numpy as np
 
-from llmqueue_gym.policies.moldable.base import MoldablePolicy, looks
+from llmqueue_gym.policies.moldable.base import MoldablePolicy, ordered
 
 
 def score(job, offer, params):
-    return job.predicted if offer.servers == 1 else np.inf
+    return 0.0 if offer.servers == 1 else np.inf
+
+
+def shortest(job, offer, params):
+    return job.predicted + score(job, offer, params)
 
 
 def one_server(shortest_first: bool = False) -> MoldablePolicy:
@@ -15,4 +19,4 @@ def one_server(shortest_first: bool = False) -> MoldablePolicy:
     Args:
         shortest_first: the least predicted time first, rather than the first to come.
     """
-    return MoldablePolicy("one-server", score, window=looks(shortest_first), source="Kendall 1953")
+    return MoldablePolicy("one-server", **ordered(score, shortest, shortest_first), source="Kendall 1953")

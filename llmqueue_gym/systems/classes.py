@@ -1,0 +1,167 @@
+"""Jobs of a few classes, which differ in what they ask of several servers and may differ in the law of their sizes."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from llmqueue_gym.distributions import size_law
+from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.jobs import job_table
+from llmqueue_gym.predictors import predictor
+from llmqueue_gym.systems.base import Drawn
+from llmqueue_gym.systems.job_system import JobSystem
+from llmqueue_gym.workloads import arrival_process
+from llmqueue_gym.workloads.streams import streams
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+
+
+class JobClass(NamedTuple):
+    """A class of jobs.
+
+    Attributes:
+        kind: what sets it apart, such as the servers that a job occupies.
+        share: of all jobs.
+        law: of the sizes, or None for that of the scenario.
+    """
+
+    kind: Any
+    share: float
+    law: str | Distribution | None
+
+
+@dataclass(frozen=True)
+class ClassedSystem(JobSystem):
+    """Equal servers for jobs of a few classes; a subclass says what the classes are."""
+
+    defaults: ClassVar[Mapping[str, Any]] = {**JobSystem.defaults, "predictor": "exact"}
+
+    recorded = None  # type: ignore[assignment]
+
+    servers: int = 8
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[JobClass, ...]:
+        """The classes of jobs."""
+
+    @property
+    def class_work(self) -> tuple[float, ...]:
+        """Server-seconds of a job of each class per s of its size."""
+        return (1.0,) * len(self.classes)
+
+    @property
+    def class_shares(self) -> tuple[float, ...]:
+        """Probability of each class."""
+        return tuple(one.share for one in self.classes)
+
+    def laws(self, scenario: "Scenario") -> tuple[Distribution, ...]:
+        """Return the law of the sizes of each class, s."""
+        return tuple(size_law(one.law or scenario.size) for one in self.classes)
+
+    @property
+    def server_speeds(self) -> np.ndarray:
+        """The speed of each server `(servers,)`."""
+        return np.ones(self.servers)
+
+    def check(self, scenario: "Scenario") -> None:
+        """Refuse wrong parts here, not at the first run."""
+        super().check(scenario)
+        _ = self.laws(scenario)
+        if scenario.workload is not None:
+            raise BadInput(f"system {self.name!r} has classes of jobs with a law each, and takes no workload")
+
+    def source(self, scenario: "Scenario") -> "ClassedJobs":
+        """Return what jobs are sampled from."""
+        laws, shares = self.laws(scenario), self.class_shares
+        parts = zip(shares, self.class_work, laws, strict=True)
+        work = float(sum(share * each * law.mean for share, each, law in parts))
+        rate = scenario.rate if scenario.load is None else scenario.load * self.servers / work
+        return ClassedJobs(laws, shares, work, float(rate), arrival_process(scenario.arrivals))  # type: ignore[arg-type]
+
+    def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
+        """Return jobs with their `klass`, and their sizes; a predictor knows the class.
+
+        Raises:
+            NotApplicable: the policy needs predictions, and the predictor predicts nothing.
+        """
+        model = predictor((policy and policy.predictor) or scenario.predictor)
+        source: ClassedJobs = scenario.source
+        *chances, rng = streams(seed, "arrivals", "sizes", "classes", "predictions")
+        jobs, sizes = source.sample(int(scenario.n_jobs), *chances)
+        for klass, law in enumerate(source.laws):
+            mine = np.flatnonzero(jobs["klass"] == klass)
+            jobs["predicted"][mine] = model.bind(law).predict(sizes[mine], rng)
+        return Drawn(jobs, {"sizes": sizes})
+
+
+@dataclass(frozen=True)
+class ClassedJobs:
+    """Arrivals of jobs of a few classes, each with a law of sizes.
+
+    Attributes:
+        laws: of the sizes of each class, s.
+        shares: probability of each class.
+        work: mean server-seconds of a job.
+        rate: arrivals per s.
+        arrivals: the arrival process.
+    """
+
+    laws: tuple[Distribution, ...]
+    shares: tuple[float, ...]
+    work: float
+    rate: float
+    arrivals: Any
+
+    @property
+    def load(self) -> float:
+        """Server-seconds that arrive per s."""
+        return self.rate * self.work
+
+    def sample(
+        self, n: int, arrival_rng: np.random.Generator, size_rng: np.random.Generator, class_rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return jobs with their `klass`, and true sizes; the sizes of a class are drawn together."""
+        jobs, sizes = job_table(self.arrivals.times(n, self.rate, arrival_rng)), np.empty(n)
+        jobs["klass"] = class_rng.choice(len(self.laws), n, p=self.shares)
+        for klass, law in enumerate(self.laws):
+            mine = np.flatnonzero(jobs["klass"] == klass)
+            sizes[mine] = law.sample(len(mine), size_rng)
+        return jobs, sizes
+
+
+def job_classes(told: str, rows: Sequence[Any], kind: Callable[[Any], Any], wrong: str) -> tuple[JobClass, ...]:
+    """Return classes whose shares add up to 1.
+
+    Args:
+        told: what a user told, for messages.
+        rows: of each class: kind, share if not all are alike, and law of the sizes if not that of the scenario.
+        kind: makes the kind of what was told.
+        wrong: what the message says where it cannot.
+
+    Raises:
+        BadInput: a class that makes no sense.
+    """
+    table = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in rows]
+    if not table or () in table:
+        raise BadInput(f"{told} {wrong}")
+    try:
+        kinds = [kind(row[0]) for row in table]
+        shares = [float(row[1]) if len(row) > 1 else np.nan for row in table]
+    except BadInput:
+        raise
+    except (TypeError, ValueError):
+        raise BadInput(f"{told} {wrong}") from None
+    if np.isnan(shares).all():
+        shares = [1 / len(table)] * len(table)
+    if not all(share > 0 for share in shares) or not np.isfinite(sum(shares)):
+        raise BadInput(f"{told}: give every class a share above 0, or none")
+    if abs(sum(shares) - 1) > 1e-6:
+        raise BadInput(f"{told}: the shares add up to {sum(shares):g}, not to 1")
+    laws = [row[2] if len(row) > 2 else None for row in table]
+    return tuple(JobClass(k, s / sum(shares), law) for k, s, law in zip(kinds, shares, laws, strict=True))
