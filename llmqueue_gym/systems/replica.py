@@ -30,7 +30,8 @@ from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View
 from llmqueue_gym.theory.clairvoyant import latency_floor
-from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
+from llmqueue_gym.workloads.requests import RequestWorkload, TraceRequests, draw_requests
+from llmqueue_gym.workloads.traces import Trace
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -57,6 +58,12 @@ class Replica(System):
     view: ClassVar[type[View]] = ReplicaView
     cost: ClassVar[str] = "mean end-to-end latency, s"
     spelled: ClassVar[Mapping[str, str]] = {"lengths": "size", "n_requests": "n_jobs"}
+    options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
+    compared: ClassVar[tuple[str, ...]] = ("fcfs", "sjf", "sjf-total", "trail", "ltr", "srpt")
+    objectives: ClassVar[Mapping[str, str]] = {
+        "ttft_slo": "most s until the first token, for goodput",
+        "tpot_slo": "most s for each later token, for goodput",
+    }
     defaults: ClassVar[Mapping[str, Any]] = {
         "size": "azure-conv",
         "predictor": "lognormal:sigma=0.5",
@@ -101,6 +108,36 @@ class Replica(System):
         longest = self.max_tokens or self.bound_rules.longest
         return RequestWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, longest)
 
+    @classmethod
+    def recorded(
+        cls,
+        trace: Trace,
+        rate_scale: float | None = None,
+        load: float | None = None,
+        rate: float | None = None,
+        arrivals: str | None = None,
+        max_tokens: int | None = None,
+    ) -> dict[str, Any]:
+        """Return the fields of a scenario in which a trace is replayed, at its own rate unless told otherwise.
+
+        Args:
+            trace: the trace.
+            rate_scale: factor on the rate of the trace.
+            load: of the scenario; excludes the factor.
+            rate: likewise.
+            arrivals: arrival process in place of the recorded times.
+            max_tokens: most tokens of prompt and output together; longer requests are left out.
+        """
+        if rate_scale is not None and (load is not None or rate is not None):
+            raise BadInput(f"rate_scale={rate_scale:g} and a load or a rate both set the rate; give one of them")
+        workload = TraceRequests.from_trace(trace, max_tokens=max_tokens)
+        if arrivals is not None:
+            own = recorded_rate(workload.sample(len(workload), *_NO_CHANCE)[0]) * (rate_scale or 1.0)
+            workload = replace(workload, rate=own, arrivals=arrivals)
+        elif rate_scale is not None:
+            workload = replace(workload, rate_scale=rate_scale)
+        return {"workload": workload, "n_jobs": len(workload), "load": load, "rate": rate}
+
     def predictor(self, scenario: "Scenario", policy: Any = None) -> LengthPredictor:
         """Return the predictor that a policy gets, fitted to the workload's lengths."""
         own = None if policy is None else policy.predictor
@@ -127,7 +164,8 @@ class Replica(System):
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
         if not 1 <= len(given.outputs) <= scenario.n_jobs:
             raise BadInput(f"the workload returned {len(given.outputs)} requests, not 1 to {scenario.n_jobs}")
-        requests = stretched(given.requests, self.rate_scale(scenario))
+        scale = self.rate_scale(scenario)
+        requests = given.requests if scale == 1.0 else stretched(given.requests, scale)
         most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +19,10 @@ class Agent(ABC):
         policy: the policy.
         scenario: where it plays.
         view: what the environment shows.
+        batched: whether `act` takes observations of several runs at once, too.
     """
+
+    batched: ClassVar[bool] = True
 
     def __init__(self, policy: Any, scenario: "Scenario", view: Any):
         """Prepare a policy for an environment.
