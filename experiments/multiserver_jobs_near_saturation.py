@@ -27,12 +27,11 @@ from rich.progress import track
 from rich.table import Table
 
 from llmqueue_gym.evaluation import across_seeds, control_variate, result, write_json
-from llmqueue_gym.evaluation.closed_loop import simulate
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.evaluation.server_needs import POWERS_OF_TWO, NeedsRun, NeedsScenario, simulate_needs
-from llmqueue_gym.jobs import Instance
 from llmqueue_gym.policies import policy
-from llmqueue_gym.policies.packing import packing_policy
+from llmqueue_gym.systems import Drawn, Run, Scenario
+from llmqueue_gym.systems.mg1 import MG1
+from llmqueue_gym.theory.packing import pooled
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -43,10 +42,10 @@ LOADS, FARTHEST = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99), 0.999
 JOBS, SEEDS, WARMUP, LEFT = 120_000, 8, 0.1, 0.01
 HIGHEST = 60.0  # of the figure
 LONGER = {0.98: 2, 0.99: 4, FARTHEST: 4}  # times as many jobs
-SETTINGS: dict[str, tuple[int, tuple[tuple[int, float, str], ...]]] = {
-    "powers": (8, POWERS_OF_TWO),
-    "one-or-all": (8, ((1, 2 / 3, "exponential"), (8, 1 / 3, "exponential"))),
-    "one-or-all-32": (32, ((1, 0.9, "exponential"), (32, 0.1, "exponential"))),
+SETTINGS: dict[str, tuple[int, tuple[tuple[int, float], ...]]] = {
+    "powers": (8, ((1, 1 / 4), (2, 1 / 4), (4, 1 / 4), (8, 1 / 4))),
+    "one-or-all": (8, ((1, 2 / 3), (8, 1 / 3))),
+    "one-or-all-32": (32, ((1, 0.9), (32, 0.1))),
 }
 FAR = ("server-filling",)  # also played at the farthest load
 POLICIES = {
@@ -84,13 +83,21 @@ STYLES = {
 }
 
 
-def scenario(setting: str, load: float, jobs: int) -> NeedsScenario:
+def scenario(setting: str, load: float, jobs: int) -> Scenario:
     """Return a setting at a load."""
-    servers, classes = SETTINGS[setting]
-    return NeedsScenario(servers, classes, load, PREDICTOR, jobs * LONGER.get(load, 1))
+    servers, needs = SETTINGS[setting]
+    told = {"predictor": PREDICTOR, "n_jobs": jobs * LONGER.get(load, 1)}
+    return Scenario("packing", servers=servers, needs=needs, load=load, **told)
 
 
-def left(run: NeedsRun) -> float:
+def pooled_mean(where: Scenario) -> float:
+    """Return the mean response time of the one server of k-fold speed."""
+    system = where.system
+    found = pooled(system.servers, system.class_shares, system.class_needs, system.laws(where), where.load)
+    return float(found.mean_response_time)
+
+
+def left(run: Run) -> float:
     """Return the share of the jobs that are in system at the last arrival."""
     return float((run.outcome["completion"] > run.jobs["arrival"][-1]).mean())
 
@@ -98,33 +105,34 @@ def left(run: NeedsRun) -> float:
 def climb(job: tuple[str, str, int, int]) -> list[dict[str, Any]]:
     """Return what a policy does in a setting, load by load, up to the first at which it is overloaded."""
     setting, spec, jobs, seeds = job
-    discipline, rows = packing_policy(spec), []
+    rows: list[dict[str, Any]] = []
     for load in (*LOADS, FARTHEST) if spec in FAR else LOADS:
         where = scenario(setting, load, jobs)
-        means, pooled, runs = [], [], []
+        means, pool, runs = [], [], []
         for seed in range(seeds):
-            table, sizes = where.draw(discipline, seed)
-            run = simulate_needs(table, sizes, where.servers, discipline)
-            one = simulate(Instance(table, sizes * table["need"] / where.servers), policy("fcfs"))
+            run = where.simulate(spec, seed)
+            work, truth = where.draw(seed)
+            sizes = truth["sizes"] * work["need"] / where.system.servers
+            one = MG1().simulate(Drawn(work, {"sizes": sizes}), policy("fcfs"))
             means.append(float(run.after_warmup(WARMUP).response_times.mean()))
-            pooled.append(float(one.after_warmup(WARMUP).response_times.mean()))
-            runs.append((left(run), run.idle_wanted / run.busy, run.outcome["preemptions"].mean()))
+            pool.append(float(one.after_warmup(WARMUP).response_times.mean()))
+            runs.append((left(run), run.totals["idle_wanted"] / run.totals["busy"], run.outcome["preemptions"].mean()))
         remain, idle, preemptions = (float(value) for value in np.mean(runs, axis=0))
         told = {"setting": setting, "policy": spec, "load": load, "jobs": where.n_jobs, "left": remain}
-        rows.append({**told, "overloaded": remain > LEFT, "pooled": where.pooled_response_time})
+        rows.append({**told, "overloaded": remain > LEFT, "pooled": pooled_mean(where)})
         if remain > LEFT:
             break
-        rows[-1].update(mean_of(means, pooled, where), idle_wanted=idle, preemptions_per_job=preemptions)
+        rows[-1].update(mean_of(means, pool, where), idle_wanted=idle, preemptions_per_job=preemptions)
     return rows
 
 
-def mean_of(means: list[float], pooled: list[float], where: NeedsScenario) -> dict[str, float]:
+def mean_of(means: list[float], pool: list[float], where: Scenario) -> dict[str, float]:
     """Return the mean response time with its interval, and the paired difference to the pooled server."""
-    exact, excess = where.pooled_response_time, across_seeds(np.subtract(means, pooled))
+    exact, excess = pooled_mean(where), across_seeds(np.subtract(means, pool))
     if where.load == FARTHEST:
         mean, low, high = (exact + value for value in excess[:3])
     else:
-        mean, low, high = control_variate(means, pooled, exact)[:3]
+        mean, low, high = control_variate(means, pool, exact)[:3]
     return {"mean": mean, "low": low, "high": high, "excess": excess.mean, "excess_half": excess.high - excess.mean}
 
 
@@ -154,9 +162,9 @@ def draw(rows: list[dict[str, Any]]) -> plt.Figure:
         figure, panels = plt.subplots(1, len(SETTINGS), figsize=(5.0 * len(SETTINGS), 4.6), squeeze=False)
         for panel, setting in zip(panels[0], SETTINGS, strict=True):
             _draw_panel(panel, [row for row in rows if row["setting"] == setting])
-            servers, classes = SETTINGS[setting]
-            needs = ", ".join(f"{need} ({share:.2f})" for need, share, _ in classes)
-            panel.set_title(f"{servers} servers; needs {needs}", loc="left", fontsize=9.5)
+            servers, needs = SETTINGS[setting]
+            words = ", ".join(f"{need} ({share:.2f})" for need, share in needs)
+            panel.set_title(f"{servers} servers; needs {words}", loc="left", fontsize=9.5)
         panels[0][0].set_ylabel("mean response time / that of the pooled server")
         title = "Jobs that occupy several servers; cross: overloaded, or unsettled, beyond; bars: 95 % intervals"
         figure.suptitle(title, x=0.02, ha="left", fontsize=10.5)

@@ -27,7 +27,7 @@ from llmqueue_gym.theory.many_servers import (
     srpt_bracket,
 )
 from llmqueue_gym.theory.power_of_d import PowerOfD
-from llmqueue_gym.theory.server_needs import pooled
+from llmqueue_gym.theory.packing import pooled
 
 # M/G/k.
 

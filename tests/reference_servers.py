@@ -1,7 +1,13 @@
-"""Slow, obvious simulators of several servers: one queue, or one each. Plain Python, no heaps, no tricks."""
+"""Slow, obvious simulators of servers: one queue, or one each. Plain Python, no heaps, no tricks."""
 
 import math
 from types import SimpleNamespace
+
+import numpy as np
+
+from llmqueue_gym.jobs import outcome_table
+
+COLUMNS = ("arrival", "predicted", "weight", "klass", "deadline", "need")
 
 
 class Order:
@@ -11,21 +17,28 @@ class Order:
         jobs: what a rank function sees of each job, as plain objects; the age is kept up to date by the simulator.
     """
 
-    def __init__(self, arrivals, predicted, deadlines, rank, params, lcfs_up_to):
-        self.jobs = [
-            SimpleNamespace(arrival=a, predicted=p, deadline=d, age=0.0, weight=1.0, klass=0, need=1)
-            for a, p, d in zip(arrivals, predicted, deadlines, strict=True)
-        ]
-        self.rank, self.params, self.lcfs_up_to = rank, params, lcfs_up_to
+    def __init__(self, jobs, policy, params=None):
+        rows = zip(*(jobs[name].tolist() for name in COLUMNS), strict=True)
+        self.jobs = [SimpleNamespace(age=0.0, **dict(zip(COLUMNS, row, strict=True))) for row in rows]
+        self.rank, self.params = policy.rank, policy.params if params is None else params
+        self.lcfs_up_to = policy.lcfs_up_to
 
     def __call__(self, i):
         value = self.rank(self.jobs[i], self.params)
         return value, -i if value <= self.lcfs_up_to else i
 
 
-def central_schedule(
-    arrivals, sizes, predicted, deadlines, patience, speeds, rank, params, preemptive, lcfs_up_to=-math.inf
-):
+def same_outcome(found, expected, exactly=True, label=""):
+    """Assert that two outcome tables agree, to the last bit or but for rounding."""
+    for name in ("start", "completion"):
+        if exactly:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=label)
+        else:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-6, err_msg=label)
+    np.testing.assert_array_equal(found["preemptions"], expected["preemptions"], err_msg=label)
+
+
+def central_schedule(drawn, policy, speeds=(1.0,)):
     """Play one queue for all servers, for ranks that are constant or falling in age.
 
     At every arrival and completion: what is done leaves; what arrives waits; who has waited longer than its patience
@@ -35,8 +48,10 @@ def central_schedule(
     Returns:
         start and completion of each job, NaN where there is none, and how often it was preempted.
     """
-    n, order = len(arrivals), Order(arrivals, predicted, deadlines, rank, params, lcfs_up_to)
-    start, done, preempted = [math.nan] * n, [math.nan] * n, [0] * n
+    n, order, found = len(drawn.sizes), Order(drawn.work, policy), outcome_table(len(drawn.sizes))
+    arrivals, sizes = drawn.work["arrival"].tolist(), drawn.sizes.tolist()
+    patience = drawn.truth.get("patience", [math.inf] * n)
+    start, done = found["start"], found["completion"]
     speeds = sorted(speeds, reverse=True)
     on, since = [None] * len(speeds), [0.0] * len(speeds)
     coming, waiting = list(range(n)), []
@@ -65,32 +80,69 @@ def central_schedule(
         for s in range(len(on)):
             if on[s] is None and waiting:
                 begin(s, min(waiting, key=order), clock)
-        while preemptive and waiting:
+        while policy.preemptive and waiting:
             s = max(range(len(on)), key=lambda s: (on[s] is not None, order(on[s]) if on[s] is not None else ()))
             if None in on or order(on[s]) < order(min(waiting, key=order)):
                 break
             out = on[s]
-            preempted[out] += 1
+            found["preemptions"][out] += 1
             begin(s, min(waiting, key=order), clock)
             waiting.append(out)
-    return start, done, preempted
+    return found
 
 
-def dispatch_schedule(
-    arrivals, sizes, predicted, speeds, choices, ties, score, numbers, split, rank, params, preemptive, lcfs_up_to
-):
+def las_schedule(drawn):
+    """Play least attained service on one server exactly: the youngest jobs share it equally.
+
+    Returns:
+        completion times, one per job.
+    """
+    arrivals, sizes = drawn.work["arrival"].tolist(), drawn.sizes.tolist()
+    n = len(sizes)
+    age, done = [0.0] * n, [None] * n
+    clock = 0.0
+    while any(d is None for d in done):
+        present = [i for i in range(n) if done[i] is None and arrivals[i] <= clock]
+        coming = [t for t in arrivals if t > clock]
+        if not present:
+            clock = min(coming)
+            continue
+        least = min(age[i] for i in present)
+        sharing = [i for i in present if age[i] == least]
+        older = [age[i] for i in present if age[i] > least]
+        level = min([sizes[i] for i in sharing] + older)  # at which age one finishes, or the next older job joins in
+        until = clock + (level - least) * len(sharing)
+        if coming and min(coming) < until:
+            level = least + (min(coming) - clock) / len(sharing)
+            until = min(coming)
+        for i in sharing:
+            age[i] = level
+            if level >= sizes[i]:  # equal but for rounding
+                done[i] = until
+        clock = until
+    return done
+
+
+def dispatch_schedule(drawn, sender, numbers, policy, speeds):
     """Play a queue for each server, for ranks that are constant or falling in age.
 
     Jobs come one after another, in the order of their rows even at equal times. What is due by then is done in every
     queue; the job joins the queue of least score among those it looks at, the first of them where they are equal; where
     it looks at none in particular it sees all, and `ties` chooses among equals.
 
+    Args:
+        drawn: jobs, with "choices" and "ties" in their truth.
+        sender: dispatch policy.
+        numbers: its parameters.
+        policy: order in the queues.
+        speeds: of the servers, the fastest first.
+
     Returns:
-        server, start and completion of each job, and how often it was preempted.
+        the server of each job, and its start, completion and preemptions.
     """
-    n, order = len(arrivals), Order(arrivals, predicted, [math.inf] * len(arrivals), rank, params, lcfs_up_to)
-    jobs = order.jobs
-    sent, start, done, preempted = [None] * n, [math.nan] * n, [math.nan] * n, [0] * n
+    order, found = Order(drawn.work, policy), outcome_table(len(drawn.sizes))
+    jobs, sizes, choices, ties = order.jobs, drawn.sizes.tolist(), drawn.truth["choices"], drawn.truth["ties"]
+    start, done, sent = found["start"], found["completion"], []
     queues = [SimpleNamespace(speed=v, waiting=[], running=None, clock=0.0) for v in speeds]
 
     def begin(queue, i):
@@ -113,32 +165,32 @@ def dispatch_schedule(
 
     def seen(queue, index, i):
         present = queue.waiting + [queue.running] * (queue.running is not None)
-        kind = jobs[i].predicted <= split
+        kind = jobs[i].predicted <= sender.split
         return SimpleNamespace(
             jobs=len(present),
             work=sum(jobs[k].predicted for k in present),
             left=sum(max(jobs[k].predicted - jobs[k].age, 0.0) for k in present),
-            alike=sum((jobs[k].predicted <= split) == kind for k in queue.waiting),
+            alike=sum((jobs[k].predicted <= sender.split) == kind for k in queue.waiting),
             speed=queue.speed,
             index=index,
         )
 
-    for i in range(n):
+    for i, job in enumerate(jobs):
         for queue in queues:
-            bring(queue, arrivals[i])
-        looked = list(choices[i]) or list(range(len(queues)))
-        scores = [score(jobs[i], seen(queues[s], s, i), numbers) for s in looked]
+            bring(queue, job.arrival)
+        looked = choices[i].tolist() or list(range(len(queues)))
+        scores = [sender.score(job, seen(queues[s], s, i), numbers) for s in looked]
         best = [s for s, value in zip(looked, scores, strict=True) if value == min(scores)]
-        sent[i] = best[0] if len(choices[i]) else best[int(ties[i] * len(best))]
+        sent.append(best[0] if len(choices[i]) else best[int(ties[i] * len(best))])
         queue = queues[sent[i]]
         queue.waiting.append(i)
         last = queue.running
         if last is None:
             begin(queue, i)
-        elif preemptive and order(i) < order(last):
-            preempted[last] += 1
+        elif policy.preemptive and order(i) < order(last):
+            found["preemptions"][last] += 1
             begin(queue, i)
             queue.waiting.append(last)
     for queue in queues:
         bring(queue, math.inf)
-    return sent, start, done, preempted
+    return sent, found

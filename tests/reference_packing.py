@@ -3,20 +3,24 @@
 import itertools
 from types import SimpleNamespace
 
+from llmqueue_gym.jobs import outcome_table
 
-class Reference:
-    """Plays a packing policy; everything is looked up anew at every event.
 
-    Attributes:
-        start: first service of each job.
-        completion: of each job.
-        preemptions: times that each job lost its servers.
-    """
+def packing_schedule(drawn, policy, servers):
+    """Return start, completion and preemptions of each job."""
+    played, found = _Reference(drawn, policy, servers), outcome_table(len(drawn.sizes))
+    for name in found.dtype.names:
+        found[name] = getattr(played, name)
+    return found
 
-    def __init__(self, arrivals, sizes, predicted, needs, servers, policy):
-        self.arrivals, self.sizes, self.predicted, self.needs = arrivals, sizes, predicted, needs
-        self.servers, self.policy = servers, policy
-        n = len(arrivals)
+
+class _Reference:
+    """Plays a packing policy; everything is looked up anew at every event."""
+
+    def __init__(self, drawn, policy, servers):
+        self.sizes, self.servers, self.policy = drawn.sizes.tolist(), servers, policy
+        self.arrivals, self.predicted, self.needs = (drawn.work[c].tolist() for c in ("arrival", "predicted", "need"))
+        n = len(self.sizes)
         self.age, self.start, self.completion, self.preemptions = [0.0] * n, [None] * n, [None] * n, [0] * n
         self.clock, self.running, self.phase = 0.0, [], "light"
         while None in self.completion:

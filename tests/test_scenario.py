@@ -1,0 +1,261 @@
+"""Scenarios: common random numbers, nothing changed behind the caller's back, floors that hold, clear refusals."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmqueue_gym import _jit
+from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.errors import BadInput, NotApplicable, TruthError
+from llmqueue_gym.systems import SYSTEMS, Scenario
+from llmqueue_gym.workloads import TraceWorkload
+from llmqueue_gym.workloads.streams import NAMES, stream, streams
+
+N_JOBS = 100 if _jit.DISABLED else 400
+ONE_OR_ALL = {"needs": "1:0.8,8:0.2"}  # the only classes of jobs that every packing policy takes
+PLAYED = [
+    (kind, name)
+    for kind in SYSTEMS
+    for name in SYSTEMS.builder(kind).policies
+    if not SYSTEMS.builder(kind).policies(name).drops
+]
+KINDS = pytest.mark.parametrize("kind", list(SYSTEMS))
+QUEUES = [kind for kind in SYSTEMS if kind != "replica"]
+
+
+def scenario(kind, **given):
+    return Scenario(kind, **{"n_jobs": N_JOBS, "load": 0.8, **(ONE_OR_ALL if kind == "packing" else {}), **given})
+
+
+def same(a, b, *but):
+    """Whether two draws are alike, but for some columns of the work or tables of the truth."""
+    assert a.truth.keys() == b.truth.keys()
+    tables = [(a.truth[name], b.truth[name]) for name in a.truth if name not in (*but, "refreshed")]
+    columns = [(a.work[name], b.work[name]) for name in a.work.dtype.names if name not in but]
+    if "refreshed" in a.truth and "refreshed" not in but:
+        tables += zip(a.truth["refreshed"], b.truth["refreshed"], strict=True)
+    return all(np.array_equal(*pair) for pair in (*tables, *columns))
+
+
+@pytest.mark.parametrize(("kind", "name"), PLAYED)
+def test_every_policy_serves_all_and_none_goes_below_the_floor(kind, name):
+    here = scenario(kind)
+    run = here.simulate(name, 3)
+    assert run.done.all() and run.reason == "drained" and run.player == name
+    assert (run.response_times > 0).all()
+    assert here.bound(3) <= here.system.numbers(run)["cost"] * (1 + 1e-9)
+
+
+@KINDS
+def test_same_seed_same_jobs_whoever_plays_and_the_draw_is_left_alone(kind):
+    here = scenario(kind)
+    policies = here.system.policies
+    first, again, other = here.draw(4), here.draw(4), here.draw(5)
+    assert same(first, again) and not (first.sizes == other.sizes).all()
+    told = ("predicted", "first_predicted", "lower", "upper", "refreshed", "choices", "ties")  # may differ by policy
+    for name in list(policies)[:6]:
+        if policies(name).drops:
+            continue
+        drawn = here.draw(4, name)
+        before = copy.deepcopy(drawn)
+        runs = [here.system.simulate(drawn, policies(name), **here.facts(policies(name))) for _ in range(2)]
+        np.testing.assert_array_equal(runs[0].outcome, runs[1].outcome)
+        assert same(drawn, before) and same(drawn, first, *told)
+
+
+@pytest.mark.parametrize("kind", QUEUES)
+def test_another_prediction_moves_nothing_else(kind):
+    plain, exact = (scenario(kind, predictor=told).draw(2) for told in ("lognormal:sigma=1", "exact"))
+    assert same(plain, exact, "predicted") and not same(plain, exact)
+    assert (exact.work["predicted"] == exact.sizes).all()
+
+
+def test_patience_and_deadlines_move_nothing_else():
+    plain, impatient, told = (
+        scenario("central", **more).draw(2)
+        for more in ({}, {"patience": "exponential"}, {"patience": "exponential", "told": True})
+    )
+    assert same(plain, impatient, "patience") and same(impatient, told, "deadline")
+    assert np.isinf(plain.truth["patience"]).all() and np.isfinite(told.work["deadline"]).all()
+
+
+def test_classes_of_jobs_move_no_arrival():
+    one, four = (scenario("packing", needs=needs, rate=1.0, load=None).draw(2) for needs in ("2", "1,2,4,8"))
+    np.testing.assert_array_equal(one.work["arrival"], four.work["arrival"])
+    assert set(four.work["need"]) == {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("kind", QUEUES)
+def test_an_environment_has_the_jobs_of_the_closed_loop(kind):
+    """With all that was drawn of them: needs and speed-ups, and what is believed of these."""
+    here = scenario(kind, predictor="lognormal:sigma=1")
+    env = here.env()
+    env.reset(seed=6)
+    run, drawn = env.run(), here.draw(6)
+    np.testing.assert_array_equal(run.sizes, drawn.sizes)
+    for column in ("arrival", "predicted", "klass", "need", "deadline", "weight"):
+        np.testing.assert_array_equal(run.jobs[column], drawn.work[column])
+
+
+def test_streams_of_chance_have_names_and_are_apart():
+    assert len(set(NAMES)) == len(NAMES)
+    first = {name: stream(3, name).random() for name in NAMES}
+    assert len(set(first.values())) == len(NAMES)
+    assert [rng.random() for rng in streams(3, *NAMES)] == list(first.values())
+    assert NAMES[:3] == ("arrivals", "sizes", "predictions")  # a name keeps its place, or every seed changes
+    children = np.random.SeedSequence(3).spawn(2)
+    assert first["sizes"] == np.random.default_rng(children[1]).random()
+    with pytest.raises(BadInput, match="seed=-1"):
+        stream(-1, "sizes")
+
+
+# How it is told.
+
+
+def test_a_spec_is_its_keywords():
+    told = Scenario("central:servers=2,load=0.9,size=weibull:shape=0.5;mean=2,patience=exponential:mean=3,told=true")
+    size, patience = "weibull:shape=0.5,mean=2", "exponential:mean=3"
+    same_one = Scenario("central", servers=2, load=0.9, size=size, patience=patience, told=True)
+    assert told.to_dict() == same_one.to_dict() and told == same_one
+    assert Scenario("central:servers=2", servers=3).system.servers == 3
+
+
+def test_fields_are_replaced_whosever_they_are():
+    here = scenario("dispatch", servers=4)
+    other = replace(here, servers=3, load=0.5, order="fcfs")
+    assert (other.system.servers, other.load, str(other.system.order)) == (3, 0.5, "fcfs")
+    assert here.system.servers == 4 and replace(other, servers=4, load=0.8, order="sprpt") == here
+
+
+def test_load_is_that_of_all_servers_together():
+    here = Scenario("central", load=0.8, servers=3, speeds=(1.0, 4.0, 0.5))
+    assert here.source.rate == pytest.approx(0.8 * 5.5) == replace(here, load=None, rate=0.8 * 5.5).source.rate
+    assert here.system.server_speeds.tolist() == [4.0, 1.0, 0.5]
+    needs = Scenario("packing", servers=4, needs="1:0.75,4:0.25", load=0.7, n_jobs=200_000).draw(1)
+    busy = (needs.work["need"] * needs.sizes).sum() / needs.work["arrival"][-1] / 4
+    assert busy == pytest.approx(0.7, rel=0.02)
+
+
+def test_a_trace_brings_its_own_law_and_rate():
+    sizes = np.array([1.0, 2.0, 6.0, 3.0])
+    here = Scenario(workload=TraceWorkload(np.arange(4.0), sizes), n_jobs=100, predictor="buckets:k=2")
+    assert here.load is None and here.law.mean == 3.0 and len(here.simulate("gittins")) == 4
+    assert "TraceWorkload" in here.to_dict()["workload"]
+
+
+@KINDS
+def test_the_record_says_everything_in_words(kind):
+    here = scenario(kind)
+    told = here.to_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["system"] == kind and told["load"] == 0.8 and told["n_jobs"] == N_JOBS
+    assert told["predictor"] == str(here.predictor) and told["size"] == str(here.size)
+    assert replace(here, load=0.7).to_dict() == {**told, "load": 0.7}
+
+
+class GoesAtOnce(Distribution):
+    """Half of the jobs have no patience at all."""
+
+    name = "goes-at-once"
+    mean = 0.5
+
+    def _sf(self, x):
+        return 0.5 * np.exp(-x)
+
+    def sf(self, x):
+        return self._sf(np.asarray(x, float))
+
+    def __str__(self):
+        return self.name
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"n_jobs": 0}, "n_jobs=0"),
+        ({"n_jobs": 2.5}, r"n_jobs=2\.5"),
+        ({"load": 0.0}, "load=0"),
+        ({"load": math.nan}, "load=nan"),
+        ({"load": 0.5, "rate": 2.0}, "load=0.5 and rate=2"),
+        ({"lode": 0.5}, "did you mean 'load'"),
+        ({"predictor": "exat"}, "did you mean 'exact'"),
+        ({"predictor": 3}, "predictor=3"),
+        ({"workload": "poisson"}, "workload='poisson'|no workload"),
+    ],
+)
+def test_what_no_system_takes(kind, given, says):
+    refused(kind, given, says)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "says"),
+    [
+        ("mgone", {}, "did you mean 'mg1'"),
+        ("central:serverz=2", {}, "did you mean 'servers'"),
+        ("central:servers=two", {}, "servers='two' is not a whole number"),
+        ("central:servers", {}, "servers"),
+        ("mg1", {"servers": 2}, "no field 'servers'"),
+        ("central", {"servers": -1}, "servers=-1"),
+        ("central", {"servers": 3, "speeds": (1.0, 2.0)}, "2 speeds for 3 servers"),
+        ("dispatch", {"servers": 2, "speeds": (1.0, 0.0)}, "speed 0"),
+        ("central", {"servers": 2, "speeds": (1.0, np.inf)}, "speed inf"),
+        ("central", {"servers": 2, "speeds": (1.0, np.nan)}, "speed nan"),
+        ("central", {"patience": GoesAtOnce()}, "patience goes-at-once is zero"),
+        ("central", {"patience": "exponentail"}, "did you mean 'exponential'"),
+        ("mg1", {"size": "weibul:shape=1"}, "did you mean 'weibull'"),
+        ("mg1", {"arrivals": "poison"}, "did you mean 'poisson'"),
+        ("replica", {"profile": "a100-llama3-8c"}, "did you mean 'a100-llama3-8b'"),
+        ("replica", {"rules": "vllm-v2"}, "vllm-v1"),
+        ("replica", {"size": "azure-con"}, "did you mean 'azure-conv'"),
+    ],
+)
+def test_what_one_system_does_not_take(kind, given, says):
+    refused(kind, given, says)
+
+
+def refused(kind, given, says):
+    with pytest.raises(BadInput, match=says) as caught:
+        Scenario(kind, **given)
+    assert "\n" not in str(caught.value)
+
+
+# Policies that are refused.
+
+
+def cheats(job, params):
+    return job.size
+
+
+def no_number(job, params):
+    return np.nan * job.predicted
+
+
+def slow(job, params):
+    return sorted([job.predicted])[0].bit_length()
+
+
+@pytest.mark.parametrize("kind", ["mg1", "central", "packing"])
+def test_ranks_are_refused_in_one_line(kind):
+    here = scenario(kind, n_jobs=20)
+    with pytest.raises(TruthError, match=r"reads job\.size: true sizes are hidden"):
+        here.simulate(cheats)
+    for rank, says in ((no_number, r"'no_number' gives rank NaN to \d+ of 20"), (slow, "cannot be compiled")):
+        if rank is slow and _jit.DISABLED:
+            continue
+        with pytest.raises(BadInput, match=says) as caught:
+            here.simulate(rank)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", QUEUES)
+def test_who_needs_a_prediction_is_refused_where_there_is_none(kind):
+    here = scenario(kind, predictor="none", **({"order": "fcfs"} if kind == "dispatch" else {}))
+    policies = here.system.policies
+    here.simulate(here.system.base)
+    with pytest.raises(NotApplicable, match="predict"):
+        here.simulate(next(n for n in policies if policies(n).told == "prediction" and not policies(n).drops))
