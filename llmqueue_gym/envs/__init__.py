@@ -21,11 +21,13 @@ class Environment:
         description: one line.
         system: kind of system, a name in `systems.SYSTEMS`.
         kwargs: the fields of scenario and view that make the id.
+        n_jobs: in an episode unless told otherwise; None for what the scenario or `kwargs` say.
     """
 
     description: str
     system: str
     kwargs: dict[str, Any] = field(default_factory=dict)
+    n_jobs: int | None = 2000
 
 
 # Small enough to learn on: first come first served keeps up with 17.6 requests/s of this replica.
@@ -38,7 +40,7 @@ _AZURE_CONV = {"lengths": "azure-conv", "rate": 7.3, "n_requests": 5000, "window
 _DEADLINES = {"patience": "uniform:mean=3", "firm": True, "may_drop": True, "may_pass": True, "per_job": 1.0}
 
 ENVIRONMENTS: dict[str, Environment] = {
-    "llmqueue/Scenario-v0": Environment("Any scenario of any system: pass `system`, its name or the scenario.", "mg1"),
+    "llmqueue/Scenario-v0": Environment("Any scenario: pass `system`, its name or the scenario.", "mg1", n_jobs=None),
     "llmqueue/MG1-v0": Environment(
         "One server without preemption: pick who is served next whenever it is free.", "mg1", {"preemptive": False}
     ),
@@ -81,7 +83,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         {"predictor": "exponential"},
     ),
     **{
-        f"llmqueue/{name}{suffix}-v0": Environment(words + more, "replica", {"decides": decides, **kwargs})
+        f"llmqueue/{name}{suffix}-v0": Environment(words + more, "replica", {"decides": decides, **kwargs}, None)
         for name, decides, words in (
             ("LLMBatching", "admit", "LLM serving with a KV cache: pick the next request for the batch, or run it"),
             ("LLMPreemptive", "evict", "LLM serving with a KV cache: admit, and preempt by recomputation or swap"),
@@ -90,14 +92,12 @@ ENVIRONMENTS: dict[str, Environment] = {
         for suffix, more, kwargs in (("", ".", _SMALL), ("AzureConv", ", at the size of a real trace.", _AZURE_CONV))
     },
 }
-N_JOBS = 2000  # in an episode, unless told otherwise
-
 
 def register_all() -> None:
     """Make every id known to Gymnasium; nothing is imported until one is made."""
     for name, environment in ENVIRONMENTS.items():
         if name not in gymnasium.registry:
-            size = {} if "n_requests" in environment.kwargs else {"n_jobs": N_JOBS}
+            size = {} if environment.n_jobs is None else {"n_jobs": environment.n_jobs}
             gymnasium.register(
                 name,
                 entry_point=f"{_HERE}.scalar:QueueEnv",

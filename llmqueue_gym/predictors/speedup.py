@@ -102,9 +102,6 @@ _HERE = "llmqueue_gym.predictors.speedup"
 SPEEDUP_PREDICTORS = Registry(
     SpeedupPredictor.name,
     {"exact": f"{_HERE}:ExactSpeedup", "normal": f"{_HERE}:NormalSpeedup", "mean": f"{_HERE}:MeanSpeedup"},
+    SpeedupPredictor,
 )
-
-
-def speedup_predictor(spec: str | SpeedupPredictor) -> SpeedupPredictor:
-    """Return a prediction model of speed-ups from a spec such as `normal:error=0.1`, or the model itself."""
-    return spec if isinstance(spec, SpeedupPredictor) else SPEEDUP_PREDICTORS.make(spec)
+speedup_predictor = SPEEDUP_PREDICTORS.__call__  # a model from a spec such as `normal:error=0.1`, or the model itself

@@ -18,7 +18,7 @@ from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.episodes import JobEpisodes
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import servers_scene
-from llmqueue_gym.systems.view import Columns, View, check_counts, check_flags
+from llmqueue_gym.systems.view import Columns, View, check_counts, check_flags, check_positive
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -71,6 +71,8 @@ class PickView(View):
         super().check(scenario)
         check_counts(self, "slots")
         check_flags(self, "preemptive", "may_pass", "may_drop", "firm")
+        if self.per_job != 0:
+            check_positive(self, "per_job")
         if self.firm and getattr(scenario.system, "patience", None) is None:
             raise BadInput("firm=True needs patience, the law of the time to a job's deadline")
 

@@ -1,0 +1,335 @@
+"""What every system and every environment promises. Only the registries are named, so a new one is tested, too."""
+
+import copy
+import json
+import pickle
+import warnings
+from dataclasses import fields, replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from played import at_random, equal, finish, legal
+
+import llmqueue_gym  # noqa: F401 (registers the environments)
+from llmqueue_gym.engines.state import START
+from llmqueue_gym.envs import ENVIRONMENTS
+from llmqueue_gym.envs.opened import baseline_agent
+from llmqueue_gym.envs.rendering import MODES
+from llmqueue_gym.envs.rendering.ansi import LINES, WIDTH
+from llmqueue_gym.envs.rollout import rollout, rollouts
+from llmqueue_gym.errors import BadInput, TruthError
+from llmqueue_gym.systems import SYSTEMS, Drawn, Scenario
+from llmqueue_gym.systems.scenario import scenario_fields
+
+N = 60  # jobs
+NOISY = "lognormal:sigma=0.5"
+SYSTEM = pytest.mark.parametrize("kind", list(SYSTEMS))
+ENVIRONMENT = pytest.mark.parametrize("name", list(ENVIRONMENTS))
+
+
+def made(name, **given):
+    return gym.make(name, n_jobs=N, **given)
+
+
+def wide(view):
+    """Fields with which an agent sees all jobs."""
+    return {field.name: N for field in fields(view) if type(field.default) is int}
+
+
+def playable(scenario, env):
+    """The policy with score 0, or else the first in the table, of those that can be played in the environment."""
+    for name in [scenario.system.base, *scenario.system.policies]:
+        try:
+            return name, baseline_agent(name, env)
+        except BadInput:
+            continue
+    raise AssertionError("no policy is an agent here")
+
+
+# Systems.
+
+
+@SYSTEM
+def test_a_seed_is_the_same_jobs_and_the_same_numbers_on_every_path(kind):
+    scenario, seeds = Scenario(kind, n_jobs=N, predictor=NOISY), [3, 4, 5]
+    if scenario.system.view is None:
+        pytest.skip("nothing for an agent to decide")
+    view, taken, alone = wide(scenario.system.view), [], []
+    env = scenario.env(**view)
+    name, agent = playable(scenario, env)
+
+    def choose(env):
+        taken[-1].append(agent.act_env(env))
+        return taken[-1][-1]
+
+    for seed in seeds:
+        taken.append([])
+        finish(env, choose, seed)
+        alone.append(env.run())
+    many = gym.make_vec("llmqueue/Scenario-v0", num_envs=3, system=scenario, **view)
+    many.reset(seed=3)
+    vector, t = {}, 0
+    while len(vector) < 3:
+        _, _, terminated, _, _ = many.step(np.array([actions[min(t, len(actions) - 1)] for actions in taken]))
+        t += 1
+        for e in np.flatnonzero(terminated):
+            vector.setdefault(e, many.unwrapped.episodes.run(e))
+    shown = scenario.system.policies.made.shown[0]
+    for e, seed in enumerate(seeds):
+        drawn, expected = scenario.draw(seed), scenario.simulate(name, seed)
+        for run in (alone[e], vector[e], expected):
+            for column in ("arrival", *shown.predictions & set(drawn.work.dtype.names)):
+                np.testing.assert_array_equal(run.jobs[column], drawn.work[column])
+            np.testing.assert_array_equal(run.sizes, drawn.sizes)
+            for column in ("completion", *{"start", "first_token"} & set(run.outcome.dtype.names)):
+                np.testing.assert_allclose(run.outcome[column], expected.outcome[column], rtol=1e-9)
+            assert run.reason == "drained"
+    assert len({run.sizes.tobytes() for run in alone}) == 3
+
+
+@SYSTEM
+def test_an_agent_plays_runs_side_by_side_as_one_by_one(kind):
+    scenario = Scenario(kind, n_jobs=N)
+    if scenario.system.view is None:
+        pytest.skip("nothing for an agent to decide")
+
+    class Single:
+        """Asked about one run at a time."""
+
+        act = staticmethod(playable(scenario, scenario.env())[1].act)
+
+    agent = playable(scenario, scenario.env())[1]
+    together = rollouts(agent, scenario, [1, 2, 3])
+    for seed, run, other in zip([1, 2, 3], together, rollouts(Single(), scenario, [1, 2, 3]), strict=True):
+        single = rollout(agent, scenario, seed)
+        np.testing.assert_array_equal(run.outcome["completion"], single.outcome["completion"])
+        np.testing.assert_array_equal(run.outcome["completion"], other.outcome["completion"])
+
+
+@SYSTEM
+def test_all_jobs_leave_when_their_work_is_done_and_no_sooner_than_alone(kind):
+    scenario = Scenario(kind, n_jobs=300, predictor=NOISY)
+    system, drawn, run = scenario.system, scenario.draw(1), scenario.simulate(scenario.system.base, 1)
+    assert run.done.all() and len(run) == 300
+    received = run.jobs["age" if "age" in run.jobs.dtype.names else "generated"]
+    np.testing.assert_allclose(received, drawn.sizes, rtol=1e-9)
+    for i in range(0, 300, 20):
+        cut = {
+            name: t[i : i + 1] if isinstance(t, np.ndarray) and len(t) == 300 else t for name, t in drawn.truth.items()
+        }
+        assert run.response_times[i] >= system.bound(Drawn(drawn.work[i : i + 1], cut)) * (1 - 1e-9) > 0
+
+
+@SYSTEM
+def test_no_policy_undercuts_the_bound(kind):
+    scenario = Scenario(kind, n_jobs=300)
+    bound, played = scenario.bound(2), 0
+    for name in scenario.system.policies:
+        try:
+            run = scenario.simulate(name, 2)
+        except BadInput:  # it needs another view, predictor or law
+            continue
+        played += 1
+        assert scenario.system.numbers(run)["cost"] >= bound * (1 - 1e-9), name
+    assert bound > 0 and 2 * played > len(scenario.system.policies)
+
+
+@SYSTEM
+def test_another_predictor_changes_predictions_and_nothing_else(kind):
+    exact, noisy = (Scenario(kind, n_jobs=300, predictor=told).draw(4) for told in ("exact", NOISY))
+    predictions = SYSTEMS.builder(kind).policies.made.shown[0].predictions
+    np.testing.assert_array_equal(exact.sizes, noisy.sizes)
+    for column in exact.work.dtype.names:
+        same = (exact.work[column] == noisy.work[column]).all()
+        assert same or column in predictions, column
+        assert (noisy.work[column] == noisy.sizes).mean() < 0.2, f"{column} tells the truth"
+    assert (exact.work["predicted"] == exact.sizes).all() and (noisy.work["predicted"] != noisy.sizes).mean() > 0.8
+
+
+@SYSTEM
+def test_a_policy_that_reads_the_truth_is_refused(kind):
+    made = SYSTEMS.builder(kind).policies.made
+    reads = {1: lambda job, params: job.size, 2: lambda job, other, params: job.size}[len(made.shown)]
+    with pytest.raises(TruthError, match="size"):
+        Scenario(kind).policy(reads)
+
+
+@SYSTEM
+def test_a_scenario_is_told_in_words_and_read_back(kind):
+    scenario = Scenario(kind, n_jobs=N, predictor="exact")
+    assert Scenario(f"{kind}:n_jobs={N},predictor=exact") == scenario == replace(scenario, n_jobs=N)
+    told = json.loads(json.dumps(scenario.to_dict(), allow_nan=False))
+    assert told["system"] == kind and told["n_jobs"] == N and told["predictor"] == str(scenario.predictor)
+    assert {field.name for field in fields(scenario.system)} <= told.keys()
+
+
+def wrong_values(name, default):
+    """Values that a field of this default cannot have."""
+    if isinstance(default, bool):
+        return ["yes"]
+    if isinstance(default, (int, float)):
+        return [-1, float("nan"), "many"]
+    return ["no-such-thing", object()] if isinstance(default, str) else [-1]
+
+
+@SYSTEM
+def test_bad_fields_are_named_in_one_line(kind):
+    told, view = scenario_fields(SYSTEMS.builder(kind)), SYSTEMS.builder(kind).view
+    seen = {} if view is None else {field.name: field.default for field in fields(view)}
+
+    def opened(kind, **given):
+        return Scenario(kind).env(**given)
+
+    builders = [(Scenario, told)] if view is None else [(Scenario, told), (opened, {**told, **seen})]
+    for build, known in builders:
+        for name, default in known.items():
+            for wrong in wrong_values(name, default):
+                with pytest.raises(BadInput) as caught:
+                    build(kind, **{name: wrong})
+                line = str(caught.value)
+                assert "\n" not in line and (name in line or str(wrong) in line), line
+        for name in known:
+            with pytest.raises(BadInput, match=f"did you mean '{name}'"):
+                build(kind, **{f"{name}s" if f"{name}s" not in known else f"{name}q": 1})
+    with pytest.raises(BadInput, match=r"unknown .*'no-such-policy'"):
+        Scenario(kind).policy("no-such-policy")
+
+
+# Environments.
+
+
+def test_every_system_with_decisions_has_an_environment_that_is_made_by_its_name():
+    for kind in SYSTEMS:
+        if SYSTEMS.builder(kind).view is not None:
+            env = gym.make("llmqueue/Scenario-v0", system=kind, n_jobs=N).unwrapped
+            assert env.scenario == Scenario(kind, n_jobs=N)
+
+
+@ENVIRONMENT
+def test_gymnasium_accepts_it(name):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Box observation space (minimum|maximum) value is .*infinity.*")
+        check_env(made(name, render_mode="ansi").unwrapped, skip_render_check=True)
+        check_env(made(name).unwrapped)
+
+
+@ENVIRONMENT
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_vector_environment_is_a_loop_over_scalar_ones(name, mode):
+    """Autoresets, masks, infos, cut-offs and closed actions included; every observation is in its space."""
+    horizon = 0.3 * float(made(name).unwrapped.scenario.draw(0).work["arrival"][-1])
+    for few, over_by in (({"n_jobs": 5}, 2), ({"n_jobs": N, "horizon": horizon}, 3)):
+        ours = gym.make_vec(name, num_envs=3, autoreset_mode=mode, copy=True, **few)
+        loop = SyncVectorEnv([lambda few=few: gym.make(name, **few)] * 3, autoreset_mode=mode)
+        assert ours.metadata["autoreset_mode"] is mode
+        for space in ("observation_space", "action_space", "single_observation_space", "single_action_space"):
+            assert getattr(ours, space) == getattr(loop, space)
+        equal(loop.reset(seed=5), ours.reset(seed=5))
+        masks, rng, ends = ours.unwrapped.action_masks(), np.random.default_rng(0), 0
+        for t in range(1000):
+            some = legal(masks, rng)
+            actions = some if t % 3 else rng.integers(ours.single_action_space.n, size=3)
+            expected, got = loop.step(actions), ours.step(actions)
+            equal(expected, got)
+            assert got[0] in ours.observation_space
+            over = got[2] | got[3]
+            ends += got[over_by].sum()
+            if mode is AutoresetMode.DISABLED and over.any():
+                with pytest.raises(ResetNeeded):
+                    ours.step(actions)
+                equal(loop.reset(options={"reset_mask": over}), ours.reset(options={"reset_mask": over}))
+            masks = ours.unwrapped.action_masks()
+            if ends > 3:
+                break
+        assert ends > 3
+
+
+@ENVIRONMENT
+def test_seeds_are_obeyed_and_copies_go_their_own_way(name):
+    env, twin = made(name).unwrapped, made(name).unwrapped
+    played = [[finish(each, at_random(), seed)[0] for seed in (7, None, 7)] for each in (env, twin)]
+    assert played[0] == played[1] and len(set(played[0])) > 1 and played[0][0] == played[0][2]
+    env.reset(seed=1)
+    for _ in range(10):
+        env.step(legal(env.action_masks(), np.random.default_rng(0)))
+    returns = []
+    for copied in (copy.deepcopy(env), pickle.loads(pickle.dumps(env)), env):
+        rng, steps = np.random.default_rng(1), []
+        for _ in range(15):
+            steps.append(copied.step(legal(copied.action_masks(), rng)))
+        returns.append(steps)
+    for step, other, own in zip(*returns, strict=True):
+        equal(step, own)
+        equal(other, own)
+
+
+@ENVIRONMENT
+def test_the_return_is_minus_the_cost_of_all_time_in_system(name):
+    view = type(made(name).unwrapped.view)
+    for reward in view.rewards:
+        env = made(name, reward=reward).unwrapped
+        total, _, info = finish(env, at_random(), 5)
+        run, drawn = env.run(), env.scenario.draw(5)
+        assert info["episode_metrics"]["mean_response_time"] == pytest.approx(np.nanmean(run.response_times))
+        if run.done.all():
+            assert total == pytest.approx(-(env.view.costs(drawn) * run.response_times).sum())
+
+
+@ENVIRONMENT
+def test_nothing_that_is_seen_or_drawn_depends_on_the_size_of_who_has_not_left(name):
+    """Jobs that are still there after some decisions get another size, and the same decisions are taken again."""
+    env, rng = made(name, predictor=NOISY, render_mode="ansi").unwrapped, np.random.default_rng(0)
+    episodes = env.episodes
+    drawn = episodes.draw(3)
+
+    def watch(given, actions):
+        episodes.give(0, given)
+        for action in [START, *actions]:
+            episodes.actions[0] = action
+            episodes.advance()
+            observation, reward, *rest, info = episodes.report(0)
+            yield {**observation, **info, "over": np.array(rest), "reward": reward}, env.render()
+
+    env.reset(seed=3)
+    actions = []
+    for _ in range(N):
+        actions.append(legal(env.action_masks(), rng))
+        if env.step(actions[-1])[2]:  # all have left
+            actions.pop()
+            break
+    before = list(watch(drawn, actions))
+    there = np.isnan(episodes.response_times()[0, : len(drawn.sizes)])
+    assert there.sum() > 3
+    factor = np.where(there, 3, 1)
+    truth = {
+        name: table * (factor if table.ndim == 1 else factor[:, None])
+        for name, table in drawn.truth.items()
+        if isinstance(table, np.ndarray) and np.array_equal(table.reshape(len(there), -1)[:, :1].ravel(), drawn.sizes)
+    }
+    assert "sizes" in truth and not np.array_equal(truth["sizes"], drawn.sizes)
+    for was, now in zip(before, watch(drawn._replace(truth={**drawn.truth, **truth}), actions), strict=True):
+        equal(was[0], now[0])
+        assert was[1] == now[1]
+
+
+@ENVIRONMENT
+def test_every_decision_can_be_drawn(name):
+    env, text = made(name, render_mode=MODES[0]), made(name, render_mode=MODES[1])
+    frames, texts = [], []
+    for each, kept in ((env, frames), (text, texts)):
+        each.reset(seed=0)
+        over, rng = False, np.random.default_rng(0)
+        while not over:
+            if len(kept) < 5:
+                kept.append(each.render())
+            *_, terminated, truncated, _ = each.step(legal(each.unwrapped.action_masks(), rng))
+            over = terminated or truncated
+        kept.append(each.render())
+    assert all(frame.shape == (400, 640, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert all(len(lines) <= LINES and max(map(len, lines)) <= WIDTH for lines in (one.split("\n") for one in texts))
+    assert all(name in one.split("\n")[0] for one in texts) and "over: all have left" in texts[-1]
+    assert len(set(texts)) == len(texts) and len({frame.tobytes() for frame in frames}) == len(frames)
