@@ -296,7 +296,7 @@ def test_nothing_that_is_seen_or_drawn_depends_on_the_size_of_who_has_not_left(n
 
     env.reset(seed=3)
     actions = []
-    for _ in range(N):
+    for _ in range(N // 2):
         actions.append(legal(env.action_masks(), rng))
         if env.step(actions[-1])[2]:  # all have left
             actions.pop()
