@@ -12,7 +12,6 @@ import pytest
 import test_conformance as conformance
 from click.testing import CliRunner
 
-import llmqueue_gym
 from llmqueue_gym import _jit
 from llmqueue_gym.envs import ENVIRONMENTS, Environment, register_all
 from llmqueue_gym.envs.opened import baseline_agent
