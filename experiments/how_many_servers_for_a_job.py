@@ -15,6 +15,7 @@ loads. Writes `how_many_servers_for_a_job.json`, `.svg` and `.png` into `results
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +26,22 @@ from rich.progress import track
 from rich.table import Table
 
 from llmqueue_gym.evaluation import Estimate, across_seeds, result, write_json
-from llmqueue_gym.evaluation.moldable import MIXED, MoldableScenario
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.evaluation.run import Run
-from llmqueue_gym.policies.moldable import moldable_policy
-from llmqueue_gym.predictors.speedup import SpeedupPredictor
+from llmqueue_gym.systems import Run, Scenario
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 OUT = Path(__file__).parent / "results" / "how_many_servers_for_a_job"
 SERVERS, SIZES = 16, "lognormal:sigma=0.5"
+CURVES = "power:exponent=0.9|power:exponent=0.5|power:exponent=0.1"
 LOADS, JOBS, SEEDS, FIRST_SEED, WARMUP, LEFT = (0.3, 0.5, 0.7, 0.85), 12_000, 8, 100, 0.1, 0.01
 MODELS = {
-    "exact": SpeedupPredictor(),
-    "0.1": SpeedupPredictor(0.1),
-    "0.2": SpeedupPredictor(0.2),
-    "0.4": SpeedupPredictor(0.4),
-    "unknown": SpeedupPredictor(known=False),
+    "exact": "exact",
+    "0.1": "normal:error=0.1",
+    "0.2": "normal:error=0.2",
+    "0.4": "normal:error=0.4",
+    "unknown": "mean",
 }
 POLICIES = {
     "one-server:shortest_first=true": "0.45",
@@ -72,17 +71,18 @@ def left(run: Run) -> float:
 def climb(task: tuple[str, str, int, int]) -> list[dict[str, Any]]:
     """Return what a policy does with a prediction model, load by load, up to the first at which it is overloaded."""
     spec, model, jobs, seeds = task
-    discipline, rows = moldable_policy(spec), []
+    base = Scenario("moldable", servers=SERVERS, curves=CURVES, predictor=SIZES, speedups=MODELS[model], n_jobs=jobs)
+    rows: list[dict[str, Any]] = []
     for load in LOADS:
-        where = MoldableScenario(SERVERS, MIXED, load, SIZES, MODELS[model], jobs)
+        where = replace(base, load=load)
         row = {"policy": spec, "speedup": model, "load": load, "overloaded": False}
         means, efficiencies = [], []
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-            run = where.play(discipline, seed)
+            run = where.simulate(spec, seed)
             if left(run) > LEFT:
                 return [*rows, {**row, "overloaded": True}]
             means.append(float(run.after_warmup(WARMUP).response_times.mean()))
-            efficiencies.append(run.efficiency)
+            efficiencies.append(float(run.sizes.sum() / run.totals["busy"]))
         estimate = across_seeds(means)
         told = {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "means": means}
         rows.append({**row, **told, "efficiency": float(np.mean(efficiencies))})
@@ -218,7 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     with ProcessPoolExecutor(options.processes) as pool:
         climbs = list(track(pool.map(climb, tasks), "policies", len(tasks), console=Console(stderr=True)))
     rows = [row for rows in climbs for row in rows]
-    setting = {"servers": SERVERS, "classes": MIXED, "predictor": SIZES, "jobs": options.jobs, "warmup": WARMUP}
+    setting = {"servers": SERVERS, "curves": CURVES, "predictor": SIZES, "jobs": options.jobs, "warmup": WARMUP}
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
     found = result({**setting, "overloaded_above": LEFT, "rows": rows, "finding": findings(rows)}, None, seeds)
     options.out.parent.mkdir(exist_ok=True)

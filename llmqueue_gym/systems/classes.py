@@ -12,6 +12,7 @@ from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import job_table
 from llmqueue_gym.predictors import predictor
+from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.job_system import JobSystem
 from llmqueue_gym.workloads import arrival_process
@@ -82,21 +83,19 @@ class ClassedSystem(JobSystem):
         parts = zip(shares, self.class_work, laws, strict=True)
         work = float(sum(share * each * law.mean for share, each, law in parts))
         rate = scenario.rate if scenario.load is None else scenario.load * self.servers / work
-        return ClassedJobs(laws, shares, work, float(rate), arrival_process(scenario.arrivals))  # type: ignore[arg-type]
+        models = fitted(scenario.predictor, laws)
+        return ClassedJobs(laws, models, shares, work, float(rate), arrival_process(scenario.arrivals))  # type: ignore[arg-type]
 
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
-        """Return jobs with their `klass`, and their sizes; a predictor knows the class.
-
-        Raises:
-            NotApplicable: the policy needs predictions, and the predictor predicts nothing.
-        """
-        model = predictor((policy and policy.predictor) or scenario.predictor)
+        """Return jobs with their `klass`, and their sizes; a predictor knows the class."""
         source: ClassedJobs = scenario.source
+        own = None if policy is None else policy.predictor
+        models = source.models if own is None else fitted(own, source.laws)
         *chances, rng = streams(seed, "arrivals", "sizes", "classes", "predictions")
         jobs, sizes = source.sample(int(scenario.n_jobs), *chances)
-        for klass, law in enumerate(source.laws):
+        for klass, model in enumerate(models):
             mine = np.flatnonzero(jobs["klass"] == klass)
-            jobs["predicted"][mine] = model.bind(law).predict(sizes[mine], rng)
+            jobs["predicted"][mine] = model.predict(sizes[mine], rng)
         return Drawn(jobs, {"sizes": sizes})
 
 
@@ -106,6 +105,7 @@ class ClassedJobs:
 
     Attributes:
         laws: of the sizes of each class, s.
+        models: prediction models of the sizes of each class.
         shares: probability of each class.
         work: mean server-seconds of a job.
         rate: arrivals per s.
@@ -113,6 +113,7 @@ class ClassedJobs:
     """
 
     laws: tuple[Distribution, ...]
+    models: tuple[Predictor, ...]
     shares: tuple[float, ...]
     work: float
     rate: float
@@ -135,6 +136,11 @@ class ClassedJobs:
         return jobs, sizes
 
 
+def fitted(model: str | Predictor, laws: Sequence[Distribution]) -> tuple[Predictor, ...]:
+    """Return a prediction model bound to the law of each class."""
+    return tuple(predictor(model).bind(law) for law in laws)
+
+
 def job_classes(told: str, rows: Sequence[Any], kind: Callable[[Any], Any], wrong: str) -> tuple[JobClass, ...]:
     """Return classes whose shares add up to 1.
 
@@ -147,7 +153,8 @@ def job_classes(told: str, rows: Sequence[Any], kind: Callable[[Any], Any], wron
     Raises:
         BadInput: a class that makes no sense.
     """
-    table = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in rows]
+    listed = rows if isinstance(rows, (tuple, list)) else ()
+    table = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in listed]
     if not table or () in table:
         raise BadInput(f"{told} {wrong}")
     try:

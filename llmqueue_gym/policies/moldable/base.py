@@ -43,7 +43,7 @@ class MoldablePolicy(BasePolicy):
         TruthError: the score reads a true time.
     """
 
-    kind: ClassVar[str] = "policy of moldable jobs"
+    kind: ClassVar[str] = "moldable policy"
     functions: ClassVar[tuple[str, ...]] = ("score",)
     shown: ClassVar[tuple[Shown, ...]] = (
         Shown("job", JOB, READABLE, frozenset(("predicted",))),
