@@ -1,6 +1,6 @@
 """Which numbers stand in the library's tables of output lengths, and how were they computed?
 
-Prints the body of `llmqueue_gym/workloads/requests/tables.py` (joint laws of prompt and output lengths) and the table
+Prints the body of `llmqueue_gym/workloads/requests/tables.toml` (joint laws of prompt and output lengths) and the table
 of `llmqueue_gym/predictors/lengths/ssjf.py` from the data, an optional folder beside the project.
 """
 
@@ -14,12 +14,12 @@ from llmqueue_gym.workloads.requests.tables import LEVELS
 
 DATA = Path(__file__).parents[2] / "shared" / "traces" / "data"
 FILES = {
-    "AZURE_CONV": "azure2023_conv",
-    "AZURE_CODE": "azure2023_code",
-    "MOONCAKE_CONV": "mooncake_conversation",
-    "DEEPSEEK_R1": "servegen_deepseek-r1_sampled",
-    "SHAREGPT": "sharegpt_8k_lengths",
-    "LMSYS_ARENA": "vtc_lmsys_arena",
+    "azure-conv": "azure2023_conv",
+    "azure-code": "azure2023_code",
+    "mooncake-conv": "mooncake_conversation",
+    "deepseek-r1": "servegen_deepseek-r1_sampled",
+    "sharegpt": "sharegpt_8k_lengths",
+    "lmsys-arena": "vtc_lmsys_arena",
 }
 OCTILES = 8
 DECILES = 10
@@ -38,11 +38,8 @@ def main() -> None:
         correlation = np.corrcoef(prompts, outputs)[0, 1]
         print(f"\n# {len(prompts):,} requests, {means}, correlation {correlation:.2f}.")
         print(f"# Left out: {int((~served).sum())} without output.")
-        rows = [
-            fill(f"{listed(quantiles(row))},", 118, initial_indent=" " * 4, subsequent_indent=" " * 5)
-            for row in (prompts, *groups)
-        ]
-        print(f"{name} = _table(", *rows, ")", sep="\n")
+        print(f"[{name}]", f"prompt = {lines(quantiles(prompts))}", "output = [", sep="\n")
+        print(*(f"    {lines(quantiles(row))}," for row in groups), "]", sep="\n")
     ssjf()
 
 
@@ -72,9 +69,10 @@ def ssjf() -> None:
     print(f"TOKENS = {tuple(means)}  # of {len(true)} pairs")
 
 
-def listed(numbers: np.ndarray) -> str:
-    """Return numbers as the text of a tuple, with four significant digits."""
-    return "(" + ", ".join(f"{float(format(x, '.4g')):g}" for x in numbers) + ")"
+def lines(numbers: np.ndarray) -> str:
+    """Return numbers with four significant digits as the text of an array, in lines of 118 letters."""
+    listed = ", ".join(f"{float(format(x, '.4g')):g}" for x in numbers)
+    return fill(f"[{listed}]", 118, subsequent_indent=" ")
 
 
 if __name__ == "__main__":
