@@ -85,6 +85,26 @@ def best_known(rows: Sequence[Row]) -> Row | None:
     return {"bounded": told[0]["metric"], "bounds": [ends.get("lower"), ends.get("upper")], "method": "bounds"}
 
 
+# What is known in a system, for the message that something is not.
+_COVERED = {
+    "central": "fcfs, any order blind to sizes if these are exponential, and bounds for srpt and gittins",
+    "dispatch": "random with any order; with fcfs and exponential sizes round-robin and power-of-d; on equal servers",
+    "packing": "the pool of server-filling, and fcfs where all needs are equal and sizes exponential",
+    "moldable": "policies by order of arrival that give every job the same number of servers",
+}
+_COVERED_LOSSES = "orders without preemption on equal servers: fcfs, spjf, sjf, two-class"
+
+
+def unknown(spec: str, scenario: Any, rows: Sequence[Row]) -> str:
+    """Return the line that says that a policy is not known in a scenario, and what is."""
+    system, floor = scenario.system, f"no policy is below {rows[0]['value']:.5g} s; " if rows else ""
+    covered = _COVERED_LOSSES if system.lossy else _COVERED.get(system.name)
+    order = f" with {system.order} queues" if hasattr(system, "order") else ""
+    where = f" on {system.servers} servers" if hasattr(system, "servers") else f" in system {system.name}"
+    known = f"known are {covered}" if covered else "nothing is known there"
+    return f"theory does not know {spec}{order}{where}: {floor}{known}"
+
+
 def _central(policy: Any, scenario: Any) -> list[Row]:
     """Return what is known of one queue for all servers."""
     from llmqueue_gym.theory import MMk, erlang_b
@@ -181,13 +201,14 @@ def packing(policy: Any, scenario: Any) -> list[Row]:
     from llmqueue_gym.theory.packing import pooled
 
     k, needs, laws = scenario.system.servers, scenario.system.class_needs, scenario.system.laws(scenario)
-    if len(set(needs)) == 1 and k % needs[0] == 0 and policy.name in ("fcfs", "server-filling"):
+    random = poisson(scenario)
+    if random and len(set(needs)) == 1 and k % needs[0] == 0 and policy.name in ("fcfs", "server-filling"):
         places = k // needs[0]  # as many jobs run at once, all of one law
         if _exponential(laws[0]):
             queue = MMk(places, load_of(scenario), laws[0].mean)
             return [row(queue.mean_response_time, "exact", f"Erlang C, M/M/k of {places}")]
     rows = []
-    if policy.name == "server-filling" and all(n & (n - 1) == 0 for n in (k, *needs)):
+    if random and policy.name == "server-filling" and all(n & (n - 1) == 0 for n in (k, *needs)):
 
         def pool() -> list[Row]:
             found = pooled(k, scenario.system.class_shares, needs, laws, load_of(scenario))
