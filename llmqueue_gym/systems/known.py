@@ -202,7 +202,8 @@ def packing(policy: Any, scenario: Any) -> list[Row]:
 
     k, needs, laws = scenario.system.servers, scenario.system.class_needs, scenario.system.laws(scenario)
     random = poisson(scenario)
-    if random and len(set(needs)) == 1 and k % needs[0] == 0 and policy.name in ("fcfs", "server-filling"):
+    alike = random and len(set(needs)) == 1 and len(set(laws)) == 1
+    if alike and k % needs[0] == 0 and policy.name in ("fcfs", "server-filling"):
         places = k // needs[0]  # as many jobs run at once, all of one law
         if _exponential(laws[0]):
             queue = MMk(places, load_of(scenario), laws[0].mean)
