@@ -1,6 +1,11 @@
 """How tests play environments, and how they compare what came of it."""
 
+from dataclasses import dataclass
+
 import numpy as np
+
+from llmqueue_gym.jobs import Instance
+from llmqueue_gym.systems import Drawn
 
 
 def legal(masks, rng):
@@ -40,3 +45,27 @@ def equal(a, b, where=""):
     else:
         assert np.asarray(a).dtype == np.asarray(b).dtype, where
         np.testing.assert_array_equal(a, b, err_msg=where)
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A workload that always gives the same jobs."""
+
+    drawn: Drawn
+
+    def sample(self, n, arrival_rng, size_rng):
+        return Instance(self.drawn.work.copy(), self.drawn.sizes.copy())
+
+
+def together(drawn, spacing):
+    """The same jobs, in batches that arrive at one time."""
+    work = drawn.work.copy()
+    work["arrival"] = np.floor(work["arrival"] / spacing) * spacing
+    return drawn._replace(work=work)
+
+
+def same_outcome(run, expected):
+    """Assert that every job of a run got service when it did in another one."""
+    for column in ("start", "completion"):
+        np.testing.assert_allclose(run.outcome[column], expected.outcome[column], rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(run.outcome["preemptions"], expected.outcome["preemptions"])

@@ -1,35 +1,65 @@
-"""The scalar environments: Gymnasium's contract, observations, rewards, masks and ends."""
+"""Environments beyond what all promise: the queue of one server, and how scalar and vector environments are used."""
 
-import copy
-import pickle
-import warnings
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from gymnasium.utils.env_checker import check_env
-from gymnasium.wrappers import RecordEpisodeStatistics
-from mg1_runs import MG1, NAMES, PREEMPTIVE, Recorded, play, same
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from played import Recorded, equal, finish, same_outcome, together
 
 import llmqueue_gym
-from llmqueue_gym.envs.baseline import RankAgent
-from llmqueue_gym.envs.config import MG1Config
-from llmqueue_gym.envs.observation import FEATURES, SYSTEM
-from llmqueue_gym.envs.rewards import REWARDS
+from llmqueue_gym.envs.opened import baseline_agent
+from llmqueue_gym.envs.rollout import rollout, rollouts
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import Instance
-from llmqueue_gym.predictors import Predictor
-from llmqueue_gym.workloads import Toy, Workload
+from llmqueue_gym.policies import policy
+from llmqueue_gym.systems import Scenario
+from llmqueue_gym.workloads import Workload
+from llmqueue_gym.workloads.toy import RESPONSE_TIMES, Toy
+
+MG1, PREEMPTIVE = NAMES = "llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0"
+RULES = [(MG1, name) for name in ("fcfs", "spjf", "sjf", "one-bit")] + [
+    (PREEMPTIVE, name)
+    for name in ("lcfs", "pspjf", "psjf", "sprpt", "srpt", "one-bit-lcfs", "one-bit-fcfs", "limited-preemption")
+]
+N = 3  # environments side by side
+SMALL = {"n_jobs": 12, "slots": 4, "load": 0.9}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gymnasium_accepts_the_environment(name):
-    env = gym.make(name)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Box observation space (minimum|maximum) value is .*infinity.*")
-        check_env(env.unwrapped)
+def made(name, **given):
+    return gym.make(name, **given).unwrapped
+
+
+def vector(name=MG1, **given):
+    return gym.make_vec(name, num_envs=N, **{**SMALL, **given})
+
+
+# One server.
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["as-drawn", "in-batches"])
+@pytest.mark.parametrize(("name", "rule"), RULES)
+def test_an_agent_treats_every_job_as_the_closed_loop_does(name, rule, tied):
+    told = {"load": 0.7, "n_jobs": 300, "slots": 64, "predictor": policy(rule).predictor or "exponential"}
+    scenario = made(name, **told).scenario
+    if tied:
+        told["workload"] = Recorded(together(scenario.draw(8), 2.0))
+    env = made(name, **told)
+    total, _, _ = finish(env, baseline_agent(rule, env).act_env, 3)
+    same_outcome(env.run(), env.scenario.simulate(rule, 3))
+    assert total == pytest.approx(-env.response_times.sum())
+
+
+@pytest.mark.parametrize("rule", RESPONSE_TIMES)
+def test_five_jobs_have_the_response_times_that_were_solved_by_hand(rule):
+    env = made(PREEMPTIVE if policy(rule).preemptive else MG1, workload=Toy(), predictor="exact")
+    total, _, _ = finish(env, baseline_agent(rule, env).act_env, 0)
+    np.testing.assert_allclose(env.response_times, RESPONSE_TIMES[rule])
+    assert total == pytest.approx(-sum(RESPONSE_TIMES[rule]))
 
 
 @dataclass(frozen=True)
@@ -42,53 +72,30 @@ class Weighted:
         return Instance(jobs, sizes)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("reward", REWARDS)
-def test_the_return_is_minus_the_total_cost(name, reward):
+def test_weights_and_quanta_change_rewards_but_not_what_they_add_up_to():
     workload = Weighted(Workload(llmqueue_gym.size_law("weibull:shape=0.7"), 0.8))
-    env = gym.make(name, workload=workload, reward=reward, n_jobs=200, quantum=0.5 if name == PREEMPTIVE else np.inf)
-    total = play(env, RankAgent("spjf", env.unwrapped.config), 5)
-    jobs, sizes = env.unwrapped.config.draw(5)
-    cost = {"response_time": 1.0, "weighted": jobs["weight"], "slowdown": 1 / sizes}[reward]
-    assert total == pytest.approx(-np.sum(cost * (env.unwrapped.outcome["completion"] - jobs["arrival"])))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_seeds_are_obeyed(name):
-    first, second = gym.make(name, n_jobs=30), gym.make(name, n_jobs=30)
-    agent = RankAgent("fcfs", first.unwrapped.config)
-    assert play(first, agent, 7) == play(second, agent, 7)
-    assert play(first, agent) == play(second, agent)  # the later episodes too
-    assert play(first, agent) != play(second, agent, 7)
-    play(gym.make(name, n_jobs=3), agent)  # a reset without any seed
-
-
-def test_the_first_episode_has_the_jobs_of_the_seed():
-    env = gym.make(MG1, n_jobs=40)
-    env.reset(seed=11)
-    config = env.unwrapped.config
-    jobs, _ = llmqueue_gym.draw(config.source, config.bound_predictor, 40, 11)
-    assert env.unwrapped.visible_jobs()["predicted"] == jobs["predicted"][0]
-    assert env.unwrapped.visible_jobs()["arrival"] == jobs["arrival"][0]
+    env = made(PREEMPTIVE, workload=workload, reward="weighted", n_jobs=200, quantum=0.5)
+    total, steps, _ = finish(env, baseline_agent("spjf", env).act_env, 5)
+    assert total == pytest.approx(-(env.run().jobs["weight"] * env.response_times).sum())
+    assert steps > finish(made(PREEMPTIVE, n_jobs=200), lambda _: 0, 5)[1]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_observation_shows_the_first_jobs_in_system(name):
-    env = gym.make(name, load=1.5, n_jobs=200, slots=5)
+    env = made(name, load=1.5, n_jobs=200, slots=5)
     observation, info = env.reset(seed=2)
     rng, unseen = np.random.default_rng(0), 0
     for _ in range(120):
-        rows, table = env.unwrapped.visible_jobs(), observation["jobs"]
-        columns = {key: table[:, k] for k, key in enumerate(FEATURES)}
-        n = len(rows)
-        assert n == min(5, info["n_in_system"]) and (np.diff(rows["arrival"]) >= 0).all()
+        rows, n = env.episodes.seen()["jobs"], min(5, info["n_in_system"])
+        columns = dict(zip(env.view.jobs, observation["jobs"].T, strict=True))
+        assert len(rows) == n and (np.diff(rows["arrival"]) >= 0).all()
         np.testing.assert_array_equal(columns["present"], np.arange(5) < n)
         for key in ("predicted", "age", "weight"):
             np.testing.assert_array_equal(columns[key][:n], rows[key].astype(np.float32))
         np.testing.assert_allclose(columns["time_in_system"][:n], info["clock"] - rows["arrival"], rtol=1e-6)
         np.testing.assert_array_equal(columns["in_service"][:n], rows["status"] == 2)
-        assert not table[n:].any()
-        system = dict(zip(SYSTEM, observation["system"], strict=True))
+        assert not observation["jobs"][n:].any() and observation["action_mask"].sum() == n
+        system = dict(zip(env.view.system, observation["system"], strict=True))
         assert system["in_system"] == info["n_in_system"] and system["unseen"] == info["n_in_system"] - n
         assert system["since_decision"] == np.float32(info["dt"])
         unseen = max(unseen, system["unseen"])
@@ -96,152 +103,87 @@ def test_the_observation_shows_the_first_jobs_in_system(name):
     assert unseen > 0
 
 
-@dataclass(frozen=True)
-class Fixed(Predictor):
-    """Predictions that are given."""
-
-    values: tuple
-
-    def predict(self, sizes, rng):
-        return np.array(self.values)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_truth_of_unfinished_jobs_is_not_in_the_observation(name):
-    instance = MG1Config(load=0.9, n_jobs=100).draw(3)
-    fixed = Fixed(tuple(instance.jobs["predicted"]))
-
-    def observations(sizes, steps):
-        env = gym.make(name, workload=Recorded(Instance(instance.jobs, sizes)), predictor=fixed, n_jobs=100)
-        seen = [env.reset(seed=0)]
-        for _ in range(steps):
-            observation, *_, info = env.step(0)
-            seen.append((observation, info))
-        return env, seen
-
-    env, before = observations(instance.sizes, 30)
-    untouched = np.flatnonzero(np.isnan(env.unwrapped.outcome["start"]))
-    assert len(untouched) > 10
-    sizes = instance.sizes.copy()
-    sizes[untouched] = np.random.default_rng(0).permutation(sizes[untouched])
-    _, after = observations(sizes, 30)
-    for (a, info_a), (b, info_b) in zip(before, after, strict=True):
-        same(a, b)
-        same(info_a, info_b)
-
-
-def test_masks_are_offered_in_all_three_ways():
-    env = gym.make(PREEMPTIVE, slots=4, load=1.2, n_jobs=50)
-    observation, info = env.reset(seed=1)
-    for _ in range(30):
-        mask = env.get_wrapper_attr("action_masks")()
-        assert mask.dtype == observation["action_mask"].dtype == info["action_mask"].dtype == np.int8
-        np.testing.assert_array_equal(mask, observation["action_mask"])
-        np.testing.assert_array_equal(mask, info["action_mask"])
-        assert mask.sum() == min(4, info["n_in_system"])
-        observation, _, terminated, _, info = env.step(env.action_space.sample(mask))
-        assert not terminated and "illegal_action" not in info
-
-
 def test_an_empty_slot_stands_for_the_earliest_job():
-    env, twin = gym.make(MG1), gym.make(MG1)
+    env, twin = made(MG1), made(MG1)
     env.reset(seed=1)
     twin.reset(seed=1)
-    observation, reward, _, _, info = env.step(15)
-    expected = twin.step(0)
-    assert info.pop("illegal_action") is True and reward == expected[1]
-    same(observation, expected[0])
-    same(info, expected[4])
+    *ours, info = env.step(15)
+    *expected, other = twin.step(0)
+    assert info.pop("illegal_action") is True
+    equal(tuple(ours), tuple(expected))
+    equal(info, other)
 
 
-def test_actions_outside_the_space_are_errors():
-    env = gym.make(MG1).unwrapped
-    env.reset(seed=1)
-    for action in (-1, 16):
-        with pytest.raises(BadInput, match=str(action)):
-            env.step(action)
-    with pytest.raises(TypeError):
-        env.step(0.5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_horizon_truncates_and_the_last_job_terminates(name):
-    env = gym.make(name, horizon=20.0, load=2.0, n_jobs=1000).unwrapped
-    env.reset(seed=1)
-    over = False
-    while not over:
-        _, _, terminated, over, info = env.step(0)
-        assert not terminated and over == (info["clock"] >= 20)
-    done = np.isfinite(env.outcome["completion"])
-    assert info["episode_metrics"]["jobs"] == done.sum() > 0
-    jobs, _ = env.config.draw(1)
-    response = (env.outcome["completion"] - jobs["arrival"])[done]
-    assert info["episode_metrics"]["mean_response_time"] == pytest.approx(response.mean())
-    with pytest.raises(ResetNeeded):
-        env.step(0)
-    env.reset()
-    env.step(0)
-
-    env = gym.make(name, horizon=1e-9, workload=Toy(), predictor="exact").unwrapped
-    env.reset(seed=1)
-    assert env.step(0)[2:4] == (False, True)
-    env = gym.make(name, horizon=1.0, n_jobs=1).unwrapped  # drained beyond the horizon: the end, not a cut
-    ends = set()
+def test_a_job_that_ends_beyond_the_horizon_ends_the_episode_if_it_is_the_last():
+    env, ends = made(MG1, horizon=1.0, n_jobs=1), set()
     for seed in range(20):
         env.reset(seed=seed)
         *_, terminated, truncated, info = env.step(0)
         assert terminated and not truncated and info["episode_metrics"]["jobs"] == 1
         ends.add(info["clock"] >= 1)
     assert ends == {True, False}
+    env = made(MG1, horizon=1e-9, workload=Toy(), predictor="exact")
+    env.reset(seed=1)
+    assert env.step(0)[2:4] == (False, True) and env.run().reason == "horizon"
 
 
-def test_stepping_before_reset_is_an_error():
-    with pytest.raises(ResetNeeded):
-        gym.make(MG1).unwrapped.step(0)
-
-
-def test_a_quantum_gives_more_decisions_and_never_hangs():
+def test_a_tiny_quantum_never_hangs():
     steps = {}
     for quantum in (np.inf, 0.1, 1e-300):
-        env = gym.make(PREEMPTIVE, quantum=quantum, n_jobs=50)
+        env = made(PREEMPTIVE, quantum=quantum, n_jobs=50)
         env.reset(seed=1)
         steps[quantum], terminated = 0, False
         while not terminated and steps[quantum] < 2000:
-            *_, terminated, _, info = env.step(0)
+            _, _, terminated, _, _ = env.step(0)
             steps[quantum] += 1
-            assert info["dt"] <= quantum or info["n_in_system"] or terminated
     assert steps[np.inf] < steps[0.1] < steps[1e-300] == 2000
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
-def test_copies_go_their_own_way(twin):
-    env = gym.make(PREEMPTIVE, n_jobs=60).unwrapped
-    env.reset(seed=1)
-    for _ in range(10):
-        env.step(0)
-    other = twin(env)
-    for _ in range(10):
-        other.step(0)
-    ours = [env.step(0) for _ in range(20)]
-    theirs = [other.step(0) for _ in range(10)]
-    for a, b in zip(ours[10:], theirs, strict=True):
-        same(a[0], b[0])
-        assert a[1:4] == b[1:4]
-
-
-def test_episode_statistics_wrapper():
-    env = RecordEpisodeStatistics(gym.make(MG1, n_jobs=30))
-    env.reset(seed=0)
-    terminated = False
+def test_an_agent_reads_the_observation_alone_one_or_many():
+    env = made(PREEMPTIVE, n_jobs=100)
+    agent = baseline_agent("sprpt", env)
+    observation, _ = env.reset(seed=3)
+    terminated, seen, actions = False, [], []
     while not terminated:
-        _, _, terminated, _, info = env.step(0)
-    assert info["episode"]["r"] == pytest.approx(-30 * info["episode_metrics"]["mean_response_time"])
+        actions.append(agent.act(observation))
+        assert actions[-1] == agent.act_env(env)
+        seen.append(observation["jobs"])
+        observation, _, terminated, _, _ = env.step(actions[-1])
+    np.testing.assert_array_equal(agent.act({"jobs": np.stack(seen)}), actions)
+    assert len(set(actions)) > 2
+
+
+def test_an_agent_does_with_what_the_environment_offers_or_says_what_it_needs():
+    """Without preemption it stays with its job, also where it could leave it; with an exact predictor it needs one."""
+    both = [made(name, load=0.7, n_jobs=300, slots=64) for name in NAMES]
+    for env in both:
+        finish(env, baseline_agent("spjf", env).act_env, 1)
+    np.testing.assert_allclose(both[0].outcome["completion"], both[1].outcome["completion"])
+    with pytest.raises(BadInput, match="predictor='exact'"):
+        baseline_agent("srpt", made(PREEMPTIVE))
+    with pytest.raises(BadInput, match="did you mean 'spjf'"):
+        baseline_agent("spfj", made(MG1))
+
+
+# Scenarios and arguments.
+
+
+def test_fields_of_scenario_and_view_may_be_given_to_any_environment():
+    env = made(MG1, predictor="buckets:k=4", n_jobs=20, slots=5, load=0.5)
+    assert env.scenario == Scenario("mg1", predictor="buckets:k=4", n_jobs=20, load=0.5) and env.view.slots == 5
+    again = env.scenario.env(slots=3, load=0.6)
+    assert (again.scenario.load, again.scenario.n_jobs, again.view.slots) == (0.6, 20, 3)
+    law = llmqueue_gym.size_law("weibull:shape=0.5")
+    assert made(MG1, workload=Workload(law, 0.5)).scenario.law == law
+    with pytest.raises(BadInput, match="system 'mg1' has no argument 'sloots'; did you mean 'slots'"):
+        gym.make(MG1, sloots=3)
+    with pytest.raises(BadInput, match="needs preemptive"):
+        gym.make(MG1, quantum=1.0)
+    with pytest.raises(BadInput, match="Recorded returned 9 jobs"):
+        made(MG1, workload=Recorded(Scenario(n_jobs=9).draw(0)), n_jobs=8).reset(seed=0)
 
 
 def test_the_package_offers_its_names_without_loading_them():
-    import subprocess
-    import sys
-
     code = (
         "import sys, llmqueue_gym, gymnasium; assert not {'numba', 'torch', 'scipy'} & set(sys.modules);"
         "assert 'llmqueue/MG1-v0' in gymnasium.registry; assert set(llmqueue_gym.__all__) <= set(dir(llmqueue_gym));"
@@ -253,9 +195,143 @@ def test_the_package_offers_its_names_without_loading_them():
         _ = llmqueue_gym.nonsense
 
 
-def test_maskable_ppo_learns():
-    sb3_contrib = pytest.importorskip("sb3_contrib")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of torch and of stable-baselines3 are not ours
-        model = sb3_contrib.MaskablePPO("MultiInputPolicy", gym.make(MG1, n_jobs=50), n_steps=128, n_epochs=2, seed=0)
-        model.learn(512)
+# Scalar and vector environments.
+
+
+def test_bad_use_of_a_scalar_environment_is_an_error():
+    env = made(MG1, n_jobs=2)
+    with pytest.raises(ResetNeeded):
+        env.step(0)
+    with pytest.raises(BadInput, match="speed"):
+        env.reset(options={"speed": 1})
+    env.reset(seed=1)
+    for action in (-1, 16):
+        with pytest.raises(BadInput, match=f"action {action} is not in the action space: choose 0 to 15"):
+            env.step(action)
+    with pytest.raises(TypeError):
+        env.step(0.5)
+    finish(env, lambda _: 0)
+    with pytest.raises(ResetNeeded):
+        env.step(0)
+
+
+def test_bad_use_of_a_vector_environment_is_an_error():
+    for wrong, words in (({"num_envs": 0}, "num_envs=0"), ({"autoreset_mode": "never"}, "autoreset_mode='never'")):
+        with pytest.raises(BadInput, match=words):
+            gym.make_vec(MG1, **{"num_envs": N, **wrong})
+    envs = vector()
+    with pytest.raises(ResetNeeded):
+        envs.step(np.zeros(N, int))
+    with pytest.raises(BadInput, match="2 seeds"):
+        envs.reset(seed=[1, 2])
+    for mask in (np.zeros(N, bool), np.ones(N + 1, bool), np.ones(N), [True] * N):
+        with pytest.raises(BadInput, match="reset_mask"):
+            envs.reset(options={"reset_mask": mask})
+    with pytest.raises(BadInput, match="speed"):
+        envs.reset(options={"speed": 1})
+    envs.reset(seed=0)
+    for actions, words in (([0, 4, 0], "action 4"), ([0, -2, 0], "action -2"), (np.zeros((N, 1), int), "shape")):
+        with pytest.raises(BadInput, match=words):
+            envs.step(np.array(actions))
+    with pytest.raises(TypeError):
+        envs.step(np.zeros(N))
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_seed_lists_and_unseeded_resets_are_those_of_gymnasium(mode):
+    envs = vector(autoreset_mode=mode, copy=True)
+    loop = SyncVectorEnv([lambda: gym.make(MG1, **SMALL)] * N, autoreset_mode=mode)
+    for seed in (1, [9, None, 2], None):
+        equal(loop.reset(seed=seed), envs.reset(seed=seed))
+    assert envs.np_random_seed == loop.np_random_seed == (9, 2, 2)
+    assert [r.random() for r in envs.np_random] == [r.random() for r in loop.np_random]
+    vector(autoreset_mode=mode).reset()
+
+
+def test_observations_are_written_in_place_unless_copied():
+    for copy in (False, True):
+        envs = vector(copy=copy)
+        first, _ = envs.reset(seed=0)
+        second, *_ = envs.step(np.zeros(N, int))
+        assert all(np.shares_memory(first[key], second[key]) is not copy for key in first)
+
+
+def test_episodes_of_different_lengths_share_a_batch():
+    class Ragged:
+        def sample(self, n, arrival_rng, size_rng):
+            return Toy().sample(int(arrival_rng.integers(2, 6)), None, None)
+
+    told = {**SMALL, "workload": Ragged(), "predictor": "exact"}
+    envs = gym.make_vec(PREEMPTIVE, num_envs=N, autoreset_mode="SameStep", copy=True, **told)
+    loop = SyncVectorEnv([lambda: gym.make(PREEMPTIVE, **told)] * N, autoreset_mode="SameStep")
+    equal(loop.reset(seed=0), envs.reset(seed=0))
+    for _ in range(60):
+        equal(loop.step(np.zeros(N, int)), envs.step(np.zeros(N, int)))
+
+
+def test_episode_statistics_of_gymnasium():
+    env = gym.wrappers.RecordEpisodeStatistics(gym.make(MG1, n_jobs=30))
+    _, _, info = finish(env, lambda _: 0, 0)
+    assert info["episode"]["r"] == pytest.approx(-30 * info["episode_metrics"]["mean_response_time"])
+    envs, ends = gym.wrappers.vector.RecordEpisodeStatistics(vector()), 0
+    envs.reset(seed=0)
+    for _ in range(60):
+        *_, infos = envs.step(np.zeros(N, int))
+        for e in np.flatnonzero(infos.get("_episode", ())):
+            metrics = infos["episode_metrics"]
+            assert infos["episode"]["r"][e] == pytest.approx(-metrics["mean_response_time"][e] * metrics["jobs"][e])
+            ends += 1
+    assert ends > 3
+
+
+# Rollouts.
+
+
+def test_a_rollout_plays_policies_and_agents_of_any_make_on_the_same_jobs():
+    class Earliest:
+        """Asked one by one."""
+
+        def act(self, observation):
+            assert observation["jobs"].shape == (16, 6)
+            return 0
+
+    class Predicts:
+        """Asked for many at once, as Stable-Baselines3 is."""
+
+        def predict(self, observation, state=None, deterministic=False):
+            assert deterministic and observation["jobs"].ndim == 3
+            return np.zeros(len(observation["jobs"]), int), state
+
+    class Masked(Predicts):
+        def predict(self, observation, deterministic=False, action_masks=None):
+            assert action_masks.dtype == bool
+            return action_masks.argmax(1), None
+
+    scenario = Scenario(n_jobs=50)
+    for player in ("fcfs", policy("fcfs"), lambda job, params: job.arrival, Earliest(), Predicts(), Masked()):
+        runs = rollouts(player, scenario, [4, 5], **({} if player == "fcfs" else {"preemptive": False}))
+        for seed, run in zip([4, 5], runs, strict=True):
+            np.testing.assert_array_equal(run.jobs["predicted"], scenario.draw(seed).work["predicted"])
+            np.testing.assert_allclose(run.response_times, scenario.simulate("fcfs", seed).response_times)
+
+
+@pytest.mark.parametrize(
+    ("act", "view", "words"),
+    [
+        (
+            lambda _: 0,
+            {"horizon": 5.0},
+            r"'Agent': the episode was cut off at .* s, with .* of 50 jobs in system",
+        ),
+        (lambda _: 16, {}, "action 16 is not in the action space: choose 0 to 15"),
+        (lambda _: 0.5, {}, "not a whole number for each of 1 runs"),
+        (lambda _: 0, {"sloots": 5}, "did you mean 'slots'"),
+    ],
+)
+def test_an_agent_that_does_not_finish_or_answer_is_named(act, view, words):
+    class Agent:
+        def act(self, observation):
+            return act(observation)
+
+    with pytest.raises(BadInput, match=words):
+        rollout(Agent(), Scenario(n_jobs=50), 0, **view)

@@ -1,47 +1,38 @@
-"""Frames: what they show, that they show no truth of a job in system, and that they change nothing."""
+"""Frames beyond what all environments promise: what stands where, and how bars are cut and rows shared out."""
 
 import builtins
 import importlib.util
-import warnings
-from itertools import pairwise
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from gymnasium.utils.env_checker import check_env
+from played import finish, legal
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
 from llmqueue_gym.envs import ENVIRONMENTS
-from llmqueue_gym.envs.mg1 import MG1Env
-from llmqueue_gym.envs.rendering import scene_of
-from llmqueue_gym.envs.rendering.ansi import LINES, WIDTH, ansi
-from llmqueue_gym.envs.rendering.scene import Bar, Panel, Scene, shares, short
+from llmqueue_gym.envs.rendering.ansi import ansi
 from llmqueue_gym.errors import BadInput
-
-NAMES = list(ENVIRONMENTS)
-SMALL_JOBS = {"n_jobs": 120, "load": 1.5, "predictor": "lognormal:sigma=0.7"}
+from llmqueue_gym.systems.scene import Bar, Panel, Scene, shares, short
 
 
-def small(name):
-    return {"n_requests": 25} if "LLM" in name else SMALL_JOBS
+def made(name, mode=None, **given):
+    kind = ENVIRONMENTS[f"llmqueue/{name}-v0"].system
+    small = {"n_jobs": 25} if kind == "replica" else {"n_jobs": 120, "load": 1.5, "predictor": "lognormal:sigma=0.7"}
+    return gym.make(f"llmqueue/{name}-v0", render_mode=mode, **{**small, **given})
 
 
-def made(name, mode=None, **kwargs):
-    return gym.make(name, render_mode=mode, **{**small(name), **kwargs})
-
-
-def episode(env, seed=0, most=400):
-    """Play half at random, half the last open action, often "run"; yield step and result, the reset first."""
-    rng = np.random.default_rng(seed)
-    observation, info = env.reset(seed=seed)
-    yield 0, (observation, 0.0, False, False, info)
-    for step in range(1, most):
-        opens = np.flatnonzero(info["action_mask"])
-        result = env.step(int(rng.choice((opens[-1], rng.choice(opens)))))
-        yield step, result
-        info = result[4]
-        if result[2] or result[3]:
+def scenes(name, every=5, most=400, **given):
+    """Play half at random, half the last open action, often "run"; yield the environment and its scene now and then."""
+    env, rng = made(name, **given).unwrapped, np.random.default_rng(0)
+    env.reset(seed=0)
+    for step in range(most):
+        if step % every == 0:
+            yield env, env.episodes.scene("title")
+        opens = np.flatnonzero(env.action_masks())
+        *_, terminated, truncated, _ = env.step(int(rng.choice((opens[-1], rng.choice(opens)))))
+        if terminated or truncated:
+            yield env, env.episodes.scene("title")
             return
 
 
@@ -49,163 +40,70 @@ def bars(scene):
     return [bar for panel in (*scene.left, *scene.right) for bar in panel.bars]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_environment_is_drawn_from_the_first_decision_to_the_end(name):
-    env = made(name, "rgb_array")
-    frames, texts = [], []
-    for step, (_, _, terminated, truncated, _) in episode(env):
-        over = terminated or truncated
-        if step % 15 == 0 or over:
-            frames.append(env.render())
-            texts.append(ansi(env.unwrapped.scene()))
-    for frame, text in zip(frames, texts, strict=True):
-        assert frame.shape == (400, 640, 3) and frame.dtype == np.uint8
-        lines = text.split("\n")
-        assert len(lines) <= LINES and max(map(len, lines)) <= WIDTH
-        assert name in lines[0] and "time" in lines[1]
-    assert all(words in lines[-1] for _, words in env.unwrapped.scene().legend)
-    assert len(frames) > 2
-    assert all((a != b).any() for a, b in pairwise(frames))
-    assert len(set(texts)) == len(texts)
-    if over:
-        assert "over" in texts[-1]
-    text = made(name, "ansi")
-    text.reset(seed=0)
-    assert text.render() == texts[0]
-
-
-def swap_truth(batch, done):
-    """Give all who have not been served another true size."""
-    if hasattr(batch, "replica"):
-        batch.replica.truth["output"][0, : len(done)][~done] += 1234
-    else:
-        batch.truth[0, : len(done), 0][~done] += 12.34
-    if hasattr(batch, "patience"):
-        batch.patience[0, : len(done)][~done] += 5.678
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_frame_depends_on_the_truth_of_those_who_have_not_been_served(name):
-    env = made(name).unwrapped
-    checked = 0
-    for step, (_, _, terminated, truncated, _) in episode(env):
-        if terminated or truncated or step < 20 or step % 7:
-            continue
-        done = np.isfinite(env.response_times)
-        before = env.scene()
-        kept = [array.copy() for array in tables(env._batch)]
-        swap_truth(env._batch, done)
-        assert env.scene() == before
-        for array, copy in zip(tables(env._batch), kept, strict=True):
-            array[...] = copy
-        checked += 1
-    assert checked > 0
-
-
-def tables(batch):
-    found = [batch.replica.truth] if hasattr(batch, "replica") else [batch.truth]
-    return [*found, *([batch.patience] if hasattr(batch, "patience") else [])]
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name[len("llmqueue/") : -len("-v0")] for name in ENVIRONMENTS])
 def test_the_truth_stands_in_the_bars_of_those_who_have_been_served_and_of_nobody_else(name):
-    env = made(name).unwrapped
     shown, inside = set(), 0
-    for step, _ in episode(env):
-        if step % 5:
-            continue
-        batch = env._batch
-        sizes = batch.replica.truth["output"][0] if hasattr(batch, "replica") else batch.truth[0, :, 0]
-        done = np.isfinite(env.response_times)
-        for bar in bars(env.scene()):
+    for env, scene in scenes(name):
+        run = env.run()
+        for bar in bars(scene):
             row = int(bar.name[1:]) if bar.name.startswith("#") else None
             if bar.truth is not None:
-                assert done[row] and bar.truth == sizes[row]
+                assert run.done[row] and bar.truth == run.sizes[row]
                 shown.add(row)
             elif row is not None:
-                assert not done[row]
-                if not hasattr(batch, "replica"):  # an exact prediction of a whole number of tokens is no wonder
-                    assert sizes[row] not in (bar.predicted, bar.done, bar.known, bar.due)
+                assert not run.done[row]
+                if run.sizes.dtype.kind == "f":  # an exact prediction of a whole number of tokens is no wonder
+                    assert run.sizes[row] not in (bar.predicted, bar.done, bar.known, bar.due)
                 inside += 1
     assert shown and inside
 
 
-@pytest.mark.parametrize("name", ["llmqueue/MGkPreemptive-v0", "llmqueue/Dispatch-v0", "llmqueue/LLMPreemptive-v0"])
-def test_frames_change_nothing_in_the_episode(name):
-    def returns(mode):
-        env = made(name, mode)
-        rewards = []
-        for step, result in episode(env, 3):
-            rewards.append(result[1])
-            if mode and step % 10 == 0:
+def test_frames_change_nothing_in_the_episode():
+    def rewards(mode):
+        env, rng = made("MGkPreemptive", mode), np.random.default_rng(0)
+        env.reset(seed=3)
+        for _ in range(60):
+            if mode is not None:
                 env.render()
-        return rewards
+            yield env.step(legal(env.unwrapped.action_masks(), rng))[1]
 
-    assert returns("ansi") == returns(None)
-
-
-def test_equal_seeds_give_equal_frames():
-    def frame(seed):
-        env = made("llmqueue/MGk-v0", "rgb_array")
-        env.reset(seed=seed)
-        env.step(0)
-        return env.render()
-
-    np.testing.assert_array_equal(frame(4), frame(4))
-    assert (frame(4) != frame(5)).any()
+    assert list(rewards("ansi")) == list(rewards(None))
 
 
 def test_a_server_holds_a_lane_and_the_memory_is_shared_out():
-    env = made("llmqueue/MultiserverJob-v0").unwrapped
-    for _ in episode(env, most=60):
-        lanes = env.scene().left[0].bars
-        assert len(lanes) == 8
-        assert sum(lane.active for lane in lanes) == 8 - env._batch.states["free"][0]
-    env = made("llmqueue/LLMBatching-v0").unwrapped
-    for _ in episode(env, most=60):
-        meter, system = env.scene().meter, env.system
-        assert sum(amount for amount, _ in meter.parts) == system.blocks - system.free
-        assert len(meter.parts) == system.running
+    for env, scene in scenes("MultiserverJob", 1, 60):
+        lanes = scene.left[0].bars
+        assert len(lanes) == 8 and sum(lane.active for lane in lanes) == 8 - env.episodes.states["free"][0]
+    for env, scene in scenes("LLMBatching", 1, 60):
+        system = env.episodes.replica.system[0]
+        assert sum(amount for amount, _ in scene.meter.parts) == system["blocks"] - system["free"]
+        assert len(scene.meter.parts) == system["running"]
 
 
 def test_the_last_frame_says_how_the_episode_ended():
-    def state(**kwargs):
-        env = made("llmqueue/MG1-v0", **kwargs).unwrapped
-        for _ in episode(env):
-            pass
-        return env.scene().state
-
-    assert state() == "over: all have left"
-    assert state(horizon=10.0) == "over: horizon"
+    *_, (_, drained) = scenes("MG1")
+    *_, (_, cut_off) = scenes("MG1", horizon=10.0)
+    assert (drained.state, cut_off.state) == ("over: all have left", "over: horizon")
 
 
 def test_deadlines_are_shown_where_the_agent_knows_them_and_nowhere_else():
-    def dues(name):
-        env = made(name).unwrapped
-        return [bar.due for step, _ in episode(env) if step % 10 == 0 for bar in bars(env.scene()) if bar.due]
-
-    assert dues("llmqueue/Deadline-v0")
-    assert not dues("llmqueue/Abandonment-v0")
+    dues = {name: [bar.due for _, scene in scenes(name) for bar in bars(scene)] for name in ("Deadline", "Abandonment")}
+    assert any(dues["Deadline"]) and not any(dues["Abandonment"])
 
 
 def test_without_a_mode_nothing_is_drawn_and_before_the_reset_it_is_an_error():
-    env = MG1Env(n_jobs=5)
+    env = made("MG1").unwrapped
     env.reset(seed=0)
     assert env.render() is None
     with pytest.raises(ResetNeeded, match="reset"):
-        MG1Env(n_jobs=5, render_mode="ansi").render()
-
-
-@pytest.mark.parametrize(
-    "mode, words", [("rgb", "did you mean 'rgb_array'"), ("human", "choose from: rgb_array, ansi")]
-)
-def test_an_unknown_mode_names_the_nearest(mode, words):
-    with pytest.raises(BadInput, match=words):
-        MG1Env(render_mode=mode)
+        made("MG1", "ansi").unwrapped.render()
+    for mode, words in (("rgb", "did you mean 'rgb_array'"), ("human", "choose from: rgb_array, ansi")):
+        with pytest.raises(BadInput, match=words):
+            made("MG1").unwrapped.scenario.env(render_mode=mode)
 
 
 def test_without_pillow_one_line_says_how_to_get_it(monkeypatch):
-    env = MG1Env(n_jobs=5, render_mode="rgb_array")
+    env = made("MG1", "rgb_array").unwrapped
     env.reset(seed=0)
     true_import = builtins.__import__
 
@@ -219,25 +117,11 @@ def test_without_pillow_one_line_says_how_to_get_it(monkeypatch):
         env.render()
 
 
-def test_a_family_without_frames_says_so():
-    with pytest.raises(BadInput, match="override CompiledEnv"):
-        scene_of(object(), "")
-
-
-def test_gymnasium_accepts_the_modes():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Box observation space (minimum|maximum) value is .*infinity.*")
-        check_env(gym.make("llmqueue/MG1-v0", n_jobs=20).unwrapped)
-
-
 @pytest.mark.skipif(importlib.util.find_spec("moviepy") is None, reason="videos need moviepy")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::SyntaxWarning")
 def test_an_episode_can_be_recorded(tmp_path):
-    env = gym.wrappers.RecordVideo(
-        made("llmqueue/MG1-v0", "rgb_array", n_jobs=8), str(tmp_path / "videos"), lambda _: True
-    )
-    for _ in episode(env):
-        pass
+    env = gym.wrappers.RecordVideo(made("MG1", "rgb_array", n_jobs=8), str(tmp_path / "videos"), lambda _: True)
+    finish(env, lambda _: 0)
     env.close()
     (video,) = tmp_path.glob("videos/*.mp4")
     assert video.stat().st_size > 1000

@@ -1,205 +1,125 @@
-"""The serving environments: the engine plus the agent's decisions, and nothing else."""
-
-import copy
-import pickle
+"""The serving environments: the engine plus the agent's decisions, and policies as their agents."""
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
+from played import at_random, finish
 
-from llmqueue_gym.envs.llm_batching import LLMBatchingEnv, LLMBatchingVectorEnv
-from llmqueue_gym.envs.serving_agent import ServingAgent
-from llmqueue_gym.envs.serving_observation import FEATURES, SYSTEM
+import llmqueue_gym  # noqa: F401 (registers the environments)
+from llmqueue_gym.envs.opened import baseline_agent
+from llmqueue_gym.envs.rollout import rollout
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.serving.closed_loop import serve
-from llmqueue_gym.policies.serving import ServingPolicy
+from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
+from llmqueue_gym.systems import Scenario
 
-DECIDES = ("admission", "eviction", "ranking")
+IDS = {"admit": "LLMBatching", "evict": "LLMPreemptive", "rank": "LLMRank"}
 SMALL = {"n_requests": 40, "window": 6, "seats": 6, "rules": "vllm-v1:max_seqs=6", "rate": 6.0}
 SMALL |= {"profile": "a100-llama3-8b:kv_tokens=8192", "lengths": "azure-conv"}
+RANKED = ["fcfs", "sjf", "sjf-total", "remaining-seconds", "gittins-lengths"]
 
 
-def make(decides="admission", **kwargs):
-    return LLMBatchingEnv(decides=decides, **{**SMALL, **kwargs})
+def made(decides="admit", **given):
+    return gym.make(f"llmqueue/{IDS[decides]}-v0", **{**SMALL, **given}).unwrapped
 
 
-def play(env, act, seed=0):
-    """Return the undiscounted return and the number of steps of one episode."""
-    _, info = env.reset(seed=seed)
-    total, steps, over = 0.0, 0, False
-    while not over:
-        _, reward, terminated, truncated, info = env.step(act(env, info))
-        total, steps, over = total + reward, steps + 1, terminated or truncated
-    return total, steps, info
+def same(run, expected):
+    for column in ("first_token", "completion"):
+        np.testing.assert_allclose(run.outcome[column], expected.outcome[column], rtol=1e-12)
+    assert run.reason == expected.reason == "drained"
 
 
-def at_random(seed):
-    rng = np.random.default_rng(seed)
-    return lambda env, info: int(rng.choice(np.flatnonzero(info["action_mask"])))
-
-
-@pytest.mark.filterwarnings("ignore:.*A Box observation space m")
-@pytest.mark.parametrize("decides", DECIDES)
-def test_gymnasium_finds_nothing_to_complain_about(decides):
-    check_env(make(decides), skip_render_check=True)
-
-
-@pytest.mark.parametrize("name", ["LLMBatching-v0", "LLMPreemptive-v0", "LLMRank-v0"])
-def test_the_registered_ids_make_scalar_and_compiled_environments(name):
-    env = gym.make(f"llmqueue/{name}", n_requests=20)
-    total, _, info = play(env, at_random(0))
-    assert info["episode_metrics"]["ended"] == "drained"
-    assert total == pytest.approx(-env.unwrapped.response_times.sum())
-    assert isinstance(gym.make_vec(f"llmqueue/{name}", num_envs=2, n_requests=20).unwrapped, LLMBatchingVectorEnv)
-
-
-@pytest.mark.parametrize("decides", DECIDES)
-def test_the_return_is_minus_the_total_latency(decides):
-    env = make(decides)
-    total, _, info = play(env, at_random(1))
-    assert total == pytest.approx(-env.response_times.sum())
-    assert info["episode_metrics"]["mean_response_time"] == pytest.approx(env.response_times.mean())
-
-
-@pytest.mark.parametrize("rules", ["vllm-v1", "vllm-v0", "sarathi", "orca", "static"])
-@pytest.mark.parametrize("decides", ["admission", "eviction"])
+@pytest.mark.parametrize("rules", ["vllm-v1", "vllm-v0", "vllm-v1:preemption=swap", "sarathi", "orca", "static"])
+@pytest.mark.parametrize("decides", ["admit", "evict"])
 def test_first_come_first_served_by_hand_is_the_closed_loop(rules, decides):
-    if (rules, decides) == ("static", "eviction"):
+    if (rules, decides) == ("static", "evict"):
         pytest.skip("a static batch is never left")
-    spec = f"{rules}:max_seqs=6,max_model_len=4000"
-    env = make(decides, rules=spec + (",token_budget=4096" if rules in ("vllm-v0",) else ""))
-    agent = ServingAgent("fcfs", env.config)
-    play(env, lambda env, _: agent.act_env(env), seed=3)
-    served = serve(env.config.draw(3), "fcfs", env.config.cost_profile, env.config.bound_rules)
-    assert served.reason == "drained"
-    np.testing.assert_allclose(env.service["completion"], served.service["completion"], rtol=1e-12)
-    np.testing.assert_allclose(env.service["first_token"], served.service["first_token"], rtol=1e-12)
+    spec = rules + ("," if ":" in rules else ":") + "max_seqs=6,max_model_len=4000"
+    env = made(decides, rules=spec + (",token_budget=4096" if rules == "vllm-v0" else ""))
+    finish(env, baseline_agent("fcfs", env).act_env, 3)
+    same(env.run(), env.scenario.simulate("fcfs", 3))
 
 
-def shortest(request, system, params):
-    return request.first_predicted
+@pytest.mark.parametrize("name", RANKED)
+def test_a_ranked_queue_by_hand_is_the_closed_loop(name):
+    env = made("evict", window=40)
+    finish(env, baseline_agent(name, env).act_env, 4)
+    same(env.run(), env.scenario.simulate(name, 4))
+    assert env.run().totals["preemptions"] > 0
 
 
-def test_a_ranked_queue_by_hand_is_the_closed_loop():
-    env = make("eviction", window=40)
-    agent = ServingAgent(ServingPolicy("shortest", shortest), env.config)
-    play(env, lambda env, _: agent.act_env(env), seed=4)
-    served = serve(env.config.draw(4), agent.policy, env.config.cost_profile, env.config.bound_rules)
-    np.testing.assert_allclose(env.service["completion"], served.service["completion"], rtol=1e-12)
-    assert served.totals["preemptions"] > 0
-
-
-def test_ranks_by_hand_are_the_closed_loop():
-    env = make("ranking", levels=2000)
-
-    def level(env, info):
-        row = env._batch.observation["jobs"][0, 0]
-        return min(1999, int(row[FEATURES.index("predicted")]))
-
-    play(env, level, seed=5)
+def test_levels_by_hand_are_the_closed_loop():
+    env = made("rank", levels=2000)
+    predicted = list(env.view.jobs).index("predicted")
+    finish(env, lambda env: min(1999, int(env.episodes.observation["jobs"][0, 0, predicted])), 5)
     policy = ServingPolicy("levels", lambda request, system, params: min(1999.0, np.floor(request.first_predicted)))
-    served = serve(env.config.draw(5), policy, env.config.cost_profile, env.config.bound_rules)
-    np.testing.assert_allclose(env.service["completion"], served.service["completion"], rtol=1e-12)
+    same(env.run(), env.scenario.simulate(policy, 5))
+
+
+@pytest.mark.parametrize("decides", IDS)
+@pytest.mark.parametrize("name", RANKED)
+def test_the_agent_reads_the_observation_alone_one_or_many(name, decides):
+    env = made(decides, n_requests=100)
+    agent, seen, actions = baseline_agent(name, env), [], []
+
+    def choose(env):
+        seen.append({part: rows[0].copy() for part, rows in env.episodes.observation.items()})
+        actions.append(agent.act(seen[-1]))
+        assert actions[-1] == agent.act_env(env) and env.action_masks()[actions[-1]]
+        return actions[-1]
+
+    finish(env, choose, 3)
+    np.testing.assert_array_equal(agent.act({part: np.stack([one[part] for one in seen]) for part in seen[0]}), actions)
+    assert len(set(actions)) > 1 or name == "fcfs"
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_an_agent_that_ranks_comes_near_the_closed_loop(name):
+    """It places a request among those in sight, so a level does not mean the same from one request to the next."""
+    env = gym.make("llmqueue/LLMRank-v0", window=64, seats=8).unwrapped
+    run = rollout(baseline_agent(name, env), env.scenario, 1, **vars(env.view))
+    exact, fcfs = (env.scenario.simulate(policy, 1).response_times.mean() for policy in (name, "fcfs"))
+    assert abs(run.response_times.mean() - exact) <= 0.35 * abs(fcfs - exact)
 
 
 def test_a_ranking_agent_is_asked_on_arrival_and_on_every_refresh():
-    env = make("ranking", predictor="trail", n_requests=10)
-    _, steps, _ = play(env, at_random(0))
-    given = env.config.draw(0)
+    env = made("rank", predictor="trail", n_requests=10)
+    _, steps, _ = finish(env, at_random(), 0)
+    drawn = env.scenario.draw(0)
     # A prediction after the last token comes too late to be asked about.
-    assert steps == 10 + sum((int(tokens) - 1) // given.refreshed.every for tokens in given.outputs)
+    assert steps == 10 + sum((int(tokens) - 1) // drawn.truth["refreshed"].every for tokens in drawn.sizes)
 
 
-@pytest.mark.parametrize("decides", DECIDES)
-def test_vector_is_scalar(decides):
-    vector = LLMBatchingVectorEnv(num_envs=3, decides=decides, autoreset_mode="Disabled", copy=True, **SMALL)
-    scalars = [make(decides) for _ in range(3)]
-    observations, infos = vector.reset(seed=7)
-    singles = [env.reset(seed=7 + e) for e, env in enumerate(scalars)]
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        for e, (observation, info) in enumerate(singles):
-            for key, values in observation.items():
-                np.testing.assert_array_equal(observations[key][e], values)
-            assert infos["dt"][e] == info["dt"]
-        actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in infos["action_mask"]])
-        observations, rewards, terminated, truncated, infos = vector.step(actions)
-        steps = [env.step(int(action)) for env, action in zip(scalars, actions, strict=True)]
-        assert [step[1] for step in steps] == rewards.tolist()
-        if terminated.any() or truncated.any():
-            break
-        singles = [(step[0], step[4]) for step in steps]
-
-
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_autoreset_goes_on_with_the_next_episode(mode):
-    vector = LLMBatchingVectorEnv(num_envs=4, autoreset_mode=mode, **{**SMALL, "n_requests": 5})
-    _, infos = vector.reset(seed=0)
-    rng, ended = np.random.default_rng(0), 0
-    for _ in range(300):
-        actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in infos["action_mask"]])
-        observation, _, terminated, _, infos = vector.step(actions)
-        ended += int(terminated.sum())
-        assert np.isfinite(observation["jobs"]).all()
-    assert ended > 8
-
-
-def test_a_seed_is_an_episode_and_copies_go_their_own_way():
-    env = make("eviction")
-    first = play(env, at_random(2), seed=9)[:2]
-    assert play(env, at_random(2), seed=9)[:2] == first
-    assert play(env, at_random(2), seed=10)[:2] != first
-    env.reset(seed=9)
-    twin, thawed = copy.deepcopy(env), pickle.loads(pickle.dumps(env))
-    after = [play_on(e, at_random(3)) for e in (env, twin, thawed)]
-    assert after[0] == after[1] == after[2]
-
-
-def play_on(env, act):
-    total, over = 0.0, False
-    while not over:
-        _, reward, terminated, truncated, _ = env.step(act(env, {"action_mask": env.action_masks()}))
-        total, over = total + reward, terminated or truncated
-    return total
-
-
-def test_the_truth_is_not_in_what_an_agent_sees():
-    env = make()
-    observation, info = env.reset(seed=1)
-    outputs = env.config.draw(1).outputs
-    waiting, running = env.visible_requests()
-    for names in (waiting.dtype.names, running.dtype.names, FEATURES, SYSTEM, info):
-        assert not {"output", "outputs", "size", "completion"} & set(names)
-    assert outputs[0] not in observation["jobs"][0]
-
-
-@pytest.mark.parametrize("decides", DECIDES)
+@pytest.mark.parametrize("decides", IDS)
 def test_an_action_that_is_not_open_is_told_and_does_no_harm(decides):
-    env = make(decides, n_requests=15)
+    env = made(decides, n_requests=15)
     _, info = env.reset(seed=0)
     told, over = 0, False
     while not over:
         closed = np.flatnonzero(info["action_mask"] == 0)
-        action = int(closed[0]) if len(closed) else 0
-        _, _, terminated, truncated, info = env.step(action)
+        _, _, terminated, truncated, info = env.step(int(closed[0]) if len(closed) else 0)
         told += info.get("illegal_action", False)
         over = terminated or truncated
-    assert info["episode_metrics"]["ended"] == "drained"
-    assert told > 0 or decides == "ranking"
+    assert info["episode_metrics"]["ended"] == "drained" and (told > 0 or decides == "rank")
 
 
 def test_an_overloaded_episode_is_truncated_at_its_horizon():
-    env = make(horizon=2.0, rate=1000.0)
-    _, _, info = play(env, at_random(0))
-    assert info["episode_metrics"]["ended"] == "horizon"
-    assert info["episode_metrics"]["done"] < 40
+    env = made(horizon=2.0, rate=1000.0)
+    _, _, info = finish(env, at_random(), 0)
+    assert info["episode_metrics"]["ended"] == env.run().reason == "horizon" and info["episode_metrics"]["done"] < 40
+
+
+def test_what_is_played_on_a_replica_is_that_of_the_environment():
+    scenario = Scenario("replica", load=0.7, n_requests=60, size="azure-code")
+    env = scenario.env(window=60, seats=60)
+    run = rollout(baseline_agent("sjf", env), scenario, 2, window=60, seats=60)
+    same(run, scenario.simulate("sjf", 2))
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "words"),
+    ("told", "words"),
     [
-        ({"decides": "admit"}, "admission"),
+        ({"decides": "admission"}, "admit"),
+        ({"decides": "evict", "rules": "static"}, "never let go of a batch"),
         ({"window": 0}, "window=0"),
         ({"rate": -1.0}, "rate=-1"),
         ({"profile": "a100-lama3-8b"}, "a100-llama3-8b"),
@@ -210,7 +130,19 @@ def test_an_overloaded_episode_is_truncated_at_its_horizon():
         ({"workload": 3}, "workload=3"),
     ],
 )
-def test_wrong_arguments_are_refused_in_one_line(kwargs, words):
+def test_wrong_arguments_are_refused_in_one_line(told, words):
     with pytest.raises(BadInput, match=words) as error:
-        make(**kwargs)
+        gym.make("llmqueue/LLMBatching-v0", **{**SMALL, **told})
     assert "\n" not in str(error.value)
+
+
+def test_what_no_agent_does_is_refused_in_one_line():
+    refused = {}
+    for name in SERVING_POLICIES:
+        try:
+            baseline_agent(name, made())
+        except BadInput as error:
+            refused[name] = str(error)
+    assert "does more than rank the queue" in refused["trail"] and "predictor='exact'" in refused["srpt"]
+    assert "needs an environment whose rules have watermark=0.2" in refused["alpha-protect-like"]
+    assert not refused.keys() & set(RANKED) and not any("\n" in line for line in refused.values())

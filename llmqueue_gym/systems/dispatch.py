@@ -88,9 +88,8 @@ class DispatchView(View):
                 hint = f"choose 1 to {system.servers}, or None for all of them"
                 raise BadInput(f"sees={self.sees} queues of {system.servers}; {hint}")
         if str(system.order) not in STEP_ORDERS:
-            raise BadInput(
-                f"an agent sends to queues served in order {STEP_ORDERS}; {nearest(str(system.order), STEP_ORDERS)}"
-            )
+            order, known = str(system.order), "environments serve their queues in fewer orders"
+            raise BadInput(f"order={order!r}: {known}; {nearest(order, STEP_ORDERS)}")
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return how many queues an arrival sees."""
@@ -114,6 +113,8 @@ class Dispatch(Servers):
     view: ClassVar[type[View]] = DispatchView
     base: ClassVar[str] = "random"
     usual: ClassVar[int] = 10
+    unnamed: ClassVar[Mapping[str, str]] = {"dispatch": "policy", "policy": "order"}
+    run_length: ClassVar[int] = 1_000_000
 
     order: str | Policy = "sprpt"
 
@@ -156,19 +157,19 @@ class Dispatch(Servers):
         choices, ties = drawn.truth["choices"], drawn.truth["ties"]
         traits = (order.preemptive, SHAPES[order.shape], order.lcfs_up_to, RESOLUTION, float(sizes.mean()))
 
-        def play(n: int) -> tuple[np.ndarray, np.ndarray, float]:
+        def play(n: int) -> tuple[np.ndarray, np.ndarray, int, float]:
             table, outcome, links = jobs[:n].copy(), outcome_table(n), np.zeros(n, np.int64)
             tables = (records(table), sizes[:n], records(outcome), links, records(idle_sites(self.server_speeds)))
             scratch = (records(np.zeros(1, QUEUE)), np.zeros(self.servers))
             draws = (choices[:n], ties[:n])
             start = time.perf_counter()
-            found = dispatch.simulate(*tables, *scratch, *draws, score, numbers, policy.split, rank, params, *traits)
-            if found:
-                raise BadInput(f"{policy.kind} {policy.name!r} gives score NaN {found} times; it must be a number")
-            return table, outcome, time.perf_counter() - start
+            lost = dispatch.simulate(*tables, *scratch, *draws, score, numbers, policy.split, rank, params, *traits)
+            return table, outcome, lost, time.perf_counter() - start
 
         play(1)  # the first call in a process loads or compiles the kernel
-        jobs, outcome, elapsed = play(len(jobs))
+        jobs, outcome, lost, elapsed = play(len(jobs))
+        if lost:
+            raise BadInput(f"{policy.kind} {policy.name!r} gives score NaN {lost} times; it must be a number")
         refuse_nan(order, jobs)
         return Run(policy.name, jobs, sizes, outcome, elapsed, self)
 

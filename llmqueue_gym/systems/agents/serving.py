@@ -27,21 +27,22 @@ def values_of(rows, system, function, params, values):
 class ServingAgent(Agent):
     """Plays a serving policy that ranks the queue and does no more.
 
-    It never preempts on its own; where somebody must go it sends the visible running request of largest `victim` value.
+    It never preempts on its own; where somebody must go it sends the visible running request of largest `victim` value,
+    or, where nobody is ranked, the last.
     Where ranks are asked for, it gives the level of a request's rank among those of the requests in sight: as many
     levels below the last as requests there come before it.
     """
 
     def __init__(self, policy: Any, scenario: "Scenario", view: Any):
         super().__init__(policy, scenario, view)
-        if (
-            policy.merged
-            or policy.displaces
-            or policy.skips
-            or policy.admission != "fits"
-            or policy.progress is not None
-        ):
+        plain = policy.admission == "fits" and policy.progress is None
+        if policy.merged or policy.displaces or policy.skips or not plain:
             raise BadInput(f"policy {policy.name!r} does more than rank the queue; play it in closed loop")
+        system: Any = scenario.system
+        if system.under(policy).bound_rules != system.bound_rules:
+            wanted = ", ".join(f"{name}={value}" for name, value in policy.rules.items())
+            raise BadInput(f"policy {policy.name!r} needs an environment whose rules have {wanted}")
+        self._swaps = (policy.preemption or system.bound_rules.preemption) == "swap"
 
     def read(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Return requests and the replica from observations."""
@@ -98,7 +99,8 @@ class ServingAgent(Agent):
         actions = np.where(fits, head, run)
         gone = self._must_go(seen["mask"]) & (seen["question"] != RANK)
         if gone.any():
-            actions = np.where(gone, window + self._victims(seen, ranks), actions)
+            first = window + (int(self.view.seats) if self._swaps else 0)
+            actions = np.where(gone, first + self._victims(seen, ranks), actions)
         return actions
 
     def _victims(self, seen: dict[str, Any], ranks: np.ndarray | None) -> np.ndarray:
