@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from agreement import inside
 from hypothesis import given, settings
 from reference_servers import central_schedule, las_schedule, same_outcome
 from small_jobs import small_jobs
@@ -11,7 +12,6 @@ from small_jobs import small_jobs
 from llmqueue_gym import _jit
 from llmqueue_gym.engines import sharing_server, single_server
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.statistics import batch_means
 from llmqueue_gym.jobs import job_table
 from llmqueue_gym.policies import POLICIES, Policy, policy
 from llmqueue_gym.systems import Drawn, Scenario, mg1
@@ -94,14 +94,6 @@ def test_jobs_that_share_finish_together():
 @pytest.mark.parametrize("name", RESPONSE_TIMES)
 def test_toy(name):
     assert tuple(Scenario(workload=Toy(), n_jobs=5).simulate(name).response_times) == RESPONSE_TIMES[name]
-
-
-def inside(player, scenario, seed, level=0.999):
-    """Assert that the exact mean lies inside the interval of one run, at a level fixed beforehand."""
-    (exact,) = scenario.known(player)
-    estimate = batch_means(scenario.simulate(player, seed).response_times, level)
-    assert exact["kind"] == "exact"
-    assert estimate.low <= exact["value"] <= estimate.high, (exact, estimate)
 
 
 @pytest.mark.parametrize(("size", "predictor", "load"), CASES)

@@ -1,81 +1,67 @@
-"""Policies: every registered one compiles, is finite, cites its source, pickles; a user's function is as good."""
+"""Policies of every kind compile, cite and pickle; what each is told is found where it reads; so are its mistakes."""
 
 import pickle
+import types
 
 import numpy as np
 import pytest
 
-from llmqueue_gym._jit import compile_rank, records
-from llmqueue_gym.distributions import size_law
+from llmqueue_gym import _jit
+from llmqueue_gym._jit import records
 from llmqueue_gym.errors import BadInput, TruthError
-from llmqueue_gym.evaluation import Scenario, rollout
 from llmqueue_gym.jobs import JOB
-from llmqueue_gym.policies import POLICIES, policy
-from llmqueue_gym.policies.base import READABLE, from_function
-from llmqueue_gym.predictors import predictor
+from llmqueue_gym.policies import NOTHING, POLICIES, PREDICTION, TOLD, TRUTH, Policy, policy
+from llmqueue_gym.policies.base import READABLE
+from llmqueue_gym.policies.dispatch import DispatchPolicy, dispatch_policy
+from llmqueue_gym.policies.packing import packing_policy
+from llmqueue_gym.policies.serving import ServingPolicy, serving_policy
+from llmqueue_gym.systems import SYSTEMS, Scenario
 
-NAMES = list(POLICIES)
-
-
-def rank_of(p, params, age, predicted):
-    job = records(np.zeros(1, JOB))
-    job["age"], job["predicted"] = age, predicted
-    return p.rank(job.view(np.recarray)[0], params)
+TABLES = {kind: SYSTEMS.builder(kind).policies for kind in SYSTEMS}
+EVERY = [(kind, name) for kind, table in TABLES.items() if kind != "central" for name in table]  # as in mg1
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_rank_is_a_number_on_a_grid(name):
-    p = policy(name)
-    size = size_law("weibull:shape=0.5")
-    params = p.params_for(size, predictor(p.predictor or "exponential").bind(size))
-    for predicted in (0.0, 1e-9, 0.3, 1.0, 50.0, 1e6):
-        for age in (0.0, 1e-12, 0.3, 1.0, 50.0, 1e6):
-            assert not np.isnan(rank_of(p, params, age, predicted))
+def one_of(dtype, **columns):
+    row = np.zeros(1, dtype)
+    for name, value in columns.items():
+        row[name] = value
+    return records(row).view(np.recarray)[0]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_shape_is_what_the_policy_promises(name):
-    p = policy(name)
-    size = size_law("exponential")
-    params = p.params_for(size, predictor(p.predictor or "exponential").bind(size))
-    ages = np.linspace(0, 5, 200)
-    for predicted in (0.1, 1.0, 3.0):
-        ranks = np.array([rank_of(p, params, a, predicted) for a in ages])
-        if p.shape == "constant":
-            assert (ranks == ranks[0]).all()
-        elif p.shape == "falling":
-            assert (ranks[1:] <= ranks[:-1]).all()
+# All kinds.
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_compiles_cites_and_pickles(name):
-    p = policy(name)
-    compile_rank(p.rank, cache=True)
-    assert p.source
-    assert pickle.loads(pickle.dumps(p)) == p
-    assert p.name == name
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_compiles_cites_and_pickles(kind, name):
+    p = TABLES[kind](name)
+    assert p.name == name and p.source and p.told in TOLD
+    assert len(p.compiled()) == len(p.functions)
+    assert pickle.loads(pickle.dumps(p)) == p and TABLES[kind](p) is p
 
 
-def test_a_policy_that_reads_the_truth_is_told_why():
-    def cheat(job, params):
-        return job.size
-
-    def cheat_by_name(job, params):
-        return job["size"] - job.age
-
-    for function in (cheat, cheat_by_name):
+@pytest.mark.parametrize("kind", ["mg1", "dispatch", "packing", "moldable", "replica"])
+def test_wrong_functions_are_named(kind):
+    table = TABLES[kind]
+    arguments = ", ".join([*(shown.name for shown in table.made.shown), "params"])
+    first = table.made.shown[0]
+    made = {}
+    for what, body in (("cheat", "size"), ("typo", first.readable[0] + "z"), ("named", "true_size")):
+        read = f"{first.name}.{body}" if what != "named" else f"{first.name}[{body!r}]"
+        exec(f"def {what}({arguments}):\n    return {read}", made)
+    for cheat in ("cheat", "named"):
         with pytest.raises(TruthError, match="true sizes are hidden"):
-            from_function(function)
+            table(made[cheat])
+    with pytest.raises(BadInput, match=f"did you mean '{first.readable[0]}'"):
+        table(made["typo"])
+    for no_policy in (42, lambda: 0.0):
+        with pytest.raises(BadInput, match=f"is not a {table.made.kind}"):
+            table(no_policy)
+    name = next(iter(table))
+    with pytest.raises(BadInput, match=f"unknown {table.made.kind} '{name}x'; did you mean '{name}'"):
+        table(f"{name}x")
 
 
-def test_a_misspelt_column_gets_the_nearest():
-    def typo(job, params):
-        return job.predictd
-
-    with pytest.raises(BadInput, match="did you mean 'predicted'"):
-        from_function(typo)
-
-
+@pytest.mark.skipif(_jit.DISABLED, reason="nothing is compiled")
 def test_a_function_that_cannot_be_compiled_says_so_in_one_line():
     def odd(job, params):
         return {"a": job.age}["a"] + open("x")
@@ -87,8 +73,141 @@ def test_a_function_that_cannot_be_compiled_says_so_in_one_line():
 
     for function in (odd, imports):
         with pytest.raises(BadInput, match="cannot be compiled") as error:
-            compile_rank(function, cache=False)
+            policy(function).compiled()
         assert "\n" not in str(error.value)
+
+
+# What a policy is told.
+
+
+def work_of(queue):
+    return queue.work
+
+
+def jobs_of(queue):
+    return queue.jobs / queue.speed
+
+
+LIBRARY = types.ModuleType("library")
+LIBRARY.work_of, LIBRARY.jobs_of = work_of, jobs_of
+
+
+def directly(job, queue, params):
+    return queue.work
+
+
+def by_name(job, queue, params):
+    return queue["left"]
+
+
+def through_a_helper(job, queue, params):
+    return work_of(queue)
+
+
+def through_a_module(job, queue, params):
+    return LIBRARY.work_of(queue)
+
+
+def through_a_closure(read):
+    def score(job, queue, params):
+        return read(queue)
+
+    return score
+
+
+def by_another_name(job, queue, params):
+    same = queue
+    return same.work
+
+
+def counts(job, queue, params):
+    return jobs_of(queue)
+
+
+def counts_through_a_module(job, queue, params):
+    return LIBRARY.jobs_of(queue)
+
+
+def counts_and_arrival(job, queue, params):
+    return queue.jobs + 0.0 * job.arrival
+
+
+def by_size(job, queue, params):
+    return queue.jobs + job.predicted
+
+
+@pytest.mark.parametrize(
+    ("score", "told"),
+    [
+        (directly, PREDICTION),
+        (by_name, PREDICTION),
+        (through_a_helper, PREDICTION),
+        (through_a_module, PREDICTION),
+        (through_a_closure(work_of), PREDICTION),
+        (by_another_name, PREDICTION),
+        (by_size, PREDICTION),
+        (counts, NOTHING),
+        (counts_through_a_module, NOTHING),
+        (through_a_closure(jobs_of), NOTHING),
+        (counts_and_arrival, NOTHING),
+    ],
+)
+def test_a_score_is_told_what_it_reads_wherever_it_reads_it(score, told):
+    p = dispatch_policy(score)
+    assert p.told == told and p.uses_predictions == (told == PREDICTION)
+    assert DispatchPolicy(p.name, score, predictor="exact").told == TRUTH
+
+
+def shortest_left(request, system, params):
+    return request.predicted - request.generated
+
+
+def oldest(request, system, params):
+    return -request.arrival
+
+
+@pytest.mark.parametrize(
+    ("p", "told"),
+    [
+        (policy("fcfs"), NOTHING),
+        (policy("las"), NOTHING),
+        (policy("edf"), NOTHING),
+        (policy("sprpt"), PREDICTION),
+        (policy("srpt"), TRUTH),
+        (policy("drop-if-late"), PREDICTION),  # whom it sends away
+        (dispatch_policy("join-shortest-queue"), NOTHING),
+        (dispatch_policy("one-bit-count"), PREDICTION),
+        (packing_policy("server-filling"), NOTHING),
+        (packing_policy("easy"), PREDICTION),  # who may go ahead
+        (packing_policy("server-filling-srpt"), TRUTH),
+        (serving_policy("fcfs"), NOTHING),
+        (serving_policy("trail"), PREDICTION),
+        (serving_policy(oldest), NOTHING),
+        (serving_policy(shortest_left), PREDICTION),
+        (ServingPolicy("peak", oldest, admission="peak"), PREDICTION),  # room for what is predicted
+        (ServingPolicy("exact", oldest, predictor="exact:seed=1"), TRUTH),
+    ],
+    ids=lambda p: getattr(p, "name", p),
+)
+def test_who_is_told_what(p, told):
+    assert p.told == told
+
+
+# Orders of a queue.
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_ranks_are_numbers_on_a_grid_and_of_the_shape_that_is_promised(name):
+    p = policy(name)
+    params = p.params_for(**Scenario(size="weibull:shape=0.5").facts(p))
+    ages = [0.0, 1e-12, *np.linspace(0.01, 5, 100), 50.0, 1e6]
+    for predicted in (0.0, 1e-9, 0.3, 1.0, 50.0, 1e6):
+        ranks = np.array([p.rank(one_of(JOB, age=age, predicted=predicted), params) for age in ages])
+        assert not np.isnan(ranks).any()
+        if p.shape != "general":
+            assert (ranks[1:] <= ranks[:-1]).all()
+        if p.shape == "constant":
+            assert (ranks == ranks[0]).all()
 
 
 @pytest.mark.parametrize("spec", ["one-bit:threshold=0", "one-bit-lcfs:threshold=-1", "limited-preemption:c=2"])
@@ -97,24 +216,25 @@ def test_bad_parameters(spec):
         policy(spec)
 
 
-def test_something_that_is_no_policy():
-    with pytest.raises(BadInput, match="did you mean 'sprpt'"):
-        policy("sprtp")
-    with pytest.raises(BadInput, match="not a policy"):
-        policy(42)
-    with pytest.raises(BadInput, match="not a policy"):
-        policy(lambda job: 0.0)
-
-
-def test_a_row_that_is_handed_on_may_be_read_in_full():
-    def hands_on(job, params):
-        return helper(job, params)
-
-    assert from_function(hands_on).reads() == set(READABLE)
+# Plain functions.
 
 
 def helper(job, params):
     return job.age
+
+
+def hands_on(job, params):
+    return helper(job, params)
+
+
+def reads_by_name(job, params):
+    return helper(job, params) + job["predicted"]
+
+
+def test_what_a_row_that_is_handed_on_is_read_for_is_found_where_it_goes():
+    assert policy(hands_on).reads() == {"age"}
+    assert policy(reads_by_name).reads() == {"age", "predicted"}
+    assert policy(hands_on).reads() <= set(READABLE)
 
 
 def half(x):
@@ -129,10 +249,15 @@ def half_life(job, params):
     return less_half(job.predicted, job.age)
 
 
+def plain_half_life(job, params):
+    return job.predicted - 0.5 * job.age
+
+
 def test_a_rank_may_call_plain_functions_of_its_file():
-    run = [rollout(rank, Scenario(load=0.8, n_jobs=500), seed=1) for rank in (half_life, plain_half_life)]
+    run = [Scenario(n_jobs=500).simulate(rank, 1) for rank in (half_life, plain_half_life)]
     np.testing.assert_array_equal(run[0].outcome["completion"], run[1].outcome["completion"])
 
 
-def plain_half_life(job, params):
-    return job.predicted - 0.5 * job.age
+def test_traits_are_given_by_name():
+    mine = Policy.from_function(half_life, name="mine", preemptive=False)
+    assert (mine.name, mine.preemptive, mine.rank) == ("mine", False, half_life)
