@@ -1,0 +1,12 @@
+"""Theory against simulation."""
+
+from llmqueue_gym.evaluation import batch_means
+
+
+def inside(player, scenario, seed, level=0.999):
+    """Return the exact mean, after asserting that it lies inside the interval of a run, at a level fixed before."""
+    (exact,) = scenario.known(player)
+    found = batch_means(scenario.simulate(player, seed).response_times, level)
+    assert exact["kind"] == "exact"
+    assert found.low <= exact["value"] <= found.high, (player, exact, found)
+    return exact["value"]
