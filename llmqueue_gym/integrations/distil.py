@@ -5,19 +5,20 @@ An agent of a learning library may choose by anything that it sees, a rank only 
 in others is part of the answer (Rusu et al., "Policy Distillation", ICLR 2016).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 
-from llmqueue_gym.envs.agents import baseline_agent
-from llmqueue_gym.envs.observation import FEATURES as COLUMNS
+from llmqueue_gym.envs.rollout import acting
+from llmqueue_gym.envs.vector import QueueVectorEnv
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.policies.learned.network import Weights
 from llmqueue_gym.policies.learned.order import FEATURES, features, order
+from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.view import View, columns_of
 
 Observation = Mapping[str, np.ndarray]
 _ENVS = 32  # side by side
@@ -40,50 +41,55 @@ class Distilled(NamedTuple):
 
 
 def distil(
-    act: Callable[[Observation], np.ndarray],
-    env_id: str,
-    arguments: Mapping[str, Any],
+    player: Any,
+    scenario: Scenario,
+    view: View,
     first_seed: int,
     states: int = 20_000,
     hidden: int = 16,
     steps: int = 1000,
 ) -> Distilled:
-    """Fit a rank to an agent of one server.
+    """Fit a rank to an agent whose actions are slots of jobs.
 
     Args:
-        act: (observations of E environments) -> actions `(E,)`.
-        env_id: where it plays.
-        arguments: of that environment.
-        first_seed: of its episodes, in which the agent is watched.
+        player: the agent; see `acting`.
+        scenario: where it plays.
+        view: what it sees and decides.
+        first_seed: of its episodes, in which it is watched.
         states: decisions to fit to; a quarter as many tell the agreement.
         hidden: units of the rank.
         steps: of Adam.
 
     Raises:
-        BadInput: the environment has more than one server.
+        BadInput: its actions are something else, or ages and predictions are not seen.
     """
-    env: Any = gymnasium.make_vec(env_id, num_envs=_ENVS, copy=True, **arguments)
-    config = env.unwrapped.config
-    if type(config).__name__ != "MG1Config":
-        raise BadInput(f"env_id={env_id!r}: only agents of one server are distilled")
-    seen, actions = _watch(act, env, first_seed, states)
+    kind, slots = scenario.system, getattr(view, "slots", 0)
+    if kind.policies.made is not Policy or {"predicted", "age"} - view.jobs.keys():
+        raise BadInput(f"system {kind.name!r}: only agents that see predicted sizes and ages of jobs are distilled")
+    if view.n_actions(scenario) != slots:
+        raise BadInput(f"system {kind.name!r}: only agents whose every action is the slot of a job are distilled")
+    env = QueueVectorEnv(scenario, _ENVS, copy=True, **vars(view))
+    seen, actions = _watch(player, env, first_seed, states)
+    preemptive = bool(getattr(view, "preemptive", False))
     # A rank that falls with age never has to be taken anew between the decisions of the environment.
-    traits = {"preemptive": bool(config.preemptive), "shape": "falling" if config.preemptive else "constant"}
-    params = _fit(seen["jobs"], actions, float(config.law.mean), hidden, steps, first_seed)
+    traits = {"preemptive": preemptive, "shape": "falling" if preemptive else "constant"}
+    columns = columns_of({"jobs": seen["jobs"][:, :slots]}, "jobs", view.jobs)
+    told = features(columns["predicted"], columns["age"], float(scenario.law.mean))
+    params = _fit(told, seen["action_mask"] > 0, actions, float(scenario.law.mean), hidden, steps, first_seed)
     policy: Policy = order("distilled", params, "", **traits)
-    seen, actions = _watch(act, env, first_seed + _ENVS, states // 4)
-    env.close()
-    return Distilled(params, traits, float((baseline_agent(policy, env).act(seen) == actions).mean()))
+    seen, actions = _watch(player, env, first_seed + _ENVS, states // 4)
+    return Distilled(params, traits, float((kind.agent(policy, scenario, view).act(seen) == actions).mean()))
 
 
-def _watch(act: Any, env: Any, seed: int, states: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _watch(player: Any, env: Any, seed: int, states: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return what an agent saw in decisions between two or more jobs, and what it did."""
-    kept, actions, count = [], [], 0
+    act, kept, actions, count = acting(player), [], [], 0
+    assert act is not None
     observation, _ = env.reset(seed=seed)
     while count < states:
-        action = np.asarray(act(observation)).reshape(-1)
-        between = observation["action_mask"].sum(1) > 1
-        chosen = np.where(observation["action_mask"][np.arange(_ENVS), action] > 0, action, 0)  # the rule of the slots
+        action, mask = np.asarray(act(observation)).reshape(-1), observation["action_mask"]
+        between = mask.sum(1) > 1
+        chosen = np.where(mask[np.arange(_ENVS), action] > 0, action, mask.argmax(1))  # the rule of the slots
         kept.append({name: part[between] for name, part in observation.items()})
         actions.append(chosen[between])
         count += int(between.sum())
@@ -91,13 +97,22 @@ def _watch(act: Any, env: Any, seed: int, states: int) -> tuple[dict[str, np.nda
     return {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}, np.concatenate(actions)
 
 
-def _fit(jobs: np.ndarray, actions: np.ndarray, scale: float, hidden: int, steps: int, seed: int) -> np.ndarray:
-    """Return the numbers of the rank by which the jobs chosen `(n,)` are likely the least of theirs `(n, slots)`."""
+def _fit(
+    told: np.ndarray, opens: np.ndarray, actions: np.ndarray, scale: float, hidden: int, steps: int, seed: int
+) -> np.ndarray:
+    """Return the numbers of the rank by which the jobs chosen are likely the least of theirs.
+
+    Args:
+        told: features of the jobs `(n, slots, F)`.
+        opens: who can be chosen `(n, slots)`.
+        actions: who was `(n,)`.
+        scale: unit of the features.
+        hidden: units of the rank.
+        steps: of Adam.
+        seed: of the first weights and of what each step looks at.
+    """
     random = torch.Generator().manual_seed(seed)
-    column = COLUMNS.index
-    told = features(jobs[..., column("predicted")], jobs[..., column("age")], scale)
-    x, target = torch.from_numpy(told).float(), torch.from_numpy(actions)
-    absent = torch.from_numpy(jobs[..., column("present")] == 0)
+    x, target, absent = torch.from_numpy(told).float(), torch.from_numpy(actions), torch.from_numpy(~opens)
     linear = torch.tensor([float(name == "predicted") for name in FEATURES], requires_grad=True)
     weights = (torch.randn(hidden, len(FEATURES), generator=random) / len(FEATURES) ** 0.5).requires_grad_()
     bias = (0.5 * torch.randn(hidden, generator=random)).requires_grad_()

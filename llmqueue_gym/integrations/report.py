@@ -3,7 +3,7 @@
 import ast
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import provenance, write_json
+from llmqueue_gym.evaluation.statistics import Estimate
 from llmqueue_gym.integrations.distil import distil
 from llmqueue_gym.integrations.score import Yardstick
 from llmqueue_gym.policies.learned import load, save
@@ -43,25 +44,27 @@ def first_training_seed(seed: int) -> int:
     return TRAINING_SEEDS + 1_000_003 * seed
 
 
-def curve_yardstick(options: Any, config: Any) -> Yardstick:
-    """Return what the points of a curve are measured on; for `options` see `report`."""
+def curve_yardstick(options: Any, env: Any) -> Yardstick:
+    """Return what the points of a curve are measured on.
+
+    Args:
+        options: see `report`.
+        env: of training, wrapped or not.
+    """
     seeds = range(CURVE_SEEDS, CURVE_SEEDS + options.eval_seeds)
-    return Yardstick(options.env_id, config, seeds, options.eval_jobs)
+    return Yardstick(env.unwrapped.scenario, env.unwrapped.view, seeds, options.eval_jobs)
 
 
-def report(
-    options: Any, config: Any, player: Any, choose: Callable[[Any], Any], curve: list[list[float]], console: Console
-) -> dict[str, Any]:
+def report(options: Any, env: Any, player: Any, curve: list[list[float]], console: Console) -> dict[str, Any]:
     """Measure an agent, its rank and its rivals on fresh jobs, print the scores, and write a card.
 
-    The card is `<name>.json`; for one server the rank that chooses most like the agent is the artefact `<name>/`, with
-    the same card.
+    The card is `<name>.json`; where an action is the slot of a job the rank that chooses most like the agent is the
+    artefact `<name>/`, with the same card.
 
     Args:
         options: of a script, a dataclass with `out`, `name`, `env_id`, `env_args`, `eval_seeds`, `eval_jobs`, `seed`.
-        config: the keyword arguments of its environments.
-        player: the agent, as `rollout` takes it.
-        choose: (observations of E environments) -> its actions `(E,)`.
+        env: of training, wrapped or not.
+        player: the agent; see `acting`.
         curve: rows of (s, decisions, score) of the training.
         console: where the scores are printed.
 
@@ -69,16 +72,16 @@ def report(
         the figures of the card.
     """
     o, script, (seconds, steps, _) = options, Path(sys.argv[0]).name, curve[-1]
-    last = range(LAST_SEEDS, LAST_SEEDS + 5 * o.eval_seeds)
-    yardstick = Yardstick(o.env_id, config, last, o.eval_jobs)
-    scores = {o.name: yardstick.score(player)} | {rival: yardstick.score(rival) for rival in yardstick.rivals}
-    figures: dict[str, Any] = {"seeds": list(last), "jobs": o.eval_jobs}
+    scenario, view = env.unwrapped.scenario, env.unwrapped.view
+    yardstick = Yardstick(scenario, view, range(LAST_SEEDS, LAST_SEEDS + 5 * o.eval_seeds), o.eval_jobs)
+    scores = {o.name: yardstick.score(player)} | rival_scores(yardstick, console)
+    figures: dict[str, Any] = {"seeds": list(yardstick.seeds), "jobs": o.eval_jobs}
     figures["steps_per_second"] = steps / seconds if seconds else None
     card = {
         "name": o.name,
         "kind": "order",
         "description": f"A rank that chooses like an agent of {script} in {o.env_id.removeprefix('llmqueue/')}.",
-        "trained_on": {"env_id": o.env_id, "env_args": list(o.env_args)},
+        "trained_on": {"env_id": o.env_id, "env_args": list(o.env_args), "scenario": scenario.to_dict()},
         "seeds": [
             [CURVE_SEEDS, CURVE_SEEDS + o.eval_seeds],
             [DISTILLATION_SEEDS, TRAINING_SEEDS],
@@ -92,7 +95,7 @@ def report(
         "figures": figures,
     }
     try:
-        made = distil(choose, o.env_id, env_arguments(o.env_args), DISTILLATION_SEEDS)
+        made = distil(player, scenario, view, DISTILLATION_SEEDS)
         card["traits"], figures["agreement_percent"] = made.traits, round(100 * made.agreement, 2)
         folder = save(Path(o.out, o.name), made.params, card)
         scores["its rank"] = yardstick.score(load(folder))
@@ -108,3 +111,14 @@ def report(
         console.print(f"{name:26} score {score.mean:.4f} [{score.low:.4f}, {score.high:.4f}]")
     console.print(f"{steps:,} steps in {seconds:.1f} s, {figures['steps_per_second'] or 0:,.0f} steps/s end to end")
     return figures
+
+
+def rival_scores(yardstick: Yardstick, console: Console) -> dict[str, Estimate]:
+    """Return the score of each policy worth comparing with; one that cannot be played there is named and left out."""
+    scores = {}
+    for name in yardstick.rivals():
+        try:
+            scores[name] = yardstick.score(name)
+        except BadInput as error:
+            console.print(f"{name}: left out, {error}")
+    return scores

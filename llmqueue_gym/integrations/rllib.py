@@ -9,19 +9,24 @@
 RLlib pins Gymnasium, so it wants an environment of its own: see `agents/requirements-rllib.txt`.
 """
 
+import os
+from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
+from gymnasium.spaces import Dict
 from gymnasium.wrappers.vector import NormalizeReward
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.tune.registry import register_env
 from torch import nn
 
 from llmqueue_gym.envs import register_all
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.integrations.slots import SlotsNet, begin_with_scores
 
 _CLOSED = -1e9  # logit of an action that is not open; RLlib dislikes infinities
@@ -52,6 +57,37 @@ class SlotsModule(TorchRLModule, ValueFunctionAPI):
         """Return the values of states `(B,)`."""
         features = self.net(batch[Columns.OBS]) if embeddings is None else embeddings
         return self.critic(features).squeeze(-1)
+
+
+class ModuleAgent:
+    """The network of an algorithm as an agent that takes the likeliest action.
+
+    Attributes:
+        module: its `RLModule`, such as `algorithm.get_module()`.
+    """
+
+    batched = True
+
+    def __init__(self, module: Any):
+        self.module, self.observation_space = module, module.observation_space
+        if not isinstance(self.observation_space, Dict):
+            raise BadInput(f"a module that sees {self.observation_space} is none of an environment here; see on_slots")
+
+    def act(self, observation: dict[str, np.ndarray]) -> Any:
+        """Return the action for an observation, or actions `(E,)` for a batch of them."""
+        alone = observation["jobs"].ndim == 2
+        parts = {name: np.ascontiguousarray(part[None] if alone else part) for name, part in observation.items()}
+        with torch.no_grad():
+            out = self.module.forward_inference({Columns.OBS: {name: torch.from_numpy(p) for name, p in parts.items()}})
+        actions = out[Columns.ACTION_DIST_INPUTS].argmax(-1).numpy()
+        return int(actions[0]) if alone else actions
+
+
+def module_agent(checkpoint: str | os.PathLike[str]) -> ModuleAgent:
+    """Return the agent of a checkpoint of RLlib, that of an algorithm or of a module alone."""
+    path = Path(checkpoint).resolve()
+    inner = path / "learner_group" / "learner" / "rl_module" / "default_policy"
+    return ModuleAgent(RLModule.from_checkpoint(str(inner if inner.is_dir() else path)))
 
 
 def on_slots(config: Any, env_id: str, num_envs: int, hidden: int = 32, gamma: float = 0.99, **arguments: Any) -> Any:

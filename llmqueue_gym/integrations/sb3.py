@@ -27,12 +27,13 @@ from stable_baselines3.dqn.policies import MultiInputPolicy, QNetwork
 from llmqueue_gym.envs import register_all
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.integrations.slots import SlotsNet, begin_with_scores
+from llmqueue_gym.systems import Scenario
 
 Indices = None | int | Iterable[int]
 
 
 class LLMQueueVecEnv(VecEnv):
-    """Many environments of one id, advanced by one kernel call per step, as Stable-Baselines3 wants them.
+    """Many environments of one scenario, advanced by one kernel call per step, as Stable-Baselines3 wants them.
 
     Environment i plays what a scalar one plays that is reset with `seed + i`, episode after episode. As in
     `DummyVecEnv`, an environment that has ended begins anew in the same step; its last observation is
@@ -42,11 +43,11 @@ class LLMQueueVecEnv(VecEnv):
     which `env_method("action_masks")` returns.
     """
 
-    def __init__(self, env_id: str, num_envs: int = 1, **kwargs: Any):
+    def __init__(self, env_id: str | Scenario, num_envs: int = 1, **kwargs: Any):
         """Make the environments.
 
         Args:
-            env_id: such as "llmqueue/MG1Preemptive-v0".
+            env_id: such as "llmqueue/MG1Preemptive-v0", or a scenario.
             num_envs: how many.
             **kwargs: the arguments of one environment.
 
@@ -56,10 +57,13 @@ class LLMQueueVecEnv(VecEnv):
         register_all()
         # SB3 keeps an observation until the next step has been taken, so buffers that change in place will not do.
         mode: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "copy": True}
+        if isinstance(env_id, Scenario):
+            env_id, kwargs = "llmqueue/Scenario-v0", {"system": env_id, **kwargs}
         made: Any = gymnasium.make_vec(env_id, num_envs, **mode, **kwargs)
         self.env: Any = made.unwrapped
         spaces = {"observation_space": self.env.single_observation_space, "action_space": self.env.single_action_space}
-        self._shared = {"render_mode": None, "action_masks": self.env.action_masks, "config": self.env.config, **spaces}
+        self._shared = {"render_mode": None, "action_masks": self.env.action_masks, **spaces}
+        self._shared |= {"scenario": self.env.scenario, "view": self.env.view}
         super().__init__(num_envs, *spaces.values())
         self._actions = np.zeros(num_envs, np.int64)
         self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, np.int64)
@@ -116,7 +120,7 @@ class LLMQueueVecEnv(VecEnv):
         return [masks[e] for e in self._get_indices(indices)]
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """Return an attribute that all environments share, such as `config`, once for each."""
+        """Return an attribute that all environments share, such as `scenario`, once for each."""
         if attr_name not in self._shared:
             raise AttributeError(f"the environments share no {attr_name!r}; choose from: {', '.join(self._shared)}")
         return [self._shared[attr_name] for _ in self._get_indices(indices)]
@@ -169,7 +173,7 @@ class SlotsMaskablePolicy(MaskableMultiInputActorCriticPolicy):
 class SlotsQNetwork(QNetwork):
     """Values of actions, where one that is not open is worth what the first open one is: it stands for that one.
 
-    Which is the rule of the environments, save where `decides="eviction"` preempts the last. So no closed action is
+    Which is the rule of the environments, save where `decides="evict"` preempts the last. So no closed action is
     ever better than all open ones, though `DQN` has no masks.
     """
 

@@ -76,6 +76,11 @@ class PickView(View):
         if self.firm and getattr(scenario.system, "patience", None) is None:
             raise BadInput("firm=True needs patience, the law of the time to a job's deadline")
 
+    @property
+    def own_rules(self) -> bool:
+        """Whether deadlines are firm, which they are for agents alone."""
+        return bool(self.firm)
+
     def n_slots(self, scenario: "Scenario") -> int:
         """Return the rows of the observation's `jobs`."""
         return int(self.slots) + int(scenario.system.servers)  # type: ignore[attr-defined]

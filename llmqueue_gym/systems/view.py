@@ -56,6 +56,11 @@ class View:
         if self.reward not in self.rewards:
             raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), self.rewards)}")
 
+    @property
+    def own_rules(self) -> bool:
+        """Whether jobs fare otherwise than in closed loop, so that a policy to compare with must play as an agent."""
+        return False
+
     def n_slots(self, scenario: "Scenario") -> int:
         """Return the rows of the observation's `jobs`."""
         raise NotImplementedError

@@ -1,14 +1,18 @@
 """Serves the visible job of least rank, as the engine does among all."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmqueue_gym._jit import kernel, records
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import JOB, RUNNING
 from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.view import columns_of
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
 
 
 @kernel
@@ -44,6 +48,11 @@ class RankAgent(Agent):
     In a preemptive environment a policy without preemption stays with the job in service. Of the observation it reads
     the columns that have the names of those of the job table, so it plays wherever an action is the slot of a job.
     """
+
+    def __init__(self, policy: Any, scenario: "Scenario", view: Any):
+        super().__init__(policy, scenario, view)
+        if policy.drops:
+            raise BadInput(f"policy {policy.name!r} sends jobs away, which no action does here")
 
     def read(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Return rows of the job table from observations."""
