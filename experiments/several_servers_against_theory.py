@@ -39,20 +39,17 @@ from rich.progress import track
 from rich.table import Table
 
 from llmqueue_gym.evaluation import across_seeds, control_variate, result, write_json
-from llmqueue_gym.evaluation.closed_loop import simulate
-from llmqueue_gym.evaluation.cluster import ClusterScenario, central_queue, dispatched, play
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.evaluation.rollout import rollout
-from llmqueue_gym.evaluation.run import Run
-from llmqueue_gym.evaluation.scenario import Scenario
-from llmqueue_gym.evaluation.server_needs import NeedsScenario, simulate_needs
 from llmqueue_gym.evaluation.statistics import Estimate
-from llmqueue_gym.jobs import ClusterInstance, Instance, job_table
+from llmqueue_gym.jobs import job_table
 from llmqueue_gym.policies import POLICIES, policy
 from llmqueue_gym.policies.dispatch import DispatchPolicy, dispatch_policy
-from llmqueue_gym.policies.packing import packing_policy
+from llmqueue_gym.systems import Drawn, Run, Scenario
+from llmqueue_gym.systems.dispatch import Dispatch
+from llmqueue_gym.systems.mg1 import MG1
 from llmqueue_gym.theory.erlang import MMk
 from llmqueue_gym.theory.one_bit_choices import MOSTLY_WRONG, OneBitChoices
+from llmqueue_gym.theory.packing import pooled
 from llmqueue_gym.theory.power_of_d import PowerOfD
 from llmqueue_gym.theory.unequal_servers import fastest_first, shared_fastest
 
@@ -120,10 +117,10 @@ def load_of(run: Run, servers: float) -> float:
 
 def erlang_c(servers: int, load: float, jobs: int, seeds: int) -> list[Row]:
     """Mean waits of the M/M/k."""
-    exact, where = MMk(servers, load), ClusterScenario(load=load, servers=servers, n_jobs=jobs)
+    exact, where = MMk(servers, load), Scenario("central", load=load, servers=servers, n_jobs=jobs)
     what, waits, loads = f"{servers} servers, load {load:g}, mean wait", [], []
     for seed in range(seeds):
-        run = play(where, "fcfs", seed).after_warmup(WARMUP)
+        run = where.simulate("fcfs", seed).after_warmup(WARMUP)
         waits.append(run.outcome["start"] - run.jobs["arrival"])
         loads.append(load_of(run, servers))
     if exact.delay_probability * jobs * seeds < 0.01:
@@ -158,12 +155,12 @@ def time_in_tails(run: Run, queues: int, start: float, end: float) -> np.ndarray
 def power_of_two(load: float, per_queue: int, seeds: int) -> list[Row]:
     """Mean queue and tails of the power of two choices."""
     n, theory = QUEUES * per_queue, PowerOfD(load, repeats=True)
-    where, rule = ClusterScenario(load=load, servers=QUEUES, n_jobs=n), dispatch_policy("power-of-d")
+    where = Scenario("dispatch", load=load, servers=QUEUES, n_jobs=n, order="fcfs")
     tails, loads = np.zeros((seeds, len(theory.tails))), []
     for seed in range(seeds):
         pairs = np.random.default_rng([seed, 1]).integers(QUEUES, size=(n, 2))
-        instance = where.draw(None, seed)._replace(choices=pairs)
-        run = dispatched(instance, rule, policy("fcfs"), where.server_speeds)
+        jobs, truth = where.draw(seed)
+        run = where.system.simulate(Drawn(jobs, {**truth, "choices": pairs}), dispatch_policy("power-of-d"))
         arrival = run.jobs["arrival"]
         found = time_in_tails(run, QUEUES, arrival[int(WARMUP * n)], arrival[-1])[: tails.shape[1]]
         tails[seed, : len(found)] = found
@@ -203,8 +200,8 @@ def one_bit_runs(model: OneBitChoices, queues: int, per_queue: int, seeds: int) 
         bit = long ^ wrong
         jobs = job_table(arrival, np.where(bit, 2.0, 0.5))
         draws = rng.integers(queues, size=(n, model.choices))
-        instance = ClusterInstance(jobs, sizes, np.full(n, np.inf), draws, np.zeros(0))
-        run = dispatched(instance, rule, policy("spjf"), np.ones(queues)).after_warmup(WARMUP)
+        drawn = Drawn(jobs, {"sizes": sizes, "choices": draws, "ties": np.zeros(n)})
+        run = Dispatch(queues, order="spjf").simulate(drawn, rule).after_warmup(WARMUP)
         kept, times = slice(n - len(run), None), run.response_times
         kind = 2 * long[kept] + bit[kept]
         each = np.bincount(kind, times, 4) / np.maximum(np.bincount(kind, minlength=4), 1)
@@ -250,22 +247,24 @@ def one_bit_rows(
 
 def server_filling(load: float, jobs: int, seeds: int) -> list[Row]:
     """Work and mean response of ServerFilling against the pool's, which is played over the same jobs as a control."""
-    where, rule = NeedsScenario(load=load, n_jobs=jobs), packing_policy("server-filling")
-    pool, size, means = where.pooled_response_time, where.work(), []
-    wait = pool - size / 8
+    where, means = Scenario("packing", load=load, n_jobs=jobs), []
+    system = where.system
+    known = pooled(system.servers, system.class_shares, system.class_needs, system.laws(where), load)
+    pool, wait, size = known.mean_response_time, known.mean_wait, known.mean_size
     for seed in range(seeds):
-        table, sizes = where.draw(rule, seed)
-        run = simulate_needs(table, sizes, 8, rule).after_warmup(WARMUP)
-        one = simulate(Instance(table, sizes * table["need"] / 8), policy("fcfs")).after_warmup(WARMUP)
+        run = where.simulate("server-filling", seed).after_warmup(WARMUP)
+        table, truth = where.draw(seed)
+        fast = Drawn(table, {"sizes": truth["sizes"] * table["need"] / 8})
+        one = MG1().simulate(fast, policy("fcfs")).after_warmup(WARMUP)
         times, need = run.response_times, run.jobs["need"]
         # Durations are exponential, so the work in system is what its jobs need together, by Little's law.
-        work = where.rate * float((need * times).mean()) / 8
+        work = known.rate * float((need * times).mean()) / 8
         means.append((float(times.mean()), work, float(one.response_times.mean())))
-    response, work, pooled = np.array(means).T
+    response, work, control = np.array(means).T
     part, level = "ServerFilling over the pool", part_level(6)
     # Close to load 1 the difference to the pool varies far less than either.
-    found, left = (across_seeds(values - pooled + pool, level) for values in (response, work))
-    ratio = across_seeds((response - pooled + pool) / pool, level)
+    found, left = (across_seeds(values - control + pool, level) for values in (response, work))
+    ratio = across_seeds((response - control + pool) / pool, level)
     bounds = wait + 1 / 8, wait + 7 / 8 + size / load
     return [
         between(part, f"load {load:g}, mean work in system / 8, s", (wait, wait + 7 / 8), left),
@@ -279,10 +278,11 @@ def server_filling(load: float, jobs: int, seeds: int) -> list[Row]:
 
 def one_server(name: str, jobs: int) -> list[Row]:
     """Completions of one server by the three engines."""
-    single, rows = rollout(name, Scenario(load=0.9, n_jobs=jobs), 3), []
-    where = ClusterScenario(load=0.9, servers=1, n_jobs=jobs)
-    for engine, dispatcher in (("one queue for all", None), ("a queue each", "random")):
-        run, what = play(where, name, 3, dispatcher), f"{name}, {engine}"
+    single, rows = Scenario(load=0.9, n_jobs=jobs).simulate(name, 3), []
+    told = {"servers": 1, "load": 0.9, "n_jobs": jobs}
+    central, queues = Scenario("central", **told), Scenario("dispatch", order=name, **told)
+    for engine, where, player in (("one queue for all", central, name), ("a queue each", queues, "random")):
+        run, what = where.simulate(player, 3), f"{name}, {engine}"
         if policy(name).shape == "general":
             ratio = run.response_times.mean() / single.response_times.mean()
             rows.append(near("one server", f"{what}, ratio of means", 1.0, certain(ratio), 0.005))
@@ -296,14 +296,13 @@ def one_server(name: str, jobs: int) -> list[Row]:
 
 def unequal(load: float, jobs: int, seeds: int) -> list[Row]:
     """FCFS on servers of unequal speed against the exact chain, and blind policies against their floor."""
-    where = ClusterScenario(load=load, servers=len(SPEEDS), speeds=SPEEDS, n_jobs=jobs)
-    exact, floor = (f(SPEEDS, where.rate).mean_response_time for f in (fastest_first, shared_fastest))
+    where = Scenario("central", load=load, speeds=SPEEDS, n_jobs=jobs)
+    exact, floor = (f(SPEEDS, where.source.rate).mean_response_time for f in (fastest_first, shared_fastest))
     part, level, rows = "speeds 4, 2, 1, 1", part_level(6), []
     for name in ("fcfs", "lcfs"):
         means = []
         for seed in range(seeds):
-            run = central_queue(where.draw(None, seed), policy(name), where.server_speeds).after_warmup(WARMUP)
-            means.append(float(run.response_times.mean()))
+            means.append(float(where.simulate(name, seed).after_warmup(WARMUP).response_times.mean()))
         found, what = across_seeds(means, level), f"load {load:g}, {name}, mean response"
         # Both leave the number in system as it is: they look at no size, and an exponential size has no memory.
         rows.append(inside(part, what, exact, found))
@@ -319,7 +318,7 @@ def parts(seeds: int) -> list[tuple[Callable[..., list[Row]], tuple[Any, ...]]]:
         *((power_of_two, (load, count, seeds)) for load, count in PER_QUEUE.items()),
         *((one_bit, (name, ONE_BIT_PER_QUEUE, seeds)) for name in CASES),
         *((server_filling, (load, JOBS, seeds)) for load in (0.9, 0.99, 0.999)),
-        *((one_server, (name, 20_000)) for name in POLICIES),
+        *((one_server, (name, 20_000)) for name in POLICIES if not policy(name).drops),
         *((unequal, (load, JOBS, seeds)) for load in loads),
     ]
 

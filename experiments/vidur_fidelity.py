@@ -19,9 +19,10 @@ import numpy as np
 from llmqueue_gym.columns import read_columns
 from llmqueue_gym.engines.batching.cost import CHUNK, DECODE, DECODE_PAGES, LINEAR, NEW, PAGES
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.serving.closed_loop import Served, serve
+from llmqueue_gym.evaluation.serving import serve
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
+from llmqueue_gym.systems import Run
 
 TOLERANCE = {"formula": 0.001, "tables": 0.01}
 RULE_SET = {"vllm": "vllm-v0", "sarathi": "vidur-sarathi"}
@@ -49,7 +50,7 @@ def replay_all(folder: Path) -> int:
         served, real = replay(run, folder)
         errors = [abs(ours / theirs - 1) for ours, theirs in zip(figures(served), summary(real), strict=True)]
         iterations, expected = served.totals["iterations"], run["summary"]["iterations"]
-        gap = np.abs(served.service["completion"] - real["completed_at"]).max()
+        gap = np.abs(served.outcome["completion"] - real["completed_at"]).max()
         inside = max(errors) <= TOLERANCE[kind] and (kind == "tables" or iterations == expected)
         outside += not inside
         worst[kind] = max(worst[kind], *errors)
@@ -65,7 +66,7 @@ def replay_all(folder: Path) -> int:
     return 1 if outside else 0
 
 
-def replay(run: dict[str, Any], folder: Path) -> tuple[Served, dict[str, np.ndarray]]:
+def replay(run: dict[str, Any], folder: Path) -> tuple[Run, dict[str, np.ndarray]]:
     """Return our run and Vidur's columns `(n,)` for one reference run."""
     names = ["arrived_at", "prefill_tokens", "decode_tokens", "first_token_at", "completed_at"]
     columns = read_columns(folder / f"{run['name']}_requests.csv", names)
@@ -107,10 +108,10 @@ def cost(given: dict[str, Any], folder: Path) -> tuple[Any, np.ndarray]:
     return "vidur-tables", np.concatenate([[float(tables["num_layers"])], *parts])
 
 
-def figures(served: Served) -> list[float]:
+def figures(served: Run) -> list[float]:
     """Return mean and p99 of TTFT and of end-to-end latency, s."""
-    arrival = served.requests["arrival"]
-    times = (served.service["first_token"] - arrival, served.service["completion"] - arrival)
+    arrival = served.jobs["arrival"]
+    times = (served.outcome["first_token"] - arrival, served.response_times)
     return [value for column in times for value in (column.mean(), np.percentile(column, 99))]
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from llmqueue_gym.engines.batching.rules import Rules, rule_set
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.serving.watch import watch
+from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import ServingPolicy, serving_policy
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import Requests, never_refreshed, request_table

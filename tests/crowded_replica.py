@@ -1,4 +1,4 @@
-"""A replica of 400 tokens with round costs, requests that crowd it, and a rank for them."""
+"""A replica of 400 tokens with round costs, requests that crowd it or are told one by one, and a rank for them."""
 
 import numpy as np
 
@@ -22,6 +22,16 @@ def a_profile(numbers=(0.01, 0.008, 1e-4, 1e-7, 1e-6)):
 
 def shortest_left(request, system, params):
     return request.predicted - request.generated
+
+
+def requests_of(arrivals, prompts, outputs, predicted=None, lower=None, upper=None, klass=0):
+    """Return requests whose predictions are exact unless told otherwise."""
+    outputs = np.array(outputs, np.int64)
+    table = request_table(np.array(arrivals, float), np.array(prompts), klass=np.array(klass))
+    table["predicted"] = table["first_predicted"] = outputs if predicted is None else predicted
+    table["lower"] = table["predicted"] if lower is None else lower
+    table["upper"] = table["predicted"] if upper is None else upper
+    return Requests(table, outputs, never_refreshed(len(outputs)))
 
 
 def some_requests(seed, n=60, rate=8.0, longest=180, every=0):

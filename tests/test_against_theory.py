@@ -1,22 +1,15 @@
 """The rules of `experiments/several_servers_against_theory.py`, on runs small enough to count by hand."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+import several_servers_against_theory as theory
 
-from llmqueue_gym.evaluation.cluster import ClusterScenario, play
-from llmqueue_gym.evaluation.statistics import Estimate
-
-_PATH = Path(__file__).parents[1] / "experiments" / "several_servers_against_theory.py"
-_SPEC = importlib.util.spec_from_file_location(_PATH.stem, _PATH)
-theory = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(theory)
+from llmqueue_gym.evaluation import Estimate
+from llmqueue_gym.systems import Scenario
 
 
 def test_time_in_tails_is_what_counting_at_every_event_gives():
-    run = play(ClusterScenario(servers=5, load=0.95, n_jobs=400), "fcfs", 2, "power-of-d")
+    run = Scenario("dispatch", servers=5, load=0.95, n_jobs=400, order="fcfs").simulate("power-of-d", 2)
     came, left, site = run.jobs["arrival"], run.outcome["completion"], run.jobs["site"]
     start, end = came[80], came[-1]
     times = np.unique(np.concatenate([came, left]).clip(start, end))

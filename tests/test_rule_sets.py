@@ -6,9 +6,9 @@ from crowded_replica import a_profile, shortest_left, some_requests
 
 from llmqueue_gym.engines.batching.rules import RULE_SETS, Rules, rule_set
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.serving.closed_loop import serve
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
+from llmqueue_gym.systems.replica import serve
 
 
 def test_every_rule_set_and_variant_is_made():
@@ -21,10 +21,10 @@ def test_a_lone_request_by_hand():
     instance = Requests(request_table(np.array([1.0]), np.array([100])), np.array([3]), never_refreshed(1))
     served = serve(instance, "fcfs", a_profile((0.0, 1.0, 0.01, 0.0, 0.0)), "vllm-v1", token_budget=64)
     # chunks of 64 and 36 tokens, then two decodes
-    assert served.service["first_token"][0] == pytest.approx(1.0 + 1.64 + 1.36)
-    assert served.service["completion"][0] == pytest.approx(1.0 + 1.64 + 1.36 + 2 * 1.01)
-    assert served.requests["longest_gap"][0] == pytest.approx(1.01)
-    assert served.totals["integral"] == pytest.approx(served.service["completion"][0] - 1.0)
+    assert served.outcome["first_token"][0] == pytest.approx(1.0 + 1.64 + 1.36)
+    assert served.outcome["completion"][0] == pytest.approx(1.0 + 1.64 + 1.36 + 2 * 1.01)
+    assert served.jobs["longest_gap"][0] == pytest.approx(1.01)
+    assert served.totals["integral"] == pytest.approx(served.outcome["completion"][0] - 1.0)
 
 
 def test_a_static_batch_ends_together_and_orca_lets_go():
@@ -32,11 +32,11 @@ def test_a_static_batch_ends_together_and_orca_lets_go():
     instance = Requests(table, np.array([2, 5, 3]), never_refreshed(3))
     unit = a_profile((1.0, 1.0, 0.0, 0.0, 0.0))
     static = serve(instance, "fcfs", unit, "static", blocks=40, max_model_len=200, max_seqs=2)
-    assert static.service["completion"].tolist() == [5, 5, 8]
+    assert static.outcome["completion"].tolist() == [5, 5, 8]
     orca = serve(instance, "fcfs", unit, "orca", blocks=40, max_model_len=200, max_seqs=2)
-    assert orca.service["completion"].tolist() == [2, 5, 5]
+    assert orca.outcome["completion"].tolist() == [2, 5, 5]
     narrow = serve(instance, "fcfs", unit, "orca", blocks=20, max_model_len=200)  # room for one longest request
-    assert narrow.service["completion"].tolist() == [2, 7, 10]
+    assert narrow.outcome["completion"].tolist() == [2, 7, 10]
     assert orca.totals["preemptions"] == static.totals["preemptions"] == 0
 
 
@@ -46,24 +46,24 @@ def test_swapping_keeps_what_is_computed_and_costs_its_transfer():
     swapped = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="swap", bandwidth=1e4)
     beside = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="swap", bandwidth=1e4, overlapped=True)
     free = serve(instance, "fcfs", a_profile(), max_seqs=16, preemption="free")
-    assert again.service["recomputed"].sum() > 0
-    assert swapped.service["recomputed"].sum() == free.service["recomputed"].sum() == 0
-    assert swapped.service["swapped"].sum() > 0
-    moved = swapped.service["swapped"].sum() * 16 / 1e4  # blocks * bytes a block / bandwidth
+    assert again.outcome["recomputed"].sum() > 0
+    assert swapped.outcome["recomputed"].sum() == free.outcome["recomputed"].sum() == 0
+    assert swapped.outcome["swapped"].sum() > 0
+    moved = swapped.outcome["swapped"].sum() * 16 / 1e4  # blocks * bytes a block / bandwidth
     assert swapped.totals["transfer_time"] == pytest.approx(moved)
     assert beside.totals["transfer_time"] < swapped.totals["transfer_time"]
     assert free.totals["transfer_time"] == 0
     tokens = instance.requests["prompt"].sum() + instance.outputs.sum() - len(instance.outputs)
     done = swapped.totals["prefill_tokens"] + swapped.totals["decode_tokens"]
     assert done == tokens  # nothing is computed twice
-    assert again.totals["prefill_tokens"] + again.totals["decode_tokens"] == tokens + again.service["recomputed"].sum()
+    assert again.totals["prefill_tokens"] + again.totals["decode_tokens"] == tokens + again.outcome["recomputed"].sum()
 
 
 def test_keeping_the_head_computes_less_again():
     instance = some_requests(4)
     whole = serve(instance, "fcfs", a_profile(), max_seqs=16)
     head = serve(instance, "fcfs", a_profile(), max_seqs=16, keep_head=True)
-    assert 0 < head.service["recomputed"].sum() < whole.service["recomputed"].sum()
+    assert 0 < head.outcome["recomputed"].sum() < whole.outcome["recomputed"].sum()
 
 
 def test_what_never_fits_is_refused_or_ends_the_run():

@@ -18,10 +18,10 @@ from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
 from llmqueue_gym.engines.batching.rules import RULE_SETS, rule_set
 from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
-from llmqueue_gym.evaluation.serving.closed_loop import kernel_arguments, load, serve
-from llmqueue_gym.evaluation.serving.watch import watch
+from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
 from llmqueue_gym.requests import DONE
+from llmqueue_gym.systems.replica import as_drawn, kernel_arguments, loaded, serve
 
 
 def oldest(request, system, params):
@@ -59,11 +59,11 @@ def test_coasting_changes_nothing_to_the_last_bit(policy, variant):
     assert served.reason == "drained"
     assert served.totals["iterations"] == len(looks)
     ends = {row: k for k, look in enumerate(looks) for row in look.finished}
-    clocks = [look.clock for look in looks] + [served.clock]
+    clocks = [look.clock for look in looks] + [served.totals["clock"]]
     arrivals = instance.requests["arrival"]
     for row, k in ends.items():
         # The next iteration begins where this one ends, unless the replica was empty in between.
-        end = served.service["completion"][row]
+        end = served.outcome["completion"][row]
         assert end == clocks[k + 1] or end < clocks[k + 1] == arrivals[arrivals > end].min()
 
 
@@ -81,8 +81,8 @@ def test_coasting_changes_nothing_under_any_rule_set(rules):
 def iterations(instance, policy, rules):
     """Yield the replica between schedule and computation of each iteration."""
     profile = a_profile()
-    replica = load(instance, rules, policy.merged)
-    record, conduct, form, numbers, *functions = kernel_arguments(policy, profile, rules)
+    replica = loaded(as_drawn(instance), rules, policy.merged)
+    record, conduct, form, numbers, functions = kernel_arguments(policy, profile, rules)
     while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:
         yield replica
         compute(0, replica, record, form, numbers, 0)
@@ -142,19 +142,17 @@ def test_vidurs_schedulers_against_the_plain_rules(scheduler, seed):
     expected, count = reference.run([(i, *row) for i, row in enumerate(zip(*columns, strict=True))])
     assert served.totals["iterations"] == count
     for i, (_, first_token, completion, restarts) in expected.items():
-        assert served.service["first_token"][i] == pytest.approx(first_token, abs=1e-9)
-        assert served.service["completion"][i] == pytest.approx(completion, abs=1e-9)
-        assert served.requests["preemptions"][i] == restarts
+        assert served.outcome["first_token"][i] == pytest.approx(first_token, abs=1e-9)
+        assert served.outcome["completion"][i] == pytest.approx(completion, abs=1e-9)
+        assert served.jobs["preemptions"][i] == restarts
 
 
 PLAYED = """
-from llmqueue_gym.evaluation.serving import serve
-from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
-lengths = RequestWorkload("lognormal:prompt=60,output=20", rate=30.0, max_tokens=400)
-given = draw_requests(lengths, "trail:mae=10", n=20, seed=0)
+from llmqueue_gym import Scenario
+replica = Scenario("replica:profile=a100-llama3-8b:kv_tokens=800,rules=vllm-v1:max_seqs=8,max_tokens=400,rate=30,"
+                   "size=lognormal:prompt=60;output=20,predictor=trail:mae=10,n_jobs=20")
 for policy in ("fcfs", "sprpt", "ltr", "mc-sf", "s3-like"):
-    served = serve(given, policy, "a100-llama3-8b:kv_tokens=800", "vllm-v1", max_seqs=8)
-    print(served.service["completion"].tolist())
+    print(replica.simulate(policy, 0).outcome["completion"].tolist())
 """
 
 

@@ -1,35 +1,29 @@
 """The engine decides what vLLM decides: recorded logs, and random configurations against the plain rules."""
 
-import importlib.util
 import json
 import random
-from pathlib import Path
 
 import pytest
+import vidur_fidelity
+import vllm_fidelity as fidelity
+from recorded import recorded
 from reference_serving import Stuck, VllmReference, linear_cost, random_case
 
-ROOT = Path(__file__).parents[1]
-LOGS = ROOT.parent / "shared" / "vllm"
-CASES = 1000
-_spec = importlib.util.spec_from_file_location("vllm_fidelity", ROOT / "experiments" / "vllm_fidelity.py")
-fidelity = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fidelity)
-
+CASES = 500
+PLAIN = ["tight_fcfs", "tight_priority", "plenty_fcfs", "no_chunked_prefill", "chunked_small_budget"]
+LOGS = [*PLAIN, "tight_watermark_noreserve", "v0.19.1/tight_fcfs", "v0.19.1/tight_priority"]
 FIELDS = {str(k): f"{name} ..." for k, name in enumerate(fidelity.FIELDS)}
 
 
-def recorded():
-    names = ["tight_fcfs", "tight_priority", "plenty_fcfs", "no_chunked_prefill", "chunked_small_budget"]
-    logs = [LOGS / f"{name}.jsonl.gz" for name in [*names, "tight_watermark_noreserve"]]
-    return [*logs, LOGS / "v0.19.1" / "tight_fcfs.jsonl.gz", LOGS / "v0.19.1" / "tight_priority.jsonl.gz"]
-
-
-@pytest.mark.parametrize("log", recorded(), ids=lambda log: f"{log.parent.name}-{log.name}")
+@pytest.mark.parametrize("log", LOGS)
 def test_every_call_of_a_recorded_log(log):
-    if not log.is_file():
-        pytest.skip(f"the recorded log {log.name} is not beside the project")
-    same, words = fidelity.compare(log)
+    same, words = fidelity.compare(recorded("vllm", f"{log}.jsonl.gz"))
     assert same, words
+
+
+def test_the_times_of_recorded_runs_of_vidur(capsys):
+    assert vidur_fidelity.replay_all(recorded("vidur", "reference")) == 0
+    assert "0 runs outside" in capsys.readouterr().out
 
 
 def engine_calls(config, requests, limit):

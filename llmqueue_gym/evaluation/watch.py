@@ -12,12 +12,10 @@ import numpy as np
 
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
-from llmqueue_gym.engines.batching.rules import rule_set
 from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
-from llmqueue_gym.policies.serving import SERVING_POLICIES
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems import Drawn
-from llmqueue_gym.systems.replica import Replica, as_drawn, kernel_arguments, loaded
+from llmqueue_gym.systems.replica import as_drawn, kernel_arguments, loaded, placed
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,8 @@ def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **chan
     Raises:
         BadInput: as in `serve`.
     """
-    chosen, drawn = SERVING_POLICIES(policy), as_drawn(given)
-    place = Replica(profile, replace(rule_set(rules), **changes)).under(chosen)
-    bound = place.bound_rules
+    place, chosen = placed(policy, profile, rules, changes)
+    drawn, bound = as_drawn(given), place.under(chosen).bound_rules
     bound.check(drawn.work, drawn.sizes)
     replica = loaded(drawn, bound, chosen.merged)
     record, conduct, form, numbers, functions = kernel_arguments(chosen, place.cost_profile, bound)
