@@ -115,7 +115,7 @@ class Registry:
 
     def read(self, name: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
         """Return the value that a text stands for, read as the parameter of an entry is annotated."""
-        kinds = _kinds(parameter.annotation)
+        kinds = kinds_of(parameter.annotation)
         readers = [_READERS[kind] for kind in kinds if kind in _READERS]
         for read, _ in readers:
             with suppress(KeyError, ValueError):
@@ -147,7 +147,7 @@ def text_of(value: object) -> str:
     return str(value).replace(",", ";")
 
 
-def _kinds(annotation: Any) -> list[str]:
+def kinds_of(annotation: Any) -> list[str]:
     """Return the names of the types in an annotation such as `int | None`, which may be a string (PEP 563)."""
     if isinstance(annotation, str):
         return [kind.strip() for kind in annotation.split("|")]

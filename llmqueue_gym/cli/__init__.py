@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from llmqueue_gym.cli.catalogue import envs, policies, predictors, rules, workloads
+from llmqueue_gym.cli.boards import bench, leaderboard
+from llmqueue_gym.cli.catalogue import envs, policies, predictors, rules, systems, workloads
 from llmqueue_gym.cli.compare import compare
-from llmqueue_gym.cli.leaderboard import leaderboard
 from llmqueue_gym.cli.profile import profile
 from llmqueue_gym.cli.simulate import simulate
-from llmqueue_gym.cli.studies import bench, reproduce
+from llmqueue_gym.cli.studies import reproduce
 from llmqueue_gym.cli.theory import theory
 from llmqueue_gym.errors import BadInput, nearest
 
@@ -37,6 +37,7 @@ def cli(ctx: click.Context) -> None:
 
 
 for _command in (
+    systems,
     envs,
     policies,
     predictors,
@@ -56,6 +57,7 @@ for _command in (
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 wrong input, 130 interrupted."""
     try:
+        _refuse_empty(sys.argv[1:] if args is None else args)
         sys.exit(cli.main(args, prog_name="llmqueue", standalone_mode=False) or 0)
     except click.Abort:
         sys.exit(130)
@@ -70,6 +72,14 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(f"not enough memory; choose fewer jobs ({error})")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _refuse_empty(args: Sequence[str]) -> None:
+    """Refuse a value that is empty, such as that of a variable of the shell which is not set."""
+    for before, text in zip(["", *args], args, strict=False):
+        name, equals, value = text.partition("=")
+        if not text.strip() or (name.startswith("--") and equals and not value.strip()):
+            raise BadInput(f"{name.strip() or before or 'an argument'} is empty; give a value, or leave it out")
 
 
 def _fail(message: str) -> None:

@@ -1,63 +1,128 @@
-"""`llmqueue envs`, `policies`, `predictors`, `workloads`, `rules`: what there is, with parameters and defaults."""
+"""`llmqueue systems`, `envs`, `policies`, `predictors`, `workloads`, `rules`: what there is, with parameters."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 
-from llmqueue_gym.cli.options import as_json
+from llmqueue_gym.cli.asked import kinds_of_systems
+from llmqueue_gym.cli.options import as_json, documented
 from llmqueue_gym.cli.output import print_json, print_table
+from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.registry import Registry, text_of
 
 Entry = dict[str, Any]  # name, parameters (name -> default, or None where it is required), description, ...
+TRAITS = ("told", "preemptive", "looks", "predictor", "source")  # of policies, those that a kind has
 
 
 @click.command()
 @as_json
-def envs(as_json: bool) -> None:
-    """List the environments, for `gymnasium.make` and `gymnasium.make_vec`."""
-    import dataclasses
-
-    import gymnasium
-
-    from llmqueue_gym.envs import ENVIRONMENTS
+def systems(as_json: bool) -> None:
+    """List the systems, what serves: for `simulate`, `theory`, `compare` and environments."""
+    from llmqueue_gym.systems.scenario import scenario_fields
 
     entries = []
-    for name, environment in ENVIRONMENTS.items():
-        config = gymnasium.make(name).unwrapped.config  # type: ignore[attr-defined]
-        parameters = {field.name: _default(getattr(config, field.name)) for field in dataclasses.fields(config)}
-        entries.append({"name": name, "parameters": parameters, "description": environment.description})
-    _show({"envs": entries}, as_json)
+    for kind in kinds_of_systems():
+        parameters = {name: _default(value) for name, value in scenario_fields(kind).items()}
+        told = {"policies": _of_kind(kind), "cost": kind().cost, "base": kind.base}
+        entries.append({"name": kind.name, "parameters": parameters, "description": kind.title, **told})
+    if as_json:
+        print_json({"systems": entries})
+        return
+    rows = [(e["name"], e["description"], e["policies"].replace("_", " "), e["base"]) for e in entries]
+    print_table("systems", ("name", "what it is", "who plays", "base"), rows)
+    click.echo("Options, defaults and what they mean: llmqueue simulate SYSTEM --help")
+
+
+@click.command()
+@click.argument("name", metavar="[ID]", required=False)
+@as_json
+def envs(name: str | None, as_json: bool) -> None:
+    """List the environments, for `gymnasium.make` and `make_vec`, or show what an agent sees and does in one."""
+    from llmqueue_gym.envs import ENVIRONMENTS
+
+    if name is not None:
+        _show_environment(name, as_json)
+        return
+    entries = []
+    for one, environment in ENVIRONMENTS.items():
+        parameters = {key: _default(value) for key, value in _arguments(environment).items()}
+        entries.append({"name": one, "parameters": parameters, "description": environment.description})
+    if as_json:
+        print_json({"envs": entries})
+        return
+    rows = [(one, environment.system, environment.description) for one, environment in ENVIRONMENTS.items()]
+    print_table("envs", ("name", "system", "what it is"), rows)
+    click.echo("Observation, actions, parameters and defaults of one: llmqueue envs ID")
+
+
+def _show_environment(name: str, as_json: bool) -> None:
+    """Print the columns of the observation, the actions and the arguments of an environment."""
+    from llmqueue_gym.envs import ENVIRONMENTS
+    from llmqueue_gym.systems.scenario import Scenario
+
+    ids = {one.removeprefix("llmqueue/"): one for one in ENVIRONMENTS}
+    name = ids.get(name, name)
+    if name not in ENVIRONMENTS:
+        raise BadInput(f"unknown environment {name!r}; {nearest(name, ENVIRONMENTS)}")
+    environment = ENVIRONMENTS[name]
+    kind, arguments = kinds_of_systems(environment.system)[0], _arguments(environment)
+    view, words = kind.view, dict[str, str]()
+    for one in (Scenario, *reversed(kind.__mro__), *reversed(view.__mro__)):
+        words |= documented(one, "Attributes")
+    words |= {alias: words[field] for alias, field in kind.spelled.items() if field in words}
+    found = {
+        "name": name,
+        "description": environment.description,
+        "actions": view.actions,
+        "rewards": list(view.rewards),
+        "jobs": dict(view.jobs),
+        "system": dict(view.system),
+        "parameters": {key: _default(value) for key, value in arguments.items()},
+    }
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{name}: {found['description']}\nAction: {view.actions}.\n")
+    for part, columns in (("jobs", view.jobs), ("system", view.system)):
+        print_table(f"observation[{part!r}], columns in this order", ("column", "what it is"), columns.items())
+    rows = [(key, _default(value), words.get(key, "")) for key, value in arguments.items()]
+    print_table("arguments of gymnasium.make", ("argument", "default", "what it is"), rows)
+
+
+def _arguments(environment: Any) -> dict[str, Any]:
+    """Return the arguments of an environment with their defaults."""
+    from llmqueue_gym.systems.scenario import scenario_fields
+
+    kind = kinds_of_systems(environment.system)[0]
+    view = {field.name: field.default for field in dataclasses.fields(kind.view)}
+    given = {kind.spelled.get(key, key): value for key, value in environment.kwargs.items()}
+    size = {} if environment.n_jobs is None else {"n_jobs": environment.n_jobs}
+    return {**scenario_fields(kind), **({"load": None} if "rate" in given else {}), **size, **view, **given}
 
 
 @click.command()
 @as_json
 def policies(as_json: bool) -> None:
-    """List the policies: orders of a queue, LLM serving, dispatch, packing, numbers of servers."""
-    from llmqueue_gym.policies import IMPATIENT_POLICIES, POLICIES
-    from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES
-    from llmqueue_gym.policies.moldable import MOLDABLE
-    from llmqueue_gym.policies.packing import PACKING
-    from llmqueue_gym.policies.serving import SERVING_POLICIES
-
-    kinds = {  # and what the JSON tells of each beside its parameters
-        "policies": (POLICIES, ("preemptive", "predictor", "source")),
-        "impatient_policies": (IMPATIENT_POLICIES, ("preemptive", "source")),
-        "serving_policies": (SERVING_POLICIES, ("predictor", "source")),
-        "dispatch_policies": (DISPATCH_POLICIES, ("looks", "predictive", "source")),
-        "packing_policies": (PACKING, ("preemptive", "predictor", "source")),
-        "moldable_policies": (MOLDABLE, ("source",)),
-    }
-    tables = {}
-    for kind, (registry, traits) in kinds.items():
-        entries = []
+    """List the policies of all systems, each with what it is told."""
+    tables: dict[str, list[Entry]] = {}
+    for kind in kinds_of_systems():
+        registry = kind.policies
+        if _of_kind(kind) in tables:
+            continue
+        entries = tables[_of_kind(kind)] = []
         for name in registry:
             made = registry.make(name)
-            told = {trait: getattr(made, trait) for trait in traits}
-            entries.append({**_entry(name, registry.builder(name)), **told})
-        tables[kind] = entries
-    _show(tables, as_json)
+            traits = {trait: getattr(made, trait) for trait in TRAITS if hasattr(made, trait)}
+            entries.append({**_entry(name, registry.builder(name)), **traits})
+    _show(tables, as_json, told=True)
+
+
+def _of_kind(kind: Any) -> str:
+    """Return the name of the list of the policies of a system, such as `serving_policies`."""
+    return str(kind.policies.made.kind).replace("policy", "policies").replace(" ", "_")
 
 
 @click.command()
@@ -118,13 +183,14 @@ def _default(value: Any) -> Any:
     return value if isinstance(value, (int, float, str)) else str(value).lower()
 
 
-def _show(tables: Mapping[str, Iterable[Entry]], as_json: bool) -> None:
+def _show(tables: Mapping[str, Iterable[Entry]], as_json: bool, told: bool = False) -> None:
     if as_json:
         print_json(tables)
         return
     for kind, entries in tables.items():
-        rows = [(e["name"], _words(e["parameters"]), e["description"]) for e in entries]
-        print_table(kind.replace("_", " "), ("name", "parameters", "what it is"), rows)
+        rows = [(e["name"], *([e["told"]] if told else []), _words(e["parameters"]), e["description"]) for e in entries]
+        columns = ("name", *(["told"] if told else []), "parameters", "what it is")
+        print_table(kind.replace("_", " "), columns, rows)
 
 
 def _words(parameters: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`llmqueue compare`: serving policies on the same requests, ranked, with an interval beside every number."""
+"""`llmqueue compare`: policies on the same work, ranked, with an interval beside every number."""
 
 import importlib.util
 from pathlib import Path
@@ -6,138 +6,149 @@ from typing import Any
 
 import click
 
-from llmqueue_gym.cli.options import Whole, as_json, read_serving_policy, replica, serving_load
-from llmqueue_gym.cli.output import print_json, print_table
+from llmqueue_gym.cli.asked import Asked
+from llmqueue_gym.cli.options import JSON, SEED, BySystem
+from llmqueue_gym.cli.output import print_json, print_table, progress_bar
+from llmqueue_gym.cli.simulate import report_of
 from llmqueue_gym.errors import BadInput
 
-POLICIES = "fcfs,sjf,sjf-total,trail,ltr,srpt"
-METRICS = ("e2e", "ttft", "tpot", "wait", "longest_gap", "normalised_latency")  # those of evaluation.serving.metrics
+_TOLD = (
+    "size",
+    "arrivals",
+    "workload",
+    "load",
+    "rate",
+    "predictor",
+    "n_jobs",
+)  # elsewhere, of a scenario
+_NOT_TOLD = (None, False, float("inf"))
 
 
-@click.command()
-@click.option("--policies", default=POLICIES, show_default=True, help="Names, separated by commas, or `all`.")
-@click.option("--trace", metavar="FILE", help="Requests to serve, in any format of `llmqueue workloads`.")
-@click.option("--predictor", help="Of output lengths, as in trail:mae=20.  [default: lognormal:sigma=0.5]")
-@click.option("--arrivals", help="Arrival process, as in mmpp:ratio=4.  [default: the trace; else poisson]")
-@serving_load
-@replica
-@click.option("--seed", type=Whole(0), default=0, show_default=True, help="Seed of all randomness.")
-@click.option("--metric", type=click.Choice(METRICS), default="e2e", show_default=True, help="Latency to rank by.")
-@click.option("--plot", metavar="FILE.png", help="Draw mean against p99; .png, .svg or .pdf.")
-@as_json
-def compare(policies: str, seed: int, metric: str, plot: str | None, as_json: bool, **options: Any) -> None:
-    """Rank serving policies on the same requests.
-
-    Differences are taken request by request, so far smaller ones show than the intervals of single policies suggest.
-    """
-    from llmqueue_gym.cli.serving import WARMUP, notes, offered_load, progress_bar, read_scenario, scenario_words
+def _compare(
+    asked: Asked, policies: str | None, seed: int, metric: str | None, plot: str | None, as_json: bool
+) -> None:
+    from llmqueue_gym.evaluation.compare import compare as run
     from llmqueue_gym.evaluation.results import result
-    from llmqueue_gym.evaluation.serving.compare import compare as run
 
-    entries = read_policies(policies)
+    entries, scenario, report = read_policies(asked, policies), asked.scenario(), report_of(asked.kind)
     if plot:
-        _check_picture(plot)
-    scenario = read_scenario(options)
-    with progress_bar("compiling, then finding what fcfs sustains", as_json) as step:
-        scenario, offered = offered_load(scenario, seed, step)
-    warmup = 0.0 if options["trace"] else WARMUP
+        _check_picture(plot, scenario)
+    told = report.told(asked, scenario, seed, as_json)
     with progress_bar("playing the policies", as_json) as step:
-        found = run(scenario, entries, seed, metric, options["ttft_slo"], options["tpot_slo"], warmup, progress=step)
-    words = scenario_words(scenario, options)
-    found = {**words, **offered, **found, "notes": notes({**words, **offered}, scenario) + _remarks(found)}
+        found = run(scenario, entries, seed, metric, asked.warmup, step, **asked.objectives)
+    found = {**told, **found, "notes": report.notes(told, scenario) + _remarks(found)}
     if plot:
-        from llmqueue_gym.evaluation.serving.plot import plot_comparison
+        from llmqueue_gym.evaluation.plot import plot_comparison
 
-        where = Path(options["trace"]).name if options["trace"] else words["workload"]
-        plot_comparison({**found, "title": where}, plot)
+        plot_comparison({**found, "title": _work(found)}, plot)
     if as_json:
         print_json(result(found, seeds=[seed]))
         return
-    _print(found, options)
+    _print(found, any(asked.objectives.values()))
     if plot:
         click.echo(f"drawn: {plot}")
     click.echo(found["conclusion"])
 
 
-def read_policies(text: str) -> dict[str, Any]:
+compare = BySystem(
+    "compare",
+    _compare,
+    "Rank policies on the same work. Differences are taken job by job, so far smaller ones show than the intervals of "
+    "single policies suggest. Without SYSTEM it is a replica, or else the first that takes all options.",
+    (
+        click.Option(["--policies"], metavar="LIST", help="Names, separated by commas, or `all`."),
+        click.Option(["--metric"], metavar="NAME", help="What is compared of a job.  [default: end to end]"),
+        click.Option(["--plot"], metavar="FILE.png", help="Draw mean against p99; .png, .svg or .pdf."),
+        SEED,
+        JSON,
+    ),
+    first="replica",
+)
+
+
+def read_policies(asked: Asked, text: str | None) -> dict[str, Any]:
     """Return the policies that a list names, by name; `trail:c=0.5,bins=4` is one policy, as `bins=4` is no name.
 
     Raises:
         BadInput: an unknown name, a name twice, or none.
     """
-    from llmqueue_gym.policies.serving import SERVING_POLICIES
-
+    table, usual = asked.kind.policies, ",".join(asked.kind.compared or list(asked.kind.policies)[:3])
+    if text is None and not asked.kind.compared:
+        raise BadInput(f"--policies is missing; for example {usual}")
     specs: list[str] = []
-    for part in (",".join(SERVING_POLICIES) if text == "all" else text).split(","):
+    for part in (",".join(table) if text == "all" else text or usual).split(","):
         if "=" in part and ":" not in part and specs:
             specs[-1] += f",{part}"
         elif part.strip():
             specs.append(part.strip())
     if not specs:
-        raise BadInput(f"--policies {text!r} names no policy; for example {POLICIES}")
+        raise BadInput(f"--policies {text!r} names no policy; for example {usual}")
     twice = next((spec for spec in specs if specs.count(spec) > 1), None)
     if twice:
         raise BadInput(f"--policies: {twice!r} is named twice")
-    return {spec: read_serving_policy(spec) for spec in specs}
+    return {spec: asked.policy(spec) for spec in specs}
 
 
-def _check_picture(path: str) -> None:
-    """Refuse a picture that could not be written, before the minutes of work and not after them."""
+def _check_picture(path: str, scenario: Any) -> None:
+    """Refuse a picture that could not be drawn or written, before the minutes of work and not after them."""
     kinds = (".png", ".svg", ".pdf")
     if Path(path).suffix not in kinds:
         raise BadInput(f"--plot {path}: end the name in one of {', '.join(kinds)}")
     if not Path(path).resolve().parent.is_dir():
         raise BadInput(f"--plot {path}: {Path(path).parent}: no such folder")
+    if scenario.system.lossy:
+        raise BadInput(f"--plot {path}: where jobs are lost there is no p99 to draw; leave it out")
     if not importlib.util.find_spec("matplotlib"):
         raise BadInput(f"--plot {path} needs matplotlib; pip install matplotlib")
 
 
 def _remarks(found: dict[str, Any]) -> list[str]:
     """Return what the numbers of all policies together tell."""
-    from llmqueue_gym.evaluation.serving.compare import seconds
+    from llmqueue_gym.evaluation.compare import seconds
 
-    told = []
-    base = next(row["metrics"] for row in found["policies"] if row["policy"] == "fcfs")
-    share = base["wait"]["mean"] / base["e2e"]["mean"]
-    if share < 0.05:
-        told.append(f"under fcfs requests wait {share:.1%} of their time, so the order of the queue can hardly matter")
-    row = next(row for row in found["policies"] if row["policy"] == "fcfs")
+    told, base = [], found["base"]
+    row = next(row for row in found["policies"] if row["policy"] == base)
+    if row["waiting"] < 0.05:
+        told.append(f"under {base} jobs wait {row['waiting']:.1%} of their time, so their order can hardly matter")
     if "floor" in row:
         told.append(
-            f"no policy at all can have a mean below {seconds(row['floor'])} here, and fcfs has "
+            f"no policy at all can have a mean below {seconds(row['floor'])} here, and {base} has "
             f"{row['over_floor']:.3g} times that; how near to it one can come is not known"
         )
     return told
 
 
-def _print(found: dict[str, Any], options: dict[str, Any]) -> None:
-    from llmqueue_gym.evaluation.serving.compare import WORDS
+def _work(found: dict[str, Any]) -> str:
+    """Return in a word what arrived."""
+    return Path(found.get("trace") or found.get("workload") or f"size {found['size']}").name
 
-    what = WORDS[found["metric"]]
-    load = f"load {found['load']:.3g}" if found["load"] else "all at once"
-    name = Path(found["workload"]).name
-    title = f"{what} of {found['requests']:,} requests of {name}, {load}"
-    asked = bool(options["ttft_slo"] or options["tpot_slo"])
-    columns = ["rank", "policy", "mean", "over fcfs", "p99", "over fcfs", *(["goodput"] if asked else [])]
-    print_table(title, columns, [_row(row, asked) for row in found["policies"]])
-    click.echo(f"replica: {found['profile']}, {found['rules']}; predictor: {found['predictor']}")
+
+def _print(found: dict[str, Any], goodput: bool) -> None:
+    from llmqueue_gym.evaluation.compare import WORDS
+
+    what, base = WORDS[found["metric"]], found["base"]
+    load = f"load {found['load']:.3g}" if found["load"] else f"{found['rate']:.3g} /s" if found.get("rate") else ""
+    title = f"{what} of {found['requests']:,} jobs of {_work(found)}, {load or 'all at once'}"
+    columns = ["rank", "policy", "mean", f"over {base}", "p99", f"over {base}", *(["goodput"] if goodput else [])]
+    print_table(title, columns, [_row(row, found, goodput) for row in found["policies"]])
+    given = {name: value for name, value in found["scenario"].items() if name not in _TOLD and value not in _NOT_TOLD}
+    system = ", ".join(f"{name}={value}" for name, value in given.items() if name != "system")
+    click.echo(f"{given['system']}: {system}; predictor: {found['predictor']}")
     if len(found["policies"]) > 1:
-        click.echo("Below each ratio: its 95 % interval, on the same requests; the rank is that of the mean.")
+        click.echo("Below each ratio: its 95 % interval, on the same jobs; the rank is that of the mean.")
     for note in found["notes"] + [f"{row['policy']} {row['note']}" for row in found["policies"] if row["note"]]:
         click.echo(f"note: {note}")
 
 
-def _row(row: dict[str, Any], asked: bool) -> list[Any]:
-    from llmqueue_gym.evaluation.serving.compare import seconds
+def _row(row: dict[str, Any], found: dict[str, Any], goodput: bool) -> list[Any]:
+    from llmqueue_gym.evaluation.compare import amount
 
-    numbers = row["metrics"]
-    goodput = [f"{numbers['goodput']:.3g} /s"] if asked else []
+    base, last = found["base"], [f"{row['metrics']['goodput']:.3g} /s"] if goodput else []
     if "mean" not in row:
-        return ["", row["policy"], "", "", "", "", *goodput]
-    rank = row["mean_rank"]
+        return ["", row["policy"], "", "", "", "", *last]
+    rank, mean, p99 = row["mean_rank"], *(amount(found["metric"], row[kind]["mean"]) for kind in ("mean", "p99"))
     ranks = str(rank["low"]) if rank["low"] == rank["high"] else f"{rank['low']} to {rank['high']}"
-    means = [seconds(row["mean"]["mean"]), _ratio(row["mean_over_fcfs"])]
-    return [ranks, row["policy"], *means, seconds(row["p99"]["mean"]), _ratio(row["p99_over_fcfs"]), *goodput]
+    return [ranks, row["policy"], mean, _ratio(row[f"mean_over_{base}"]), p99, _ratio(row[f"p99_over_{base}"]), *last]
 
 
 def _ratio(estimate: dict[str, float]) -> str:

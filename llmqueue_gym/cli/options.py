@@ -1,28 +1,20 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that say which scenario: each system has those that it declares, so there is no list of them here.
 
-import contextlib
-import io
-import runpy
+An option stands for a field of the system or of the scenario, an argument of `System.recorded`, or an objective; its
+help is what their docstrings say. Where the system is not named, it is the first that takes all options.
+"""
+
+import inspect
+import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
 import click
 
-from llmqueue_gym.errors import BadInput, Unstable, nearest
-
-Command = Callable[..., Any]
-
-
-# Options that belong to one model alone, in the order in which help shows them.
-CLUSTER = ("servers", "speeds", "patience", "dispatch", "needs")
-TRACE = ("trace", "trace_format", "seconds_per_token")
-REPLICA = ("profile", "rules", "lengths", "rate", "rate_scale", "requests", "max_tokens", "ttft_slo", "tpot_slo")
-_HEADINGS = {
-    **dict.fromkeys(CLUSTER, "Several servers"),
-    **dict.fromkeys(TRACE, "A recorded trace instead of --size and --arrivals"),
-    **dict.fromkeys(REPLICA, "An LLM replica, where --profile, --rules or --lengths is given"),
-}
+from llmqueue_gym.cli.asked import Asked, kinds_of_systems, recorded_arguments
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.registry import kinds_of, text_of
 
 
 class Whole(click.IntRange):
@@ -31,180 +23,194 @@ class Whole(click.IntRange):
     name = "whole number"
 
 
-class Grouped(click.Command):
-    """A command of many options, which its help shows under a heading for each model."""
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+POSITIVE = click.FloatRange(0, min_open=True)
+POLICY = click.Option(
+    ["--policy"], required=True, metavar="SPEC", help="A name from `llmqueue policies`, or FILE.py:FUNCTION."
+)
+SEED = click.Option(["--seed"], type=Whole(0), default=0, show_default=True, help="Seed of all randomness.")
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object and nothing else.")
+
+
+_DEFAULT = "  [default: "
+
+
+class BySystem(click.Group):
+    """A command that each system has with options of its own: `llmqueue NAME SYSTEM OPTIONS`, or without SYSTEM.
+
+    Args:
+        name: of the command.
+        run: does it; gets an `Asked` and the values of `own`.
+        words: help.
+        own: options that it has whatever the system is.
+        first: system that is tried first where none is named.
+        left_out: fields that have no option here.
+        simulates: whether it plays runs, which may be of recorded traces and have objectives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[..., None],
+        words: str,
+        own: Sequence[click.Option],
+        first: str = "mg1",
+        left_out: Sequence[str] = (),
+        simulates: bool = True,
+    ):
+        super().__init__(name, help=words, subcommand_metavar="[SYSTEM] OPTIONS", options_metavar="")
+        self.run, self.own, self.first, self.simulates = run, own, first, simulates
+        self.left_out = {"workload", *left_out}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the systems."""
+        from llmqueue_gym.systems import SYSTEMS
+
+        return [self.first, *(name for name in SYSTEMS if name != self.first)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name of the system first where it is missing."""
+        if (args and not args[0].startswith("-")) or "--help" in args:
+            return super().parse_args(ctx, args)
+        given = [arg.partition("=")[0] for arg in args if arg.startswith("--")]
+        ctx.meta["given"] = given
+        chosen = next((name for name in self.list_commands(ctx) if self._takes(name, given)), None)
+        if chosen is None:
+            raise BadInput(self._why_none(ctx, list(dict.fromkeys(given))))
+        return super().parse_args(ctx, [chosen, *args])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Return the command of a system; BadInput where there is none such."""
+        from llmqueue_gym.systems.scenario import scenario_fields
+
+        (kind,), given = kinds_of_systems(cmd_name), ctx.meta.get("given")
+        mine, params = {str(option.name) for option in self.own}, self._options(kind, given is None)
+        renamed = {} if given is None else self._renamed(kind)
+
+        def others() -> list[str]:
+            names = self.list_commands(ctx)
+            return [name for name in names if given is not None and name != cmd_name and self._takes(name, given)]
+
+        def play(**values: Any) -> None:
+            own = {name: values.pop(name) for name in mine}
+            texts = {option: values.pop(option, own.get(option)) for option in renamed}
+            told = {name: value for name, value in values.items() if value is not None}
+            for option, what in renamed.items():
+                (own if what in own else told)[what] = texts[option]
+            options = {str(option.name): option.opts[0].lstrip("-") for option in params}
+            options |= {what: option for option, what in renamed.items() if what in scenario_fields(kind)}
+            asked = Asked(kind, told, options, renamed, self._defaults(kind), others)
+            try:
+                self.run(asked, **own)
+            except BadInput as error:
+                raise type(error)(asked.in_options(str(error))) from None
+
+        words = re.split(r"\n\s*Attributes:", inspect.getdoc(kind) or "")[0]
+        return click.Command(cmd_name, params=[*self.own, *params], callback=play, help=words)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options that all models share, then those of each."""
-        groups: dict[str, list[tuple[str, str]]] = {"Options": [], **{words: [] for words in _HEADINGS.values()}}
-        for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
-            if record is not None:
-                groups[_HEADINGS.get(str(option.name), "Options")].append(record)
-        for heading, records in groups.items():
-            if records:
-                with formatter.section(heading):
-                    formatter.write_dl(records)
+        """Write the systems, and the options that all of them have."""
+        kinds = kinds_of_systems()
+        with formatter.section("Systems"):
+            formatter.write_dl([(kind.name, kind.title) for kind in kinds])
+        names = [{option.opts[0] for option in self._options(kind)} for kind in kinds]
+        common = [option for option in self._options(kinds[0]) if all(option.opts[0] in one for one in names)]
+        records = [record for option in (*self.own, *common) if (record := option.get_help_record(ctx)) is not None]
+        with formatter.section(f"Options of all; llmqueue {self.name} SYSTEM --help shows those of one"):
+            formatter.write_dl([(name, words.partition(_DEFAULT)[0]) for name, words in records])  # which differ
+
+    def _takes(self, name: str, given: Sequence[str]) -> bool:
+        """Return whether a system that is not named takes these options."""
+        return set(given) <= self._names(name)
+
+    def _names(self, name: str) -> set[str]:
+        (kind,) = kinds_of_systems(name)
+        params = (*self.own, *self._options(kind, named=False))
+        return {one for option in params for one in (*option.opts, *option.secondary_opts)}
+
+    def _why_none(self, ctx: click.Context, given: Sequence[str]) -> str:
+        """Say which options do not go together, and which system takes which."""
+        takes = {name: self._names(name) for name in self.list_commands(ctx)}
+        of = {option: [name for name, names in takes.items() if option in names] for option in given}
+        unknown = next((option for option in given if not of[option]), None)
+        if unknown is not None:
+            return f"unknown option {unknown!r}; {nearest(unknown, [*set().union(*takes.values()), '--help'])}"
+        pairs = ((a, b) for i, a in enumerate(given) for b in given[i + 1 :])
+        apart = next(((a, b) for a, b in pairs if not set(of[a]) & set(of[b])), given)
+        where = "; ".join(f"{option} is an option of {', '.join(of[option])}" for option in apart)
+        return f"{' and '.join(apart)} exclude one another: {where}"
+
+    def _renamed(self, kind: Any) -> dict[str, str]:
+        return dict(kind.unnamed) if any(option is POLICY for option in self.own) else {}
+
+    def _defaults(self, kind: Any) -> dict[str, Any]:
+        return {"n_jobs": kind.run_length} if self.simulates and kind.run_length else {}
+
+    def _options(self, kind: Any, named: bool = True) -> list[click.Option]:
+        """Return the options of a system."""
+        from llmqueue_gym.systems.scenario import Scenario, scenario_fields
+
+        types = {field.name: field.type for field in (*fields(Scenario), *fields(kind))}
+        words: dict[str, str] = {}
+        for one in (Scenario, *reversed(kind.__mro__)):
+            words |= documented(one, "Attributes")
+        defaults, renamed = {**scenario_fields(kind), **self._defaults(kind)}, {} if named else self._renamed(kind)
+        made = []
+        for name in (name for name in defaults if name not in self.left_out and name not in renamed.values()):
+            option = kind.options.get(name, name)
+            limits = {"type": Whole(1, 10**9)} if name == "n_jobs" else {}
+            made.append(_option(option, name, types[name], words.get(name, ""), defaults[name], **limits))
+        for option in renamed:
+            if option != "policy":
+                text = f"a {kind.policies.made.kind}; --policy is then the {renamed['policy']} in each"
+                made.append(_option(option, option, str, text, required=True))
+        if self.simulates:
+            made += [_option(n, n, float, text, type=POSITIVE) for n, text in kind.objectives.items()]
+            made += _trace_options(kind)
+        return made
 
 
-_POSITIVE = click.FloatRange(0, min_open=True)
+def _trace_options(kind: Any) -> list[click.Option]:
+    """Return the options of recorded traces, none where a system takes none."""
+    from llmqueue_gym.systems.scenario import scenario_fields
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-
-
-def queue(command: Command) -> Command:
-    """Add the options that say which policy meets which queue."""
-    options = [
-        click.option(
-            "--policy", required=True, help="A name from `llmqueue policies`, or FILE.py:FUNCTION, a rank(job, params)."
-        ),
-        click.option("--size", default="exponential", show_default=True, help="Size law, as in weibull:shape=0.5."),
-        click.option(
-            "--predictor", default="exponential", show_default=True, help="Predictor, as in lognormal:sigma=0.5."
-        ),
-        click.option(
-            "--load", default=0.8, show_default=True, help="Arrival rate times mean size, over all servers; below 1."
-        ),
+    if kind.recorded is None:
+        return []
+    words, known = documented(kind.recorded, "Args"), scenario_fields(kind)
+    made = [
+        _option("trace", "trace", str, words["trace"], metavar="FILE"),
+        _option("format", "trace_format", str, "format of the trace; see `llmqueue workloads`", "auto"),
     ]
-    return _with(options, command)
+    own = {name: p for name, p in recorded_arguments(kind).items() if name not in known}
+    return made + [_option(name, name, float, words[name], p.default, type=POSITIVE) for name, p in own.items()]
 
 
-def several_servers(command: Command) -> Command:
-    """Add the options that make of one server several."""
-    options = [
-        click.option(
-            "--servers", type=Whole(1, 100_000), help="How many.  [default: 1; with --dispatch 10, with --needs 8]"
-        ),
-        click.option("--speeds", metavar="LIST", help="Speed of each server, as in 2,1,1."),
-        click.option(
-            "--patience",
-            metavar="LAW",
-            help="Jobs give up waiting after a time of this law, as in exponential:mean=3; the load may exceed 1.",
-        ),
-        click.option(
-            "--dispatch",
-            metavar="SPEC",
-            help="A queue for each server, and how an arrival chooses one, as in power-of-d:d=2; "
-            "--policy is the order in each queue.",
-        ),
-        click.option(
-            "--needs",
-            metavar="LIST",
-            help="Servers that a job occupies at once, as in 1,2,4,8, or with shares 1:0.9,4:0.1; "
-            "--policy is a packing policy.",
-        ),
-    ]
-    return _with(options, command)
+def _option(option: str, name: str, annotation: Any, words: str, default: Any = None, **more: Any) -> click.Option:
+    """Return an option; where it is not given its value is None, and help shows the default.
 
-
-def replica(command: Command) -> Command:
-    """Add the options that say which requests meet which LLM replica; `--trace`, `--load` and `--seed` are apart."""
-    options = [
-        click.option("--profile", help="Cost profile, a name from `llmqueue profile list`, or file:PATH."),
-        click.option("--rules", help="Rule set of the engine, as in vllm-v1:max_seqs=256; see `llmqueue rules`."),
-        click.option("--lengths", metavar="SPEC", help="Without a trace: law of prompt and output lengths."),
-        click.option("--format", "trace_format", default="auto", show_default=True, help="Format of the trace."),
-        click.option("--rate", type=_POSITIVE, help="Requests per s; a trace is stretched to it."),
-        click.option("--rate-scale", type=_POSITIVE, help="Factor on the rate of the trace."),
-        click.option("--requests", type=Whole(1, 10**7), help="Requests to serve.  [default: the trace; else 10000]"),
-        click.option("--max-tokens", type=Whole(2), help="Leave out requests of more tokens, prompt and output."),
-        click.option("--ttft-slo", type=_POSITIVE, help="Objective: s until the first token, for goodput."),
-        click.option("--tpot-slo", type=_POSITIVE, help="Objective: s for each later token, for goodput."),
-    ]
-    return _with(options, command)
-
-
-def _with(options: Sequence[Any], command: Command) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def stable(load: float) -> float:
-    """Return a load below 1.
-
-    Raises:
-        Unstable: it is 1 or more.
-        BadInput: it is not positive.
+    Args:
+        option: its name, with or without underscores.
+        name: of the value.
+        annotation: type of the field.
+        words: help.
+        default: where it is not given.
+        more: arguments of `click.Option`.
     """
-    if load >= 1:
-        raise Unstable(f"load {load:g} is unstable: the queue grows without end from load 1 on; try 0.95")
-    if not load > 0:
-        raise BadInput(f"load {load:g} must be positive and below 1; try 0.8")
-    return load
+    if default not in (None, False, ""):
+        words += f"{_DEFAULT}{text_of(default) if not isinstance(default, str) else default}]"
+    kinds = [kind for kind in kinds_of(annotation) if kind != "None"]
+    if kinds == ["bool"]:
+        more = {"is_flag": True, "default": None, **more}
+    elif kinds in (["int"], ["float"]):
+        more = {"type": click.INT if kinds == ["int"] else click.FLOAT, **more}
+    else:
+        more = {"metavar": "SPEC", **more}
+    return click.Option([f"--{option.replace('_', '-')}", name], help=words[:1].upper() + words[1:], **more)
 
 
-serving_load = click.option(
-    "--load",
-    type=float,
-    callback=lambda ctx, option, load: None if load is None else stable(load),
-    help="Rate as a share of what fcfs sustains, below 1; without a trace 0.8.",
-)
-
-
-def read_policy(spec: str) -> Any:
-    """Return the policy that `spec` names, a registered one or a function in a file.
-
-    Raises:
-        BadInput: there is no such policy, file or function, the file does not run, or the policy is of another kind.
-    """
-    from llmqueue_gym.policies import policy
-
-    function = function_in_file(spec)
-    if function is None:
-        _refuse_policy_of_another_kind(spec)
-    return policy(function or spec)
-
-
-def _refuse_policy_of_another_kind(spec: str) -> None:
-    """Refuse a policy that is no order of a queue, and name the option that it goes with."""
-    from llmqueue_gym.policies import IMPATIENT_POLICIES, POLICIES
-    from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES
-    from llmqueue_gym.policies.packing import PACKING
-    from llmqueue_gym.policies.serving import SERVING_POLICIES
-
-    name = spec.partition(":")[0]
-    if name in POLICIES or name in IMPATIENT_POLICIES:
-        return
-    if name in SERVING_POLICIES:
-        raise BadInput(
-            f"policy {name!r} serves LLM requests: add --profile a100-llama3-8b, or another of llmqueue profile list"
-        )
-    if name in DISPATCH_POLICIES:
-        raise BadInput(f"policy {name!r} sends jobs to queues: write --dispatch {spec} --policy fcfs")
-    if name in PACKING:
-        raise BadInput(f"policy {name!r} is for jobs that need several servers: add --needs 1,2,4,8")
-
-
-def read_serving_policy(spec: str) -> Any:
-    """Return the serving policy that `spec` names, a registered one or a function in a file.
-
-    Raises:
-        BadInput: as for `read_policy`.
-    """
-    from llmqueue_gym.policies.serving import serving_policy
-
-    function = function_in_file(spec)
-    if function is not None and getattr(function, "__code__", None) and function.__code__.co_argcount != 3:
-        raise BadInput(f"{spec} takes {function.__code__.co_argcount} arguments; write rank(request, system, params)")
-    return serving_policy(function or spec)
-
-
-def function_in_file(spec: str) -> Any:
-    """Return the function in a file that `spec` names, or None where it names no file."""
-    file, colon, name = spec.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        if spec.endswith(".py"):
-            raise BadInput(f"policy {spec!r} names no function; write {spec}:rank")
-        return None
-    if not Path(file).is_file():
-        raise BadInput(f"{file}: no such file")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # stdout is for the result alone
-            module = runpy.run_path(file)
-    except (Exception, SystemExit) as error:  # whatever the user's file raises
-        raise BadInput(f"{file} does not run: {type(error).__name__}: {error}") from None
-    functions = [key for key, value in module.items() if callable(value)]
-    if name not in functions:
-        raise BadInput(f"{file} has no function {name!r}; {nearest(name, functions) if functions else 'it has none'}")
-    return module[name]
+def documented(thing: Any, heading: str) -> dict[str, str]:
+    """Return what a docstring in Google's style says of each name under a heading."""
+    text = inspect.cleandoc(thing.__doc__ or "")
+    section = re.search(rf"^{heading}:\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
+    entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section[1], re.MULTILINE) if section else []
+    return {name: " ".join(words.split()) for name, words in entries}

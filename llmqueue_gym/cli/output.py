@@ -1,7 +1,9 @@
 """What the commands print: one JSON object, or tables."""
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -21,8 +23,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for column in columns:  # names, which stand first, are to be copied
+        table.add_column(column, overflow="fold", no_wrap=bool(column) and column is columns[0])
     for row in rows:
         table.add_row(*(Text(_text(cell)) for cell in row))
     Console().print(table)
@@ -48,3 +50,18 @@ def _text(cell: Any) -> str:
     if isinstance(cell, (list, tuple)):
         return ", ".join(_text(entry) for entry in cell)
     return "" if cell is None else str(cell)
+
+
+@contextlib.contextmanager
+def progress_bar(words: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar on stderr, gone when done; yields what moves it, called with (done, total)."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,19 +1,15 @@
-"""What `llmqueue simulate` does with a cost profile: a policy serves a stream of requests on an LLM replica."""
+"""What `llmqueue simulate` tells of a replica: latencies of its requests, how busy it is, its rate beside capacity."""
 
-import contextlib
-import dataclasses
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
-from llmqueue_gym.cli.options import read_serving_policy
-from llmqueue_gym.cli.output import print_json, print_table
+from llmqueue_gym.cli.asked import Asked
+from llmqueue_gym.cli.output import print_table, progress_bar
 from llmqueue_gym.errors import BadInput
-
-PROFILE, RULES, LENGTHS, LOAD, REQUESTS = "a100-llama3-8b", "vllm-v1", "azure-conv", 0.8, 10_000
-WARMUP = 0.1  # share of sampled requests that met a replica which had just been empty; of a trace none is left out
 
 # What a person is shown of the whole run: metric, words, and how it is written.
 SHOWN = {
@@ -40,141 +36,67 @@ _OBJECTIVES = ("goodput", "attainment")
 _IF_ANY = ("preemptions_per_request", "recomputed_tokens", "swapped_bytes")
 
 
-def read_scenario(options: dict[str, Any]) -> Any:
-    """Return the `ServingScenario` of the options of a command.
-
-    Args:
-        options: values of `options.replica`, and `trace`, `load`, `arrivals` and `predictor`; None where not given.
-
-    Raises:
-        BadInput: options that exclude one another, or a wrong value.
-    """
-    from llmqueue_gym.evaluation.serving.scenario import PREDICTOR, ServingScenario
-
-    given = [f"--{name.replace('_', '-')}" for name in ("load", "rate", "rate_scale") if options[name] is not None]
-    if len(given) > 1:
-        raise BadInput(f"{' and '.join(given)} both set the rate; give one of them")
-    if options["trace"] and options["lengths"]:
-        raise BadInput(
-            f"--lengths {options['lengths']} has no place beside --trace {options['trace']}; give one of them"
-        )
-    if options["rate_scale"] is not None and not options["trace"]:
-        raise BadInput(f"--rate-scale {options['rate_scale']:g} has no trace to scale; give --rate or --load")
-    workload, rate_scale = _workload(options)
-    return ServingScenario(
-        workload=workload,
-        predictor=options["predictor"] or PREDICTOR,
-        profile=options["profile"] or PROFILE,
-        rules=options["rules"] or RULES,
-        n=options["requests"] or (len(workload) if options["trace"] else REQUESTS),
-        rate_scale=rate_scale,
-        load=options["load"] if given or options["trace"] else LOAD,
-    )
-
-
-def _workload(options: dict[str, Any]) -> tuple[Any, float]:
-    """Return what requests are drawn from, and the factor on its rate."""
-    from llmqueue_gym.workloads.requests import RequestWorkload, TraceRequests
-    from llmqueue_gym.workloads.traces import load_trace
-
-    rate, scale, longest = options["rate"], options["rate_scale"] or 1.0, options["max_tokens"]
-    if not options["trace"]:
-        lengths = options["lengths"] or LENGTHS
-        return RequestWorkload(lengths, rate or 1.0, options["arrivals"] or "poisson", longest), scale
-    trace = load_trace(options["trace"], options["trace_format"])
-    recorded = TraceRequests.from_trace(trace, max_tokens=longest)
-    span = float(recorded.times[-1] - recorded.times[0])
-    if not span > 0 and (rate or options["load"] or options["arrivals"]):
-        raise BadInput(f"{options['trace']}: all requests arrive at one time, so there is no rate to change")
-    own_rate = (len(recorded) - 1) / span if span > 0 else float("inf")
-    if options["arrivals"]:
-        how = {"rate": own_rate, "arrivals": options["arrivals"], "max_tokens": longest}
-        recorded = TraceRequests.from_trace(trace, **how)
-    return recorded, rate / own_rate if rate else scale
-
-
-def run_serving(policy: str, options: dict[str, Any], seed: int, as_json: bool) -> None:
-    """Serve the requests of the options by a policy, and print what came of it."""
-    from llmqueue_gym.evaluation.serving.metrics import measure, per_request
-    from llmqueue_gym.evaluation.statistics import cautious_batch_means
-
-    discipline, scenario = read_serving_policy(policy), read_scenario(options)
-    warmup = 0.0 if options["trace"] else WARMUP
-    with progress_bar("compiling, then finding what fcfs sustains", as_json) as step:
-        scenario, offered = offered_load(scenario, seed, step)
-    served = scenario.serve(discipline, seed)
-    numbers = measure(served, options["ttft_slo"], options["tpot_slo"], warmup)
-    values = per_request(served)["e2e"][int(warmup * len(served.outputs)) :]
-    estimate = cautious_batch_means(values[served.done[-len(values) :]], warmup=0) if numbers["done"] else None
-    found = {
-        "policy": policy,
-        **scenario_words(scenario, options, discipline),
-        "seed": seed,
-        "warmup": warmup,
-        **offered,
-        "e2e_ci95": [estimate.low, estimate.high] if estimate else [None, None],
-        **numbers,
-        "seconds_in_kernel": served.elapsed,
-        "iterations": served.totals["iterations"],
-    }
-    found["notes"] = notes(found, scenario)
-    if as_json:
-        print_json(found)
-    else:
-        _print(found, options)
-
-
-def offered_load(scenario: Any, seed: int, step: Callable[[int, int], None] | None) -> tuple[Any, dict[str, Any]]:
-    """Return the scenario with its capacity, and the rate of a run, what fcfs sustains, and if that is exceeded."""
-    from llmqueue_gym.evaluation.serving.scenario import capacity, recorded_rate
-
-    given = dataclasses.replace(scenario, load=None).draw(None, seed)
-    _check(scenario.replica[1], given)
-    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
-    if scenario.load is None and not given.requests["arrival"].any():  # all at time 0
-        return scenario, unknown
-    try:
-        found = capacity(scenario, progress=step)
-    except BadInput:
-        if scenario.load is not None:
-            raise
-        return scenario, {**unknown, "rate": recorded_rate(given)}  # the run itself will tell that it got stuck
-    scenario = dataclasses.replace(scenario, known_capacity=found)
-    rate = recorded_rate(scenario.draw(None, seed))
-    load = scenario.load or rate / found.rate
-    return scenario, {"rate": rate, "capacity": found._asdict(), "load": load, "overloaded": load > 1}
-
-
-def _check(rules: Any, given: Any) -> None:
-    """Refuse requests that could never be served, and name the option that leaves them out."""
-    try:
-        rules.check(given.requests, given.outputs)
-    except BadInput as error:
-        raise BadInput(str(error).replace("max_tokens=", "--max-tokens ")) from None
-
-
-def scenario_words(scenario: Any, options: dict[str, Any], policy: Any = None) -> dict[str, Any]:
-    """Return what was simulated, in words, and what was left out of a trace."""
-    profile, rules = scenario.replica
-    predictor = str(scenario.bound_predictor(policy))
+def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None) -> dict[str, Any]:
+    """Return what is served, in words, what was left out of a trace, and the rate beside what fcfs sustains."""
+    system, rules = scenario.system, scenario.system.rules
+    profile, predictor = system.cost_profile, str(system.predictor(scenario, policy))
     if policy is not None and not policy.uses_predictions:
         predictor = "not read by the policy"
-    told = {
-        "workload": options["trace"] or str(scenario.source.lengths),
+    words = {
+        "workload": asked.trace or str(scenario.source.lengths),
         "predictor": predictor,
         "profile": profile.name,
         "model": profile.model,
         "gpu": profile.gpu,
-        "rules": scenario.rules if isinstance(scenario.rules, str) else rules.name,
+        "rules": rules if isinstance(rules, str) else rules.name,
     }
-    if options["trace"]:
-        told["left_out"] = {name: getattr(scenario.source, name) for name in ("without_output", "too_long")}
-    return told
+    if asked.trace:
+        words["left_out"] = {name: getattr(scenario.source, name) for name in ("without_output", "too_long")}
+    return {**words, "seed": seed, "warmup": asked.warmup, **_offered(scenario, seed, quiet)}
+
+
+def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]:
+    """Serve the requests and return what came of it."""
+    from llmqueue_gym.evaluation.serving import measure, per_request
+    from llmqueue_gym.evaluation.statistics import cautious_batch_means
+
+    run = scenario.simulate(policy, seed)
+    numbers = measure(run, **asked.objectives, warmup=asked.warmup)
+    times, kept = per_request(run)["e2e"], run.done & (np.arange(len(run)) >= int(asked.warmup * len(run)))
+    estimate = cautious_batch_means(times[kept], warmup=0) if kept.any() else None
+    return {
+        **asked.objectives,
+        "e2e_ci95": [estimate.low, estimate.high] if estimate else [None, None],
+        **numbers,
+        "seconds_in_kernel": run.elapsed,
+        "iterations": run.totals["iterations"],
+    }
+
+
+def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
+    """Return the rate of a run, what fcfs sustains, and if that is exceeded; None where all requests come at once."""
+    from llmqueue_gym.systems.capacity import capacity, recorded_rate
+
+    given = replace(scenario, load=None, rate=scenario.rate or (1.0 if scenario.workload is None else None)).draw(seed)
+    scenario.system.bound_rules.check(given.work, given.sizes)
+    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
+    if scenario.load is None and not given.work["arrival"].any():  # all at time 0
+        return unknown
+    try:
+        with progress_bar("compiling, then finding what fcfs sustains", quiet) as step:
+            found = capacity(scenario, progress=step)
+    except BadInput:
+        if scenario.load is not None:
+            raise
+        return {**unknown, "rate": recorded_rate(given.work)}  # the run itself will tell that it got stuck
+    rate = recorded_rate(given.work if scenario.load is None else scenario.draw(seed).work)
+    load = scenario.load or rate / found.rate
+    return {"rate": rate, "capacity": found._asdict(), "load": load, "overloaded": load > 1}
 
 
 def notes(found: dict[str, Any], scenario: Any) -> list[str]:
     """Return what a reader of the numbers has to know."""
-    told, profile = [], scenario.replica[0]
+    told, profile = [], scenario.system.cost_profile
     left = {key: value for key, value in found.get("left_out", {}).items() if value}
     if left:
         told.append(
@@ -196,8 +118,10 @@ def notes(found: dict[str, Any], scenario: Any) -> list[str]:
     return told
 
 
-def _print(found: dict[str, Any], options: dict[str, Any]) -> None:
-    from llmqueue_gym.evaluation.serving.compare import WORDS, seconds
+def show(found: dict[str, Any]) -> None:
+    """Print what was served."""
+    from llmqueue_gym.evaluation.compare import WORDS, seconds
+    from llmqueue_gym.evaluation.serving import LATENCIES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
@@ -209,15 +133,16 @@ def _print(found: dict[str, Any], options: dict[str, Any]) -> None:
         )
     print_table("served", ("", ""), head)
     rows = []
-    for name, words in WORDS.items():
+    for name in LATENCIES:
         row = [seconds(found[name][key]) for key in ("mean", "p50", "p90", "p99")]
-        rows.append([words, *row])
+        rows.append([WORDS[name], *row])
         if name == "e2e" and found["e2e_ci95"][0] == found["e2e_ci95"][0]:
             low, high = found["e2e_ci95"]
             rows.append(["  95 % interval of the mean", f"{seconds(low)} to {seconds(high)}"])
-    title = f"latencies of {found['latencies_of']}" + (f", first {WARMUP:.0%} left out" if found["warmup"] else "")
+    left_out = f", first {found['warmup']:.0%} left out" if found["warmup"] else ""
+    title = f"latencies of {found['latencies_of']}{left_out}"
     print_table(title, ("", "mean", "p50", "p90", "p99"), [[*row, *[""] * (5 - len(row))] for row in rows])
-    skipped = set() if options["ttft_slo"] or options["tpot_slo"] else set(_OBJECTIVES)
+    skipped = set() if found["ttft_slo"] or found["tpot_slo"] else set(_OBJECTIVES)
     skipped |= {name for name in _IF_ANY if not found[name]}
     if not found["preemptions"]:
         skipped.add("useful_share")
@@ -227,18 +152,3 @@ def _print(found: dict[str, Any], options: dict[str, Any]) -> None:
     print_table("replica", ("", ""), [row for row in shown if "nan" not in row[1]])
     for note in found["notes"]:
         click.echo(f"note: {note}")
-
-
-@contextlib.contextmanager
-def progress_bar(words: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar on stderr, gone when done; yields what moves it, called with (done, total)."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""A picture of a comparison: mean against 99th percentile, both over those of first come first served.
+"""A picture of a comparison: mean against 99th percentile, both over those of the base.
 
 Ratios, because what makes one run slower than another is common to all policies and cancels in them.
 """
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.serving.compare import BASE, WORDS, seconds
+from llmqueue_gym.evaluation.compare import WORDS, amount
 
-X, Y = "mean_over_fcfs", "p99_over_fcfs"
+Row = dict[str, Any]  # of `compare`, with its place in the picture as `x` and `y`
+X, Y = "x", "y"
 COLOURS = {"base": "#000000", "best": "#009e73", "other": "#0072b2", "told": "#d55e00"}
-FAR = 10.0  # times first come first served, beyond which a policy is told below and not drawn
+FAR = 10.0  # times the base, beyond which a policy is told below and not drawn
 WIDE = 3.0  # greatest over least value on an axis, from which it is logarithmic
 NEAR = 7.0  # pixels between points that share a label
 # Where a label may stand around its point, points; nearer ones are tried first.
@@ -46,15 +47,15 @@ def draw_comparison(found: dict[str, Any]) -> Any:
         raise BadInput("a plot needs matplotlib; pip install matplotlib") from None
     figure = Figure(figsize=(8.6, 6.2), layout="constrained")
     axes = figure.subplots()
-    rows = [row for row in found["policies"] if "mean" in row]
+    rows, base = spots(found), found["base"]
     near = [row for row in rows if row[X]["mean"] <= FAR and row[Y]["mean"] <= FAR]
     best = {found["winner"][kind]["policy"] for kind in found["winner"]}
-    for row in sorted(near, key=lambda row: row["policy"] in {BASE, *best}):
-        _draw(axes, row, COLOURS[_kind([row], best)])
+    for row in sorted(near, key=lambda row: row["policy"] in {base, *best}):
+        _draw(axes, row, COLOURS[_kind([row], best, base)])
     what = WORDS[found["metric"]]
-    base = next(row for row in rows if row["policy"] == BASE)
-    mean, p99 = seconds(base["mean"]["mean"]), seconds(base["p99"]["mean"])
-    axes.set(xlabel=f"mean {what}, over that of {BASE}, {mean}", ylabel=f"99th percentile, over that of {BASE}, {p99}")
+    own = next(row for row in rows if row["policy"] == base)
+    mean, p99 = (amount(found["metric"], own[kind]["mean"]) for kind in ("mean", "p99"))
+    axes.set(xlabel=f"mean {what}, over that of {base}, {mean}", ylabel=f"99th percentile, over that of {base}, {p99}")
     for line in (axes.axvline, axes.axhline):
         line(1, color="#999999", lw=0.8, zorder=1)
     axes.margins(0.12)
@@ -67,43 +68,50 @@ def draw_comparison(found: dict[str, Any]) -> Any:
     figure.supxlabel(footnote(found, near), fontsize=8, color="#555555", x=0.01, ha="left")
     FigureCanvasAgg(figure).draw()  # lays it out, so that labels know where they are
     figure.set_layout_engine("none")
-    _label(figure, axes, near, best)
+    _label(figure, axes, near, best, base)
     return figure
+
+
+def spots(found: dict[str, Any]) -> list[Row]:
+    """Return the rows of those who are done, with ratios to the base as places."""
+    names = {key: f"{kind}_over_{found['base']}" for key, kind in ((X, "mean"), (Y, "p99"))}
+    return [{**row, **{key: row[name] for key, name in names.items()}} for row in found["policies"] if "mean" in row]
 
 
 def title(found: dict[str, Any]) -> str:
     """Return where the policies were compared, in two lines at most."""
-    scenario = found["scenario"]
-    load = found.get("load") or scenario.get("load")
-    load = f"load {load:.3g}" if load else f"rate scale {scenario['rate_scale']:g}"
-    profile, rules = scenario["profile"], scenario["rules"]
-    rules = rules if isinstance(rules, str) else rules["name"]
-    where = found.get("title") or scenario["workload"].partition("(")[0]
-    return f"{where}, {found['requests']:,} requests, {load}\n{profile}, {rules}, predictions {scenario['predictor']}"
+    told = found["scenario"]
+    load = found.get("load") or told.get("load")
+    load = f"load {load:.3g}" if load else f"{told['rate']:.3g} /s" if told.get("rate") else "as recorded"
+    where = found.get("title") or str(told.get("workload") or told["size"]).partition("(")[0]
+    system = ", ".join(str(told[name]) for name in ("profile", "rules", "servers") if name in told)
+    words = f"{told['system']} {system}".rstrip()
+    return f"{where}, {found['requests']:,} jobs, {load}\n{words}, predictions {told['predictor']}"
 
 
-def footnote(found: dict[str, Any], drawn: Sequence[dict[str, Any]]) -> str:
+def footnote(found: dict[str, Any], drawn: Sequence[Row]) -> str:
     """Return what the marks mean, and who is not drawn."""
-    told = "; orange: told the true lengths" if any(row["told_truth"] for row in drawn) else ""
+    told = "; orange: told the truth" if any(row["told_truth"] for row in drawn) else ""
     left = [row["policy"] for row in found["policies"] if "mean" not in row]
-    far = [row for row in found["policies"] if "mean" in row and row not in drawn]
+    names = {row["policy"] for row in drawn}
+    far = [row for row in spots(found) if row["policy"] not in names]
     words = [f"{row['policy']} ({row[X]['mean']:.3g}, {row[Y]['mean']:.3g})" for row in far]
-    lines = ["bars: 95 % intervals of the ratio, on the same requests; green: the least of an axis" + told]
+    lines = ["bars: 95 % intervals of the ratio, on the same jobs; green: the least of an axis" + told]
     if far:
-        lines.append(f"beyond {FAR:g} times {BASE} and not drawn (mean, p99): {', '.join(words)}")
+        lines.append(f"beyond {FAR:g} times {found['base']} and not drawn (mean, p99): {', '.join(words)}")
     if left:
-        lines.append(f"not drawn, as they left requests undone: {', '.join(left)}")
+        lines.append(f"not drawn, as they left jobs undone: {', '.join(left)}")
     return "\n".join(line for text in lines for line in wrap(text, 125))
 
 
-def _kind(rows: Sequence[dict[str, Any]], best: set[str]) -> str:
+def _kind(rows: Sequence[Row], best: set[str], base: str) -> str:
     names = {row["policy"] for row in rows}
     if best & names:
         return "best"
-    return "base" if BASE in names else "told" if all(row["told_truth"] for row in rows) else "other"
+    return "base" if base in names else "told" if all(row["told_truth"] for row in rows) else "other"
 
 
-def _draw(axes: Any, row: dict[str, Any], colour: str) -> None:
+def _draw(axes: Any, row: Row, colour: str) -> None:
     x, y = row[X], row[Y]
     bars = {}
     for key, estimate in (("xerr", x), ("yerr", y)):
@@ -128,35 +136,36 @@ def _scale(axis: Any, estimates: Sequence[dict[str, float]]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def neighbours(rows: Sequence[dict[str, Any]], spots: np.ndarray) -> list[list[int]]:
-    """Return the rows in groups of points that lie within `NEAR` pixels of one in the group; spots `(n, 2)`."""
+def neighbours(rows: Sequence[Row], places: np.ndarray) -> list[list[int]]:
+    """Return the rows in groups of points that lie within `NEAR` pixels of one in the group; places `(n, 2)`."""
     groups: list[list[int]] = []
     for i in range(len(rows)):
-        close = [g for g in groups if any(np.hypot(*(spots[i] - spots[j])) < NEAR for j in g)]
+        close = [g for g in groups if any(np.hypot(*(places[i] - places[j])) < NEAR for j in g)]
         groups = [g for g in groups if g not in close] + [sorted(sum(close, [i]))]
     return sorted(groups)
 
 
-def _label(figure: Any, axes: Any, rows: Sequence[dict[str, Any]], best: set[str]) -> None:
+def _label(figure: Any, axes: Any, rows: Sequence[Row], best: set[str], base: str) -> None:
     """Write a label for each group of points, at the nearest place that covers no point and no other label."""
     renderer, points = figure.canvas.get_renderer(), 72 / figure.dpi
-    spots = axes.transData.transform([(row[X]["mean"], row[Y]["mean"]) for row in rows])
-    taken = [_box(x, y, 5, 5) for x, y in spots]
+    places = axes.transData.transform([(row[X]["mean"], row[Y]["mean"]) for row in rows])
+    taken = [_box(x, y, 5, 5) for x, y in places]
     for line in (line for row in rows for line in _bars(row)):
         (x0, y0), (x1, y1) = axes.transData.transform(line)
         taken.append((x0 - 1, y0 - 1, x1 + 1, y1 + 1))
     frame = axes.get_window_extent(renderer)
     labels: list[Any] = []
-    for group in neighbours(rows, spots):
+    for group in neighbours(rows, places):
         names = [rows[i]["policy"] for i in group]
-        x, y = spots[group].mean(axis=0)
+        x, y = places[group].mean(axis=0)
         text = fill(", ".join(name.replace("-", "\u2011") for name in names), 36)
-        style = {"fontsize": 9, "color": COLOURS[_kind([rows[i] for i in group], best)], "ha": "center", "va": "center"}
+        colour = COLOURS[_kind([rows[i] for i in group], best, base)]
+        style = {"fontsize": 9, "color": colour, "ha": "center", "va": "center"}
         trial = axes.annotate(text, (x, y), xycoords="figure pixels", annotation_clip=False, **style)
         size = trial.get_window_extent(renderer)
         trial.remove()
         w, h = size.width / 2, size.height / 2
-        others = labels + [_box(spots[i][0], spots[i][1], 5, 5) for i in range(len(rows)) if i not in group]
+        others = labels + [_box(places[i][0], places[i][1], 5, 5) for i in range(len(rows)) if i not in group]
         options = []
         for dx, dy in PLACES:  # the label's edge, not its middle, keeps that distance
             cx, cy = x + dx / points + np.sign(round(dx, 6)) * w, y + dy / points + np.sign(round(dy, 6)) * h
@@ -177,7 +186,7 @@ def _label(figure: Any, axes: Any, rows: Sequence[dict[str, Any]], best: set[str
         axes.annotate(text, at, annotation_clip=False, **style, **where, zorder=4, bbox=ground)
 
 
-def _bars(row: dict[str, Any]) -> list[Any]:
+def _bars(row: Row) -> list[Any]:
     """Return the ends of the two intervals of a row, as far as they are known."""
     x, y = row[X], row[Y]
     lines = [[(x["low"], y["mean"]), (x["high"], y["mean"])], [(x["mean"], y["low"]), (x["mean"], y["high"])]]

@@ -94,10 +94,8 @@ class BasePolicy:
         arguments = ", ".join([*(shown.name for shown in cls.shown), "params"])
         code = getattr(function, "__code__", None)
         if not callable(function) or code is None or code.co_argcount != 1 + len(cls.shown):
-            first = cls.functions[0]
-            raise BadInput(
-                f"{function!r} is not a {cls.kind}: give a registered name or a function {first}({arguments})"
-            )
+            first, what = cls.functions[0], getattr(function, "__name__", repr(function))
+            raise BadInput(f"{what} is not a {cls.kind}: give a registered name or a function {first}({arguments})")
         return cls(**{"name": function.__name__, cls.functions[0]: function, **traits})
 
     def check(self) -> None:

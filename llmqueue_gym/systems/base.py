@@ -4,8 +4,9 @@ A system is a frozen dataclass of its own fields, in one file, with a line in `s
 there: scenarios, the command line, rollouts, environments, boards, pages and the conformance tests.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -53,7 +54,12 @@ class System(ABC):
         view: what an agent sees of it, or None where no agent can play.
         cost: what is scored, in words; less is better.
         base: policy with score 0.
-        rates: whether the load may be 1 or more, so that jobs are lost or pile up; see `stable`.
+        options: names of options of the command line, by field, where they are not those of the fields.
+        unnamed: such names where the command line does not name the system, and what they tell: `policy` or a field.
+        run_length: `n_jobs` of `llmqueue simulate`, where that of the scenario says little.
+        objectives: limits within which a job is to be served, by name, with words; they are what goodput counts.
+        compared: policies that `llmqueue compare` compares unless others are named.
+        recorded: makes of a recorded trace and further arguments the fields of a scenario; None where it has no trace.
     """
 
     name: ClassVar[str]
@@ -64,6 +70,22 @@ class System(ABC):
     view: ClassVar["type[View] | None"] = None
     cost: ClassVar[str] = "mean response time, s"
     base: ClassVar[str] = "fcfs"
+    options: ClassVar[Mapping[str, str]] = {"n_jobs": "jobs"}
+    unnamed: ClassVar[Mapping[str, str]] = {}
+    run_length: ClassVar[int | None] = None
+    objectives: ClassVar[Mapping[str, str]] = {}
+    compared: ClassVar[tuple[str, ...]] = ()
+    recorded: ClassVar[Callable[..., dict[str, Any]] | None] = None
+
+    @property
+    def lossy(self) -> bool:
+        """Whether jobs are lost in overload, so that the load may be 1 or more."""
+        return False
+
+    @classmethod
+    def asked(cls, policy: Any) -> dict[str, Any]:
+        """Return fields that a policy asks for, where the command line does not tell them."""
+        return {}
 
     def check(self, scenario: "Scenario") -> None:  # noqa: B027 (most have nothing to refuse)
         """Refuse a scenario that makes no sense here; BadInput names the bad value."""
@@ -112,14 +134,12 @@ class System(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return its fields in words, for the record."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: value if isinstance(value, (int, float, type(None))) else _words(value)
-            for name, value in values.items()
-        }
+        return {field.name: _words(getattr(self, field.name)) for field in fields(self)}
 
 
 def _words(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_words(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no number for it
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -24,7 +24,7 @@ from llmqueue_gym.systems.bounds import lost_share
 from llmqueue_gym.systems.job_system import Servers, refuse_nan, tables_of
 from llmqueue_gym.systems.picks import PickEpisodes, PickView
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View
+from llmqueue_gym.systems.view import View, check_flags
 from llmqueue_gym.workloads.cluster import patience_of
 from llmqueue_gym.workloads.streams import stream
 
@@ -49,17 +49,30 @@ class Central(Servers):
     title: ClassVar[str] = "Several servers, one queue"
     view: ClassVar[type[View]] = PickView
 
+    run_length: ClassVar[int] = 1_000_000
+
     patience: str | Distribution | None = None
     told: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_flags(self, "told")
         _ = self.patience_law  # a wrong part is found here, not at the first run
 
     @cached_property
     def patience_law(self) -> Distribution | None:
         """The law of patience, or None."""
         return patience_of(self.patience)
+
+    @property
+    def lossy(self) -> bool:
+        """Whether jobs give up."""
+        return self.patience is not None
+
+    @classmethod
+    def asked(cls, policy: Policy) -> dict[str, Any]:
+        """Return that deadlines are told to a policy that reads them."""
+        return {"told": True} if "deadline" in policy.reads() else {}
 
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return jobs, their sizes and their `patience`, s."""

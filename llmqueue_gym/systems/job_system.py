@@ -20,7 +20,7 @@ from llmqueue_gym.systems.agents.rank import RankAgent
 from llmqueue_gym.systems.base import Drawn, System
 from llmqueue_gym.systems.bounds import floor
 from llmqueue_gym.systems.view import check_counts
-from llmqueue_gym.workloads import Workload, arrival_process
+from llmqueue_gym.workloads import Trace, TraceWorkload, Workload, arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
 from llmqueue_gym.workloads.cluster import speeds_of
 from llmqueue_gym.workloads.instance import draw
@@ -72,11 +72,31 @@ class JobSystem(System):
 
     def source(self, scenario: "Scenario") -> Any:
         """Return what jobs are sampled from."""
-        if scenario.workload is not None:
-            return scenario.workload
-        law = scenario.law
-        load = scenario.rate * law.mean if scenario.load is None else scenario.load * self.capacity  # type: ignore[operator]
-        return Workload(law, load, arrival_process(scenario.arrivals))
+        law, workload = scenario.law, scenario.workload
+        load: Any = None
+        if scenario.load is not None:
+            load = scenario.load * self.capacity
+        elif scenario.rate is not None:
+            load = scenario.rate * law.mean
+        if workload is None:
+            return Workload(law, load, arrival_process(scenario.arrivals))
+        return workload if load is None or not hasattr(workload, "stretched") else workload.stretched(load)
+
+    @classmethod
+    def recorded(
+        cls, trace: Trace, seconds_per_token: float = 0.02, load: float | None = None, rate: float | None = None
+    ) -> dict[str, Any]:
+        """Return the fields of a scenario in which a trace is replayed.
+
+        Args:
+            trace: recorded requests to replay as jobs, in place of size and arrivals, stretched to the load.
+            seconds_per_token: with a trace, service of one output token, s; as in SSJF's model (Qiu et al. 2024).
+            load: of the scenario.
+            rate: likewise.
+        """
+        workload = TraceWorkload.from_trace(trace, seconds_per_token)
+        load = cls.defaults["load"] if load is None and rate is None else load
+        return {"workload": workload, "n_jobs": len(workload.sizes), "load": load, "rate": rate}
 
     def predictor(self, scenario: "Scenario", policy: Any = None) -> Predictor:
         """Return the predictor that a policy gets, bound to the size law."""
@@ -115,20 +135,20 @@ class Servers(JobSystem):
     """Several servers, which may differ in speed; the load is the arrival rate times the mean size over all speeds.
 
     Attributes:
-        servers: how many; as many as there are speeds, where nothing is told.
+        servers: how many; as many as there are speeds, or else as usual.
         speeds: one of each server, as in 2,1,1; all 1 unless told otherwise.
         usual: how many servers there are where neither is told.
     """
 
     usual: ClassVar[int] = 1
 
-    servers: int = 0
+    servers: int = None  # type: ignore[assignment]
     speeds: str | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.speeds, str):
+        if self.speeds is not None:
             object.__setattr__(self, "speeds", _numbers(self.speeds))
-        if not self.servers:
+        if self.servers is None:
             object.__setattr__(self, "servers", self.usual if self.speeds is None else len(self.speeds))
         check_counts(self, "servers")
         _ = self.server_speeds  # a wrong part is found here, not at the first run
@@ -143,11 +163,11 @@ class Servers(JobSystem):
         return {**super().facts(scenario, policy), "speeds": self.server_speeds}
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _numbers(speeds: Any) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise BadInput(f"speeds={text!r} must be numbers, separated by commas, as in 2,1,1") from None
+        return tuple(float(one) for one in (speeds.split(",") if isinstance(speeds, str) else speeds))
+    except (TypeError, ValueError):
+        raise BadInput(f"speeds={speeds!r} must be numbers, separated by commas, as in 2,1,1") from None
 
 
 def tables_of(drawn: Drawn, policy: Any = None) -> tuple[np.ndarray, np.ndarray]:

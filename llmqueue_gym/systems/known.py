@@ -271,7 +271,8 @@ def _floor(policy: Any, scenario: Any, dispatcher: Any = None) -> list[Row]:
 def _single(policy: Any, scenario: Any, source: str) -> list[Row]:
     from llmqueue_gym.theory import analyse
 
-    found = analyse(policy, scenario.law, scenario.system.predictor(scenario, policy), load_of(scenario))
+    predictor = scenario.system.predictor(scenario, policy)
+    found = analyse(policy, scenario.law, predictor, load_of(scenario), by_size=False)
     return [row(found.mean_response_time / scenario.system.server_speeds[0], "exact", f"{source}, {found.method}")]
 
 

@@ -60,6 +60,7 @@ class MG1(JobSystem):
     name: ClassVar[str] = "mg1"
     title: ClassVar[str] = "One server"
     view: ClassVar[type[View]] = MG1View
+    run_length: ClassVar[int] = 1_000_000
 
     def simulate(self, drawn: Drawn, policy: Policy, **facts: Any) -> Run:
         """Run every job to its completion, in the engine that is right for the shape of the rank."""

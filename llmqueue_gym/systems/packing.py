@@ -92,6 +92,12 @@ class Packing(ClassedSystem):
         """Servers that a job of each class occupies."""
         return tuple(one.kind for one in self.classes)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return its fields in words, with the share of each need."""
+        laws = [one.law and str(one.law) for one in self.classes]
+        told = {"servers": self.servers, "needs": list(self.class_needs), "shares": list(self.class_shares)}
+        return {**told, "laws": laws} if any(laws) else told
+
     @property
     def class_work(self) -> tuple[float, ...]:
         """Server-seconds of a job of each class per s of its duration."""

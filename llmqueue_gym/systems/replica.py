@@ -28,7 +28,7 @@ from llmqueue_gym.systems.base import Drawn, System
 from llmqueue_gym.systems.capacity import capacity, recorded_rate, stretched
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View
+from llmqueue_gym.systems.view import View, check_positive
 from llmqueue_gym.theory.clairvoyant import latency_floor
 from llmqueue_gym.workloads.requests import RequestWorkload, TraceRequests, draw_requests
 from llmqueue_gym.workloads.traces import Trace
@@ -81,6 +81,9 @@ class Replica(System):
             value = getattr(self, name)
             if not isinstance(value, (str, kind)):
                 raise BadInput(f"{name}={value!r} must be a name or a {kind.__name__}")
+        if self.max_tokens is not None and self.max_tokens < 2:
+            raise BadInput(f"max_tokens={self.max_tokens} must be at least 2: one of prompt and one of output")
+        check_positive(self, "cut_off")
         _ = self.bound_rules  # a wrong part is found here, not at the first run
 
     @cached_property
@@ -118,11 +121,11 @@ class Replica(System):
         arrivals: str | None = None,
         max_tokens: int | None = None,
     ) -> dict[str, Any]:
-        """Return the fields of a scenario in which a trace is replayed, at its own rate unless told otherwise.
+        """Return the fields of a scenario in which a trace is replayed.
 
         Args:
-            trace: the trace.
-            rate_scale: factor on the rate of the trace.
+            trace: recorded requests to serve, in place of lengths, at their own rate unless told otherwise.
+            rate_scale: with a trace, factor on its rate.
             load: of the scenario; excludes the factor.
             rate: likewise.
             arrivals: arrival process in place of the recorded times.
@@ -130,12 +133,11 @@ class Replica(System):
         """
         if rate_scale is not None and (load is not None or rate is not None):
             raise BadInput(f"rate_scale={rate_scale:g} and a load or a rate both set the rate; give one of them")
-        workload = TraceRequests.from_trace(trace, max_tokens=max_tokens)
+        scale = rate_scale or 1.0
+        workload = TraceRequests.from_trace(trace, scale, max_tokens=max_tokens)
         if arrivals is not None:
-            own = recorded_rate(workload.sample(len(workload), *_NO_CHANCE)[0]) * (rate_scale or 1.0)
-            workload = replace(workload, rate=own, arrivals=arrivals)
-        elif rate_scale is not None:
-            workload = replace(workload, rate_scale=rate_scale)
+            own = recorded_rate(workload.sample(len(workload), *_NO_CHANCE)[0])
+            workload = TraceRequests.from_trace(trace, rate=own, arrivals=arrivals, max_tokens=max_tokens)
         return {"workload": workload, "n_jobs": len(workload), "load": load, "rate": rate}
 
     def predictor(self, scenario: "Scenario", policy: Any = None) -> LengthPredictor:
@@ -253,18 +255,24 @@ def serve(
         policy: serving policy, its spec or a function `rank(request, system, params)`.
         profile: cost profile or its spec.
         rules: rule set or its spec.
-        changes: fields of the rule set to change, such as `max_seqs=64`.
+        changes: fields of the rule set to change, such as `max_seqs=64`; they go before those that the policy changes.
 
     Raises:
         BadInput: a request could never be served, or a function cannot be compiled or gives NaN.
     """
-    made, names = rule_set(rules), [field.name for field in fields(rule_set(rules))]
+    replica, chosen = placed(policy, profile, rules, changes)
+    return replica.simulate(as_drawn(given), chosen)
+
+
+def placed(policy: Any, profile: Any, rules: Any, changes: Mapping[str, Any]) -> tuple[Replica, ServingPolicy]:
+    """Return the replica and the policy of `serve`, which wants no rule changed that is told."""
+    made, chosen = rule_set(rules), SERVING_POLICIES(policy)
+    names = [field.name for field in fields(made)]
     for key in changes:
         if key not in names:
             raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
-    replica, chosen = Replica(profile, replace(made, **changes)), SERVING_POLICIES(policy)
-    facts = {"profile": replica.cost_profile, "rules": replica.under(chosen).bound_rules}
-    return replica.simulate(as_drawn(given), chosen, **facts)
+    left = {key: value for key, value in chosen.rules.items() if key not in changes}
+    return Replica(profile, replace(made, **changes)), replace(chosen, rules=left)
 
 
 def as_drawn(given: Requests | Drawn) -> Drawn:
@@ -306,5 +314,5 @@ def run_of(replica: tables.Replica, e: int, outputs: np.ndarray, player: str, sy
     counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
     totals = {name: state[name].item() for name in (*times, *counts)}
     totals |= {"iterations": int(record["iterations"]), "clock": float(record["clock"])}
-    tables_ = (np.array(replica.requests[e, :n]), np.asarray(outputs), np.array(replica.service[e, :n]))
+    tables_ = (np.array(replica.requests[e, :n]), np.array(outputs), np.array(replica.service[e, :n]))
     return Run(player, *tables_, elapsed, system, tables.REASONS[int(state["reason"])], totals)

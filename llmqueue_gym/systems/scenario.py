@@ -29,14 +29,14 @@ class Scenario:
 
     Attributes:
         system: what serves.
-        size: law of what a job is: of its size in s, or of the lengths of a request.
-        predictor: prediction model; a policy that brings its own, such as `srpt`, is given that one.
+        size: law of what a job is: of its size in s, or of the lengths of a request; see `llmqueue workloads`.
+        predictor: prediction model; `srpt` and others bring their own.
         load: share of what the system can do at most.
         rate: arrivals per s, in place of the load.
         arrivals: arrival process.
         workload: anything with `sample(n, arrival_rng, size_rng)`, such as a `TraceWorkload`, in place of size and
             arrivals, and of the load, unless it is one of those that are stretched to it.
-        n_jobs: jobs or requests in a run; fewer where the workload has fewer.
+        n_jobs: jobs or requests in a run, or as many as the workload has.
 
     Raises:
         BadInput: a field does not exist, or a value is out of range; the message names it.

@@ -35,7 +35,9 @@ class Analysis:
     load: float
 
 
-def analyse(policy: Any, size: Any, predictor: Any, load: float, method: Method = "auto") -> Analysis:
+def analyse(
+    policy: Any, size: Any, predictor: Any, load: float, method: Method = "auto", by_size: bool = True
+) -> Analysis:
     """Analyse a policy in the M/G/1 with Poisson arrivals.
 
     Args:
@@ -45,6 +47,7 @@ def analyse(policy: Any, size: Any, predictor: Any, load: float, method: Method 
         load: lambda E[S], in (0, 1).
         method: "formula" for the policy's closed form, "soap" for the general calculator, "auto" for the first that
             applies.
+        by_size: whether slowdown and response times by size are wanted, too, which a closed form does not give.
 
     Raises:
         Unstable: the load is at least 1.
@@ -73,6 +76,8 @@ def analyse(policy: Any, size: Any, predictor: Any, load: float, method: Method 
         except NotApplicable:
             if method == "formula":
                 raise
+    if mean is not None and not by_size:
+        return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load)
     try:
         x, p, response = _by_size(soap(policy, params, joint, lam), joint.x)
         rough = _by_size(soap(policy, params, coarse, lam), coarse.x)

@@ -1,6 +1,6 @@
 """A recorded run as a workload: its arrival times with its own sizes, in their order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class TraceWorkload:
     def from_trace(cls, trace: Trace, seconds_per_token: float, load: float | None = None) -> "TraceWorkload":
         """Return the workload in which each output token of a trace takes a fixed time to serve."""
         return cls(trace.arrival_s, trace.output_tokens * seconds_per_token, load)
+
+    def stretched(self, load: float) -> "TraceWorkload":
+        """Return the same at another load."""
+        return replace(self, load=load)
 
     def sample(self, n: int, arrival_rng: np.random.Generator, size_rng: np.random.Generator) -> Instance:
         """Return n rows in their order, the first of them at time 0.
