@@ -63,6 +63,11 @@ def files(tmp_path_factory):
 
 # What there is.
 
+
+def list_of(kind):
+    return kind.policies.made.kind.replace("policy", "policies").replace(" ", "_")
+
+
 LISTS = {
     "predictors": {"predictors": PREDICTORS, "length_predictors": LENGTH_PREDICTORS},
     "workloads": {"size_laws": DISTRIBUTIONS, "arrivals": ARRIVALS, "trace_formats": TRACE_FORMATS, "lengths": LENGTHS},
@@ -224,7 +229,7 @@ def test_simulate(run_json):
 
 
 def test_simulate_for_people(run):
-    status, out, err = run(*"simulate --policy srpt --jobs 2000".split())
+    status, out, err = run("simulate", "--policy", "srpt", "--jobs", "2000")
     assert (status, err) == (0, "") and "mean_response_time" in out and "exact" in out and "False" not in out
 
 

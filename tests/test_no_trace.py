@@ -1,12 +1,9 @@
 """Files with lengths but no arrivals: the hint names the option that takes them, and following it works."""
 
-import json
 import re
 
 import pytest
-from click.testing import CliRunner
 
-from llmqueue_gym.cli.simulate import simulate
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads.traces import load_trace
 
@@ -20,16 +17,13 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("kind", HEADERS)
-def test_the_hint_works_when_followed(tmp_path, kind):
+def test_the_hint_works_when_followed(refused, run_json, tmp_path, kind):
     path = tmp_path / "lengths.csv"
     row = ",".join("20" for _ in HEADERS[kind].split(","))
     path.write_text(f"{HEADERS[kind]}\n{row}\n")
-    words = ["--policy", "fcfs", "--profile", "unit", "--json"]
-    refused = CliRunner().invoke(simulate, [*words, "--trace", str(path)])
-    assert isinstance(refused.exception, BadInput)
-    hint = re.search(r"--lengths file:\S+", str(refused.exception)).group()
-    played = CliRunner().invoke(simulate, [*words, "--rate", "0.01", "--requests", "5", *hint.split()])
-    assert json.loads(played.output)["requests"] == 5
+    options = "simulate --policy fcfs --profile unit"
+    hint = re.search(r"--lengths file:\S+", refused(f"{options} --trace {path}")).group()
+    assert run_json(f"{options} --rate 0.01 --requests 5 {hint}")["requests"] == 5
 
 
 def test_lengths_in_json_are_to_be_converted_first(tmp_path):

@@ -1,4 +1,4 @@
-"""Metrics of serving, capacity and comparisons, against sums by hand, Little's law and rates that rules fix."""
+"""Metrics of serving and capacity, against sums by hand, Little's law and rates that rules fix."""
 
 from dataclasses import replace
 
@@ -6,22 +6,14 @@ import numpy as np
 import pytest
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.compare import WORDS
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.evaluation.serving.closed_loop import serve
-from llmqueue_gym.evaluation.serving.compare import WORDS, compare, ratio_of_means
-from llmqueue_gym.evaluation.serving.metrics import LATENCIES, SERVING_METRICS, measure, per_request
-from llmqueue_gym.evaluation.serving.redraw import interval, rank_interval, redraw
-from llmqueue_gym.evaluation.serving.scenario import (
-    ServingScenario,
-    capacity,
-    keeps_up,
-    recorded_rate,
-    repeated,
-    stretched,
-)
-from llmqueue_gym.policies.serving import ServingPolicy
+from llmqueue_gym.evaluation.serving import LATENCIES, SERVING_METRICS, measure, per_request, serve
 from llmqueue_gym.profiles import Power, profile
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
+from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.capacity import capacity, keeps_up, recorded_rate, repeated, stretched
+from llmqueue_gym.systems.replica import as_drawn
 from llmqueue_gym.workloads.requests import RequestWorkload
 
 # Every iteration takes 1 s. A: prompt read in [0, 1], then two more tokens until 3. B waits for the iteration at 1 and
@@ -40,31 +32,6 @@ def three(klass=(0, 1, 0)):
     for column in ("predicted", "first_predicted", "lower", "upper"):
         requests[column] = outputs
     return Requests(requests, outputs, never_refreshed(3))
-
-
-def busy(n=2000, load=0.9, seed=1):
-    """Requests that differ in their outputs alone, for 8 seats and iterations of 1 s, where only the order counts."""
-    rng = np.random.default_rng(seed)
-    outputs = 1 + rng.geometric(1 / 20, n)
-    requests = request_table(np.cumsum(rng.exponential(outputs.mean() / (8 * load), n)), 4)
-    return Fixed(requests, outputs)
-
-
-class Fixed:
-    """A workload that is one given table."""
-
-    def __init__(self, requests, outputs):
-        self.requests, self.outputs = requests, outputs
-
-    def sample(self, n, arrival_rng, length_rng):
-        return self.requests[:n].copy(), self.outputs[:n].copy()
-
-    def output_sample(self):
-        return self.outputs
-
-
-def eight_seats(n=2000, load=0.9, **changes):
-    return ServingScenario(busy(n, load), profile="unit", rules="vllm-v1:max_seqs=8", n=n, **changes)
 
 
 # Metrics.
@@ -150,9 +117,8 @@ def test_warm_up_leaves_out_the_first_requests():
 
 
 def test_littles_law():
-    scenario = eight_seats()
-    served = scenario.serve("fcfs")
-    found = measure(served)
+    scenario = Scenario("replica", profile="unit", rules="vllm-v1:max_seqs=8", load=0.9, lengths=SHORT, n_requests=2000)
+    found = measure(scenario.simulate("fcfs"))
     assert found["mean_in_system"] == pytest.approx(found["requests_per_second"] * found["e2e"]["mean"], rel=1e-9)
 
 
@@ -161,174 +127,54 @@ def test_objectives_are_checked():
     for wrong in ({"ttft_slo": 0}, {"tpot_slo": -1}, {"warmup": 1}):
         with pytest.raises(BadInput, match=next(iter(wrong))):
             measure(served, **wrong)
-    assert set(WORDS) == set(LATENCIES)
+    assert set(LATENCIES) <= set(WORDS)
 
 
-# Scenario and capacity.
+# Capacity.
+
+SHORT = "constant:prompt=20,output=10"
+SEATS = Scenario("replica", lengths=SHORT, profile="unit", rules="vllm-v1:max_seqs=16", n_requests=1000)
 
 
 def test_policies_meet_the_same_requests():
-    scenario = ServingScenario("azure-conv", n=50, rate_scale=2)
-    plain_, told = scenario.draw("fcfs", 3), scenario.draw("srpt", 3)
-    np.testing.assert_array_equal(plain_.requests["arrival"], told.requests["arrival"])
-    np.testing.assert_array_equal(plain_.outputs, told.outputs)
-    np.testing.assert_array_equal(told.requests["predicted"], told.outputs)  # srpt brings the exact predictor
-    assert (plain_.requests["predicted"] != plain_.outputs).any()
-    slow = replace(scenario, rate_scale=1.0).draw("fcfs", 3)
-    np.testing.assert_allclose(slow.requests["arrival"], 2 * plain_.requests["arrival"])
+    scenario = Scenario("replica", n_requests=50, rate=2)
+    plain_, told = scenario.draw(3, "fcfs"), scenario.draw(3, "srpt")
+    np.testing.assert_array_equal(plain_.work["arrival"], told.work["arrival"])
+    np.testing.assert_array_equal(plain_.sizes, told.sizes)
+    np.testing.assert_array_equal(told.work["predicted"], told.sizes)  # srpt brings the exact predictor
+    assert (plain_.work["predicted"] != plain_.sizes).any()
+    slow = replace(scenario, rate=1).draw(3, "fcfs")
+    np.testing.assert_allclose(slow.work["arrival"], 2 * plain_.work["arrival"])
 
 
 def test_capacity_is_that_of_the_seats():
     # Each request needs 10 iterations of 1 s on one of 16 seats, and the budget is ample: 1.6 requests/s.
-    scenario = ServingScenario("constant:prompt=20,output=10", profile="unit", rules="vllm-v1:max_seqs=16", n=1000)
-    found = capacity(scenario)
-    assert found == capacity(scenario)
+    found = capacity(SEATS)
+    assert found == capacity(SEATS)
     assert found.rate == pytest.approx(1.6, rel=0.03) and found.backlog_rate == pytest.approx(1.6, rel=0.03)
-    assert found.rate == pytest.approx(found.rate_scale * recorded_rate(scenario.draw()), rel=1e-9)
-    loaded = replace(scenario, load=0.5)
-    assert recorded_rate(loaded.draw()) == pytest.approx(0.5 * found.rate)
-    assert loaded.to_dict()["capacity"]["rate"] == found.rate
+    assert recorded_rate(replace(SEATS, load=0.5).draw(0).work) == pytest.approx(0.5 * found.rate)
 
 
 @pytest.mark.parametrize("arrivals", ["poisson", "mmpp:ratio=8,period=400"])
 def test_capacity_does_not_depend_on_bursts(arrivals):
-    workload = RequestWorkload("azure-conv", 1.0, arrivals)
-    found = capacity(ServingScenario(workload, n=800))
+    found = capacity(Scenario("replica", workload=RequestWorkload("azure-conv", 1.0, arrivals), n_requests=800))
     assert found.rate == pytest.approx(found.backlog_rate, rel=0.06)
 
 
 def test_whether_it_keeps_up_is_seen_on_short_streams_too():
-    scenario = ServingScenario("constant:prompt=20,output=10", profile="unit", rules="vllm-v1:max_seqs=16", n=30)
-    given, most = scenario.draw(), 1.6
-    rate = recorded_rate(given)
-    assert keeps_up(stretched(given, 0.95 * most / rate), *scenario.replica)
-    assert not keeps_up(stretched(given, 1.05 * most / rate), *scenario.replica)
+    given, most = replace(SEATS, n_requests=30, load=None, rate=1).draw(0, "fcfs"), 1.6
+    rate = recorded_rate(given.work)
+    assert keeps_up(given._replace(work=stretched(given.work, 0.95 * most / rate)), SEATS.system)
+    assert not keeps_up(given._replace(work=stretched(given.work, 1.05 * most / rate)), SEATS.system)
 
 
 def test_repeating_keeps_the_rate():
-    given = three()
+    given = as_drawn(three())
     twice = repeated(given, 2)
-    np.testing.assert_allclose(np.diff(twice.requests["arrival"]), [0.5, 9.5, 5, 0.5, 9.5])  # 5 s is the mean gap
-    assert recorded_rate(twice) == pytest.approx(recorded_rate(given))
+    np.testing.assert_allclose(np.diff(twice.work["arrival"]), [0.5, 9.5, 5, 0.5, 9.5])  # 5 s is the mean gap
+    assert recorded_rate(twice.work) == pytest.approx(recorded_rate(given.work))
 
 
-def test_a_scenario_says_what_is_wrong():
-    for wrong in ({"n": 0}, {"load": 0.0}, {"rate_scale": -1.0}, {"load": 0.5, "rate_scale": 2.0}, {"profile": "a"}):
-        with pytest.raises(BadInput):
-            ServingScenario(**wrong)
+def test_requests_that_come_at_once_have_no_rate():
     with pytest.raises(BadInput, match="at one time"):
-        capacity(ServingScenario(RequestWorkload("azure-conv", np.inf), n=5))
-
-
-# Comparison.
-
-
-def in_order_of_arrival(request, system, params):
-    return request.arrival
-
-
-def test_a_policy_against_itself():
-    found = compare(eight_seats(1000), {"fcfs": "fcfs", "itself": in_order_of_arrival})
-    itself = next(row for row in found["policies"] if row["policy"] == "itself")
-    assert itself["difference_to_fcfs"] == {"mean": 0, "low": 0, "high": 0}
-    assert itself["p99_over_fcfs"] == {"mean": 1, "low": 1, "high": 1}
-    assert found["winner"]["mean"]["same"] == ["itself"] and not found["winner"]["mean"]["clear"]
-    assert "nothing that differs" in found["conclusion"]
-
-
-def test_the_shortest_first_wins_and_a_bound_does_not():
-    found = compare(eight_seats(4000, predictor="lognormal:sigma=0.2"), ["sjf", "srpt"])
-    rows = {row["policy"]: row for row in found["policies"]}
-    assert set(rows) == {"fcfs", "sjf", "srpt"} and rows["srpt"]["told_truth"] and not rows["sjf"]["told_truth"]
-    lead = found["winner"]["mean"]
-    assert lead["policy"] == "sjf" and lead["clear"] and lead["over"]["fcfs"]["high"] < 1
-    assert "mean end-to-end time: sjf wins" in found["conclusion"] and "srpt" not in found["conclusion"]
-    assert rows["sjf"]["mean_over_fcfs"]["high"] < 1 and rows["fcfs"]["mean_rank"] == {"rank": 3, "low": 3, "high": 3}
-    assert 1 <= rows["srpt"]["over_floor"] < rows["sjf"]["over_floor"] < rows["fcfs"]["over_floor"]
-    for row in rows.values():
-        assert row["mean"]["low"] < row["mean"]["mean"] < row["mean"]["high"]
-        assert row["p99"]["low"] <= row["p99"]["mean"] <= row["p99"]["high"]
-
-
-def test_paired_intervals_are_far_narrower():
-    found = compare(ServingScenario("azure-conv", load=0.8, n=1000), ["vllm-priority"])
-    row = next(row for row in found["policies"] if row["policy"] != "fcfs")
-    alone, apart = row["mean"], row["difference_to_fcfs"]
-    assert 10 * (apart["high"] - apart["low"]) < alone["high"] - alone["low"]
-
-
-def test_ratios_stay_above_0_and_turn_round():
-    rng = np.random.default_rng(2)
-    heavy = rng.pareto(1.5, 400)
-    ratio, other = ratio_of_means(heavy / 50, heavy[::-1]), ratio_of_means(heavy[::-1], heavy / 50)
-    assert 0 < ratio["low"] < ratio["mean"] < ratio["high"]
-    assert [1 / other[key] for key in ("mean", "high", "low")] == pytest.approx(list(ratio.values()))
-    assert ratio_of_means(heavy, heavy) == {"mean": 1, "low": 1, "high": 1}
-
-
-def test_too_few_requests_have_no_intervals():
-    found = compare(eight_seats(60), ["sjf"])
-    row = found["policies"][0]
-    assert np.isnan(row["p99"]["low"]) and (row["mean_rank"]["low"], row["mean_rank"]["high"]) == (1, 2)
-    assert "no clear winner" in found["conclusion"] or "nothing that differs" in found["conclusion"]
-
-
-def test_who_leaves_requests_undone_has_no_rank():
-    scenario = eight_seats(500)
-    end = scenario.serve("fcfs").clock
-    scenario = replace(scenario, rules=f"vllm-v1:max_seqs=8,horizon={end + 1}")
-    found = compare(scenario, [ServingPolicy("one-seat", rules={"max_seqs": 1}), "sjf"])
-    row = found["policies"][-1]
-    assert row["policy"] == "one-seat" and "mean" not in row and "has no rank (horizon: " in row["note"]
-    assert "one-seat" not in found["conclusion"] and found["policies"][0]["mean_rank"]["high"] <= 2
-
-
-def test_comparisons_say_what_is_wrong():
-    scenario = eight_seats(20)
-    for policies, metric, told in (
-        (["sfj"], "e2e", "did you mean 'sjf'"),
-        (["sjf", "sjf"], "e2e", "named twice"),
-        (["sjf"], "e2", "did you mean 'e2e'"),
-    ):
-        with pytest.raises(BadInput, match=told):
-            compare(scenario, policies, metric=metric)
-    with pytest.raises(BadInput, match="left requests undone"):
-        compare(replace(scenario, rules="vllm-v1:horizon=1"), ["sjf"])
-
-
-def test_redrawn_intervals():
-    rng = np.random.default_rng(5)
-    first = rng.exponential(size=3000)
-    drawn = redraw({"a": first, "b": first + 0.05})
-    low, high = interval(drawn.mean[..., 0], drawn.counts)
-    assert low < 1 < high and high - low < 0.15  # the standard error is 1 / sqrt(3000) = 0.018
-    low, high = interval(drawn.p99[..., 0], drawn.counts)
-    assert low < -np.log(0.01) < high
-    assert rank_interval(drawn.mean, 0, drawn.counts) == (1, 1) and rank_interval(drawn.p99, 1, drawn.counts) == (2, 2)
-
-
-def test_labels_of_a_picture_stay_apart():
-    pytest.importorskip("matplotlib")
-    from llmqueue_gym.evaluation.serving.plot import draw_comparison
-
-    found = compare(eight_seats(1500, predictor="lognormal:sigma=0.3"), ["sjf", "vllm-priority", "sjf-total", "srpt"])
-    row = found["policies"][-1]
-    for k in range(12):  # a cluster, and one that is far off
-        place = 1 + 0.02 * (k % 4), 1.2 + 0.03 * (k // 4)
-        near = {key: {"mean": x, "low": 0.9 * x, "high": 1.1 * x} for key, x in zip(PLACES, place, strict=True)}
-        found["policies"].append({**row, "policy": f"policy-{k}", **near})
-    far = {key: {"mean": 99.0, "low": 90.0, "high": 110.0} for key in PLACES}
-    found["policies"].append({**row, "policy": "far-off", **far})
-    figure = draw_comparison(found)
-    renderer = figure.canvas.get_renderer()
-    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts if text.get_text()]
-    assert len(boxes) >= 5
-    for i, box in enumerate(boxes):
-        assert not any(box.padded(-3).overlaps(other.padded(-3)) for other in boxes[:i])
-    shown = ", ".join(text.get_text() for text in figure.axes[0].texts).replace("\u2011", "-").replace("\n", " ")
-    for row in found["policies"][:-1]:
-        assert row["policy"] in shown
-    assert "far-off (99, 99)" in figure._supxlabel.get_text()
-
-
-PLACES = ("mean_over_fcfs", "p99_over_fcfs")
+        capacity(Scenario("replica", workload=RequestWorkload("azure-conv", np.inf), n_requests=5))
