@@ -2,10 +2,10 @@
 
 import pickle
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import recorded
 from scipy.stats import kendalltau
 
 from llmqueue_gym.errors import BadInput
@@ -15,7 +15,6 @@ from llmqueue_gym.predictors.lengths.ssjf import COUNTS, EDGES, TOKENS
 from llmqueue_gym.requests import request_table
 from llmqueue_gym.workloads.requests import length_law
 
-NATIVE = Path(__file__).parents[2] / "shared" / "traces" / "native"
 MORE = [
     "lognormal:sigma=0",
     "drifting:drift=0.5,sigma=0",
@@ -319,13 +318,11 @@ def test_ssjf_draws_from_its_table():
 
 
 def test_ssjf_agrees_with_the_file():
-    path = NATIVE / "ssjf_predictions_warmup_multi_cls_1000K.head2000.csv"
-    if not path.exists():
-        pytest.skip(f"the native sample {path.name} is not on this machine")
-    recorded = length_predictor(f"pairs:{path}")
+    path = recorded("traces", "native", "ssjf_predictions_warmup_multi_cls_1000K.head2000.csv")
+    model = length_predictor(f"pairs:{path}")
     true = np.genfromtxt(path, delimiter=",", skip_header=1, usecols=1, dtype=int)
     true = np.tile(true, 5)
-    said, kept = foretell(length_predictor("ssjf"), true).predicted, foretell(recorded, true).predicted
+    said, kept = foretell(length_predictor("ssjf"), true).predicted, foretell(model, true).predicted
     assert said.mean() == pytest.approx(kept.mean(), rel=0.05)
     assert kendalltau(said, true).statistic == pytest.approx(kendalltau(kept, true).statistic, abs=0.03)
 

@@ -2,12 +2,12 @@
 
 import gzip
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import recorded
 from scipy import stats
 
 from llmqueue_gym.distributions import size_law
@@ -18,8 +18,6 @@ from llmqueue_gym.predictors.buckets import Buckets
 from llmqueue_gym.predictors.multiplicative import Multiplicative
 from llmqueue_gym.predictors.one_bit import OneBit
 from llmqueue_gym.predictors.pairs import Pairs
-
-NATIVE = Path(__file__).parents[2] / "shared" / "traces" / "native"
 
 # Further parameters than the defaults; a predictor without a line here is tested with its defaults alone.
 MORE = [
@@ -340,9 +338,7 @@ def test_unreadable_pair_files(tmp_path):
     ],
 )
 def test_native_pair_samples(name, atoms):
-    if not (NATIVE / name).exists():
-        pytest.skip(f"the native sample {name} is not on this machine")
-    model = Pairs(str(NATIVE / name))
+    model = Pairs(str(recorded("traces", "native", name)))
     law = model.size_law()
     bound = model.bind(law)
     sizes = law.sample(20_000, np.random.default_rng(0))

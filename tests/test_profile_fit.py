@@ -1,11 +1,11 @@
 """Profiles fitted to measured iterations, and how measurements are read."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from measured_iterations import TRUE, synthetic, write_csv
+from recorded import recorded
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.cost import iteration_time
@@ -13,9 +13,6 @@ from llmqueue_gym.engines.batching.tables import BATCH
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.fit import COEFFICIENTS, fit
 from llmqueue_gym.profiles.iterations import read_iterations
-
-REFERENCE = Path(__file__).parents[2] / "shared" / "vidur" / "reference"
-
 
 # Fitting.
 
@@ -40,9 +37,7 @@ def test_fit_recovers_coefficients_from_noisy_rows(seed):
 
 @pytest.mark.parametrize("name", ["sarathi_low", "sarathi_nearsat", "vllm_low"])
 def test_fit_recovers_the_formula_of_reference_runs(name):
-    path = REFERENCE / f"B_formula-llama3-8b-a100_{name}_iterations.csv"
-    if not path.exists():
-        pytest.skip(f"no {path.name} in the optional data folder")
+    path = recorded("vidur", "reference", f"B_formula-llama3-8b-a100_{name}_iterations.csv")
     made, report = fit(path, kv_tokens=2048 * 16)
     np.testing.assert_allclose(made.numbers, TRUE, rtol=1e-4)  # the log has 7 decimals
     assert report.held_out.mape < 1e-3 and not report.warnings and path.name in made.source

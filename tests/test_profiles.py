@@ -3,11 +3,11 @@
 import csv
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from measured_iterations import TRUE
+from recorded import recorded
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
@@ -17,7 +17,6 @@ from llmqueue_gym.profiles import PROFILES, profile
 from llmqueue_gym.profiles.base import COUNTS, kv_bytes, kv_capacity
 from llmqueue_gym.profiles.models import LLAMA2_7B, LLAMA2_70B, LLAMA3_8B
 
-REFERENCE = Path(__file__).parents[2] / "shared" / "vidur" / "reference"
 NAMES = [name for name in PROFILES if name != "file"]
 
 
@@ -96,9 +95,7 @@ def test_splitwise_tables():
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("splitwise")])
 def test_splitwise_tables_are_the_medians_of_the_measured_rows(name):
-    path = REFERENCE.parents[1] / "traces" / "tables" / "splitwise_perf_model.csv"
-    if not path.exists():
-        pytest.skip(f"no {path.name} in the optional data folder")
+    path = recorded("traces", "tables", "splitwise_perf_model.csv")
     _, gpu, model = name.split("-", 2)
     with open(path) as stream:
         key = (model, f"{gpu}-80gb", "8")
@@ -125,9 +122,7 @@ def test_vidur_rooflines():
 
 
 def test_rooflines_are_those_of_the_fitted_coefficients():
-    path = REFERENCE.parent / "profile" / "fitted_coefficients.json"
-    if not path.exists():
-        pytest.skip(f"no {path.name} in the optional data folder")
+    path = recorded("vidur", "profile", "fitted_coefficients.json")
     models = {"Llama-2-70B": "Llama-2-70b-hf", "Llama-2-7B": "Llama-2-7b-hf", "Llama-3-8B": "Meta-Llama-3-8B"}
     fits = json.loads(path.read_text())["fits"]
     for made in (profile(name) for name in NAMES if name.split("-")[0] in ("a100", "h100")):

@@ -2,10 +2,10 @@
 
 import pickle
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import recorded
 
 from llmqueue_gym.columns import read_columns
 from llmqueue_gym.errors import BadInput
@@ -25,7 +25,6 @@ from llmqueue_gym.workloads.requests.measured import Measured
 from llmqueue_gym.workloads.requests.tables import LEVELS, TABLES
 from llmqueue_gym.workloads.traces import Trace
 
-DATA = Path(__file__).parents[2] / "shared" / "traces" / "data"
 MEANS = {  # file and mean prompt and output of its rows, tokens
     "azure-conv": ("azure2023_conv", 1154.7, 211.1),
     "azure-code": ("azure2023_code", 2047.8, 27.9),
@@ -148,9 +147,7 @@ def test_tables_keep_the_means(name):
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_agree_with_the_data(name):
     file, prompt, output = MEANS[name]
-    path = DATA / f"{file}.csv.gz"
-    if not path.exists():
-        pytest.skip(f"the trace {path.name} is not on this machine")
+    path = recorded("traces", "data", f"{file}.csv.gz")
     true_prompts, true_outputs = (c.counts() for c in read_columns(path, ["prompt_tokens", "output_tokens"]))
     assert true_prompts.mean() == pytest.approx(prompt, abs=0.051)
     assert true_outputs.mean() == pytest.approx(output, abs=0.051)

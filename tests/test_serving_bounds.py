@@ -4,26 +4,18 @@ import itertools
 
 import numpy as np
 import pytest
+from crowded_replica import requests_of
 
 from llmqueue_gym.engines.batching.rules import rule_set
 from llmqueue_gym.errors import BadInput, NotApplicable
-from llmqueue_gym.evaluation.serving.closed_loop import serve
 from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.profiles import profile
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import Requests, never_refreshed, request_table
+from llmqueue_gym.systems.replica import serve
 from llmqueue_gym.theory.clairvoyant import busy_server, latency_floor
 from llmqueue_gym.theory.hindsight import held_tokens, hindsight_optimum, shortest_first, total_latency
 
 ROUNDS = {"block_size": 1, "lookahead": 1, "token_budget": 1 << 30, "max_seqs": 1024}  # the paper's model
-
-
-def requests_of(arrivals, prompts, outputs, predicted=None):
-    """A run whose predictions are exact unless told otherwise."""
-    requests = request_table(np.asarray(arrivals, float), prompts)
-    for column in ("predicted", "first_predicted", "lower", "upper"):
-        requests[column] = outputs if predicted is None else predicted
-    return Requests(requests, np.asarray(outputs, np.int64), never_refreshed(len(outputs)))
 
 
 def draw(seed, n, memory, rounds=1):
@@ -114,8 +106,8 @@ def test_the_engine_plays_mc_sf_as_the_paper_says(seed):
     run = serve(requests_of(*given[:3]), "mc-sf", "unit", "vllm-v1", blocks=memory, **ROUNDS)
     starts = mc_sf(*given)
     assert run.reason == "drained" and run.totals["preemptions"] == 0
-    assert np.array_equal(run.service["scheduled"], starts)
-    assert np.array_equal(run.service["completion"], starts + outputs)
+    assert np.array_equal(run.outcome["scheduled"], starts)
+    assert np.array_equal(run.outcome["completion"], starts + outputs)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -123,9 +115,9 @@ def test_floor_optimum_and_mc_sf_are_in_order(seed):
     given = arrivals, _, _, memory = draw(seed, 6, 16, rounds=1 + 4 * (seed % 2))
     run = serve(requests_of(*given[:3]), "mc-sf", "unit", "vllm-v1", blocks=memory, **ROUNDS)
     least = hindsight_optimum(*given, gap=0).total_latency / 6
-    floor = latency_floor(run.requests, run.outputs, run.profile, run.rules).mean
+    floor = latency_floor(run.jobs, run.sizes, run.system.cost_profile, run.system.bound_rules).mean
     assert 0.5 * least < floor <= least * (1 + 1e-12)
-    assert least <= (run.service["completion"] - arrivals).mean()
+    assert least <= (run.outcome["completion"] - arrivals).mean()
 
 
 RULES = {
@@ -153,8 +145,8 @@ def test_nothing_that_is_served_goes_below_the_floor(policy, name):
         given = requests_of(arrivals, prompts, outputs, np.maximum(1, outputs * rng.lognormal(0, 0.5, 30)))
         run = serve(given, policy, law, name, **changes)
         if run.reason == "drained":
-            floor = latency_floor(given.requests, given.outputs, law, run.rules)
-            assert floor.mean <= (run.service["completion"] - arrivals).mean() * (1 + 1e-9)
+            floor = latency_floor(given.requests, given.outputs, law, run.system.bound_rules)
+            assert floor.mean <= (run.outcome["completion"] - arrivals).mean() * (1 + 1e-9)
             assert floor.mean == max(floor.parts.values()) > 0
 
 
@@ -163,11 +155,11 @@ def test_distserve_profiles_have_a_floor_too():
     rng = np.random.default_rng(0)
     given = requests_of(np.sort(rng.uniform(0, 20, 60)), rng.integers(1, 900, 60), rng.integers(1, 300, 60))
     run = serve(given, "sjf", law, "vllm-v1")
-    floor = latency_floor(given.requests, given.outputs, law, run.rules)
-    assert 0 < floor.mean <= (run.service["completion"] - given.requests["arrival"]).mean()
+    floor = latency_floor(given.requests, given.outputs, law, run.system.bound_rules)
+    assert 0 < floor.mean <= (run.outcome["completion"] - given.requests["arrival"]).mean()
     tables = profile("splitwise-a100-llama2-70b")
     with pytest.raises(NotApplicable, match="has form 'splitwise': floors need 'roofline' or 'phases'"):
-        latency_floor(given.requests, given.outputs, tables, run.rules)
+        latency_floor(given.requests, given.outputs, tables, run.system.bound_rules)
 
 
 def test_requests_one_at_a_time_meet_the_floor():
@@ -176,7 +168,7 @@ def test_requests_one_at_a_time_meet_the_floor():
     given = requests_of([0.0, 100.0, 200.0, 300.0], [1, 2000, 700, 1500], outputs)
     run = serve(given, "fcfs", law, rules)
     floor = latency_floor(given.requests, given.outputs, law, rules)
-    assert (run.service["completion"] - run.requests["arrival"]).mean() == pytest.approx(floor.mean, rel=1e-12)
+    assert (run.outcome["completion"] - run.jobs["arrival"]).mean() == pytest.approx(floor.mean, rel=1e-12)
     assert floor.mean == floor.parts["alone"]
 
 
@@ -185,8 +177,8 @@ def test_one_seat_under_overload_is_srpt():
     law = Profile("plain", "any", "any", "roofline", np.array([0.0, 0.01, 0, 0, 0]), 10_000, 1e5, "drawn")
     given = requests_of(np.zeros(40), rng.integers(1, 9, 40), rng.integers(1, 90, 40))
     run = serve(given, "sjf", law, "vllm-v1", max_seqs=1)
-    floor = latency_floor(given.requests, given.outputs, law, run.rules)
-    assert run.service["completion"].mean() == pytest.approx(floor.mean, rel=1e-9)
+    floor = latency_floor(given.requests, given.outputs, law, run.system.bound_rules)
+    assert run.outcome["completion"].mean() == pytest.approx(floor.mean, rel=1e-9)
     assert floor.mean == floor.parts["base by seats"]
 
 

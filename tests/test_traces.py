@@ -2,17 +2,16 @@
 
 import gzip
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import recorded
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads import TRACE_FORMATS, load_trace
 from llmqueue_gym.workloads.traces import detect, load_lengths
 from llmqueue_gym.workloads.traces.azure import nanoseconds
 
-NATIVE = Path(__file__).parents[2] / "shared" / "traces" / "native"
 BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
 TINY = {
     "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -307,9 +306,7 @@ REFUSED = {  # native sample -> why; every other one loads
 
 
 def test_every_native_sample_loads_or_is_refused_in_one_line():
-    if not NATIVE.exists():
-        pytest.skip("the native samples are not on this machine")
-    for path in sorted(NATIVE.iterdir()):
+    for path in sorted(recorded("traces", "native").iterdir()):
         why = next((why for start, why in REFUSED.items() if path.name.startswith(start)), None)
         if why is None:
             trace = load_trace(path)
@@ -345,10 +342,9 @@ def test_every_native_sample_loads_or_is_refused_in_one_line():
     ],
 )
 def test_native_samples(name, rows, format, last):
-    if not (NATIVE / name).exists():
-        pytest.skip(f"the native sample {name} is not on this machine")
-    assert detect(NATIVE / name) == format
-    trace = load_trace(NATIVE / name)
+    path = recorded("traces", "native", name)
+    assert detect(path) == format
+    trace = load_trace(path)
     assert abs(len(trace) - rows) <= 1  # "head2000" may count the header
     assert trace.arrival_s[0] == 0 and np.all(np.diff(trace.arrival_s) >= 0)
     assert trace.output_tokens.min() > 0

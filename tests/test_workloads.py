@@ -1,12 +1,12 @@
 """Arrival processes keep their rate, workloads their load; the toy instance is solved again by brute force."""
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import recorded
 from scipy import stats
 
 from llmqueue_gym.distributions import size_law
@@ -18,7 +18,6 @@ from llmqueue_gym.workloads.renewal import Renewal
 from llmqueue_gym.workloads.replay import Replay
 from llmqueue_gym.workloads.toy import RESPONSE_TIMES
 
-SHARED = Path(__file__).parents[2] / "shared" / "traces" / "data"
 MORE = ["renewal:law=gamma:shape=0.5;mean=7", "renewal:law=deterministic", "mmpp:ratio=20,period=5", "mmpp:ratio=1"]
 
 
@@ -239,21 +238,15 @@ def test_ssjf_pairs_are_informative_and_calibrated():
         ssjf_pairs(0, rng())
 
 
-def shared(name):
-    if not (SHARED / name).exists():
-        pytest.skip(f"the trace {name} is not on this machine")
-    return SHARED / name
-
-
 def test_azure_tables_agree_with_the_trace():
-    trace = load_trace(shared("azure2023_conv.csv.gz"))
+    trace = load_trace(recorded("traces", "data", "azure2023_conv.csv.gz"))
     tokens = trace.output_tokens + rng().uniform(-0.5, 0.5, len(trace))  # the table's law is continuous
     for law, sample in ((azure_conv_sizes(), tokens), (azure_conv_gaps(), np.diff(trace.arrival_s))):
         assert stats.kstest(sample / sample.mean(), law.cdf).statistic < 0.01
 
 
 def test_ssjf_table_agrees_with_the_file():
-    path = shared("pred_ssjf_lmsys_vicuna13b.csv.gz")
+    path = recorded("traces", "data", "pred_ssjf_lmsys_vicuna13b.csv.gz")
     length, label = np.loadtxt(path, delimiter=",", skiprows=1, usecols=(0, 1)).T
     true, predicted = ssjf_pairs(200_000, rng())
     for k, value in enumerate(np.unique(predicted)):
