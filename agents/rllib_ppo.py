@@ -4,9 +4,9 @@
     python agents/rllib_ppo.py --out runs/rllib --env-runners 4                  # four more processes that play
 
 It wants a virtual environment of its own: see `agents/requirements-rllib.txt`. It leaves `checkpoint/`, which RLlib's
-`Algorithm.from_checkpoint` reads, `<name>.json`, the card, and for one server `<name>/`, the rank that chooses most
-like it, which `policies.learned.load` reads. Seeds of the curve, of the last figures, of the distillation and of
-training are disjoint, and all are at least 1 000 000.
+`Algorithm.from_checkpoint` reads, `<name>.json`, the card, and, where an action is the slot of a job, `<name>/`, the
+rank that chooses most like it, which `policies.learned.load` reads. Seeds of the curve, of the last figures, of the
+distillation and of training are disjoint, and all are at least 1 000 000.
 """
 
 import logging
@@ -21,7 +21,6 @@ from typing import Any
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else each start says what a later Ray will do
 
 import gymnasium
-import numpy as np
 import ray
 import torch
 import tyro
@@ -33,7 +32,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.integrations.report import curve_yardstick, env_arguments, first_training_seed, report
-from llmqueue_gym.integrations.rllib import on_slots
+from llmqueue_gym.integrations.rllib import ModuleAgent, on_slots
 
 
 @dataclass
@@ -87,23 +86,6 @@ class Options:
     quiet: bool = False
 
 
-class Agent:
-    """The network of an algorithm as an agent that takes the likeliest action; see `evaluation.rollout`."""
-
-    def __init__(self, algorithm: Algorithm):
-        self.module = algorithm.get_module()
-
-    def choose(self, observation: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the actions for a batch of observations."""
-        seen = {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in observation.items()}
-        with torch.no_grad():
-            return self.module.forward_inference({"obs": seen})["action_dist_inputs"].argmax(-1).numpy()
-
-    def act(self, observation: dict[str, np.ndarray]) -> int:
-        """Return the action for an observation."""
-        return int(self.choose({name: part[None] for name, part in observation.items()})[0])
-
-
 class Training:
     """The state of a run, from its options or its checkpoint."""
 
@@ -118,12 +100,12 @@ class Training:
         if o.resume and notes is None:
             raise BadInput(f"{self.notes}: no such file; leave out --resume to begin")
         self.progress |= notes or {}
-        self.config: Any = gymnasium.make(o.env_id, **self.arguments).unwrapped.config  # type: ignore[attr-defined]
-        self.yardstick = curve_yardstick(o, self.config)
+        self.env: Any = gymnasium.make(o.env_id, **self.arguments)
+        self.yardstick = curve_yardstick(o, self.env)
         self.algorithm: Algorithm = self.configuration().build_algo()
         if o.resume:
             self.algorithm.restore_from_path(str(self.checkpoint))
-        self.agent = Agent(self.algorithm)
+        self.agent = ModuleAgent(self.algorithm.get_module())
 
     def configuration(self) -> Any:
         """Return RLlib's configuration."""
@@ -197,7 +179,7 @@ if __name__ == "__main__":
         ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         run, console = Training(options), Console(quiet=options.quiet)
         run.learn(console)
-        report(options, run.config, run.agent, run.agent.choose, run.progress["curve"], console)
+        report(options, run.env, run.agent, run.progress["curve"], console)
         run.algorithm.stop()
     except BadInput as error:
         sys.exit(f"error: {error}")

@@ -4,32 +4,26 @@
     python agents/sb3_maskable_ppo.py --out runs/sb3-mgk --env-id llmqueue/MGk-v0 --env-args servers=4
     tensorboard --logdir runs
 
-It leaves `<name>.zip`, which `MaskablePPO.load` reads, `<name>.json`, the card, and for one server `<name>/`, the rank
-that chooses most like it, which `policies.learned.load` reads. Any other algorithm of Stable-Baselines3 fits in here:
-the adapter is an ordinary `VecEnv`.
+It leaves `<name>.zip`, which `MaskablePPO.load` reads, `<name>.json`, the card, and, where an action is the slot of a
+job, `<name>/`, the rank that chooses most like it, which `policies.learned.load` reads. Both play on the leaderboard,
+with `llmqueue leaderboard run --agent`. Any other algorithm of Stable-Baselines3 fits in here, as the adapter is an
+ordinary `VecEnv`.
 
 Rewards are divided by the spread of the returns, as `VecNormalize` does it. Stable-Baselines3 discounts by the decision
 and not by the time between decisions, which costs a little; `agents/ppo.py` discounts by time, and is faster too.
 Seeds of training, of the curve, of the last figures and of the distillation are disjoint, and all at least 1 000 000.
 """
 
-import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 import tyro
-from rich.console import Console
 from sb3_contrib import MaskablePPO
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecNormalize
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.integrations.report import curve_yardstick, env_arguments, first_training_seed, report
-from llmqueue_gym.integrations.sb3 import LLMQueueVecEnv, SlotsMaskablePolicy
+from llmqueue_gym.integrations.sb3 import SlotsMaskablePolicy
+from llmqueue_gym.integrations.sb3_run import Training
 
 
 @dataclass
@@ -51,7 +45,7 @@ class Options:
         gamma: discount of a decision.
         lam: lambda of the advantages.
         clip: largest change of a probability that is rewarded.
-        eval_every: iterations between points of the curve and checkpoints.
+        eval_every: decisions between points of the curve and checkpoints.
         eval_seeds: runs behind a point; five times as many behind the last figures.
         eval_jobs: jobs of such a run.
         seed: of training.
@@ -74,7 +68,7 @@ class Options:
     gamma: float = 0.98
     lam: float = 0.95
     clip: float = 0.2
-    eval_every: int = 25
+    eval_every: int = 100_000
     eval_seeds: int = 2
     eval_jobs: int = 1000
     seed: int = 0
@@ -83,120 +77,20 @@ class Options:
     quiet: bool = False
 
 
-class Training(BaseCallback):
-    """The run, which the algorithm calls after every iteration."""
-
-    def __init__(self, options: Options):
-        super().__init__()
-        self.options = o = options
-        torch.set_num_threads(o.threads)
-        self.folder = Path(o.out)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        envs = LLMQueueVecEnv(o.env_id, o.num_envs, **env_arguments(o.env_args))
-        self.config: Any = envs.get_attr("config")[0]
-        self.yardstick, self.first_seed = curve_yardstick(o, self.config), first_training_seed(o.seed)
-        self.curve: list[list[float]] = []
-        self.before = 0.0  # seconds of the runs that this one goes on from
-        self.agent = self.load(envs) if o.resume else self.begin(envs)
-
-    def begin(self, envs: LLMQueueVecEnv) -> MaskablePPO:
-        """Return an agent that knows nothing."""
-        o = self.options
-        return MaskablePPO(
-            SlotsMaskablePolicy,
-            VecNormalize(envs, norm_obs=False, gamma=o.gamma),
-            learning_rate=_Falling(o.lr),
+if __name__ == "__main__":
+    try:
+        o = tyro.cli(Options, description=__doc__.partition("\n")[0])
+        run = Training(
+            o,
+            MaskablePPO,
+            policy=SlotsMaskablePolicy,
             n_steps=o.num_steps,
             batch_size=o.batch_size,
             n_epochs=o.epochs,
-            gamma=o.gamma,
             gae_lambda=o.lam,
             clip_range=o.clip,
-            policy_kwargs={"features_extractor_kwargs": {"hidden": o.hidden}},
-            tensorboard_log=str(self.folder),
-            seed=self.first_seed,
-            device="cpu",
         )
-
-    def load(self, envs: LLMQueueVecEnv) -> MaskablePPO:
-        """Return the agent of the checkpoint, in fresh episodes."""
-        if not self.checkpoint.is_file():
-            raise BadInput(f"{self.checkpoint}: no such file; leave out --resume to begin")
-        env = VecNormalize.load(str(self.checkpoint.with_suffix(".pkl")), envs)
-        agent = MaskablePPO.load(self.checkpoint, env, device="cpu")
-        agent.set_random_seed(self.first_seed + self.options.num_envs + agent.num_timesteps)
-        self.curve, self.before = agent.curve, agent.curve[-1][0]
-        return agent
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the run is kept, with the spread of its returns beside it."""
-        return self.folder / "checkpoint.zip"
-
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
-        self.agent.curve = self.curve  # is kept with the agent
-        spread = self.checkpoint.with_suffix(".pkl")
-        for path, write in ((self.checkpoint, self.agent.save), (spread, self.agent.get_vec_normalize_env().save)):
-            made = path.with_name(f"new-{path.name}")
-            write(str(made))
-            os.replace(made, path)
-
-    @property
-    def seconds(self) -> float:
-        """Wall time so far."""
-        return self.before + time.perf_counter() - self.start
-
-    def learn(self) -> None:
-        """Train until `total_steps` or Ctrl-C; what was learned until then is kept."""
-        o, left = self.options, self.options.total_steps - self.agent.num_timesteps
-        self.start, self.iteration = time.perf_counter(), 0
-        try:
-            self.agent.learn(max(left, 0), self, reset_num_timesteps=False, tb_log_name="log", progress_bar=not o.quiet)
-        except KeyboardInterrupt:
-            print("stopped; go on with --resume", file=sys.stderr)
-        self.mark()
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        if self.iteration % self.options.eval_every == 0:
-            self.mark()
-        self.iteration += 1
-
-    def mark(self) -> None:
-        """Add a point to the curve and write the checkpoint."""
-        score = self.yardstick.score(self.agent).mean
-        self.curve.append([round(self.seconds, 2), self.agent.num_timesteps, round(score, 5)])
-        self.agent.logger.record("score", score)
-        self.save()
-
-    def report(self, console: Console) -> dict[str, Any]:
-        """Keep the agent, measure it and its rivals on fresh jobs, and print the scores."""
-        self.agent.save(self.folder / f"{self.options.name}.zip")
-        return report(self.options, self.config, self.agent, self.choose, self.curve, console)
-
-    def choose(self, observation: Any) -> Any:
-        """Return the actions for a batch of observations."""
-        return self.agent.predict(observation, deterministic=True, action_masks=observation["action_mask"] > 0)[0]
-
-
-class _Falling:
-    """A step size that falls linearly to 0."""
-
-    def __init__(self, first: float):
-        self.first = first
-
-    def __call__(self, left: float) -> float:
-        return self.first * max(left, 0.0)
-
-
-if __name__ == "__main__":
-    try:
-        options = tyro.cli(Options, description=__doc__.partition("\n")[0])
-        run = Training(options)
         run.learn()
-        run.report(Console(quiet=options.quiet))
+        run.report()
     except BadInput as error:
         sys.exit(f"error: {error}")
