@@ -23,17 +23,18 @@ from rich.progress import track
 from rich.table import Table
 
 from llmqueue_gym.evaluation import result, write_json
+from llmqueue_gym.evaluation.compare import compare
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.evaluation.serving.compare import BASE, compare
-from llmqueue_gym.evaluation.serving.metrics import per_request
-from llmqueue_gym.evaluation.serving.scenario import Capacity, ServingScenario
+from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.capacity import capacity
 
 OUT = Path(__file__).parent / "results" / "do_the_paired_intervals_cover.json"
-POLICY, WARMUP = "sjf", 0.1
+BASE, POLICY, WARMUP = "fcfs", "sjf", 0.1
 SETTINGS = {
-    "azure-conv, 32 seats, load 0.9": ServingScenario("azure-conv", rules="vllm-v1:max_seqs=32", n=20_000, load=0.9),
-    "lmsys-arena, 16 seats, load 0.8": ServingScenario("lmsys-arena", rules="vllm-v1:max_seqs=16", n=20_000, load=0.8),
+    "azure-conv, 32 seats, load 0.9": Scenario("replica:lengths=azure-conv,rules=vllm-v1:max_seqs=32,load=0.9"),
+    "lmsys-arena, 16 seats, load 0.8": Scenario("replica:lengths=lmsys-arena,rules=vllm-v1:max_seqs=16,load=0.8"),
 }
+MEASURED = 20_000  # requests on which the capacity is found
 LENGTHS, RUNS = (1000, 5000), 100
 TRUTH_RUNS, TRUTH_REQUESTS, TRUTH_SEED = 20, 100_000, 1_000_000
 EFFECTS = {
@@ -42,13 +43,13 @@ EFFECTS = {
     "p99_over_fcfs": "ratio of p99",
 }
 
-Job = tuple[str, Capacity, int, int]  # setting, its capacity, requests, seed
+Job = tuple[str, float, int, int]  # setting, its rate, requests, seed
 
 
 def latencies(job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Return the end-to-end times of a run under first come first served and under the policy, s, each `(kept,)`."""
     scenario = at(job)
-    base, other = (per_request(scenario.serve(p, job[-1]))["e2e"][int(WARMUP * scenario.n) :] for p in (BASE, POLICY))
+    base, other = (scenario.simulate(p, job[-1]).after_warmup(WARMUP).response_times for p in (BASE, POLICY))
     return base, other
 
 
@@ -73,10 +74,10 @@ def intervals(job: Job) -> dict[str, list[float]]:
     return {effect: [row[effect]["low"], row[effect]["high"]] for effect in EFFECTS}
 
 
-def at(job: Job) -> ServingScenario:
+def at(job: Job) -> Scenario:
     """Return the scenario of a job."""
-    setting, known, n, _ = job
-    return replace(SETTINGS[setting], n=n, known_capacity=known)
+    setting, rate, n, _ = job
+    return replace(SETTINGS[setting], n_jobs=n, rate=rate, load=None)
 
 
 def count(truth: dict[str, float], given: list[dict[str, list[float]]]) -> dict[str, Any]:
@@ -95,13 +96,13 @@ def run(lengths: Iterable[int], runs: int, truth_runs: int, truth_requests: int,
     rows = []
     with ProcessPoolExecutor(processes) as pool:
         for setting, scenario in SETTINGS.items():
-            known = scenario.capacity
-            jobs = [(setting, known, truth_requests, TRUTH_SEED + k) for k in range(truth_runs)]
+            rate = scenario.load * capacity(replace(scenario, n_jobs=MEASURED)).rate_scale
+            jobs = [(setting, rate, truth_requests, TRUTH_SEED + k) for k in range(truth_runs)]
             parts = list(followed(pool.map(latencies, jobs), f"{setting}: truth", truth_runs))
             truth = effects(*(np.concatenate(side) for side in zip(*parts, strict=True)))
             error = standard_error([effects(*part) for part in parts])
             for n in lengths:
-                jobs = [(setting, known, n, seed) for seed in range(runs)]
+                jobs = [(setting, rate, n, seed) for seed in range(runs)]
                 given = list(followed(pool.map(intervals, jobs), f"{setting}: {n:,} requests", runs))
                 told = {"truth": truth, "standard_error": error, "effects": count(truth, given)}
                 rows.append({"setting": setting, "requests": n, **told})

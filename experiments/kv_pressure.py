@@ -27,9 +27,8 @@ from rich.table import Table
 
 from llmqueue_gym.evaluation import across_seeds, result, write_json
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.evaluation.serving.metrics import per_request
-from llmqueue_gym.evaluation.serving.scenario import ServingScenario
-from llmqueue_gym.workloads.requests import RequestWorkload
+from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.capacity import capacity
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -61,11 +60,11 @@ COLOURS = dict(
 )
 
 
-def scenario(workload: str, memory: float, n: int) -> ServingScenario:
+def scenario(workload: str, memory: float, n: int) -> Scenario:
     """Return the scenario of a workload and a memory, in units of the longest request."""
-    tokens = int(memory * LONGEST[workload])
-    source = RequestWorkload(workload, 1.0, max_tokens=LONGEST[workload])
-    return ServingScenario(source, PREDICTOR, f"{PROFILE}:kv_tokens={tokens}", n=n, load=LOAD)
+    profile = f"{PROFILE}:kv_tokens={int(memory * LONGEST[workload])}"
+    told = {"predictor": PREDICTOR, "load": LOAD, "n_requests": n}
+    return Scenario("replica", lengths=workload, max_tokens=LONGEST[workload], profile=profile, **told)
 
 
 def play(job: tuple[str, float, int, int]) -> dict[str, Any]:
@@ -77,8 +76,8 @@ def play(job: tuple[str, float, int, int]) -> dict[str, Any]:
     preemptions: dict[str, float] = {}
     reasons: dict[str, list[str]] = {}
     for name in (BASE, *POLICIES):
-        runs = [where.serve(name, seed) for seed in range(seeds)]
-        latencies = [per_request(run)["e2e"][int(WARMUP * n) :] for run in runs]  # NaN where something is undone
+        runs = [where.simulate(name, seed) for seed in range(seeds)]
+        latencies = [run.after_warmup(WARMUP).response_times for run in runs]  # NaN where something is undone
         means[name] = [float(values.mean()) for values in latencies]
         tails[name] = [float(np.percentile(values, 99)) for values in latencies]
         reasons[name] = sorted({run.reason for run in runs} - {"drained"})
@@ -95,7 +94,7 @@ def play(job: tuple[str, float, int, int]) -> dict[str, Any]:
         for name in (BASE, *POLICIES)
     ]
     told = {"workload": workload, "memory": memory, "kv_tokens": int(memory * LONGEST[workload])}
-    rate = LOAD * where.capacity.rate
+    rate = LOAD * capacity(where).rate
     return {**told, "rate": rate, "policies": rows, "winner": {"mean": winner(means), "p99": winner(tails)}}
 
 

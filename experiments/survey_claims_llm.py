@@ -6,6 +6,7 @@ For `survey_headlines_llm.py`.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from survey_factors_llm import (
@@ -13,6 +14,7 @@ from survey_factors_llm import (
     Factors,
     Metric,
     Side,
+    at_once,
     compare,
     gaps,
     mean_of,
@@ -22,13 +24,11 @@ from survey_factors_llm import (
     tail_of,
 )
 
-from llmqueue_gym.evaluation.serving.metrics import per_request
-from llmqueue_gym.evaluation.serving.scenario import Capacity, ServingScenario, capacity
+from llmqueue_gym.evaluation.serving import per_request
 from llmqueue_gym.profiles import profile as cost_profile
 from llmqueue_gym.profiles.base import kv_capacity
 from llmqueue_gym.profiles.gpus import GIB
 from llmqueue_gym.profiles.models import LLAMA2_7B, OPT_13B, Model
-from llmqueue_gym.workloads.requests import RequestWorkload
 
 OPT_CONTEXT = 2048  # tokens, the longest that OPT reads
 # Mean and spread of Vicuna-7B's answers to 10,000 Alpaca instructions, at most 512 tokens (zhengzangw/
@@ -67,10 +67,10 @@ class Claim:
 def sustained_rates(rules: str, gigabytes: int, lengths: str, level: float, n: int, seeds: int) -> list[float]:
     """Return the rate that first come first served sustains under a rule set, for each seed, requests/s."""
     profile, side = f"vllm-opt-13b-tp1:kv_tokens={tokens_on(OPT_13B, gigabytes)}", Side("fcfs", rules)
-    scenario = ServingScenario(RequestWorkload(lengths, 1.0, max_tokens=OPT_CONTEXT), "none", profile, rules, n)
+    scenario = side.scenario(n, profile=profile, lengths=lengths, rate=1.0, max_tokens=OPT_CONTEXT)
     rates, guess = [], 1.0
     for seed in range(seeds):
-        rates.append(sustained(scenario.draw("fcfs", seed), profile, side, level, guess))
+        rates.append(sustained(scenario.draw(seed), profile, side, level, guess))
         guess = rates[-1] if np.isfinite(rates[-1]) else guess
     return rates
 
@@ -99,10 +99,10 @@ def tokens_on(model: Model, gigabytes: int) -> int:
 
 def trail(metric: Metric, c: float = 0.8) -> Callable[[int, int], Factors]:
     """Return how to compare Trail with vLLM; c=0 preempts nobody."""
-    workload = RequestWorkload(ALPACA, 1.0, max_tokens=ALPACA_LONGEST)
+    where = {"lengths": ALPACA, "max_tokens": ALPACA_LONGEST, "profile": "a100-llama3-8b"}
     old, new = Side("fcfs", "vllm-v1:max_seqs=48"), Side(f"trail:c={c:g}", "vllm-v1:max_seqs=48", "trail")
     loads = ("10/s", "20/s", "30/s", 0.9, 0.95, 1.1, 1.5)
-    return lambda n, seeds: compare(workload, "a100-llama3-8b", old, new, metric, n, seeds, loads)
+    return lambda n, seeds: compare(where, old, new, metric, n, seeds, loads)
 
 
 def fastserve(metric: Metric) -> Callable[[int, int], Factors]:
@@ -112,8 +112,8 @@ def fastserve(metric: Metric) -> Callable[[int, int], Factors]:
     def run(n: int, seeds: int) -> Factors:
         found: Factors = {}
         for name, lengths in LENGTHS.items():
-            workload = RequestWorkload(lengths, 1.0, max_tokens=OPT_CONTEXT)
-            found |= named(name, compare(workload, "distserve-opt-13b-tp1", old, new, metric, n, seeds))
+            where = {"lengths": lengths, "max_tokens": OPT_CONTEXT, "profile": "distserve-opt-13b-tp1"}
+            found |= named(name, compare(where, old, new, metric, n, seeds))
         return found
 
     return run
@@ -124,10 +124,10 @@ LTR["sharegpt to 2048"] = LTR["sharegpt"]
 LTR["lmsys-arena"] = replace(LTR["sharegpt"], predictor="ranking:tau=0.62")
 
 
-def ltr_workload(name: str, rate: float) -> RequestWorkload:
-    """Return the requests of an LTR set-up by its name."""
+def ltr_where(name: str) -> dict[str, Any]:
+    """Return where an LTR set-up is played, by its name."""
     lengths, _, longest = name.partition(" to ")
-    return RequestWorkload(lengths, rate, max_tokens=int(longest) if longest else None)
+    return {"lengths": lengths, "max_tokens": int(longest) if longest else None, "profile": "a100-llama3-8b"}
 
 
 def ltr_burst(*names: str) -> Callable[[int, int], Factors]:
@@ -136,10 +136,9 @@ def ltr_burst(*names: str) -> Callable[[int, int], Factors]:
     def run(n: int, seeds: int) -> Factors:
         found: Factors = {}
         for name in names:
-            new = LTR[name]
-            scenario = ServingScenario(ltr_workload(name, np.inf), new.predictor, "a100-llama3-8b", new.rules, n)
+            scenario = LTR[name].scenario(n, **at_once(**ltr_where(name)))
             means = [
-                [float(per_request(scenario.serve(p, seed))["normalised_latency"].mean()) for p in ("fcfs", "ltr")]
+                [float(per_request(scenario.simulate(p, seed))["normalised_latency"].mean()) for p in ("fcfs", "ltr")]
                 for seed in range(seeds)
             ]
             found[f"{name}, {n} at once"] = (np.nan, [fcfs / ltr for fcfs, ltr in means])
@@ -153,28 +152,27 @@ def ltr_rates(n: int, seeds: int) -> Factors:
     found: Factors = {}
     for lengths, new in LTR.items():
         old, metric = Side("fcfs", new.rules), mean_of("normalised_latency")
-        workload = ltr_workload(lengths, 1.0)
-        found |= named(lengths, compare(workload, "a100-llama3-8b", old, new, metric, n, seeds, (*LOADS, 3.0)))
+        found |= named(lengths, compare(ltr_where(lengths), old, new, metric, n, seeds, (*LOADS, 3.0)))
     return found
+
+
+# vLLM before its rewrite takes no longer prompt.
+CONVERSATIONS = {"lengths": "azure-conv", "max_tokens": 4096, "profile": "a100-llama3-8b"}
 
 
 def chunks(metric: Metric) -> Callable[[int, int], Factors]:
     """Return how to compare prefills first with chunked prefill."""
     old, new = Side("fcfs", "vllm-v0"), Side("fcfs", "sarathi")
-    workload = RequestWorkload("azure-conv", 1.0, max_tokens=4096)  # vLLM before its rewrite takes no longer prompt
-    return lambda n, seeds: compare(workload, "a100-llama3-8b", old, new, metric, n, seeds, LOADS[:5])
+    return lambda n, seeds: compare(CONVERSATIONS, old, new, metric, n, seeds, LOADS[:5])
 
 
 def tokens_apart(n: int, seeds: int) -> Factors:
     """Compare the 99th percentile of the time between two tokens, all tokens of all requests counted."""
-    workload = RequestWorkload("azure-conv", 1.0, max_tokens=4096)
-    scenario = ServingScenario(workload, "none", "a100-llama3-8b", "vllm-v0", max(50, n // 10))
-    top: Capacity = capacity(scenario)
     found: Factors = {}
     for load in (0.5, 0.8):
-        factors = []
+        scenario, factors = Side("fcfs", "vllm-v0").scenario(max(50, n // 10), load=load, **CONVERSATIONS), []
         for seed in range(seeds):
-            given = replace(scenario, load=load, known_capacity=top).draw("fcfs", seed)
+            given = scenario.draw(seed)
             p99 = [np.percentile(gaps(given, "a100-llama3-8b", rules), 99) for rules in ("vllm-v0", "sarathi")]
             factors.append(p99[0] / p99[1])
         found[f"load {load:g}"] = (load, factors)
@@ -187,8 +185,11 @@ TIGHT = f"a100-llama2-7b:kv_tokens={tokens_on(LLAMA2_7B, 80) // 10}"
 
 def preempting(old: Side, new: Side, metric: Metric, lengths: str = "azure-conv") -> Callable[[int, int], Factors]:
     """Return how to compare two ways of preempting where memory is tight."""
-    workload = RequestWorkload(lengths, 1.0, max_tokens=8192)
-    return lambda n, seeds: compare(workload, TIGHT, old, new, metric, n, seeds, LOADS[1:5])
+    where = {"lengths": lengths, "max_tokens": 8192, "profile": TIGHT}
+    return lambda n, seeds: compare(where, old, new, metric, n, seeds, LOADS[1:5])
+
+
+ORCA = "orca:max_seqs=1024"
 
 
 def s3(n: int, seeds: int) -> Factors:
@@ -198,11 +199,12 @@ def s3(n: int, seeds: int) -> Factors:
     for name, lengths in (("Alpaca-like", ALPACA), ("lmsys-arena", "lmsys-arena")):
         for gigabytes in (24, 40, 80):
             profile = f"a100-llama2-7b:kv_tokens={tokens_on(LLAMA2_7B, gigabytes)}"
-            workload = RequestWorkload(lengths, np.inf, max_tokens=OPT_CONTEXT)
-            old = ServingScenario(workload, told, profile, "orca:max_seqs=1024", n)
-            new = replace(old, rules="orca:max_seqs=1024,allocation=known")
-            factors = [old.serve("fcfs", seed).clock / new.serve("s3-like", seed).clock for seed in range(seeds)]
-            found[f"{name}, {gigabytes} GB"] = (np.nan, factors)
+            sides = (Side("fcfs", ORCA, told), Side("s3-like", f"{ORCA},allocation=known", told))
+            ends = []
+            for side in sides:
+                scenario = side.scenario(n, **at_once(lengths, profile, OPT_CONTEXT))
+                ends.append([scenario.simulate(side.policy, seed).totals["clock"] for seed in range(seeds)])
+            found[f"{name}, {gigabytes} GB"] = (np.nan, np.divide(*ends).tolist())
     return found
 
 

@@ -4,24 +4,23 @@ For `survey_headlines_llm.py`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from llmqueue_gym.evaluation import across_seeds
-from llmqueue_gym.evaluation.serving.closed_loop import Served, serve
-from llmqueue_gym.evaluation.serving.metrics import per_request
-from llmqueue_gym.evaluation.serving.scenario import ServingScenario, capacity, stretched
-from llmqueue_gym.evaluation.serving.watch import watch
-from llmqueue_gym.requests import Requests
+from llmqueue_gym.evaluation.serving import per_request, serve
+from llmqueue_gym.evaluation.watch import watch
+from llmqueue_gym.systems import Drawn, Run, Scenario
+from llmqueue_gym.systems.capacity import capacity, recorded_rate, stretched
 from llmqueue_gym.workloads.requests import RequestWorkload
 
 WARMUP = 0.1  # share of the requests that is left out of latencies
 LOADS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.1, 1.5)
 
 Factors = dict[str, tuple[float, list[float]]]  # setting -> (load, NaN where there is none; a factor for each seed)
-Metric = Callable[[Served], float]
+Metric = Callable[[Run], float]
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,10 @@ class Side:
     policy: str
     rules: str
     predictor: str = "none"
+
+    def scenario(self, n: int, **where: Any) -> Scenario:
+        """Return its scenario for n requests."""
+        return Scenario("replica", n_jobs=n, rules=self.rules, predictor=self.predictor, **where)
 
 
 def mean_of(latency: str) -> Metric:
@@ -43,43 +46,43 @@ def tail_of(latency: str, q: float) -> Metric:
     return lambda served: float(np.nanpercentile(_kept(served, latency), q)) if served.done.all() else np.nan
 
 
-def _kept(served: Served, latency: str) -> np.ndarray:
+def _kept(served: Run, latency: str) -> np.ndarray:
     values = per_request(served)[latency]
     return values[int(WARMUP * len(values)) :]
 
 
-def recomputed(served: Served) -> float:
+def recomputed(served: Run) -> float:
     """Return the tokens that were computed again, plus one so that a run without any has a factor."""
-    return float(served.service["recomputed"].sum()) + 1.0
+    return float(served.outcome["recomputed"].sum()) + 1.0
+
+
+def at_once(lengths: str, profile: str, max_tokens: int | None = None) -> dict[str, Any]:
+    """Return where all requests are there from the start, by the names of a scenario's fields."""
+    return {"workload": RequestWorkload(lengths, np.inf, max_tokens=max_tokens), "profile": profile}
 
 
 def compare(
-    workload: RequestWorkload,
-    profile: str,
-    old: Side,
-    new: Side,
-    metric: Metric,
-    n: int,
-    seeds: int,
-    loads: Any = LOADS,
+    where: dict[str, Any], old: Side, new: Side, metric: Metric, n: int, seeds: int, loads: Any = LOADS
 ) -> Factors:
     """Return the old system's number over the new one's at shares of the old one's capacity.
 
-    A load that is a string such as "20/s" is a rate.
+    Args:
+        where: lengths, their longest and the profile, by the names of a scenario's fields.
+        old: one system.
+        new: the other.
+        metric: of a run.
+        n: requests of a run.
+        seeds: runs.
+        loads: one that is a string such as "20/s" is a rate.
     """
-    before = ServingScenario(workload, old.predictor, profile, old.rules, n)
-    after = ServingScenario(workload, new.predictor, profile, new.rules, n)
-    top = capacity(before)
+    top = capacity(old.scenario(n, rate=1.0, **where))
     found: Factors = {}
     for given in loads:
         load = float(given[:-2]) / top.rate if isinstance(given, str) else float(given)
         label = f"{given} (load {load:.2f})" if isinstance(given, str) else f"load {load:g}"
-        at = {"load": load, "known_capacity": top}
-        factors = []
-        for seed in range(seeds):
-            numbers = [metric(replace(s, **at).serve(p.policy, seed)) for s, p in ((before, old), (after, new))]
-            factors.append(numbers[0] / numbers[1])
-        found[label] = (load, factors)
+        sides = [(side.scenario(n, rate=load * top.rate_scale, **where), side.policy) for side in (old, new)]
+        numbers = [[metric(scenario.simulate(policy, seed)) for scenario, policy in sides] for seed in range(seeds)]
+        found[label] = (load, [before / after for before, after in numbers])
     return found
 
 
@@ -88,7 +91,7 @@ def named(prefix: str, found: Factors) -> Factors:
     return {f"{prefix}, {label}": value for label, value in found.items()}
 
 
-def sustained(given: Requests, profile: str, side: Side, level: float, guess: float) -> float:
+def sustained(given: Drawn, profile: str, side: Side, level: float, guess: float) -> float:
     """Return the largest rate at which the mean latency per token stays within a level, by bisection to 1 %.
 
     Args:
@@ -101,10 +104,10 @@ def sustained(given: Requests, profile: str, side: Side, level: float, guess: fl
     Returns:
         requests/s; NaN where the level holds even if all come nearly at once, as a longer run would have a limit.
     """
-    rate = (len(given.outputs) - 1) / float(given.requests["arrival"][-1] - given.requests["arrival"][0])
+    rate = recorded_rate(given.work)
 
     def holds(asked: float) -> bool:
-        run = serve(stretched(given, asked / rate), side.policy, profile, side.rules)
+        run = serve(given._replace(work=stretched(given.work, asked / rate)), side.policy, profile, side.rules)
         return bool(run.done.all() and mean_of("normalised_latency")(run) <= level)
 
     low = high = guess
@@ -120,9 +123,9 @@ def sustained(given: Requests, profile: str, side: Side, level: float, guess: fl
     return low
 
 
-def gaps(given: Requests, profile: str, rules: str) -> np.ndarray:
+def gaps(given: Drawn, profile: str, rules: str) -> np.ndarray:
     """Return the time between every two successive tokens of a request, s; for runs without preemptions."""
-    left = given.requests["prompt"].astype(int)
+    left = given.work["prompt"].astype(int)
     last = np.full(len(left), np.nan)
     found: list[float] = []
     tokens: list[int] = []  # rows that get a token at the end of the iteration before

@@ -35,13 +35,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import minimize
 
+from llmqueue_gym.boards.recorded import FOLDER_VARIABLE, data_folder
 from llmqueue_gym.columns import read_columns
 from llmqueue_gym.engines.batching.rules import Rules, rule_set
 from llmqueue_gym.evaluation import result, write_json
-from llmqueue_gym.evaluation.bench.data import FOLDER_VARIABLE, data_folder
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.evaluation.serving.closed_loop import serve
-from llmqueue_gym.evaluation.serving.watch import watch
+from llmqueue_gym.evaluation.serving import serve
+from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.profiles import profile as cost_profile
 from llmqueue_gym.profiles.base import Profile, kv_capacity
 from llmqueue_gym.profiles.fit import COEFFICIENTS
@@ -149,9 +149,9 @@ def simulate(run: Measured, setting: Setting, numbers: np.ndarray) -> tuple[dict
     profile, rules = with_costs(numbers, setting), setting.rules
     for replica in range(setting.replicas):
         served = serve(run.requests(replica, setting.replicas), "fcfs", profile, rules)
-        arrival = served.requests["arrival"]
+        arrival = served.jobs["arrival"]
         for name, column in (("queue", "scheduled"), ("ttft", "first_token"), ("e2e", "completion")):
-            times[name][replica :: setting.replicas] = served.service[column] - arrival
+            times[name][replica :: setting.replicas] = served.outcome[column] - arrival
         totals["preemptions"] += served.totals["preemptions"]
         totals["most_kv_share"] = max(totals["most_kv_share"], served.totals["most_blocks"] / (rules.blocks or 1))
     return times, totals

@@ -1,29 +1,16 @@
 """The experiments on the serving engine: their functions at tiny sizes, and their rules on numbers made up for them."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import do_the_paired_intervals_cover as coverage
+import kv_pressure as pressure
 import numpy as np
 import pytest
-
-from llmqueue_gym.evaluation.bench.data import data_folder
-
-ROOT = Path(__file__).parents[1]
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-# In this order, as each of the first three imports those before it.
-factors, claims, headlines = (load(f"survey_{name}_llm") for name in ("factors", "claims", "headlines"))
-pressure, measured, coverage = (load(n) for n in ("kv_pressure", "vllm_measured", "do_the_paired_intervals_cover"))
+import survey_claims_llm as claims
+import survey_factors_llm as factors
+import survey_headlines_llm as headlines
+import vllm_measured as measured
+from recorded import recorded
 
 
 def rows(*intervals, group="a"):
@@ -62,12 +49,11 @@ def test_claims_at_tiny_size(key):
 
 
 def test_gaps_between_tokens_agree_with_the_longest_of_each_run():
-    scenario = factors.ServingScenario(factors.RequestWorkload("azure-conv", 2.0, max_tokens=4096), "none", n=30)
-    given = scenario.draw("fcfs", 0)
+    given = factors.Side("fcfs", "sarathi").scenario(30, rate=2.0, max_tokens=4096).draw(0)
     gaps = factors.gaps(given, "a100-llama3-8b", "sarathi")
     served = factors.serve(given, "fcfs", "a100-llama3-8b", "sarathi")
-    assert len(gaps) == pytest.approx(int((served.outputs - 1).sum()), abs=5)  # the last of a busy period has no next
-    assert gaps.max() == pytest.approx(served.requests["longest_gap"][served.requests["generated"] > 1].max())
+    assert len(gaps) == pytest.approx(int((served.sizes - 1).sum()), abs=5)  # the last of a busy period has no next
+    assert gaps.max() == pytest.approx(served.jobs["longest_gap"][served.jobs["generated"] > 1].max())
 
 
 def test_pressure_cell_and_figure():
@@ -109,11 +95,8 @@ def test_a_fit_to_the_engine_itself_has_no_error():
     assert abs(measured.errors(run, times, ~fitted, fitted)["e2e"]["mean"]) < 0.02
 
 
-def test_measured_runs(tmp_path, capsys):
-    folder = data_folder()
-    if folder is None or not (folder / measured.FILE).is_file():
-        pytest.skip(f"{measured.FILE} is not beside the project")
-    out = tmp_path / "found.json"
+def test_measured_runs(tmp_path):
+    out, folder = tmp_path / "found.json", recorded("traces", "data", measured.FILE).parent
     assert measured.main(["--data", str(folder), "--steps", "3", "--out", str(out)]) == 0
     assert [run["requests"] for run in json.loads(out.read_text())["runs"]] == [300] * 4
 
@@ -131,8 +114,7 @@ def test_coverage_counts_what_is_held_and_on_which_side_the_rest_lies():
 
 def test_coverage_compares_the_same_effects_as_the_truth():
     setting = next(iter(coverage.SETTINGS))
-    known = coverage.Capacity(2.0, 2.0, 2.0)  # near enough
-    job = (setting, known, 300, 5)
+    job = (setting, 2.0, 300, 5)
     exact, ends = coverage.effects(*coverage.latencies(job)), coverage.intervals(job)
     assert all(low <= exact[effect] <= high for effect, (low, high) in ends.items())  # of this very run
     assert list(exact) == list(ends) == list(coverage.EFFECTS)
