@@ -15,7 +15,6 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,17 +29,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.closed_loop import simulate
-from llmqueue_gym.evaluation.cluster import ClusterScenario, play
-from llmqueue_gym.evaluation.results import plain, provenance
-from llmqueue_gym.evaluation.scenario import Scenario
-from llmqueue_gym.evaluation.server_needs import NeedsScenario
-from llmqueue_gym.evaluation.serving.scenario import ServingScenario
+from llmqueue_gym.evaluation.results import provenance
 from llmqueue_gym.evaluation.statistics import across_seeds
 from llmqueue_gym.policies.learned import read_card, save
 from llmqueue_gym.policies.learned.artefact import KINDS, NUMBERS
 from llmqueue_gym.policies.learned.network import HEAD, random_weights
-from llmqueue_gym.workloads.requests import RequestWorkload
+from llmqueue_gym.systems import Scenario
 
 TRAINING_SEEDS = 1_000_000  # and up; reports use seeds below 10,000
 CHECKS = 500_000  # further up: seeds that decide between end and beginning
@@ -50,141 +44,103 @@ PUNISHMENT = 5.0  # for each e-fold beyond
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned.
+    """What is learned; its cost is that of the system, without the first tenth of the jobs.
 
     Attributes:
         kind: of the policy, a key of `KINDS`.
         traits: of the policy.
         begin: weights of the direct path, without and with the arrival's where the kind has one.
-        scenario: (jobs) -> where it is played; several places in a list count alike.
-        cost: (scenario, policy, seed) -> what should be small.
+        scenarios: fields of each place where it is played; they count alike.
         aged: whether the last weight is that of the arrival, beside the network.
+        tails: whether the cost counts over that of first come first served, and a long tail is punished.
         rules: numbers of the rule set that are moved too, by their logarithms, and where they begin.
     """
 
     kind: str
     traits: dict[str, Any]
     begin: tuple[float, ...]
-    scenario: Callable[[int], Any]
-    cost: Callable[[Any, Any, int], float]
+    scenarios: tuple[dict[str, Any], ...]
     aged: bool = False
+    tails: bool = False
     rules: dict[str, int] = field(default_factory=dict)
 
-
-def _response(scenario: Any, policy: Any, seed: int) -> float:
-    return float(simulate(scenario.draw(policy, seed), policy).after_warmup().response_times.mean())
-
-
-def _lost(scenario: Any, policy: Any, seed: int) -> float:
-    return float(np.isnan(play(scenario, policy, seed).after_warmup().outcome["completion"]).mean())
-
-
-def _sent(scenario: Any, policy: Any, seed: int) -> float:
-    return float(play(scenario, "sprpt", seed, policy).after_warmup().response_times.mean())
+    def cost(self, scenario: Scenario, policy: Any, seed: int) -> float:
+        """Return what should be small."""
+        found = played(scenario, policy, seed)
+        if not self.tails:
+            return found["cost"]
+        base = _base(scenario, seed)
+        return found["cost"] / base["cost"] * max(1.0, found["p99"] / (TAIL * base["p99"])) ** PUNISHMENT
 
 
-def _packed(scenario: Any, policy: Any, seed: int) -> float:
-    return float(scenario.play(policy, seed).after_warmup().response_times.mean())
-
-
-def _latency(scenario: Any, policy: Any, seed: int) -> float:
-    """Return the mean latency over that of first come first served, punished where the 99th percentile is large."""
-    times, (mean, p99) = _latencies(scenario.serve(policy, seed)), _fcfs(scenario, seed)
-    return float(times.mean() / mean * max(1.0, np.percentile(times, 99) / (TAIL * p99)) ** PUNISHMENT)
-
-
-def _latencies(served: Any) -> np.ndarray:
-    return served.service["completion"] - served.requests["arrival"]
+def played(scenario: Scenario, policy: Any, seed: int) -> dict[str, float]:
+    """Return the system's numbers of a run."""
+    run = scenario.simulate(policy, seed)
+    return scenario.system.numbers(run.after_warmup())
 
 
 @lru_cache(maxsize=256)  # candidates of a generation share it
-def _fcfs(scenario: Any, seed: int) -> tuple[float, float]:
-    times = _latencies(scenario.serve("fcfs", seed))
-    return float(times.mean()), float(np.percentile(times, 99))
+def _base(scenario: Scenario, seed: int) -> dict[str, float]:
+    return played(scenario, scenario.system.base, seed)
 
 
-def _replica(lengths: str, rate: float, n: int, profile: str = "a100-llama3-8b") -> ServingScenario:
-    """Return requests of a law at a rate."""
-    return ServingScenario(RequestWorkload(lengths, rate), "lognormal:sigma=0.5", profile, "vllm-v1", n)
-
-
-_QUARTERS = tuple((need, 0.25, "exponential") for need in (1, 2, 4, 8))
-_CAPACITIES = {  # requests/s that first come first served just sustains: `evaluation.bench.llm.capacities`
-    "azure-conv": [("azure-conv", 7.859)],
-    "azure-code": [("azure-code", 6.168)],
-    "mooncake-conv": [("mooncake-conv", 0.4616)],
-    "deepseek-r1": [("deepseek-r1", 0.652)],
-}
-_CAPACITIES["all"] = [one for places in _CAPACITIES.values() for one in places]
-_SJF_TOTAL = (0, 0, 1, 1, 0)
+_SPRPT, _SJF_TOTAL = (0, 0, 1, -1), (0, 0, 1, 1, 0)
+_GIVE_UP = {"system": "central", "servers": 20}
 _USUAL = {"max_seqs": 128, "token_budget": 2048}  # vLLM's own
+_AT_CAPACITY = tuple(
+    {"system": "replica", "size": size, "load": 1.0}
+    for size in ("azure-conv", "azure-code", "mooncake-conv", "deepseek-r1")
+)
 
 TASKS = {
-    "mg1": Task(
-        "order",
-        {"preemptive": True},
-        (0, 0, 1, -1),  # sprpt
-        lambda n: Scenario("exponential", "exponential", 0.8, n_jobs=n),
-        _response,
-    ),
+    "mg1": Task("order", {"preemptive": True}, _SPRPT, ({"system": "mg1", "load": 0.8},)),
     "mg1-weibull": Task(
-        "order",
-        {"preemptive": True},
-        (0, 0, 1, -1),
-        lambda n: Scenario("weibull:shape=0.5", "exponential", 0.9, n_jobs=n),
-        _response,
+        "order", {"preemptive": True}, _SPRPT, ({"system": "mg1", "size": "weibull:shape=0.5", "load": 0.9},)
     ),
     "abandonment": Task(
         "cluster-order",
         {"preemptive": False, "shape": "constant"},
         (0, 1, 0, 0),  # spjf
-        lambda n: [
-            ClusterScenario(size, noise, load, servers=20, patience=patience, told=told, n_jobs=n)
-            for size, noise, load, patience, told in (
-                ("exponential", "lognormal:sigma=1.0", 1.2, "exponential", True),
-                ("exponential", "exponential", 1.5, "uniform:mean=3", True),
-                ("weibull:shape=0.5", "lognormal:sigma=0.5", 1.3, "exponential:mean=2", False),
-                ("exponential", "lognormal:sigma=1.0", 1.4, "exponential:mean=2", False),
-            )
-        ],
-        _lost,
+        (
+            {**_GIVE_UP, "predictor": "lognormal:sigma=1.0", "load": 1.2, "patience": "exponential", "told": True},
+            {**_GIVE_UP, "load": 1.5, "patience": "uniform:mean=3", "told": True},
+            {
+                **_GIVE_UP,
+                **{"size": "weibull:shape=0.5", "predictor": "lognormal:sigma=0.5"},
+                **{"load": 1.3, "patience": "exponential:mean=2"},
+            },
+            {**_GIVE_UP, "predictor": "lognormal:sigma=1.0", "load": 1.4, "patience": "exponential:mean=2"},
+        ),
         aged=True,
     ),
     "dispatch": Task(
         "dispatch",
         {"looks": "sample", "d": 2},
         (1, 0, 0, 0, 0, 0, 0, 0),  # power-of-d
-        lambda n: ClusterScenario("weibull:shape=0.5", "exponential", 0.9, servers=100, n_jobs=n),
-        _sent,
+        ({"system": "dispatch", "servers": 100, "size": "weibull:shape=0.5", "load": 0.9},),
     ),
     "packing": Task(
         "packing",
         {"packing": "filling", "preemptive": True},
         (1, 0, float(np.log(2)), 0),  # server-filling-sprpt: the product of what is left and the need
-        lambda n: NeedsScenario(8, _QUARTERS, 0.9, "lognormal:sigma=0.5", n),
-        _packed,
+        ({"system": "packing", "load": 0.9, "predictor": "lognormal:sigma=0.5"},),
         aged=True,
     ),
     "llm": Task(
         "serving",
         {},
         (0, 0, 1, 0, 0),  # sjf
-        lambda n: ServingScenario(  # as in llmqueue/LLMBatching-v0: first come first served keeps up with 17.6 a second
-            RequestWorkload("lognormal:prompt=128,output=32", rate=16.5, max_tokens=1537),
-            "lognormal:sigma=0.5",
-            "a100-llama3-8b:kv_tokens=1536",
-            "vllm-v1:max_seqs=8",
-            n,
+        (  # as in llmqueue/LLMBatching-v0
+            {
+                **{"system": "replica", "size": "lognormal:prompt=128,output=32", "rate": 16.5, "max_tokens": 1537},
+                **{"profile": "a100-llama3-8b:kv_tokens=1536", "rules": "vllm-v1:max_seqs=8"},
+            },
         ),
-        _latency,
         aged=True,
+        tails=True,
     ),
-    **{
-        f"llm-{name}": Task(
-            "serving", {}, _SJF_TOTAL, lambda n, at=where: [_replica(*one, n) for one in at], _latency, True, _USUAL
-        )
-        for name, where in _CAPACITIES.items()
-    },
+    **{f"llm-{one['size']}": Task("serving", {}, _SJF_TOTAL, (one,), True, True, _USUAL) for one in _AT_CAPACITY},
+    "llm-all": Task("serving", {}, _SJF_TOTAL, _AT_CAPACITY, True, True, _USUAL),
 }
 
 
@@ -260,15 +216,8 @@ def cost(task_name: str, jobs: int, vector: np.ndarray, seeds: list[int]) -> np.
 
 
 @lru_cache  # so that what is cached by scenario is found again
-def _places(task_name: str, jobs: int) -> list[Any]:
-    made = TASKS[task_name].scenario(jobs)
-    return made if isinstance(made, list) else [made]
-
-
-def unit_of(task: Task, scenario: Any, seed: int) -> float:
-    """Return the unit of the network's features: the mean size, or number of output tokens, of a training run."""
-    drawn = scenario.draw(None, seed)
-    return float(np.mean(drawn.outputs if task.kind == "serving" else drawn.sizes))
+def _places(task_name: str, jobs: int) -> list[Scenario]:
+    return [Scenario(**one, n_jobs=jobs) for one in TASKS[task_name].scenarios]
 
 
 def quiet() -> None:
@@ -291,7 +240,7 @@ def main(args: Args) -> None:
             raise BadInput(f"{checkpoint}: no such checkpoint; leave out --resume")
         saved = pickle.loads(checkpoint.read_bytes())
     else:
-        begin = beginning(task, args, float(np.mean([unit_of(task, place, first) for place in places])))
+        begin = beginning(task, args, float(np.mean([place.draw(first).sizes.mean() for place in places])))
         begin = np.append(begin, np.zeros(len(task.rules)))
         options = {"popsize": args.population, "seed": args.seed + 1, "verbose": -9, "CMA_diagonal": len(begin) > 150}
         search = cma.CMAEvolutionStrategy(begin[HEAD:], args.sigma, options)
@@ -343,7 +292,7 @@ def main(args: Args) -> None:
         "description": f"Evolved for the task {args.task!r} of agents/evolve_rank.py.",
         "trained_on": {
             "task": args.task,
-            "scenarios": [plain(place.to_dict()) for place in places],
+            "scenarios": [place.to_dict() for place in places],
             "start": str(args.start or "heuristic"),
         },
         "seeds": [[first, first + 1 + saved["generation"] * args.runs_each], [checks[0], checks[-1] + 1]],

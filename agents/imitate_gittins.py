@@ -16,7 +16,7 @@ for survival data with covariates", Annals of Statistics 1982.
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,12 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.closed_loop import simulate
 from llmqueue_gym.evaluation.results import provenance
-from llmqueue_gym.evaluation.scenario import Scenario
 from llmqueue_gym.evaluation.statistics import across_seeds
-from llmqueue_gym.policies import policy
 from llmqueue_gym.policies.learned import load, save
 from llmqueue_gym.policies.learned.network import Weights
 from llmqueue_gym.policies.learned.order import FEATURES, NEAR, features
+from llmqueue_gym.systems import Scenario
 from llmqueue_gym.theory.gittins import least_slopes
 
 TRAINING_SEEDS = 1_000_000  # and up; reports use seeds below 10,000
@@ -208,9 +206,9 @@ def main(args: Args) -> None:
 
     # The pairs. Nothing below this paragraph knows the laws.
     first = TRAINING_SEEDS + 1000 * args.seed
-    scenario = Scenario(args.size, args.predictor, args.load, n_jobs=args.pairs)
-    jobs, sizes = scenario.draw(None, first)
-    predicted, scale = jobs["predicted"].copy(), float(sizes.mean())
+    arena = Scenario(size=args.size, predictor=args.predictor, load=args.load, n_jobs=args.check_jobs)
+    drawn = replace(arena, n_jobs=args.pairs).draw(first)
+    predicted, sizes, scale = drawn.work["predicted"].copy(), drawn.sizes, float(drawn.sizes.mean())
 
     # 1. The hazard. Within a bin the rate is that of its middle.
     edges = np.concatenate([[0.0], np.geomspace(np.quantile(sizes, 0.005), sizes.max(), args.bins)])
@@ -256,10 +254,7 @@ def main(args: Args) -> None:
     # 3. The order. It is played now and then against SPRPT, whose runs are the same each time.
     order = Order(args.hidden)
     check_seeds = range(first + 1, first + 1 + args.check_seeds)
-    arena = Scenario(args.size, args.predictor, args.load, n_jobs=args.check_jobs)
-    instances = [arena.draw(None, seed) for seed in check_seeds]
-    sprpt = policy("sprpt")
-    base = [simulate(one, sprpt).after_warmup().response_times.mean() for one in instances]
+    base = [arena.simulate("sprpt", seed).after_warmup().response_times.mean() for seed in check_seeds]
     score: dict[str, Any] = {}
 
     def write() -> None:
@@ -283,7 +278,7 @@ def main(args: Args) -> None:
     def play() -> None:
         write()  # so that Ctrl-C leaves a policy, too
         learned = load(out)
-        means = [simulate(one, learned).after_warmup().response_times.mean() for one in instances]
+        means = [arena.simulate(learned, seed).after_warmup().response_times.mean() for seed in check_seeds]
         ratio = across_seeds(np.divide(means, base))
         score.update(mean=round(ratio.mean, 5), low=round(ratio.low, 5), high=round(ratio.high, 5))
         checkpoint.state["curve"].append([round(checkpoint.seconds, 1), round(ratio.mean, 5)])

@@ -13,19 +13,17 @@
 * **Reward**: relative to the mean cost rate so far, over the spread of the returns, as the average-reward problem that
   a queue is wants it (Dai and Gluzman, "Queueing Network Controls via Deep Reinforcement Learning", Stochastic Systems
   2022). How long an episode lasts hardly depends on the order of service, so the order that is best stays the best.
-* **Score**: (FCFS - x) / (FCFS - bound) of the exported policy, with the bound told the true sizes, on the same jobs.
+* **Score**: (FCFS - x) / (FCFS - bound) of the exported policy on the same jobs; nobody undercuts the bound.
 
 The algorithm is that of Schulman et al., arXiv 1707.06347, in the form of cleanrl: one file, read from top to bottom.
 Seeds of training, of the curve and of the last figures are disjoint, and all are at least 1 000 000.
 """
 
-import ast
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -39,22 +37,25 @@ from rich.table import Table
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-import llmqueue_gym  # noqa: F401 (registers the environments)
-from llmqueue_gym.envs.agents import baseline_agent
-from llmqueue_gym.envs.config import MG1Config
-from llmqueue_gym.envs.multi_server import MultiServerVectorEnv
-from llmqueue_gym.envs.observation import FEATURES as JOB_COLUMNS
-from llmqueue_gym.envs.server_observation import FEATURES as SERVER_COLUMNS
+from llmqueue_gym.envs import register_all
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation import Estimate, across_seeds, paired_difference, simulate
-from llmqueue_gym.evaluation.cluster import central_queue
+from llmqueue_gym.evaluation import across_seeds, paired_difference
 from llmqueue_gym.evaluation.results import provenance
-from llmqueue_gym.policies import policy as known_policy
+from llmqueue_gym.integrations.report import (
+    CURVE_SEEDS,
+    LAST_SEEDS,
+    curve_yardstick,
+    env_arguments,
+    first_training_seed,
+)
+from llmqueue_gym.integrations.score import Yardstick
+from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.policies.learned import cluster_order, order, save
 from llmqueue_gym.policies.learned.artefact import KINDS
 from llmqueue_gym.policies.learned.network import Weights
+from llmqueue_gym.systems.view import columns_of
 
-CURVE_SEEDS, LAST_SEEDS, TRAINING_SEEDS = 1_000_000, 2_000_000, 3_000_000
+LONGEST_PLAYED = 5000  # jobs of a run in which the policy plays as an agent, where no closed loop has its rules
 
 
 @dataclass
@@ -82,14 +83,14 @@ class Options:
         clip: largest change of a probability that is rewarded.
         eval_every: iterations between points of the curve.
         eval_seeds: runs behind a point.
-        eval_jobs: jobs of such a run; 5000 where deadlines are firm, which no closed loop plays.
+        eval_jobs: jobs of such a run; 5000 at most where deadlines are firm, which no closed loop plays.
         seed: of training.
         threads: of torch; on a busy machine several wait for one another at every small operation.
         resume: go on from the checkpoint in `out`, with fresh episodes.
         quiet: print nothing.
     """
 
-    out: Path
+    out: Path = Path("results/runs/ppo")
     name: str = "learned-ppo"
     env_id: str = "llmqueue/MG1Preemptive-v0"
     env_args: tuple[str, ...] = ()
@@ -115,93 +116,52 @@ class Options:
     quiet: bool = False
 
 
-# ------------------------------------------------------------------------------------------ families of environments
+# ------------------------------------------------------------------------------------------------- what a rank reads
 
 
-@dataclass(frozen=True)
-class Family:
-    """How an environment's observation becomes the features of a rank, and how the rank is judged.
+class Order(NamedTuple):
+    """A kind of learned rank: the jobs of an observation become its features.
 
     Attributes:
         kind: of the artefact.
-        features: (jobs of the observation `(..., slots, columns)`, config) -> `(..., slots, F)`.
         names: of the features `(F,)`.
         past: how many of the last features go past the hidden units.
         aged: features that grow with age.
-        costs: (policy, config, seeds) -> the mean cost of a job in each run `(seeds,)`, lower is better.
+        knows_deadlines: whether the time to a deadline is among what is told.
+        scale: unit of time.
     """
 
     kind: str
-    features: Callable[[np.ndarray, Any], np.ndarray]
     names: tuple[str, ...]
     past: int
     aged: tuple[int, ...]
-    costs: Callable[[Any, Any, range], np.ndarray]
+    knows_deadlines: bool
+    scale: float
 
+    @classmethod
+    def of(cls, scenario: Any, view: Any) -> "Order":
+        """Return the kind that fits an environment.
 
-def order_features(jobs: np.ndarray, config: Any) -> np.ndarray:
-    """Return the features of `policies.learned.order`."""
-    column = JOB_COLUMNS.index
-    return order.features(jobs[..., column("predicted")], jobs[..., column("age")], config.law.mean)
+        Raises:
+            BadInput: its policies are not orders of jobs that need one server each.
+        """
+        if scenario.system.policies.made is not Policy or {"predicted", "age"} - view.jobs.keys():
+            name = scenario.system.name
+            raise BadInput(f"system {name!r}: this script learns orders of jobs that need one server each")
+        scale = float(scenario.law.mean)
+        if "time_left" not in view.jobs:
+            return cls("order", order.FEATURES, 0, (1, 3), False, scale)
+        knows = bool(view.firm or scenario.system.told)
+        return cls("cluster-order", cluster_order.FEATURES, 1, (), knows, scale)
 
-
-def cluster_features(jobs: np.ndarray, config: Any) -> np.ndarray:
-    """Return the features of `policies.learned.cluster_order`; arrivals count from now, which moves all ranks alike."""
-    told = dict(zip(SERVER_COLUMNS, np.moveaxis(jobs / np.float32(config.law.mean), -1, 0), strict=True))
-    p, since = told["predicted"], told["time_in_system"]
-    d = np.log(told["time_left"] + since + 0.01) if config.knows_deadlines else np.zeros_like(p)
-    return np.stack([np.log(p + 0.01), p, d, -since], axis=-1)
-
-
-def closed_loop(policy: Any, config: Any, seeds: range) -> np.ndarray:
-    """Return the mean response time (s) of each run of a single server, in the compiled closed loop."""
-    config = replace(config, predictor=policy.predictor or config.predictor)
-    laws = (config.law, config.bound_predictor)
-    return np.array([simulate(config.draw(seed), policy, *laws).response_times.mean() for seed in seeds])
-
-
-def servers_closed_loop(policy: Any, config: Any, seeds: range) -> np.ndarray:
-    """Return the same for several servers; where a job served is paid for, minus the share of jobs that are served."""
-    if config.firm:  # deadlines during service are the environment's alone
-        return played(policy, config, seeds)
-    config = replace(config, predictor=policy.predictor or config.predictor)
-    laws = (config.server_speeds, config.law, config.bound_predictor)
-    times = [central_queue(config.draw(seed), policy, *laws).response_times for seed in seeds]  # NaN of who gave up
-    return np.array([-np.isfinite(each).mean() if config.per_job else np.nanmean(each) for each in times])
-
-
-def played(policy: Any, config: Any, seeds: range) -> np.ndarray:
-    """Return minus the reward per job of each episode of several servers, played by the compiled agent; slower."""
-    config = replace(config, predictor=policy.predictor or config.predictor, slots=64)
-    env = MultiServerVectorEnv(len(seeds), **{field.name: getattr(config, field.name) for field in fields(config)})
-    agent, over, cost = baseline_agent(policy, env), np.zeros(len(seeds), bool), np.zeros(len(seeds))
-    observation, _ = env.reset(seed=list(seeds))
-    while not over.all():
-        observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
-        cost -= np.where(over, 0.0, reward)
-        over |= terminated | truncated
-    return cost / config.n_jobs
-
-
-# By the class of the keyword arguments, of which each family of environments has its own.
-FAMILIES = {
-    "MG1Config": Family("order", order_features, order.FEATURES, 0, (1, 3), closed_loop),
-    "ServerConfig": Family("cluster-order", cluster_features, cluster_order.FEATURES, 1, (), servers_closed_loop),
-}
-
-
-def rivals(config: Any) -> tuple[str, list[str]]:
-    """Return the policy that is told the true sizes, whose score is 1, and others to compare with."""
-    if config.preemptive:
-        return "srpt", ["sprpt", "pspjf", *(["gittins"] if isinstance(config, MG1Config) else [])]
-    return "sjf", ["spjf", *(["edf"] if getattr(config, "knows_deadlines", False) else [])]
-
-
-def score(fcfs: np.ndarray, costs: np.ndarray, bound: np.ndarray) -> Estimate:
-    """Return (FCFS - x) / (FCFS - bound) of mean costs, each `(seeds,)`: a ratio of means, and its interval."""
-    worth = (fcfs - bound).mean()
-    ratio = (fcfs - costs).mean() / worth
-    return across_seeds(ratio + (fcfs - costs - ratio * (fcfs - bound)) / worth)  # linear in the costs near the means
+    def features(self, told: dict[str, np.ndarray]) -> np.ndarray:
+        """Return `(..., F)` of columns `(...)` of jobs; arrivals count from now, which moves all ranks alike."""
+        if self.kind == "order":
+            return order.features(told["predicted"], told["age"], self.scale)
+        unit = np.float32(self.scale)
+        p, since = told["predicted"] / unit, told["time_in_system"] / unit
+        d = np.log(told["time_left"] / unit + since + 0.01) if self.knows_deadlines else np.zeros_like(p)
+        return np.stack([np.log(p + 0.01), p, d, -since], axis=-1)
 
 
 # ------------------------------------------------------------------------------------------------- actor and critic
@@ -344,23 +304,19 @@ class Training:
         torch.manual_seed(o.seed)
         self.folder = Path(o.out)
         self.folder.mkdir(parents=True, exist_ok=True)
-        arguments = dict(_argument(text) for text in o.env_args)
-        self.env: Any = gymnasium.make_vec(o.env_id, num_envs=o.num_envs, **arguments)
-        self.config: Any = self.env.unwrapped.config
-        family = FAMILIES.get(type(self.config).__name__)
-        if family is None or max(getattr(self.config, "job_needs", (1,))) > 1:
-            raise BadInput(f"env_id={o.env_id!r}: this script learns orders of jobs that need one server each")
-        self.family = family
+        register_all()
+        self.env: Any = gymnasium.make_vec(o.env_id, num_envs=o.num_envs, **env_arguments(o.env_args))
+        self.scenario, self.view = self.env.unwrapped.scenario, self.env.unwrapped.view
+        self.order = Order.of(self.scenario, self.view)
         if o.shape not in ("falling", "general"):
             raise BadInput(f"shape={o.shape!r}; choose falling or general")
-        self.scale = float(self.config.law.mean)
-        features, system = len(self.family.names), self.env.single_observation_space["system"].shape[0]
-        aged = self.family.aged if o.shape == "falling" else ()
-        self.actor = Actor(features, o.hidden, self.family.past, aged)
+        features, system = len(self.order.names), len(self.view.system)
+        aged = self.order.aged if o.shape == "falling" else ()
+        self.actor = Actor(features, o.hidden, self.order.past, aged)
         self.critic = Critic(features, system, o.critic_hidden)
         if o.warm_start:
             with torch.no_grad():
-                self.actor.linear[self.family.names.index("predicted")] = 1.0
+                self.actor.linear[self.order.names.index("predicted")] = 1.0
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimiser = torch.optim.Adam(parameters, lr=o.lr, eps=1e-5)
         self.progress: dict[str, Any] = {"iteration": 0, "steps": 0, "seconds": 0.0, "cpu": 0.0, "rate": 0.0}
@@ -392,16 +348,17 @@ class Training:
 
     def begin(self) -> dict[str, np.ndarray]:
         """Begin episodes that no earlier part of the run has seen; return the first observation."""
-        seed = TRAINING_SEEDS + 1_000_003 * self.options.seed + self.options.num_envs * self.progress["iteration"]
+        seed = first_training_seed(self.options.seed) + self.options.num_envs * self.progress["iteration"]
         self.over = np.zeros(self.options.num_envs, bool)
         return self.env.reset(seed=seed)[0]
 
     def read(self, observation: dict[str, np.ndarray]) -> States:
         """Return what a batch of environments shows."""
-        slots = int(self.config.slots)
+        slots = int(self.view.slots)
         rows, mask = observation["jobs"][:, :slots], observation["action_mask"][:, :slots]
-        here = (mask > 0) & (rows[..., 0] > 0)  # once an episode is over, all actions are open
-        jobs = torch.from_numpy(self.family.features(rows[here], self.config).astype(np.float32, copy=False))
+        here = (mask > 0) & (rows[..., 0] > 0)  # once an episode is over, all actions may be open
+        told = self.order.features(columns_of({"jobs": rows[here]}, "jobs", self.view.jobs))
+        jobs = torch.from_numpy(told.astype(np.float32, copy=False))
         at = torch.from_numpy(here.ravel().nonzero()[0])
         return States(jobs, at, torch.from_numpy(observation["system"].copy()), slots)
 
@@ -430,7 +387,7 @@ class Training:
 
     def relative(self, reward: np.ndarray, dt: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return rewards less their mean rate, over the spread of the returns, and times in mean sizes."""
-        p, o, dt = self.progress, self.options, dt / self.scale
+        p, o, dt = self.progress, self.options, dt / self.order.scale
         new = 1.0 / min(p["iteration"] + 1, 20)  # a mean over all iterations, later over the last 20
         p["rate"] += new * (float((reward * real).sum() / (dt * real).sum()) - p["rate"])
         reward = (reward - p["rate"] * dt) * real
@@ -469,29 +426,30 @@ class Training:
     @property
     def traits(self) -> dict[str, Any]:
         """Traits of the exported policy."""
-        preemptive = bool(self.config.preemptive)
-        moves = preemptive and bool(self.family.aged)
+        preemptive = bool(self.view.preemptive)
+        moves = preemptive and bool(self.order.aged)
         return {"preemptive": preemptive, "shape": self.options.shape if moves else "constant"}
+
+    @property
+    def params(self) -> np.ndarray:
+        """The numbers of the exported policy, as learned so far."""
+        return self.actor.pack(self.order.scale)
 
     def policy(self, params: Any) -> Any:
         """Return the network as a compiled policy."""
-        return KINDS.builder(self.family.kind)(self.options.name, np.asarray(params), "", **self.traits)
-
-    def costs(self, policy: Any, seeds: range) -> np.ndarray:
-        """Return the mean cost of a job in the run of each seed."""
-        return self.family.costs(policy, replace(self.config, n_jobs=self.options.eval_jobs, horizon=np.inf), seeds)
+        return KINDS.builder(self.order.kind)(self.options.name, np.asarray(params), "", **self.traits)
 
     def prepare_score(self) -> None:
         """Play first come first served and the bound on the jobs of the curve."""
-        self.curve_seeds = range(CURVE_SEEDS, CURVE_SEEDS + self.options.eval_seeds)
-        self.fcfs = self.costs(known_policy("fcfs"), self.curve_seeds)
-        self.bound = self.costs(known_policy(rivals(self.config)[0]), self.curve_seeds)
-        self.costs(self.policy(self.actor.pack(self.scale)), self.curve_seeds[:1])  # loads its kernel
+        if self.view.own_rules:
+            self.options.eval_jobs = min(self.options.eval_jobs, LONGEST_PLAYED)
+        self.yardstick = curve_yardstick(self.options, self.env)
+        self.yardstick.score(self.policy(self.params))  # loads its kernel
 
     def evaluate(self) -> float:
         """Add a point to the curve, keep the policy if it is the best so far, and write the checkpoint."""
-        params, p = self.actor.pack(self.scale), self.progress
-        reached = score(self.fcfs, self.costs(self.policy(params), self.curve_seeds), self.bound).mean
+        params, p = self.params, self.progress
+        reached = self.yardstick.score(self.policy(params)).mean
         p["curve"].append([round(p["seconds"], 2), p["steps"], round(reached, 5)])
         if reached > p["best"]:
             p["best"], p["params"] = reached, params.tolist()
@@ -502,16 +460,15 @@ class Training:
     def card(self) -> dict[str, Any]:
         """Return what is to be known of the policy; see `policies.learned.artefact`."""
         o, p = self.options, self.progress
-        first = TRAINING_SEEDS + 1_000_003 * o.seed
-        jobs = {"size": str(self.config.law), "predictor": str(self.config.bound_predictor), "load": self.config.load}
-        words = f"sizes {jobs['size']}, predictions {jobs['predictor']}, load {jobs['load']:g}"
+        jobs = {"size": str(self.scenario.law), "predictor": str(self.scenario.fitted), "load": self.scenario.load}
+        words = f"sizes {jobs['size']}, predictions {jobs['predictor']}, load {jobs['load']}"
         return {
             "name": o.name,
-            "kind": self.family.kind,
+            "kind": self.order.kind,
             "description": f"A rank learned by PPO in {o.env_id.removeprefix('llmqueue/')}: {words}.",
             "traits": self.traits,
             "trained_on": {"env_id": o.env_id, "env_args": list(o.env_args), **jobs},
-            "seeds": [[self.curve_seeds.start, self.curve_seeds.stop], [first, 2**63]],  # later episodes draw theirs
+            "seeds": [[CURVE_SEEDS, CURVE_SEEDS + o.eval_seeds], [first_training_seed(o.seed), 2**63]],
             "options": {name: value for name, value in asdict(o).items() if name not in ("out", "quiet", "resume")},
             "command": shlex.join(["python", "agents/ppo.py", *sys.argv[1:]]),
             "commit": provenance()["commit"],
@@ -522,14 +479,14 @@ class Training:
     def report(self, console: Console) -> dict[str, Any]:
         """Play the best policy and its rivals on fresh jobs, add the figures to its card, and print them."""
         o, p, seeds = self.options, self.progress, range(LAST_SEEDS, LAST_SEEDS + 5 * self.options.eval_seeds)
-        bound, others = rivals(self.config)
-        costs = {o.name: self.costs(self.policy(p["params"]), seeds)}
-        for name in ("fcfs", *others, bound):
+        last = Yardstick(self.scenario, self.view, seeds, o.eval_jobs)
+        costs = {o.name: last.costs(self.policy(p["params"]))}
+        for name in last.rivals():
             try:
-                costs[name] = self.costs(known_policy(name), seeds)
+                costs[name] = last.costs(name)
             except BadInput as error:
                 console.print(f"{name}: left out, {error}")
-        scores = {name: score(costs["fcfs"], values, costs[bound]) for name, values in costs.items()}
+        scores = {name: last.score_of(values) for name, values in costs.items()}
         final = scores[o.name]
         reached = next((row for row in p["curve"] if row[2] >= 0.95 * final.mean), None)
         figures: dict[str, Any] = {
@@ -582,16 +539,6 @@ def train(options: Options) -> Training:
         run.save()
     run.report(console)
     return run
-
-
-def _argument(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise BadInput(f"env_args: {text!r} is not name=value, as in load=0.8")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The PPO script: its advantages against a slow reference, and its export against the environment it was trained in."""
 
+import copy
 import importlib.util
 import json
 import warnings
@@ -9,11 +10,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from llmqueue_gym.envs.config import MG1Config
-from llmqueue_gym.envs.server_config import ServerConfig
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation import simulate
+from llmqueue_gym.jobs import JOB
 from llmqueue_gym.policies.learned import load
+from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.view import columns_of
 
 SCRIPT = Path(__file__).parents[1] / "agents" / "ppo.py"
 torch = pytest.importorskip("torch", reason="agents/ppo.py needs torch: pip install llmqueue-gym[train]")
@@ -89,35 +90,21 @@ def test_steps_that_only_reset_are_no_decisions(ppo, tmp_path):
     assert 0 < (~real).sum() < real.sum()
 
 
-class Greedy:
-    """The actor as trained, in torch, in double precision."""
-
-    def __init__(self, run, params):
-        self.run, self.actor = run, run.actor
-        np.testing.assert_array_equal(self.actor.pack(run.scale), params)
-        self.actor.double()
-
-    def slot(self, rows):
-        with torch.no_grad():
-            return int(self.actor(torch.from_numpy(rows)).argmin())
-
-
-def test_the_closed_loop_takes_the_decisions_of_the_greedy_actor(ppo, tmp_path):
-    run = ppo.train(options(ppo, tmp_path))
-    params = run.actor.pack(run.scale)
-    config = MG1Config(preemptive=True, slots=200, n_jobs=1500)
-    loop = simulate(config.draw(1_234_567), run.policy(params), config.law, config.bound_predictor)
-    env = gymnasium.make("llmqueue/MG1Preemptive-v0", slots=200, n_jobs=1500)
-    agent = Greedy(run, params)
+def test_the_closed_loop_takes_the_decisions_of_the_greedy_actor(trained, ppo):
+    actor, scenario = copy.deepcopy(trained.actor).double(), Scenario(n_jobs=1500)
+    loop = scenario.simulate(trained.policy(trained.params), 1_234_567)
+    env = scenario.env(slots=200)
     env.reset(seed=1_234_567)
     over = False
     while not over:
-        jobs = env.unwrapped.visible_jobs()
+        jobs = env.episodes.seen()["jobs"]
         assert len(jobs) < 200  # all of them are seen
-        slot = agent.slot(ppo.order.features(jobs["predicted"], jobs["age"], run.scale))
-        _, _, terminated, truncated, _ = env.step(slot)
-        over = terminated or truncated
-    np.testing.assert_allclose(env.unwrapped.response_times, loop.response_times, rtol=1e-9)
+        with torch.no_grad():
+            slot = actor(
+                torch.from_numpy(ppo.order.features(jobs["predicted"], jobs["age"], scenario.law.mean))
+            ).argmin()
+        _, _, over, _, _ = env.step(int(slot))
+    np.testing.assert_allclose(env.response_times, loop.response_times, rtol=1e-9)
 
 
 def test_the_artefact_is_an_ordinary_policy_with_a_card(trained):
@@ -127,21 +114,15 @@ def test_the_artefact_is_an_ordinary_policy_with_a_card(trained):
     assert policy.shape == "falling" and policy.preemptive
     np.testing.assert_array_equal(policy.params, trained.progress["params"])
     best = max(card["curve"], key=lambda row: row[2])
-    again = ppo_score(trained, policy)
-    assert again == pytest.approx(best[2], abs=1e-4)
+    assert trained.yardstick.score(policy).mean == pytest.approx(best[2], abs=1e-4)
     assert all(first >= 1_000_000 for first, _ in card["seeds"])
-
-
-def ppo_score(run, policy):
-    fcfs, bound, cost = run.fcfs.mean(), run.bound.mean(), run.costs(policy, run.curve_seeds).mean()
-    return (fcfs - cost) / (fcfs - bound)
 
 
 def test_the_rank_never_rises_with_age(trained):
     policy = load(trained.folder / "learned-ppo")
     age = np.linspace(0.0, 20.0, 400)
     for predicted in (0.01, 0.3, 1.0, 5.0):
-        rows = np.zeros(len(age), trained.config.draw(1_000_000).jobs.dtype)
+        rows = np.zeros(len(age), JOB)
         rows["predicted"], rows["age"] = predicted, age
         ranks = np.array([policy.rank(row, np.array(policy.params)) for row in rows.view(np.recarray)])
         assert (np.diff(ranks) <= 1e-12).all()
@@ -161,7 +142,7 @@ def test_resume_goes_on_where_it_stopped(ppo, tmp_path):
 
 def test_the_same_seed_learns_the_same(ppo, tmp_path):
     one, other = (ppo.train(options(ppo, tmp_path / name, total_steps=1500)) for name in "ab")
-    np.testing.assert_array_equal(one.actor.pack(1.0), other.actor.pack(1.0))
+    np.testing.assert_array_equal(one.params, other.params)
 
 
 @pytest.mark.parametrize(
@@ -177,25 +158,24 @@ def test_the_same_seed_learns_the_same(ppo, tmp_path):
 def test_other_environments_give_policies_too(ppo, tmp_path, env_id, args):
     run = ppo.train(options(ppo, tmp_path, env_id=f"llmqueue/{env_id}", env_args=args, total_steps=1000))
     policy = load(tmp_path / "learned-ppo")
-    assert policy.shape == "constant" and policy.preemptive == run.config.preemptive
+    assert policy.shape == "constant" and policy.preemptive == run.view.preemptive
     assert np.isfinite(run.progress["best"])
 
 
 def test_features_of_several_servers_are_those_of_the_exported_rank(ppo):
-    config = ServerConfig(patience="exponential", told=True, n_jobs=50)
-    env = gymnasium.make("llmqueue/MGk-v0", patience="exponential", told=True, n_jobs=50, load=2.0)
+    env = gymnasium.make("llmqueue/MGk-v0", patience="exponential", told=True, n_jobs=50, load=2.0).unwrapped
     observation, _ = env.reset(seed=1_000_000)
     for _ in range(10):
         observation, *_ = env.step(0)
-    jobs = env.unwrapped.visible_jobs()
-    assert len(jobs) > 1
+    jobs, kind = env.episodes.seen()["waiting"], ppo.Order.of(env.scenario, env.view)
+    assert len(jobs) > 1 and kind.knows_deadlines
     torch.manual_seed(0)
-    actor = ppo.Actor(len(ppo.cluster_order.FEATURES), 3, 1, ())
+    actor = ppo.Actor(len(kind.names), 3, kind.past, ())
     with torch.no_grad():
         actor.linear.normal_(), actor.out.normal_()
-    policy = ppo.cluster_order.cluster_order("x", actor.pack(config.law.mean), "")
+    policy = ppo.cluster_order.cluster_order("x", actor.pack(kind.scale), "")
     exact = np.array([policy.rank(row, np.array(policy.params)) for row in jobs.view(np.recarray)])
-    features = ppo.cluster_features(observation["jobs"][: len(jobs)], config)
+    features = kind.features(columns_of({"jobs": observation["jobs"][: len(jobs)]}, "jobs", env.view.jobs))
     with torch.no_grad():
         learned = actor(torch.from_numpy(features).float()).numpy()
     np.testing.assert_allclose(np.diff(learned), np.diff(exact), atol=1e-4)  # arrivals count from another time
