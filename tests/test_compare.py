@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.bootstrap import interval, rank_interval, redraw
+from llmqueue_gym.evaluation.bootstrap import interval, rank_interval, resample
 from llmqueue_gym.evaluation.compare import WORDS, compare, latencies, ratio_of_means
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.requests import request_table
@@ -143,10 +143,10 @@ def test_comparisons_say_what_is_wrong():
         compare(replace(scenario, rules="vllm-v1:horizon=1"), ["sjf"])
 
 
-def test_redrawn_intervals():
+def test_resampled_intervals():
     rng = np.random.default_rng(5)
     first = rng.exponential(size=3000)
-    drawn = redraw({"a": first, "b": first + 0.05})
+    drawn = resample({"a": first, "b": first + 0.05})
     low, high = interval(drawn.mean[..., 0], drawn.counts)
     assert low < 1 < high and high - low < 0.15  # the standard error is 1 / sqrt(3000) = 0.018
     low, high = interval(drawn.p99[..., 0], drawn.counts)

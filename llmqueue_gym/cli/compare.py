@@ -21,7 +21,7 @@ _TOLD = (
     "predictor",
     "n_jobs",
 )  # elsewhere, of a scenario
-_NOT_TOLD = (None, False, float("inf"))
+_NOT_TOLD = (None, False, "inf")
 
 
 def _compare(

@@ -1,8 +1,8 @@
-"""Intervals by drawing successive windows of a run anew, for what has no plain standard error: percentiles and ranks.
+"""Block bootstrap: intervals of percentiles and ranks, which have no plain standard error.
 
 Requests that are neighbours depend on one another, so whole windows are drawn with replacement, the same ones for every
 policy. Nobody knows how long the dependence lasts: of several numbers of windows the widest interval is taken. With few
-windows plain percentiles of the redrawn statistics are too narrow; they are taken further out, as Student's t asks.
+windows plain percentiles of the resampled statistics are too narrow; they are taken further out, as Student's t asks.
 
 Source: Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69(4), 2015 (expanded
 percentile interval).
@@ -20,7 +20,7 @@ SHORTEST = 10
 REPETITIONS = 600  # for each number of windows
 
 
-class Redrawn(NamedTuple):
+class Resamples(NamedTuple):
     """Statistics of runs made of windows that were drawn anew, policy by policy.
 
     Attributes:
@@ -34,8 +34,8 @@ class Redrawn(NamedTuple):
     p99: np.ndarray
 
 
-def redraw(values: Mapping[str, np.ndarray], seed: int = 0) -> Redrawn:
-    """Return means and 99th percentiles of redrawn runs.
+def resample(values: Mapping[str, np.ndarray], seed: int = 0) -> Resamples:
+    """Return means and 99th percentiles of resampled runs.
 
     Args:
         values: latencies of the same requests by policy, each `(n,)`.
@@ -56,7 +56,7 @@ def redraw(values: Mapping[str, np.ndarray], seed: int = 0) -> Redrawn:
             for b in range(REPETITIONS):
                 below = np.cumsum(times[b, home])
                 p99s[c, b, k] = ordered[np.searchsorted(below, 0.99 * below[-1])]
-    return Redrawn(counts, means, p99s)
+    return Resamples(counts, means, p99s)
 
 
 def interval(table: np.ndarray, counts: tuple[int, ...]) -> tuple[float, float]:
@@ -68,7 +68,7 @@ def interval(table: np.ndarray, counts: tuple[int, ...]) -> tuple[float, float]:
 
 
 def rank_interval(table: np.ndarray, k: int, counts: tuple[int, ...]) -> tuple[int, int]:
-    """Return the ranks, from 1, that policy k has in redrawn runs `(counts, repetitions, policies)`."""
+    """Return the ranks, from 1, that policy k has in resampled runs `(counts, repetitions, policies)`."""
     if not counts:
         return 1, table.shape[-1]
     low, high = interval(1.0 + (table < table[..., [k]]).sum(axis=-1), counts)

@@ -21,7 +21,7 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput, NotApplicable, nearest
 from llmqueue_gym.evaluation import metrics
-from llmqueue_gym.evaluation.bootstrap import LEVEL, Redrawn, interval, rank_interval, redraw
+from llmqueue_gym.evaluation.bootstrap import LEVEL, Resamples, interval, rank_interval, resample
 from llmqueue_gym.evaluation.statistics import cautious_batch_means
 from llmqueue_gym.policies.base import EXACT, TRUTH
 from llmqueue_gym.systems import Run, Scenario
@@ -121,16 +121,16 @@ def compare(
         raise BadInput(f"{base} left requests undone ({rows[0]['reason']}), so there is nothing to compare with")
     if not len(values[base]):
         raise BadInput(f"no request has a {metric}; choose another latency")
-    redrawn, told_truth = redraw(values), clairvoyant(entries, scenario)
+    resampled, told_truth = resample(values), clairvoyant(entries, scenario)
     for row in rows:
         row["told_truth"] = row["policy"] in told_truth
         row["note"] = note(row, rows[0], len(run))
         if row["policy"] in values:
-            row.update(place(row["policy"], values, redrawn))
+            row.update(place(row["policy"], values, resampled))
     rows.sort(key=lambda row: row["mean"]["mean"] if "mean" in row else np.inf)
     kinds = KINDS[:1] if metric == "lost" else KINDS
     able = {name: value for name, value in values.items() if name not in told_truth}
-    found = {kind: winner(kind, able, values, redrawn) for kind in kinds}
+    found = {kind: winner(kind, able, values, resampled) for kind in kinds}
     return {
         **{"scenario": scenario.to_dict(), "seed": seed, "metric": metric, "warmup": warmup, "level": LEVEL},
         **{"requests": len(run), "base": base, "policies": rows, "winner": found},
@@ -181,33 +181,33 @@ def note(row: Row, base: Row, n: int) -> str:
     return "; ".join(words)
 
 
-def place(name: str, values: Mapping[str, np.ndarray], redrawn: Redrawn) -> Row:
+def place(name: str, values: Mapping[str, np.ndarray], resampled: Resamples) -> Row:
     """Return where a policy stands: mean, p99, ratios and differences to the base, and ranks, all with intervals."""
     k, base = list(values).index(name), next(iter(values))
     latency, plain = values[name], values[base]
     row: Row = {"mean": _of_mean(latency), f"difference_to_{base}": _of_mean(latency - plain)}
     row[f"mean_over_{base}"] = ratio_of_means(latency, plain)
-    row["p99"] = _between(_p99(latency), redrawn.p99[..., k], redrawn)
+    row["p99"] = _between(_p99(latency), resampled.p99[..., k], resampled)
     with np.errstate(invalid="ignore", divide="ignore"):  # of shares of lost jobs, which have no percentiles
-        ratios = redrawn.p99[..., k] / redrawn.p99[..., 0]
-        row[f"p99_over_{base}"] = _between(float(np.float64(_p99(latency)) / _p99(plain)), ratios, redrawn)
+        ratios = resampled.p99[..., k] / resampled.p99[..., 0]
+        row[f"p99_over_{base}"] = _between(float(np.float64(_p99(latency)) / _p99(plain)), ratios, resampled)
     for kind in KINDS:
         points = [_POINT[kind](latency) for latency in values.values()]
-        low, high = rank_interval(getattr(redrawn, kind), k, redrawn.counts)
+        low, high = rank_interval(getattr(resampled, kind), k, resampled.counts)
         row[f"{kind}_rank"] = {"rank": 1 + sum(p < points[k] for p in points), "low": low, "high": high}
     return row
 
 
 def winner(
-    kind: str, contenders: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], redrawn: Redrawn
+    kind: str, contenders: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], resampled: Resamples
 ) -> dict[str, Any]:
     """Return the best contender by mean or by p99, and whether it is ahead of all others beyond its interval.
 
     Args:
         kind: "mean" or "p99".
         contenders: latencies by policy, those that may win.
-        values: latencies by policy, in the order of `redrawn`.
-        redrawn: see `redraw`.
+        values: latencies by policy, in the order of `resampled`.
+        resampled: see `resample`.
     """
     order, names = sorted(contenders, key=lambda name: _POINT[kind](contenders[name])), list(values)
     first = order[0]
@@ -218,8 +218,8 @@ def winner(
         if kind == "mean":
             over[name] = ratio_of_means(values[first], values[name])
         else:
-            redone = redrawn.p99[..., names.index(first)] / redrawn.p99[..., names.index(name)]
-            over[name] = _between(_p99(values[first]) / _p99(values[name]), redone, redrawn)
+            redone = resampled.p99[..., names.index(first)] / resampled.p99[..., names.index(name)]
+            over[name] = _between(_p99(values[first]) / _p99(values[name]), redone, resampled)
     ties = [name for name in others if not over[name]["high"] < 1]
     points = {name: _POINT[kind](values[name]) for name in order}
     clear = bool(others) and not ties
@@ -270,8 +270,8 @@ def _of_mean(latency: np.ndarray) -> dict[str, float]:
     return {"mean": mean, "low": low, "high": high}
 
 
-def _between(point: float, table: np.ndarray, redrawn: Redrawn) -> dict[str, float]:
-    low, high = interval(table, redrawn.counts)
+def _between(point: float, table: np.ndarray, resampled: Resamples) -> dict[str, float]:
+    low, high = interval(table, resampled.counts)
     return {"mean": point, "low": low, "high": high}
 
 
