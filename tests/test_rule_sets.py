@@ -8,7 +8,7 @@ from llmqueue_gym.engines.batching.rules import RULE_SETS, Rules, rule_set
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
-from llmqueue_gym.systems.replica import serve
+from llmqueue_gym.systems.serve import serve
 
 
 def test_every_rule_set_and_variant_is_made():

@@ -11,7 +11,7 @@ from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.profiles import profile
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.systems.replica import serve
+from llmqueue_gym.systems.serve import serve
 from llmqueue_gym.theory.clairvoyant import busy_server, latency_floor
 from llmqueue_gym.theory.hindsight import held_tokens, hindsight_optimum, shortest_first, total_latency
 

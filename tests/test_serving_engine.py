@@ -21,7 +21,8 @@ from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
 from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
 from llmqueue_gym.requests import DONE
-from llmqueue_gym.systems.replica import as_drawn, kernel_arguments, loaded, serve
+from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.serve import as_drawn, serve
 
 
 def oldest(request, system, params):

@@ -13,7 +13,7 @@ from llmqueue_gym.profiles import Power, profile
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.capacity import capacity, keeps_up, recorded_rate, repeated, stretched
-from llmqueue_gym.systems.replica import as_drawn
+from llmqueue_gym.systems.serve import as_drawn
 from llmqueue_gym.workloads.requests import RequestWorkload
 
 # Every iteration takes 1 s. A: prompt read in [0, 1], then two more tokens until 3. B waits for the iteration at 1 and

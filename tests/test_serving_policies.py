@@ -14,7 +14,7 @@ from llmqueue_gym.policies.serving import SERVING_POLICIES, fastserve, serving_p
 from llmqueue_gym.policies.serving.seconds import decode_seconds, prefill_seconds
 from llmqueue_gym.profiles import PROFILES, Profile, profile
 from llmqueue_gym.requests import DECODING, PREFILLING, REQUEST, SYSTEM, WAITING
-from llmqueue_gym.systems.replica import serve
+from llmqueue_gym.systems.serve import serve
 
 NAMES = list(SERVING_POLICIES)
 GPU = Profile(

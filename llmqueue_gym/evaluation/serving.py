@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.systems.replica import serve
 from llmqueue_gym.systems.run import Run
+from llmqueue_gym.systems.serve import serve
 
 __all__ = ["LATENCIES", "SERVING_METRICS", "measure", "per_request", "serve"]
 
@@ -145,7 +145,9 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
     "mean_in_system": lambda m: m.served.totals["integral"] / m.span,  # requests, each counted with its weight
     "mean_batch": lambda m: m.served.totals["batch_time"] / max(_busy(m) * m.span, 1e-300),  # requests an iteration
     "kv_share": lambda m: m.served.totals["token_time"] / (_memory(m) * m.span),  # mean, of what decodes read alone
-    "most_kv_share": lambda m: m.served.totals["most_blocks"] / (m.served.system.bound_rules.blocks or 1),  # blocks ever in use
+    "most_kv_share": lambda m: (
+        m.served.totals["most_blocks"] / (m.served.system.bound_rules.blocks or 1)
+    ),  # blocks ever in use
     "preemptions": _total("preemptions"),
     "preemptions_per_request": lambda m: m.served.totals["preemptions"] / len(m.served),
     "recomputed_tokens": lambda m: float(m.served.outcome["recomputed"].sum()),

@@ -15,7 +15,8 @@ from llmqueue_gym.engines.batching.iteration import compute
 from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems import Drawn
-from llmqueue_gym.systems.replica import as_drawn, kernel_arguments, loaded, placed
+from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.serve import as_drawn, placed
 
 
 @dataclass(frozen=True)

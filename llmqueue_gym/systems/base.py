@@ -54,6 +54,7 @@ class System(ABC):
         view: what an agent sees of it, or None where no agent can play.
         cost: what is scored, in words; less is better.
         base: policy with score 0.
+        covered: policies of which `known` gives values or bounds, in words.
         options: names of options of the command line, by field, where they are not those of the fields.
         unnamed: such names where the command line does not name the system, and what they tell: `policy` or a field.
         run_length: `n_jobs` of `llmqueue simulate`, where that of the scenario says little.
@@ -70,6 +71,7 @@ class System(ABC):
     view: ClassVar["type[View] | None"] = None
     cost: ClassVar[str] = "mean response time, s"
     base: ClassVar[str] = "fcfs"
+    covered: ClassVar[str] = ""
     options: ClassVar[Mapping[str, str]] = {"n_jobs": "jobs"}
     unnamed: ClassVar[Mapping[str, str]] = {}
     run_length: ClassVar[int | None] = None

@@ -17,7 +17,7 @@ from llmqueue_gym.engines import central_queue
 from llmqueue_gym.engines.state import HEAP, fresh_state
 from llmqueue_gym.jobs import outcome_table
 from llmqueue_gym.policies.base import Policy
-from llmqueue_gym.systems import known
+from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.agents.pick import PickAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import lost_share
@@ -50,7 +50,6 @@ class Central(Servers):
     view: ClassVar[type[View]] = PickView
 
     run_length: ClassVar[int] = 1_000_000
-
     patience: str | Distribution | None = None
     told: bool = False
 
@@ -68,6 +67,13 @@ class Central(Servers):
     def lossy(self) -> bool:
         """Whether jobs give up."""
         return self.patience is not None
+
+    @property
+    def covered(self) -> str:  # type: ignore[override]
+        """Policies of which theory knows values or bounds."""
+        if self.lossy:
+            return "orders without preemption on equal servers: fcfs, spjf, sjf, two-class"
+        return "fcfs, any order blind to sizes if these are exponential, and bounds for srpt and gittins"
 
     @classmethod
     def asked(cls, policy: Policy) -> dict[str, Any]:
@@ -127,7 +133,7 @@ class Central(Servers):
 
     def known(self, scenario: "Scenario", policy: Policy) -> list[Row]:
         """Return exact values, limits and bounds."""
-        return known.central(policy, scenario)
+        return theorems.central(policy, scenario)
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> PickEpisodes:
         """Return E clusters."""

@@ -21,7 +21,7 @@ from llmqueue_gym.policies import policy as queue_policy
 from llmqueue_gym.policies.base import Policies, Policy
 from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES, DispatchPolicy
 from llmqueue_gym.policies.dispatch.fewest_jobs import join_shortest_queue, power_of_d
-from llmqueue_gym.systems import known
+from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.agents.dispatch import DispatchAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.central import RESOLUTION, SHAPES
@@ -111,6 +111,9 @@ class Dispatch(Servers):
     title: ClassVar[str] = "A queue for each server"
     policies: ClassVar[Policies] = DISPATCH_POLICIES
     view: ClassVar[type[View]] = DispatchView
+    covered: ClassVar[str] = (
+        "random with any order; with fcfs and exponential sizes round-robin and power-of-d; on equal servers"
+    )
     base: ClassVar[str] = "random"
     usual: ClassVar[int] = 10
     unnamed: ClassVar[Mapping[str, str]] = {"dispatch": "policy", "policy": "order"}
@@ -175,7 +178,7 @@ class Dispatch(Servers):
 
     def known(self, scenario: "Scenario", policy: DispatchPolicy) -> list[Row]:
         """Return exact values, limits and bounds."""
-        return known.dispatch(policy, scenario)
+        return theorems.dispatch(policy, scenario)
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> "DispatchEpisodes":
         """Return E clusters."""

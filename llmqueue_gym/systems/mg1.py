@@ -16,7 +16,7 @@ from llmqueue_gym.engines.state import HEAP, fresh_state
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import outcome_table
 from llmqueue_gym.policies.base import Policy
-from llmqueue_gym.systems import known
+from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import srpt_mean
 from llmqueue_gym.systems.episodes import SlotEpisodes
@@ -78,7 +78,7 @@ class MG1(JobSystem):
 
     def known(self, scenario: "Scenario", policy: Policy) -> list[Row]:
         """Return the exact mean response time, where arrivals are Poisson."""
-        return known.one_server(policy, scenario)
+        return theorems.one_server(policy, scenario)
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> "MG1Episodes":
         """Return E servers."""

@@ -5,7 +5,7 @@ An agent takes an offer, which is a job and a number of servers, or declines the
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,24 +14,21 @@ import numpy as np
 from llmqueue_gym._jit import records
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.engines import moldable
-from llmqueue_gym.engines.moldable_steps import step_batch
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import OFFER, outcome_table
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.moldable import MOLDABLE, MoldablePolicy
 from llmqueue_gym.predictors.speedup import SpeedupPredictor, speedup_predictor
 from llmqueue_gym.profiles.speedup import Speedup, speedup
-from llmqueue_gym.systems import known
+from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.agents.moldable import MoldableAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import floor
 from llmqueue_gym.systems.classes import ClassedSystem, JobClass, job_classes
-from llmqueue_gym.systems.episodes import JobEpisodes
 from llmqueue_gym.systems.job_system import tables_of
+from llmqueue_gym.systems.moldable_view import MoldableEpisodes, MoldableView, idle
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.scene import Scene
-from llmqueue_gym.systems.scenes import moldable_scene
-from llmqueue_gym.systems.view import Columns, View, check_counts
+from llmqueue_gym.systems.view import View, check_counts
 from llmqueue_gym.workloads.streams import stream
 
 if TYPE_CHECKING:
@@ -39,52 +36,6 @@ if TYPE_CHECKING:
 
 Curve = str | Speedup
 CurveClass = Curve | tuple[Curve, float] | tuple[Curve, float, str | Distribution]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MoldableView(View):
-    """What an agent sees and decides: the offers that can be made to the first who wait.
-
-    Attributes:
-        slots: waiting jobs that the agent can see and choose from.
-    """
-
-    jobs: ClassVar[Columns] = {  # the offers of the first that wait, by order of arrival, each on 1, 2, ... servers
-        "present": "1 where the row holds an offer",
-        "predicted": "predicted time of the job on one server, s",
-        "time_in_system": "of the job, since its arrival, s",
-        "weight": "its cost per second in system",
-        "klass": "its class",
-        "servers": "that it would be given",
-        "time": "its predicted time on them, s",
-        "wait": "until so many are free, predicted, s",
-    }
-    system: ClassVar[Columns] = {
-        "waiting": "jobs that wait",
-        "unseen": "how many of them are beyond the last slot",
-        "running": "jobs in service",
-        "free": "free servers",
-        "since_decision": "since the last decision, s",
-    }
-    actions: ClassVar[str] = (
-        "the row of the offer to take, open where so many servers are free; the last starts nothing until a job comes "
-        "or goes. One that is not open stands for the first that is"
-    )
-
-    slots: int = 8
-
-    def check(self, scenario: "Scenario") -> None:
-        """Refuse values out of range."""
-        super().check(scenario)
-        check_counts(self, "slots")
-
-    def n_slots(self, scenario: "Scenario") -> int:
-        """Return the rows of the observation's `jobs`: the offers in sight."""
-        return int(self.slots) * int(scenario.system.servers)  # type: ignore[attr-defined]
-
-    def n_actions(self, scenario: "Scenario") -> int:
-        """Return the offers in sight, and one more."""
-        return self.n_slots(scenario) + 1
 
 
 @dataclass(frozen=True)
@@ -106,6 +57,7 @@ class Moldable(ClassedSystem):
     title: ClassVar[str] = "Jobs on servers of choice"
     policies: ClassVar[Policies] = MOLDABLE
     view: ClassVar[type[View]] = MoldableView
+    covered: ClassVar[str] = "policies by order of arrival that give every job the same number of servers"
     base: ClassVar[str] = "one-server"
     defaults: ClassVar[Mapping[str, Any]] = {**ClassedSystem.defaults, "load": 0.5}
 
@@ -207,69 +159,12 @@ class Moldable(ClassedSystem):
 
     def known(self, scenario: "Scenario", policy: MoldablePolicy) -> list[Row]:
         """Return exact values where all jobs have the same number of servers, or a floor."""
-        return known.moldable(policy, scenario)
+        return theorems.moldable(policy, scenario)
 
-    def open(self, scenario: "Scenario", view: Any, size: int) -> "MoldableEpisodes":
+    def open(self, scenario: "Scenario", view: Any, size: int) -> MoldableEpisodes:
         """Return E clusters."""
         return MoldableEpisodes(scenario, view, size)
 
     def agent(self, policy: MoldablePolicy, scenario: "Scenario", view: Any) -> MoldableAgent:
         """Return the agent that takes the offer of least score."""
         return MoldableAgent(policy, scenario, view)
-
-
-class MoldableEpisodes(JobEpisodes):
-    """The state of E clusters of k servers.
-
-    Attributes:
-        states: `STATE` rows `(E,)`.
-        predicted: `(E, n, k)`, predicted times on 1, 2, ... servers, s.
-        times: `(E, n, k)`, the true ones.
-        line: `(E, n)`, rows of those who wait, the earliest first.
-        running: `SERVICE` rows `(E, k)`, in the order in which they are predicted to end.
-        waits: `(E, k)`, predicted times until 1, 2, ... servers are free, s.
-    """
-
-    def __init__(self, scenario: "Scenario", view: MoldableView, size: int):
-        super().__init__(scenario, view, size)
-        n, k = int(scenario.n_jobs), int(scenario.system.servers)  # type: ignore[attr-defined]
-        self.states, self.running = records(np.tile(idle(k), size)), records(np.zeros((size, k), moldable.SERVICE))
-        self.predicted, self.times = np.zeros((size, n, k)), np.zeros((size, n, k))
-        self.line, self.waits = np.zeros((size, n), np.int64), np.zeros((size, k))
-        self._arguments = (
-            *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.predicted, self.times, self.outcome),
-            *(self.line, self.running, self.waits, self.actions, *self.observation.values()),
-            *(int(view.slots), float(view.horizon)),
-        )
-
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, at idle servers."""
-        super().give(e, drawn)
-        n = len(drawn.work)
-        self.states[e] = idle(self.waits.shape[1])[0]
-        self.predicted[e, :n], self.times[e, :n] = drawn.truth["predicted"], drawn.truth["times"]
-
-    def advance(self) -> None:
-        """Carry out `actions` in every run, up to its next decision."""
-        step_batch(*self._arguments)
-
-    def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
-        """Return what has come of run `e` so far."""
-        return replace(super().run(e, player, elapsed), totals={"busy": float(self.states["busy"][e])})
-
-    def seen(self, e: int = 0) -> dict[str, Any]:
-        """Return `JOB` rows and predicted times `(jobs, k)` of those in the slots, waits `(k,)`, and the state."""
-        state, rows = self.states[e], self.line[e, : min(self.view.slots, int(self.states["waiting"][e]))]
-        numbers = {name: state[name].item() for name in ("clock", "free", "waiting", "running")}
-        return {"jobs": self.jobs[e, rows], "times": self.predicted[e, rows], "waits": self.waits[e], **numbers}
-
-    def scene(self, title: str) -> Scene:
-        """Return what a frame shows."""
-        return moldable_scene(self, title)
-
-
-def idle(servers: int) -> np.ndarray:
-    """Return the state `(1,)` of servers at which nothing has happened yet."""
-    state = np.zeros(1, moldable.STATE)
-    state["servers"] = state["free"] = servers
-    return state

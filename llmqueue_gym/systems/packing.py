@@ -17,7 +17,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import outcome_table
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.packing import PACKING, PackingPolicy
-from llmqueue_gym.systems import known
+from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.agents.pick import PickAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import floor
@@ -66,6 +66,7 @@ class Packing(ClassedSystem):
     title: ClassVar[str] = "Jobs of several servers"
     policies: ClassVar[Policies] = PACKING
     view: ClassVar[type[View]] = PackingView
+    covered: ClassVar[str] = "the pool of server-filling, and fcfs where all needs are equal and sizes exponential"
     run_length: ClassVar[int] = 1_000_000
 
     needs: str | tuple[Need, ...] = "1,2,4,8"
@@ -172,7 +173,7 @@ class Packing(ClassedSystem):
 
     def known(self, scenario: "Scenario", policy: PackingPolicy) -> list[Row]:
         """Return exact values, limits and bounds."""
-        return known.packing(policy, scenario)
+        return theorems.packing(policy, scenario)
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> PickEpisodes:
         """Return E clusters."""

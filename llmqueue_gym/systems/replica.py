@@ -26,7 +26,7 @@ from llmqueue_gym.requests import Requests, request_table
 from llmqueue_gym.systems.agents.serving import ServingAgent
 from llmqueue_gym.systems.base import Drawn, System
 from llmqueue_gym.systems.capacity import capacity, recorded_rate, stretched
-from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView
+from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
 from llmqueue_gym.theory.clairvoyant import latency_floor
@@ -241,47 +241,6 @@ class Replica(System):
 _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole recording is the same whatever the streams
 
 
-def serve(
-    given: Requests | Drawn,
-    policy: Any = "fcfs",
-    profile: Any = "a100-llama3-8b",
-    rules: Any = "vllm-v1",
-    **changes: Any,
-) -> Run:
-    """Serve a table of requests to its end: `Replica.simulate` without a scenario.
-
-    Args:
-        given: requests, true output lengths and refreshed predictions; not changed.
-        policy: serving policy, its spec or a function `rank(request, system, params)`.
-        profile: cost profile or its spec.
-        rules: rule set or its spec.
-        changes: fields of the rule set to change, such as `max_seqs=64`; they go before those that the policy changes.
-
-    Raises:
-        BadInput: a request could never be served, or a function cannot be compiled or gives NaN.
-    """
-    replica, chosen = placed(policy, profile, rules, changes)
-    return replica.simulate(as_drawn(given), chosen)
-
-
-def placed(policy: Any, profile: Any, rules: Any, changes: Mapping[str, Any]) -> tuple[Replica, ServingPolicy]:
-    """Return the replica and the policy of `serve`, which wants no rule changed that is told."""
-    made, chosen = rule_set(rules), SERVING_POLICIES(policy)
-    names = [field.name for field in fields(made)]
-    for key in changes:
-        if key not in names:
-            raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
-    left = {key: value for key, value in chosen.rules.items() if key not in changes}
-    return Replica(profile, replace(made, **changes)), replace(chosen, rules=left)
-
-
-def as_drawn(given: Requests | Drawn) -> Drawn:
-    """Return a table of requests as systems take it."""
-    if isinstance(given, Drawn):
-        return given
-    return Drawn(given.requests, {"sizes": given.outputs, "refreshed": given.refreshed})
-
-
 def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.Replica:
     """Return the tables of a replica with the requests of a run in it."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
@@ -305,14 +264,3 @@ def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> t
     numbers = np.ascontiguousarray(profile.numbers, np.float64)
     record = rules.to_record(profile.kv_bytes_per_token)
     return record, records(row)[0], FORMS.index(profile.form), numbers, functions
-
-
-def run_of(replica: tables.Replica, e: int, outputs: np.ndarray, player: str, system: Replica, elapsed: float) -> Run:
-    """Return what came of run e, with the rules that it followed."""
-    n, state, record = len(outputs), replica.state[e], replica.system[e]
-    times = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "integral")
-    counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
-    totals = {name: state[name].item() for name in (*times, *counts)}
-    totals |= {"iterations": int(record["iterations"]), "clock": float(record["clock"])}
-    tables_ = (np.array(replica.requests[e, :n]), np.array(outputs), np.array(replica.service[e, :n]))
-    return Run(player, *tables_, elapsed, system, tables.REASONS[int(state["reason"])], totals)

@@ -20,6 +20,7 @@ from llmqueue_gym.engines.batching.tables import (
     EVICTION,
     RANKING,
     REASONS,
+    Replica,
     fresh_replica,
     queue,
 )
@@ -152,8 +153,6 @@ class ReplicaEpisodes(Episodes):
 
     def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
         """Return what has come of run `e` so far."""
-        from llmqueue_gym.systems.replica import run_of
-
         n = int(self.replica.state["n"][e])
         return run_of(self.replica, e, self.replica.truth["output"][e, :n], player, self.scenario.system, elapsed)  # type: ignore[arg-type]
 
@@ -198,3 +197,14 @@ class ReplicaEpisodes(Episodes):
 def _p99(times: np.ndarray) -> float:
     """Return `np.percentile(times, 99)`, which is slow beside an episode."""
     return float(np.interp(0.99 * (len(times) - 1), np.arange(len(times)), np.sort(times)))
+
+
+def run_of(replica: Replica, e: int, outputs: np.ndarray, player: str, system: Any, elapsed: float) -> Run:
+    """Return what came of run e, with the rules that it followed."""
+    n, state, record = len(outputs), replica.state[e], replica.system[e]
+    times = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "integral")
+    counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
+    totals = {name: state[name].item() for name in (*times, *counts)}
+    totals |= {"iterations": int(record["iterations"]), "clock": float(record["clock"])}
+    tables_ = (np.array(replica.requests[e, :n]), np.array(outputs), np.array(replica.service[e, :n]))
+    return Run(player, *tables_, elapsed, system, REASONS[int(state["reason"])], totals)

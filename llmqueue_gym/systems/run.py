@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """One table of jobs or requests played to its end.
 
@@ -32,6 +32,12 @@ class Run:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def __repr__(self) -> str:
+        done = self.done
+        mean = float(self.response_times[done].mean()) if done.any() else float("nan")
+        served = f"{int(done.sum()):,} of {len(self):,} served"
+        return f"<Run of {self.player}: {served}, mean response time {mean:.6g} s, {self.reason}>"
 
     @property
     def done(self) -> np.ndarray:
