@@ -9,7 +9,6 @@ ACDA 2021; Shahout et al. (Trail), ICLR 2025.
 from collections.abc import Callable
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 from scipy.special import kv
 
 from llmqueue_gym.errors import NotApplicable
@@ -52,6 +51,8 @@ def limited_preemption(joint: JointLaw, lam: float, c: float) -> float:
     E[T(x, y)] = (lambda / 2) {E[S^2; Y <= y] + E[((S - min(Y - y, c Y))^+)^2; Y > y]} / (1 - rho_y)^2
                  + int_0^min(x, c y) dt / (1 - rho_(y - t)) + (x - c y)^+
     """
+    from scipy.interpolate import PchipInterpolator  # which takes a while to import
+
     share, load, second = _by_level(joint, lam)
     levels, rows = joint.levels, joint.rows
     edges = joint.y_edges  # between the edges a row, which stands for a cell, would count as a whole or not at all
