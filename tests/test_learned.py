@@ -9,26 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mg1_runs import PREEMPTIVE, play
+from played import finish, same_outcome
 
 from llmqueue_gym import _jit
 from llmqueue_gym.distributions import size_law
-from llmqueue_gym.envs.baseline import RankAgent
+from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.closed_loop import simulate
-from llmqueue_gym.evaluation.cluster import ClusterScenario
-from llmqueue_gym.evaluation.cluster import play as play_cluster
-from llmqueue_gym.evaluation.scenario import Scenario
-from llmqueue_gym.evaluation.server_needs import NeedsScenario
-from llmqueue_gym.evaluation.serving.scenario import ServingScenario
 from llmqueue_gym.jobs import JOB, QUEUE
-from llmqueue_gym.policies import IMPATIENT_POLICIES, POLICIES, policy
-from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES, dispatch_policy
+from llmqueue_gym.policies import POLICIES, policy
+from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES
 from llmqueue_gym.policies.learned import load, read_card, save, zoo_folder
 from llmqueue_gym.policies.learned.artefact import CARD, NUMBERS
 from llmqueue_gym.policies.learned.cluster_order import cluster_order
@@ -37,10 +30,11 @@ from llmqueue_gym.policies.learned.network import Weights, random_weights, size,
 from llmqueue_gym.policies.learned.order import features, order
 from llmqueue_gym.policies.learned.packing_order import packing_order
 from llmqueue_gym.policies.learned.serving_rank import serving_rank
-from llmqueue_gym.policies.packing import PACKING, packing_policy
+from llmqueue_gym.policies.packing import PACKING
 from llmqueue_gym.policies.serving import SERVING_POLICIES
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.requests import REQUEST, SYSTEM
+from llmqueue_gym.systems import Scenario
 from llmqueue_gym.theory import analyse
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +52,7 @@ CARD_OF_ORDER = {
 }
 REGISTRIES = {
     "order": POLICIES,
-    "cluster-order": IMPATIENT_POLICIES,
+    "cluster-order": POLICIES,
     "packing": PACKING,
     "dispatch": DISPATCH_POLICIES,
     "serving": SERVING_POLICIES,
@@ -164,9 +158,8 @@ def networks(draw, n_features):
 def test_the_compiled_rank_is_the_network(params, seed):
     """The engine writes down the rank that each job has at age 0; a policy without preemption never ranks it again."""
     made = order("made-up", params, "test", preemptive=False, shape="constant")
-    instance = Scenario(n_jobs=40).draw(made, seed)
-    run = simulate(instance, made)
-    x = features(instance.jobs["predicted"], np.zeros(40), params[1])
+    run = Scenario(n_jobs=40).simulate(made, seed)
+    x = features(run.jobs["predicted"], np.zeros(40), params[1])
     np.testing.assert_allclose(run.jobs["rank"], evaluated(unpack(params, 4), x), rtol=1e-9, atol=1e-9)
     job = np.zeros(1, JOB).view(np.recarray)[0]
     for job.predicted, job.age in [(0.0, 0.0), (0.3, 2.0), (5.0, 0.1)]:
@@ -174,34 +167,42 @@ def test_the_compiled_rank_is_the_network(params, seed):
         assert made.rank(job, params) == pytest.approx(evaluated(unpack(params, 4), x)[0], rel=1e-9, abs=1e-9)
 
 
-def test_linear_networks_are_the_heuristics_that_they_express():
-    jobs = Scenario(n_jobs=500)
-    sprpt = order("x", direct(0, 0, 1, -1), "test", shape="falling")
-    for seed in (1, 2):
-        mine, theirs = (simulate(jobs.draw(p, seed), p).outcome for p in (sprpt, policy("sprpt")))
-        np.testing.assert_allclose(mine["completion"], theirs["completion"])
+CENTRAL = {"system": "central", "servers": 3, "patience": "exponential", "told": True, "load": 1.2}
 
-    cluster = ClusterScenario(n_jobs=500, servers=3, patience="exponential", told=True, load=1.2)
-    spjf = cluster_order("x", np.append(direct(0, 1, 0), 0.0), "test")
-    edf = cluster_order("x", np.append(direct(0, 0, 0), 0.0), "test")  # all alike: first come first served
-    for mine, theirs in ((spjf, "spjf"), (edf, "fcfs")):
-        a, b = play_cluster(cluster, mine, 1).outcome, play_cluster(cluster, theirs, 1).outcome
-        np.testing.assert_array_equal(a["completion"], b["completion"])
 
-    queues = ClusterScenario(n_jobs=500, servers=5)
-    left = dispatch_score("x", direct(0, 0, 0, 0, 1, 0, 0, 0), "test", looks="sample", d=2)
-    a, b = (play_cluster(queues, "sprpt", 1, sender) for sender in (left, dispatch_policy("least-work-left:d=2")))
-    np.testing.assert_array_equal(a.jobs["site"], b.jobs["site"])
-
-    needs = NeedsScenario(n_jobs=300)
-    least = packing_order("x", np.append(direct(0, 1, 0), 0.0), "test", packing="skip", preemptive=True)
-    a, b = (needs.play(p, 1).outcome for p in (least, packing_policy(lambda job, params: job.predicted - job.age)))
-    np.testing.assert_array_equal(a["completion"], b["completion"])
-
-    serving = ServingScenario("lognormal", "exact", rules="vllm-v1:max_seqs=4", n=150, rate_scale=4)
-    sjf = serving_rank("x", np.append(direct(0, 0, 1, 0), 0.0), "test")
-    a, b = (serving.serve(p, 1).service["completion"] for p in (sjf, "sjf"))
-    np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize(
+    ("scenario", "made", "heuristic"),
+    [
+        ({"system": "mg1"}, order("x", direct(0, 0, 1, -1), "test", shape="falling"), "sprpt"),
+        (CENTRAL, cluster_order("x", np.append(direct(0, 1, 0), 0.0), "test"), "spjf"),
+        (CENTRAL, cluster_order("x", np.append(direct(0, 0, 0), 0.0), "test"), "fcfs"),  # all alike
+        (
+            {"system": "dispatch", "servers": 5},
+            dispatch_score("x", direct(0, 0, 0, 0, 1, 0, 0, 0), "test", looks="sample", d=2),
+            "least-work-left:d=2",
+        ),
+        (
+            {"system": "packing", "predictor": "exponential"},
+            packing_order("x", np.append(direct(0, 1, 0), 0.0), "test", packing="skip", preemptive=True),
+            lambda job, params: job.predicted - job.age,
+        ),
+        (
+            {
+                "system": "replica",
+                "size": "lognormal",
+                "predictor": "exact",
+                "rules": "vllm-v1:max_seqs=4",
+                "rate": 4.0,
+            },
+            serving_rank("x", np.append(direct(0, 0, 1, 0), 0.0), "test"),
+            "sjf",
+        ),
+    ],
+)
+def test_linear_networks_are_the_heuristics_that_they_express(scenario, made, heuristic):
+    scenario = Scenario(**scenario, n_jobs=300)
+    mine, theirs = (scenario.simulate(policy, 1) for policy in (made, heuristic))
+    np.testing.assert_allclose(mine.outcome["completion"], theirs.outcome["completion"])
 
 
 def test_closed_loop_and_env_agree_job_by_job():
@@ -210,12 +211,11 @@ def test_closed_loop_and_env_agree_job_by_job():
     inner, out = np.abs(weights.weights), np.abs(np.random.default_rng(4).normal(size=6))
     inner[:, [1, 3]] *= -1
     params = Weights(np.array([0.3, -0.2, 0.5, -0.1]), inner, weights.bias, out, 1.0).pack()
-    made = order("made-up", params, "test", shape="falling")
-    env = gym.make(PREEMPTIVE, n_jobs=200, slots=200)
-    play(env, RankAgent(made, env.unwrapped.config), 5)
-    config = env.unwrapped.config
-    run = simulate(config.draw(5), made)
-    np.testing.assert_allclose(env.unwrapped.outcome["completion"], run.outcome["completion"], rtol=0, atol=1e-9)
+    made, scenario = order("made-up", params, "test", shape="falling"), Scenario(n_jobs=200)
+    env = scenario.env(slots=200)
+    finish(env, baseline_agent(made, env).act_env, 5)
+    run = scenario.simulate(made, 5)
+    same_outcome(env.run(), run)
     assert run.outcome["preemptions"].sum() > 10
 
 
@@ -229,14 +229,13 @@ def test_a_change_of_the_network_reaches_the_rank_that_calls_it(tmp_path):
     caller = "from made.helper import helper\n\n\ndef rank(job, params):\n    return helper(job.predicted)\n"
     (folder / "caller.py").write_text(caller)
     words = (
-        "from llmqueue_gym.evaluation.scenario import Scenario\n"
-        "from llmqueue_gym.evaluation.closed_loop import simulate\n"
-        "from llmqueue_gym._jit import compile_rank; from made.caller import rank\n"
-        "import llmqueue_gym.evaluation.closed_loop as loop; from llmqueue_gym.policies.base import from_function\n"
-        "pointer = compile_rank(rank, cache=True); loop.compiled = lambda policy: pointer\n"
-        "policy = from_function(rank, preemptive=False, shape='constant'); drawn = Scenario(n_jobs=3).draw(policy, 1)\n"
-        "run = simulate(drawn, policy)\n"
-        "print(round(run.jobs['rank'][0] - run.jobs['predicted'][0], 6), pointer.cache_hits)"
+        "from llmqueue_gym._jit import pointer; from llmqueue_gym.jobs import JOB\n"
+        "from llmqueue_gym.policies import policy; from llmqueue_gym.policies.base import Policy\n"
+        "from llmqueue_gym.systems import Scenario; from made.caller import rank\n"
+        "made = pointer(rank, (JOB,), True)\n"
+        "Policy.compiled = lambda self: (made,)\n"
+        "run = Scenario(n_jobs=3).simulate(Policy('x', rank, preemptive=False, shape='constant'), 1)\n"
+        "print(round(run.jobs['rank'][0] - run.jobs['predicted'][0], 6), made.cache_hits)"
     )
 
     def run():
@@ -293,7 +292,8 @@ def test_every_entry_is_registered_finite_and_says_where_it_is_from(folder):
 
 
 def test_no_name_of_the_zoo_is_taken():
-    names = [name for registry in REGISTRIES.values() for name in registry if name.startswith("learned-")]
+    tables = [POLICIES, *(table for table in REGISTRIES.values() if table is not POLICIES)]
+    names = [name for table in tables for name in table if name.startswith("learned-")]
     assert len(names) == len(set(names)) and sorted(names) == sorted(folder.name for folder in ZOO)
     assert not [folder.name for folder in ZOO if not folder.name.startswith("learned-")]
 
@@ -324,8 +324,7 @@ def test_an_order_learned_from_samples_is_nearly_gittins(name, law, load_, withi
 
 def test_the_same_numbers_uncompiled():
     words = (
-        "import numpy as np; from llmqueue_gym.evaluation.rollout import rollout\n"
-        "from llmqueue_gym.evaluation.scenario import Scenario\n"
+        "import numpy as np; from llmqueue_gym import Scenario, rollout\n"
         "from llmqueue_gym.policies.learned.network import random_weights\n"
         "from llmqueue_gym.policies.learned.order import order\n"
         "made = order('x', random_weights(4, 3, np.random.default_rng(1)).pack(), 'test')\n"
