@@ -52,3 +52,94 @@ def refused(run):
         return err
 
     return call
+
+
+SMALL_BOARDS = """
+title = "Small boards"
+
+[boards.mg1]
+title = "One server: who is served"
+short = "One server"
+system = "mg1"
+seeds = 3
+leave_out = ["two-class", "edf", "least-slack", "drop-if-late", "short-first-edf", "learned-abandonment"]
+
+[boards.mg1.scenarios]
+a = {n_jobs = 1500}
+b = {size = "weibull:shape=0.5", n_jobs = 1500}
+
+[boards.mg1.episode]
+note = "20 jobs."
+seed = 1
+scenario = {load = 0.9, n_jobs = 20}
+view = {slots = 20, quantum = 0.1}
+
+[boards.central]
+title = "Servers that share a queue: who is served"
+system = "central"
+seeds = 3
+leave_out = ["drop-if-late", "short-first-edf"]
+
+[boards.central.scenarios]
+a = {servers = 3, n_jobs = 1500}
+
+[boards.central.episode]
+note = "40 jobs on 4 servers."
+seed = 5
+scenario = {servers = 4, load = 0.95, n_jobs = 40}
+view = {slots = 40}
+
+[boards.dispatch]
+title = "A queue each: which of two to join"
+system = "dispatch"
+seeds = 3
+view = {sees = 2}
+players = {looks = ["sample", "turn"], d = {most = 2}}
+rule = "a policy looks at no more than 2 queues"
+
+[boards.dispatch.scenarios]
+a = {servers = 5, n_jobs = 1500}
+
+[boards.impatient]
+title = "Jobs that give up: who is served"
+system = "central"
+seeds = 3
+view = {preemptive = false}
+players = {preemptive = false}
+leave_out = ["drop-if-late", "short-first-edf"]
+
+[boards.impatient.scenarios]
+a = {servers = 3, load = 1.4, patience = "exponential", n_jobs = 1500}
+
+[boards.packing]
+title = "Jobs that need several servers: who is served"
+system = "packing"
+seeds = 3
+leave_out = ["msfq"]
+
+[boards.packing.scenarios]
+a = {load = 0.5, n_jobs = 1500}
+
+[boards.llm]
+title = "One GPU: who joins"
+short = "One GPU"
+system = "replica"
+seeds = 3
+beside = ["fcfs", "sjf"]
+
+[boards.llm.scenarios]
+a = {size = "lognormal:prompt=128,output=32", rate = 20, n_jobs = 200, cut_off = 10}
+
+[boards.llm.episode]
+note = "30 requests in little memory."
+seed = 7
+scenario = {size = "lognormal:prompt=128,output=64", profile = "a100-llama3-8b:kv_tokens=1536", rules = "vllm-v1:max_seqs=8", max_tokens = 768, rate = 20, n_jobs = 30}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_boards(tmp_path_factory):
+    """A file of boards with little to play."""
+    path = tmp_path_factory.mktemp("boards") / "small.toml"
+    path.write_text(SMALL_BOARDS, encoding="utf-8")
+    return path

@@ -1,33 +1,57 @@
-"""The benchmark and its track of one server: what it writes, what it says where data are missing, and its ranking."""
+"""The benchmark: what it writes and says, recorded work and what stands in for it, any system, any workers."""
 
 import gzip
 import json
+import logging
 import re
+import sys
+import warnings
+from dataclasses import dataclass
+from operator import truediv
 
 import numpy as np
 import pytest
 
-from llmqueue_gym.cli import main
+from llmqueue_gym.boards import board, boards, load_boards, registered
+from llmqueue_gym.boards.bench import bench
+from llmqueue_gym.boards.recorded import FOLDER_VARIABLE, data_folder, told
+from llmqueue_gym.boards.workers import progress, workers
+from llmqueue_gym.distributions import size_law
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.bench import TRACKS, bench
-from llmqueue_gym.evaluation.bench.data import FOLDER_VARIABLE, data_folder
-from llmqueue_gym.evaluation.bench.information import SEES, TRUTH
-from llmqueue_gym.evaluation.bench.mg1 import track as mg1
-from llmqueue_gym.evaluation.bench.mg1.cases import AZURE_FILE, all_cases, jobs_at
-from llmqueue_gym.evaluation.bench.mg1.play import Played
-from llmqueue_gym.evaluation.bench.mg1.standing import case_rows, winner
-from llmqueue_gym.evaluation.bench.ranking import ranking, scores
+from llmqueue_gym.jobs import outcome_table
 from llmqueue_gym.policies import POLICIES
+from llmqueue_gym.systems import SYSTEMS, Run
+from llmqueue_gym.systems.job_system import JobSystem
 
-SMALL = {"track": "mg1", "seeds": 3, "jobs": 1000}
+TOY = """
+[boards.toy]
+title = "A toy"
+system = "toy"
+base = "lcfs"
+seeds = 3
+leave_out = ["drop-if-late", "short-first-edf"]
+
+[boards.toy.scenarios]
+slow = {load = 0.9, n_jobs = 80}
+fast = {load = 0.9, n_jobs = 80, speed = 2.0}
+"""
+POISSON = """
+[boards.one]
+title = "One server"
+system = "mg1"
+seeds = 3
+leave_out = ["two-class", "edf", "least-slack", "drop-if-late", "short-first-edf", "learned-abandonment"]
+
+[boards.one.scenarios]
+a = {load = 0.5, predictor = "exact", n_jobs = 2000}
+"""
 
 
-def exponential(case):
-    return case.jobs == ("synthetic", "exponential", 0.5) and case.predictor != "lognormal:sigma=0.5"
-
-
-def measured(case):
-    return case.block != "synthetic" and case.load == 0.5 and case.predictor != "exact"
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("boards") / "mine.toml"
+    path.write_text(POISSON, encoding="utf-8")
+    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -36,73 +60,149 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(folder):
-    return bench(out=folder, only=exponential, workers=1, **SMALL)["tracks"]["mg1"]
+def block(folder, file):
+    found, _ = bench(out=folder, given=file, seeds=3, count=1)
+    return found["tracks"]["mine"]["boards"]["one"]
 
 
-def test_json_is_valid_and_complete(found, folder):
+def test_json_is_valid_and_holds_every_policy_and_run(block, folder):
     whole = json.loads((folder / "bench.json").read_text(), parse_constant=pytest.fail)
-    stored = whole["tracks"]["mg1"]
-    assert {row["policy"] for row in stored["ranking"]} == set(POLICIES)
-    assert [case["predictor"] for case in stored["cases"]] == ["exact", "exponential"]
-    for case in stored["cases"]:
-        assert len(case["policies"]) == len(POLICIES)
-        for row in case["policies"]:
-            assert row["mean_response_time"]["low"] <= row["mean_response_time"]["mean"]
-            assert row["exact"] > 1
-    assert whole["provenance"]["seeds"] == [0, 1, 2]
+    stored = whole["tracks"]["mine"]["boards"]["one"]
+    everybody = {entry.name for entry in registered(board("mg1"))}
+    assert {row["policy"] for row in stored["ranking"]} == everybody == set(stored["results"]) - {"_bound"}
+    assert all(len(row["scenarios"]["a"]["cost"]) == 3 for row in stored["results"].values())
+    assert whole["provenance"]["seeds"] == [0, 1, 2] and stored["scenarios"]["a"]["load"] == 0.5
     assert sorted(path.name for path in folder.iterdir()) == ["bench.html", "bench.json"]
 
 
-def test_what_coincides_is_compared_once(found):
-    # 4 blind policies and 3 told true sizes once, others told a prediction twice, of which 3 are those 3 if it is exact
-    assert found["check"]["of"] == 4 + 3 + (len(POLICIES) - 7) * 2 - 3
-    exact, noisy = ({row["policy"]: row for row in case["policies"]} for case in found["cases"])
-    for name in ("fcfs", "lcfs", "las", "gittins-blind", "srpt"):
-        assert exact[name]["mean_response_time"] == noisy[name]["mean_response_time"]
-    assert exact["sprpt"]["mean_response_time"] == exact["srpt"]["mean_response_time"]
-    assert exact["fcfs"]["exact"] == pytest.approx(2)
+def test_exact_values_stand_beside_simulated_ones(block):
+    checks = {check["policy"]: check for check in block["checks"]}
+    assert checks["fcfs"]["value"] == pytest.approx(2) and checks["srpt"]["value"] == pytest.approx(1.4255, rel=1e-3)
+    assert set(checks) == {entry.name for entry in registered(board("mg1"))}
+    for check in checks.values():
+        assert check["inside"] == (check["low"] <= check["value"] <= check["high"])
+        assert check["mean"] == pytest.approx(check["value"], rel=0.15)
+    inside = sum(check["inside"] for check in checks.values())
+    assert block["sentences"][-1].startswith(f"{inside} of {len(checks)} exact values lie inside")
 
 
-def test_page_needs_nothing_else(found, folder):
-    page = (folder / "bench.html").read_text(encoding="utf-8")
-    assert not re.search(r"https?://|<link|<img|@import|url\(|\ssrc=|\$\w", page)
-    assert 'name="viewport"' in page and "prefers-color-scheme: dark" in page
-    for name in POLICIES:
-        assert page.count(f">{name}<") >= 3  # in the figure, the panels and the tables
+def test_results_do_not_depend_on_the_number_of_processes(block, file, tmp_path):
+    again, _ = bench(out=tmp_path, given=file, seeds=3, count=2)
+    assert json.dumps(again["tracks"]["mine"]["boards"]["one"], default=str) == json.dumps(block, default=str)
 
 
-def test_results_do_not_depend_on_the_number_of_processes(found, tmp_path):
-    again = bench(out=tmp_path, only=exponential, workers=2, **SMALL)["tracks"]["mg1"]
-    for key in ("ranking", "cases", "check", "sentences", "jobs_played"):
-        assert again[key] == found[key]
+def test_a_page_has_every_board_of_a_file(small_boards, tmp_path, monkeypatch):
+    monkeypatch.setattr("llmqueue_gym.boards.bench.known", lambda scenario, entries: {})  # theory takes its time
+    found, ranked = bench(out=tmp_path, given=str(small_boards), seeds=2, jobs=200, requests=100, count=1)
+    blocks = found["tracks"]["small"]["boards"]
+    assert list(blocks) == [one.on.name for one in ranked] == list(load_boards(small_boards))
+    assert all(block["headline"] and block["sentences"] for block in blocks.values())
+    assert "preemptions_per_job" in blocks["llm"]["results"]["fcfs"]["scenarios"]["a"]
+    page = (tmp_path / "bench.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://|<link|<img|@import|\ssrc=|\$\w", page) and 'name="viewport"' in page
+    assert re.findall(r'<section class="board" id="([\w-]+)"', page) == list(blocks)
 
 
-def test_missing_data_are_replaced_and_told(tmp_path):
-    found = bench(out=tmp_path / "out", data=tmp_path / "absent", only=measured, workers=1, **SMALL)["tracks"]["mg1"]
-    page = (tmp_path / "out" / "bench.html").read_text(encoding="utf-8")
-    assert [case["block"] for case in found["cases"]] == ["azure", "ssjf"]
-    for block in ("azure", "ssjf"):
-        assert found["data"][block]["embedded"] and found["data"][block]["file"] is None
-        assert "data file was not found" in found["sentences"][block]
-    assert page.count('class="warn"') == 2
-    assert "exact" not in found["cases"][0]["policies"][0]  # no M/G/1: its arrivals are not Poisson
-    assert found["cases"][1]["policies"][0]["exact"] > 1
+# Any system.
 
 
-def test_a_recording_is_played_whole(tmp_path):
+@dataclass(frozen=True)
+class Toy(JobSystem):
+    """A server of any speed that never preempts: who waits is served by rank."""
+
+    name = "toy"
+    title = "Toy"
+    base = "lcfs"
+
+    speed: float = 1.0
+
+    @property
+    def server_speeds(self):
+        return np.array([self.speed])
+
+    def simulate(self, drawn, policy, **facts):
+        jobs, sizes, outcome = drawn.work.copy(), drawn.sizes / self.speed, outcome_table(len(drawn.work))
+        rows, params = jobs.view(np.recarray), policy.params_for(**facts)
+        now, arrival, left = 0.0, jobs["arrival"], set(range(len(jobs)))
+        while left:
+            here = [i for i in left if arrival[i] <= now] or [min(left)]
+            first = min(here, key=lambda i: (policy.rank(rows[i], params), i))
+            left.remove(first)
+            outcome["start"][first] = max(now, arrival[first])
+            now = outcome["completion"][first] = outcome["start"][first] + sizes[first]
+        return Run(policy.name, jobs, drawn.sizes, outcome, 0.0, self)
+
+    def bound(self, drawn):
+        return float(drawn.sizes.mean() / self.speed)
+
+
+def test_a_system_that_is_registered_is_ranked_and_drawn(monkeypatch, tmp_path, run):
+    monkeypatch.setitem(SYSTEMS._entries, "toy", Toy)
+    monkeypatch.chdir(tmp_path)  # where no leaderboard lies
+    (tmp_path / "toy.toml").write_text(TOY, encoding="utf-8")
+    where = ("--board", tmp_path / "toy.toml", "--workers", 1)
+    status, out, _ = run("bench", *where, "--seeds", 2, "--out", tmp_path / "out")
+    assert status == 0 and "A toy (board toy)" in out
+    (rows,) = (block["ranking"] for block in _blocks(tmp_path / "out").values())
+    score = {row["policy"]: row["score"]["mean"] for row in rows}
+    assert set(score) == set(POLICIES) - {"drop-if-late", "short-first-edf"}
+    assert score["lcfs"] == 0 and score["fcfs"] == pytest.approx(0, abs=0.5) and score["sjf"] > score["spjf"] > 0.1
+    assert 'id="toy"' in (tmp_path / "out" / "bench.html").read_text(encoding="utf-8")
+    board_folder = ("--folder", tmp_path / "kept")
+    for name in ("lcfs", "spjf"):
+        assert run("leaderboard", "run", *where, *board_folder, "--policy", name)[0] == 0
+    assert run("leaderboard", "verify", *where, *board_folder)[0] == 0
+    assert run("leaderboard", "render", *where[:2], *board_folder, "--out", tmp_path / "site")[0] == 0
+    assert 'data-policy="spjf"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+
+
+def _blocks(out):
+    tracks = json.loads((out / "bench.json").read_text())["tracks"]
+    return {name: block for track in tracks.values() for name, block in track["boards"].items()}
+
+
+# Recorded work.
+
+
+def written(folder, name, rows=400):
     rng = np.random.default_rng(1)
-    rows = zip(np.cumsum(rng.exponential(size=400)), rng.integers(1, 300, 400), strict=True)
-    lines = ["arrival_s,prompt_tokens,output_tokens", *(f"{time:.6f},10,{tokens}" for time, tokens in rows)]
-    (tmp_path / AZURE_FILE).write_bytes(gzip.compress("\n".join(lines).encode()))
-    whole = bench(out=tmp_path, data=tmp_path, only=lambda c: measured(c) and c.block == "azure", workers=1, **SMALL)
-    found = whole["tracks"]["mg1"]
-    (case,) = found["cases"]
-    assert case["replayed"] and case["jobs_per_run"] == 400
-    assert found["data"]["azure"]["used"] == "all 400 requests with their arrival times"
+    lines = ["arrival_s,prompt_tokens,output_tokens"]
+    for time in np.cumsum(rng.exponential(size=rows)):
+        lines.append(f"{time:.6f},{rng.integers(1, 900)},{rng.integers(1, 300)}")
+    (folder / name).write_bytes(gzip.compress("\n".join(lines).encode()))
 
 
-def test_data_folder(tmp_path, monkeypatch):
+def test_where_a_file_is_missing_tables_stand_in_and_it_is_told(tmp_path):
+    on = boards("mg1", str(tmp_path / "absent"))["mg1-recorded"].sized(2, 300)
+    assert [scenario.workload for scenario in on.scenarios.values()] == [None] * 4
+    for name in ("azure-hour", "ssjf-pairs"):
+        assert "was not found; in its place: " in told(on.recordings[name])
+    assert on.scenarios["SSJF's predictions, load .8"].simulate("sprpt", 0).done.all()
+
+
+def test_a_recording_is_played_in_windows_at_the_load(tmp_path):
+    written(tmp_path, "azure2023_conv.csv.gz")
+    on = boards("mg1", str(tmp_path))["mg1-recorded"]
+    scenario = on.scenarios["Azure hour, lognormal predictions, load .8"]
+    whole = scenario.source
+    assert whole.sizes.mean() == pytest.approx(1) and whole.sizes.sum() / np.ptp(whole.arrivals) == pytest.approx(0.8)
+    short = on.sized(2, 100).scenarios["Azure hour, lognormal predictions, load .8"]
+    first, second = (short.draw(seed).sizes for seed in (0, 1))
+    assert len(first) == len(second) == 12 and not np.array_equal(first, second)  # another window for each seed
+    assert told(on.recordings["azure-hour"]).startswith("azure2023_conv.csv.gz: windows of the recorded hour")
+
+
+def test_recorded_requests_come_at_the_load_that_fcfs_keeps_up_with(tmp_path):
+    for name in ("azure2023_conv.csv.gz", "mooncake_conversation.csv.gz"):
+        written(tmp_path, name)
+    on = boards("llm", str(tmp_path))["llm-recorded"].sized(2, 200)
+    window, drawn = (on._scenario(f"{name} conversation, Llama 3 8B, load 1") for name in ("Azure", "Mooncake"))
+    assert window.rate > 1 and len(window.source) == 400 and len(window.draw(0).sizes) == 200
+    span = np.ptp(drawn.draw(0).work["arrival"])
+    assert 199 / span == pytest.approx(drawn.source.rate, rel=0.3) and drawn.source.rate > 1
+
+
+def test_the_folder_of_recorded_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     assert data_folder() is None
@@ -110,78 +210,63 @@ def test_data_folder(tmp_path, monkeypatch):
     assert data_folder() is not None
     (tmp_path / "mine").mkdir()
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "mine"))
-    assert data_folder() == tmp_path / "mine"
-    assert data_folder(tmp_path) == tmp_path
+    assert data_folder() == tmp_path / "mine" and data_folder(tmp_path) == tmp_path
 
 
-def test_cases():
-    cases, _ = all_cases(1000, "absent")
-    assert len([case for case in cases if case.block == "synthetic"]) == 24
-    assert len({(*case.jobs, case.predictor) for case in cases}) == len(cases) == 33
-    assert [jobs_at(load, 1000) for load in (0.5, 0.8, 0.9, 0.95)] == [400, 1000, 2000, 4000]
+# Bad input, interruption, Ray.
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("--track", "lm"), "lm"),
+        (("--board", "centrl"), "did you mean 'central'"),
+        (("--seeds", "1"), "1 is not in the range"),
+        (("--board", "none.toml"), "no such file"),
+        (("--backend", "ray", "--workers", "2"), "leave workers out"),
+    ],
+)
+def test_bad_options_are_told_in_a_line(args, told, refused, tmp_path):
+    assert told in refused("bench", "--out", tmp_path, *args)
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, run):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mg1, "contestants", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        main(["bench", "--out", str(tmp_path), "--workers", "1"])
-    assert ended.value.code == 130
+    monkeypatch.setattr("llmqueue_gym.boards.bench.play", interrupted)
+    assert run("bench", "--out", tmp_path, "--workers", 1, "--track", "servers")[0] == 130
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_track_is_refused(tmp_path):
-    assert list(TRACKS) == ["mg1", "servers", "llm"]
-    with pytest.raises(BadInput, match="unknown track 'lm'; did you mean 'llm'"):
-        bench(out=tmp_path, track="lm")
+@pytest.fixture(scope="module")
+def cluster():
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install ray")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own, about what its next version will do
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        yield ray
+        ray.shutdown()
 
 
-# The ranking, on numbers made by hand.
+@pytest.mark.filterwarnings("ignore")
+def test_over_ray_the_results_are_those_of_this_process_byte_for_byte(cluster, block, file, tmp_path):
+    again, _ = bench(out=tmp_path, given=file, seeds=3, backend="ray")
+    assert json.dumps(again["tracks"]["mine"]["boards"]["one"], default=str) == json.dumps(block, default=str)
+    assert cluster.is_initialized()  # a cluster that was there before stays
 
 
-def test_scores():
-    assert scores(np.array([10.0, 8.0]), np.array([6.0, 8.0]), np.array([2.0, 4.0])) == pytest.approx([0.5, 0.0])
+@pytest.mark.filterwarnings("ignore")
+def test_results_come_in_order_and_a_failure_is_what_the_task_raised(cluster):
+    with workers(1, "ray") as work, progress(None) as bar:
+        assert work([(truediv, (k, 4)) for k in range(9)], bar, "divides") == [k / 4 for k in range(9)]
+        with pytest.raises(BadInput) as caught:
+            work([(size_law, ("exponental",)), (truediv, (1, 2))], bar, "fails")
+    assert "did you mean 'exponential'" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_ranking():
-    score = {"slow": np.full((3, 4), 0.2), "fast": np.tile([0.0, 0.8, 1.0, 1.0], (3, 1))}
-    rows = ranking(score, {name: 2 - table for name, table in score.items()})
-    assert [row["policy"] for row in rows] == ["fast", "slow"]
-    assert rows[0]["score"] == {"mean": pytest.approx(0.9), "low": pytest.approx(0.9), "high": pytest.approx(0.9)}
-    assert rows[1]["p99_ratio"]["mean"] == pytest.approx(1.8)
-
-
-TOLD = {"fcfs": "nothing", "lcfs": "nothing", "sprpt": "prediction", "twin": "prediction", "srpt": TRUTH}
-NOISE = np.array([[0.1, -0.1], [0.3, -0.3], [0.2, -0.2]])  # of 3 runs of 2 batches
-
-
-def by_hand():
-    level = {"fcfs": 10.0, "lcfs": 11.0, "sprpt": 5.0, "twin": 5.0, "srpt": 2.0}
-    swing = {"fcfs": 3.0, "lcfs": 2.0, "sprpt": 1.0, "twin": 1.0, "srpt": 0.5}
-    return {name: Played(level[name] + swing[name] * NOISE, np.full(3, 4 * level[name]), 0.0) for name in TOLD}
-
-
-def test_case_rows():
-    rows = {row["policy"]: row for row in case_rows(by_hand(), {"fcfs": 10.0, "srpt": 2.5}, TOLD, SEES)}
-    assert rows["sprpt"]["mean_response_time"] == {end: pytest.approx(5) for end in ("mean", "low", "high")}
-    assert rows["fcfs"]["mean_response_time"]["low"] < 9.8  # its own batches, not those of its control
-    assert rows["fcfs"]["exact_inside"] and not rows["srpt"]["exact_inside"] and "exact" not in rows["lcfs"]
-    assert rows["sprpt"]["score"] == pytest.approx(5 / 8) and rows["sprpt"]["p99_ratio"] == pytest.approx(0.5)
-    best = {name: rows[name]["best_with_same_information"] for name in rows}
-    assert best == {"fcfs": "fcfs", "lcfs": "fcfs", "sprpt": "sprpt", "twin": "sprpt", "srpt": "srpt"}
-    assert rows["lcfs"]["behind_best"]["mean"] == pytest.approx(1)
-
-
-def test_without_an_exact_mean_nothing_is_corrected():
-    rows = {row["policy"]: row for row in case_rows(by_hand(), {}, TOLD, SEES)}
-    assert rows["sprpt"]["mean_response_time"]["low"] < 4.9
-
-
-def test_winner():
-    played = by_hand()
-    rows = case_rows(played, {"fcfs": 10.0}, TOLD, SEES)
-    won = winner(rows, played, {"fcfs": 10.0}, TRUTH)
-    assert (won["policy"], won["same"], won["second"], won["clear"]) == ("sprpt", ["twin"], "fcfs", True)
-    assert won["lead"]["mean"] == pytest.approx(0.5)
+def test_without_ray_one_line_says_what_to_install(monkeypatch, tmp_path, refused):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "pip install ray" in refused("bench", "--backend", "ray", "--track", "mg1", "--out", tmp_path)
+    with pytest.raises(BadInput, match="unknown backend 'rya'; did you mean 'ray'"), workers(1, "rya"):
+        pass

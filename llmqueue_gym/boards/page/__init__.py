@@ -1,0 +1,127 @@
+"""Boards as one web page that needs nothing else: no network, no library, no font.
+
+`page` is a pure function of what was found, be it stored or just played, and the same version of the library writes the
+same bytes. Tables and words are in the HTML, so they are there without a script; the rest is drawn from the page's data
+by the scripts beside this file.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.boards.page.sections import HERE, section, template
+from llmqueue_gym.boards.ranked import Ranked
+from llmqueue_gym.boards.words import markdown
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.results import plain
+
+__all__ = ["page", "put_tables", "write"]
+
+SCRIPTS = ("table.js", "plots.js", "recording.js", "player.js", "boards.js")
+_BLOCK = re.compile(r"<!-- leaderboard -->.*?<!-- /leaderboard -->", re.DOTALL)
+
+
+def page(
+    found: Sequence[Ranked], title: str, lede: str, provenance: Mapping[str, Sequence[str]], more: str = ""
+) -> str:
+    """Return the page.
+
+    Args:
+        found: the boards.
+        title: of the page, in two words.
+        lede: a sentence below it.
+        provenance: where the numbers come from, lines by heading.
+        more: HTML of the footer.
+    """
+    data = {ranked.on.name: _data(ranked) for ranked in found}
+    text = json.dumps(_short(plain(data)), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    lines = (
+        f"<dt>{escape(key)}</dt>" + "".join(f"<dd>{escape(value)}</dd>" for value in values)
+        for key, values in provenance.items()
+    )
+    return template("index").substitute(
+        title=escape(title),
+        lede=escape(lede),
+        style=(HERE / "style.css").read_text(encoding="utf-8"),
+        tabs=_tabs(found),
+        boards="\n".join(section(ranked, shown=ranked is found[0]) for ranked in found),
+        data=text.replace("<", "\\u003c"),  # neither "</script" nor "<!--" may stand in a script
+        script="\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        provenance="".join(lines),
+        more=more,
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file; whoever reads it meets the old one or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def put_tables(readme: Path, found: Sequence[Ranked]) -> None:
+    """Replace what stands in a README between `<!-- leaderboard -->` and `<!-- /leaderboard -->` with the tables.
+
+    Raises:
+        BadInput: there is no such file, or no such place in it.
+    """
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput(f"{readme}: no such file") from None
+    tables = "\n\n".join(markdown(ranked.on, ranked.rows) for ranked in found)
+    block = f"<!-- leaderboard -->\n{tables}\n<!-- /leaderboard -->"
+    new, count = _BLOCK.subn(lambda _: block, text)
+    if count != 1:
+        raise BadInput(
+            f"{readme}: {count} places for the tables; mark one by <!-- leaderboard --> and <!-- /leaderboard -->"
+        )
+    write(readme, new)
+
+
+def _tabs(found: Sequence[Ranked]) -> str:
+    groups: dict[str, list[str]] = {}
+    for ranked in found:
+        link = f'<a href="#{ranked.on.name}">{escape(ranked.on.short)}</a>'
+        groups.setdefault(ranked.on.heading, []).append(link)
+    return "".join(
+        f'<span class="group"><span class="track-name">{escape(heading)}</span>{"".join(links)}</span>'
+        for heading, links in groups.items()
+    )
+
+
+def _data(ranked: Ranked) -> dict[str, Any]:
+    """Return what the scripts draw of a board."""
+    on = ranked.on
+    keys = ("policy", "told", "learned", "description", "command", "score")
+    rows = []
+    for row in ranked.rows:
+        numbers = [
+            [*at["cost"].values(), at["score"], at["p99_ratio"], *at["ahead_of_best"].values()]
+            for at in row["scenarios"]
+        ]
+        rows.append({**{key: row[key] for key in keys}, "scenarios": numbers})
+    about = {"title": on.title, "cost": on.cost, "base": on.base, "best": ranked.rows[0]["best_by_hand"]}
+    drawn = ("scenario", "policy", "value", "mean", "low", "high", "inside")
+    exact = [{key: check[key] for key in drawn} for check in ranked.checks if "inside" in check]
+    more = {"exact": exact, "curves": ranked.curves, "episode": ranked.episode}
+    return {**about, "scenarios": list(on.fields), "rows": rows, **more}
+
+
+def _short(value: Any) -> Any:
+    """Return a value whose numbers have no more digits than a plot can show."""
+    if isinstance(value, dict):
+        return {key: _short(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_short(entry) for entry in value]
+    return float(f"{value:.6g}") if isinstance(value, float) and np.isfinite(value) else value

@@ -1,0 +1,143 @@
+"""Recorded work on boards: what a file holds, and what stands in for it where the file is not at hand.
+
+The files are looked for in a folder. Where one is not found, tables that come with the library stand in for it, and the
+note that goes with the result says so.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.predictors.pairs import Pairs
+from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.capacity import capacity
+from llmqueue_gym.systems.replica import Replica
+from llmqueue_gym.workloads import TraceWorkload, load_trace
+from llmqueue_gym.workloads.quantiles import azure_conv_gaps, azure_conv_sizes, ssjf_pairs
+from llmqueue_gym.workloads.renewal import Renewal
+from llmqueue_gym.workloads.requests import TraceRequests
+
+Fields = dict[str, Any]
+Recording = Mapping[str, Any]
+FOLDER_VARIABLE = "LLMQUEUE_DATA"
+_FOLDERS = ("../shared/traces/data", "shared/traces/data")
+_PAIRS = 20_000  # as many as SSJF's file has
+_REQUESTS = 20_000  # by which a capacity is found where they are drawn; a recording is taken whole
+_KEYS = ("kind", "file", "used", "instead", "embedded", "source", "licence")
+
+
+def data_folder(data: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the folder of the recorded work: the given one, else that of $LLMQUEUE_DATA, else a place near here."""
+    given = data or os.environ.get(FOLDER_VARIABLE)
+    folders = [given] if given else _FOLDERS
+    return next((Path(folder) for folder in folders if Path(folder).is_dir()), None)
+
+
+def read_recordings(rows: Any, data: str | os.PathLike[str] | None = None) -> dict[str, Recording]:
+    """Return recordings by name, each with the `path` of its file or None.
+
+    Raises:
+        BadInput: a key does not exist, or one is missing.
+    """
+    folder = data_folder(data)
+    found: dict[str, Recording] = {}
+    for name, row in rows.items():
+        for key in row:
+            if key not in _KEYS:
+                raise BadInput(f"recording {name!r} has no key {key!r}; {nearest(key, _KEYS)}")
+        kind = str(row.get("kind"))
+        if kind not in KINDS:
+            raise BadInput(f"recording {name!r}: unknown kind {kind!r}; {nearest(kind, KINDS)}")
+        if not row.get("file"):
+            raise BadInput(f"recording {name!r} has no file")
+        path = folder / row["file"] if folder is not None and (folder / row["file"]).is_file() else None
+        found[name] = {**row, "path": path}
+    return found
+
+
+def played(fields: Fields, recordings: Mapping[str, Recording]) -> Fields:
+    """Return the fields of a scenario, with what it plays in place of the name of a recording."""
+    name = fields.pop("recording", None)
+    if name is None:
+        return fields
+    if name not in recordings:
+        raise BadInput(f"unknown recording {name!r}; {nearest(str(name), recordings)}")
+    return KINDS[recordings[name]["kind"]](recordings[name], fields)
+
+
+def told(recording: Recording) -> str:
+    """Return where the work of a recording comes from, in a sentence."""
+    source = f"{recording.get('source', recording['file'])}. Licence: {recording.get('licence', 'see there')}."
+    if recording["path"] is None:
+        return f"{recording['file']} was not found; in its place: {recording.get('instead', 'other work')}. {source}"
+    return f"{recording['file']}: {recording.get('used', 'its rows')}. {source}"
+
+
+def _jobs(recording: Recording, fields: Fields) -> Fields:
+    """Output lengths as sizes of mean 1, with their arrival times, stretched to the load."""
+    if recording["path"] is None:
+        return {"size": azure_conv_sizes(), "arrivals": Renewal(law=azure_conv_gaps()), **fields}
+    trace, load = load_trace(recording["path"]), fields.pop("load")
+    return {**fields, "workload": TraceWorkload.from_trace(trace, 1 / float(trace.output_tokens.mean()), load)}
+
+
+def _pairs(recording: Recording, fields: Fields) -> Fields:
+    """True lengths as the law of sizes, and for each a length that was predicted."""
+    pairs = _drawn_pairs() if recording["path"] is None else Pairs(str(recording["path"]))
+    return {**fields, "size": pairs.size_law(), "predictor": pairs}
+
+
+@cache
+def _drawn_pairs() -> Pairs:
+    true, predicted = ssjf_pairs(_PAIRS, np.random.default_rng(0))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "pairs.csv")
+        np.savetxt(file, np.c_[true, predicted], "%.12g", ",", header="output_tokens,predicted_tokens", comments="")
+        return Pairs(str(file))
+
+
+def _requests(recording: Recording, fields: Fields) -> Fields:
+    """Requests with their own arrival times, windows of which have the load over the whole recording."""
+    if recording["path"] is None:
+        return _lengths(recording, fields)
+    given = {**fields, "rate": fields["load"] * _capacity(recording, fields, "first")}
+    return {**given, "load": None, "workload": _trace(recording, fields, "window")}
+
+
+def _lengths(recording: Recording, fields: Fields) -> Fields:
+    """Lengths of a recording, or of its embedded law, with Poisson arrivals."""
+    rate = fields["load"] * _capacity(recording, fields, "bootstrap")
+    if recording["path"] is None:
+        return {**recording["embedded"], **fields, "load": None, "rate": rate}
+    return {**fields, "load": None, "workload": _trace(recording, fields, "bootstrap", rate)}
+
+
+def _trace(recording: Recording, fields: Fields, order: str, rate: float | None = None) -> TraceRequests:
+    parts = {key: fields[key] for key in ("profile", "rules") if key in fields}
+    longest = fields.get("max_tokens") or Replica(**parts).bound_rules.longest
+    return TraceRequests.from_trace(recording["path"], rate=rate, order=order, max_tokens=longest)
+
+
+def _capacity(recording: Recording, fields: Fields, order: str) -> float:
+    """Return the requests/s that first come first served keeps up with."""
+    rest = {key: value for key, value in fields.items() if key not in ("load", "cut_off", "n_jobs")}
+    if recording["path"] is None:
+        return capacity(Scenario("replica", **{**recording["embedded"], **rest, "n_jobs": _REQUESTS})).rate
+    trace = _trace(recording, fields, order, 1.0 if order == "bootstrap" else None)
+    n = _REQUESTS if order == "bootstrap" else len(trace)
+    return capacity(Scenario("replica", workload=trace, **{**rest, "n_jobs": n})).rate
+
+
+# How a recording becomes the fields of a scenario.
+KINDS: dict[str, Callable[[Recording, Fields], Fields]] = {
+    "jobs": _jobs,
+    "pairs": _pairs,
+    "requests": _requests,
+    "lengths": _lengths,
+}

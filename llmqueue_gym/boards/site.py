@@ -1,0 +1,96 @@
+"""The leaderboard's page: what is stored, its episodes and the learning curves of trained policies."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.boards.board import Board
+from llmqueue_gym.boards.entry import CARD, registered
+from llmqueue_gym.boards.page import page
+from llmqueue_gym.boards.page.sections import template
+from llmqueue_gym.boards.play import BOUND
+from llmqueue_gym.boards.ranked import Ranked
+from llmqueue_gym.boards.recordings import record
+from llmqueue_gym.boards.stored import added, stored
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.policies.learned import zoo_folder
+
+Row = dict[str, Any]
+LEDE = (
+    "Who serves best when sizes are only predicted: policies made by hand and trained ones, on the same frozen "
+    "scenarios and the same jobs."
+)
+
+
+def gather(folder: Path, among: Mapping[str, Board]) -> tuple[list[Ranked], list[str]]:
+    """Return the boards that have results, and for each of the others a line.
+
+    Raises:
+        BadInput: a result or a card is not what it should be.
+    """
+    found, notes, trained = [], [], cards(folder)
+    for on in among.values():
+        results = stored(folder, on)
+        missing = [name for name in (on.base, BOUND) if name not in results]
+        if missing:
+            notes.append(f"board {on.name!r} is left out: no result of {' and of '.join(map(repr, missing))}")
+            continue
+        players = [player for player in (*registered(on), *added(folder, on)) if player.name in results]
+        curves = [curve(name, trained[name]) for name in results if name in trained]
+        curves = [one for one in curves if one["points"]]
+        found.append(Ranked(on, results, curves=curves, episode=record(on, players)))
+    return found, notes
+
+
+def site(found: Sequence[Ranked], notes: Sequence[str] = ()) -> str:
+    """Return the page of gathered results."""
+    lines = [
+        f"{on.name} version {on.version}, {len(on.fields)} scenarios, seeds {on.seeds[0]} to {on.seeds[-1]}, "
+        f"{len(rows)} policies"
+        for on, rows in ((ranked.on, ranked.rows) for ranked in found)
+    ]
+    provenance = {"Software": [f"llmqueue-gym {metadata.version('llmqueue-gym')}"], "Boards": lines}
+    left = {"Left out": list(notes)} if notes else {}
+    return page(found, "the leaderboard", LEDE, {**provenance, **left}, template("entries").substitute())
+
+
+def cards(folder: Path) -> dict[str, Row]:
+    """Return the cards with a learning curve, of the zoo and of added entries, by name."""
+    found = {}
+    for path in (*sorted(zoo_folder().glob(f"*/*/{CARD}")), *sorted((folder / "entries").glob(f"*/*/{CARD}"))):
+        try:
+            card = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BadInput(f"{path}: not JSON ({error})") from None
+        if card.get("curve"):
+            found[card["name"]] = card
+    return found
+
+
+def curve(name: str, card: Mapping[str, Any]) -> Row:
+    """Return a learning curve: its points, and in words what is across and what is up.
+
+    A row of the curve begins with a cost so far and ends with the score. A card does not say which of its costs it is,
+    so it is the one that the last row reaches.
+
+    Raises:
+        BadInput: a row is something else.
+    """
+    try:
+        rows = [(float(row[0]), float(row[-1])) for row in card["curve"]]
+    except (TypeError, ValueError, IndexError, KeyError):
+        raise BadInput(f"the card of {name!r}: curve must be rows of (cost so far, score so far)") from None
+    points = [[x, y] for x, y in rows if np.isfinite(x) and np.isfinite(y)]
+    spent = points[-1][0] if points else 0.0
+    units = [key for key, total in card["cost"].items() if _near(total, spent)]
+    score = card.get("score")
+    up = next(iter(score)) if isinstance(score, Mapping) and score else "score"
+    return {"policy": name, "across": units[0] if units else "cost so far", "up": up, "points": points}
+
+
+def _near(total: Any, spent: float) -> bool:
+    return isinstance(total, (int, float)) and abs(total - spent) <= 0.05 * max(spent, 1e-12)

@@ -1,0 +1,109 @@
+"""Work spread over processes, here or by Ray: the same pieces whatever their number, so the results are the same."""
+
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from llmqueue_gym.errors import BadInput, nearest
+
+Task = tuple[Callable[..., Any], tuple[Any, ...]]
+Work = Callable[[list[Task], Progress, str], list[Any]]  # does tasks, returns their results in order
+PROCESSES, RAY = "processes", "ray"
+BACKENDS = (PROCESSES, RAY)
+
+
+@contextmanager
+def workers(count: int, backend: str = PROCESSES) -> Iterator[Work]:
+    """Give a function that does tasks, in this process or in several, and returns their results in order.
+
+    Args:
+        count: processes; Ray has as many as its cluster has CPUs, whatever stands here.
+        backend: "processes" of this machine, or "ray": the cluster that this one belongs to or that RAY_ADDRESS names,
+            else one of this machine alone. Every machine of it needs this package in the same version.
+
+    Raises:
+        BadInput: there is no such backend, or Ray is not installed.
+    """
+    if backend not in BACKENDS:
+        raise BadInput(f"unknown backend {backend!r}; {nearest(backend, BACKENDS)}")
+    if backend == RAY:
+        with _ray_cluster() as remote:
+            yield remote
+        return
+    if count == 1:
+        yield lambda tasks, bar, what: [call(*given) for call, given in bar.track(tasks, description=what)]
+        return
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _ignore_interrupt)
+
+    def work(tasks: list[Task], bar: Progress, what: str) -> list[Any]:
+        futures = [pool.submit(call, *given) for call, given in tasks]
+        for future in bar.track(as_completed(futures), total=len(futures), description=what):
+            future.result()  # a failure ends the whole run now
+        return [future.result() for future in futures]
+
+    try:
+        yield work
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+@contextmanager
+def _ray_cluster() -> Iterator[Work]:
+    try:
+        import ray
+    except ImportError:
+        raise BadInput(f"backend={RAY!r} needs Ray: pip install ray") from None
+    joined = ray.is_initialized()
+    if not joined:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    # Ray would leave a task one thread of BLAS, and sums in another order differ in their last digits.
+    threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    remote = ray.remote(_do).options(runtime_env={"env_vars": {"OMP_NUM_THREADS": threads}})
+    waiting: list[Any] = []
+
+    def work(tasks: list[Task], bar: Progress, what: str) -> list[Any]:
+        refs = [remote.remote(call, given) for call, given in tasks]
+        waiting[:] = refs
+        try:
+            for _ in bar.track(range(len(refs)), description=what):
+                done, waiting[:] = ray.wait(waiting)
+                ray.get(done)  # a failure ends the whole run now
+            return ray.get(refs)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+
+    try:
+        yield work
+    finally:
+        for ref in waiting:
+            ray.cancel(ref)
+        if not joined:
+            ray.shutdown()
+
+
+def _do(call: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    return call(*given)
+
+
+def progress(console: Console | None) -> Progress:
+    """Return the bar that shows on a console how far the work is; None shows none."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console or Console(quiet=True), disable=console is None)
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which ends its children."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

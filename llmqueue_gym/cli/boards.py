@@ -1,0 +1,316 @@
+"""`llmqueue bench` and `llmqueue leaderboard`: the boards at few seeds, and the boards with stored results.
+
+What is stored lies in one folder, `experiments/leaderboard` of a checkout unless told otherwise. Progress is shown on
+stderr; stdout stays the result's.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llmqueue_gym.cli.options import Whole, as_json
+from llmqueue_gym.cli.output import print_json
+from llmqueue_gym.errors import BadInput, nearest
+
+FOLDER = "experiments/leaderboard"
+folder = click.option(
+    "--folder", metavar="FOLDER", default=FOLDER, show_default=True, help="Where entries and results lie."
+)
+workers = click.option("--workers", type=Whole(1, 1000), help="Processes; the results do not depend on it.")
+one_board = click.option(
+    "--board", "name", metavar="NAME", help="One board alone, or FILE.toml for boards of your own.  [default: all]"
+)
+one_policy = click.option("--policy", metavar="NAME", help="One policy alone.")
+
+
+@click.command()
+@click.option("--out", metavar="FOLDER", default="results", show_default=True, help="Where the files go.")
+@click.option(
+    "--track",
+    type=click.Choice(["mg1", "servers", "llm", "all"]),
+    default="all",
+    show_default=True,
+    help="Which kind of system.",
+)
+@click.option("--board", "name", metavar="NAME", help="One board alone, or FILE.toml for boards of your own.")
+@click.option("--seeds", type=Whole(2, 10**4), help="Runs of each policy in each scenario.  [default: 4, quick: 3]")
+@click.option("--jobs", type=Whole(100, 10**8), help="Jobs in a board's longest run.  [default: its own, quick: 4000]")
+@click.option("--requests", type=Whole(100, 10**7), help="The same of requests.  [default: its own, quick: 200]")
+@click.option("--quick", is_flag=True, help="A short run, whose numbers are rough.")
+@click.option("--data", metavar="FOLDER", help="Where the recorded work lies.")
+@workers
+@click.option(
+    "--backend",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Who does the work: this machine, or a Ray cluster; the results do not depend on it.",
+)
+@as_json
+def bench(out: str, name: str | None, workers: int | None, as_json: bool, **rest: Any) -> None:
+    """Rank the policies on every board at few seeds; writes bench.json, bench.html and site/."""
+    from rich.console import Console
+
+    from llmqueue_gym.boards.bench import bench as run
+    from llmqueue_gym.boards.bench import show
+    from llmqueue_gym.boards.board import chosen
+    from llmqueue_gym.boards.site import gather
+
+    console = None if as_json else Console(stderr=True)
+    found, ranked = run(out, console=console, count=workers, given=name, **rest)
+    kept, notes = gather(Path(FOLDER), chosen())  # of a checkout; elsewhere there is none, and no site
+    drawn = _draw(kept, notes, Path(out, "site")) if kept else ""
+    if as_json:
+        print_json(found)
+        return
+    show(ranked, Console())
+    click.echo(f"\nThe page is {Path(out, 'bench.html')}, the numbers are {Path(out, 'bench.json')}.")
+    if drawn:
+        click.echo(f"The leaderboard's site is {drawn}.")
+
+
+@click.group()
+def leaderboard() -> None:
+    """Rank policies on frozen scenarios; add and check your own."""
+
+
+@leaderboard.command()
+@folder
+@one_board
+@one_policy
+@click.option("--again", is_flag=True, help="Play also what is stored already.")
+@click.option("--agent", metavar="FILE", help="Play a trained agent instead and show where it would stand.")
+@click.option("--view", metavar="LIST", help="What the agent sees beside what the board says, as in slots=32.")
+@workers
+@as_json
+def run(
+    folder: str,
+    name: str | None,
+    policy: str | None,
+    again: bool,
+    agent: str | None,
+    view: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Play all registered policies and added entries whose results are missing; or an agent.
+
+    An agent is a zip of Stable-Baselines3, a checkpoint folder of RLlib, a Python file that defines `agent`, or the
+    folder of a trained policy.
+    """
+    from llmqueue_gym.boards import play, stored
+
+    if agent is not None:
+        _run_agent(Path(folder), name, agent, view, workers, as_json)
+        return
+    played, chosen = 0, _players(Path(folder), name, policy)
+    with _working(workers, as_json) as (work, bar):
+        for on, players in chosen:
+            kept = {} if again else stored.stored(Path(folder), on)
+            if play.BOUND not in kept:
+                stored.store(Path(folder), play.bounds(on, work, bar))
+            for player in players:  # one after another, so that what is done is kept when somebody interrupts
+                if player.name not in kept:
+                    stored.store(Path(folder), play.play_entry(on, player, work, bar))
+                    played += 1
+    if as_json:
+        print_json({"played": played, "folder": str(Path(folder, "results"))})
+        return
+    click.echo(f"played {played} and stored them in {Path(folder, 'results')}; see: llmqueue leaderboard show")
+
+
+@leaderboard.command()
+@click.argument("entry", metavar="ENTRY", type=click.Path(exists=True, file_okay=False))
+@folder
+@one_board
+@workers
+def add(entry: str, folder: str, name: str | None, workers: int | None) -> None:
+    """Check the entry in a folder, play it and keep it with its result.
+
+    ENTRY holds card.json (name, board, description, command) and policy.npz, a learned policy, or policy.py, which
+    defines `policy`. It is refused if it reads true sizes, if its numbers change with the order of runs, or if its card
+    does not say what command made it.
+    """
+    from llmqueue_gym.boards import entry as entries
+    from llmqueue_gym.boards import stored
+    from llmqueue_gym.boards.board import chosen
+
+    among = chosen(name)
+    entries.read(entry, among)  # refused before anything is shown
+    with _working(workers) as (work, bar):
+        path = stored.add(Path(folder), Path(entry), work, bar, among)
+    click.echo(f"added: {path}")
+
+
+@leaderboard.command()
+@folder
+@one_board
+@one_policy
+@workers
+@as_json
+def verify(folder: str, name: str | None, policy: str | None, workers: int | None, as_json: bool) -> None:
+    """Play what is stored again and compare; exit status 1 where it differs."""
+    from llmqueue_gym.boards import play, stored
+
+    found: dict[str, list[str]] = {}
+    chosen = [(on, players, stored.stored(Path(folder), on)) for on, players in _players(Path(folder), name, policy)]
+    if not any(kept for _, _, kept in chosen):
+        raise BadInput(f"{folder}: no stored result to check; play some with: llmqueue leaderboard run")
+    with _working(workers, quiet=as_json) as (work, bar):
+        for on, players, kept in chosen:
+            for player in players:
+                if player.name in kept:
+                    again = play.play_entry(on, player, work, bar)
+                    found[f"{on.name}/{player.name}"] = play.differences(kept[player.name], again)
+            if play.BOUND in kept and policy is None:
+                found[f"{on.name}/bound"] = play.differences(kept[play.BOUND], play.bounds(on, work, bar))
+    wrong = {key: words for key, words in found.items() if words}
+    if as_json:
+        print_json({"checked": len(found), "differences": wrong})
+    else:
+        for key, words in wrong.items():
+            click.echo(f"{key}: {'; '.join(words)}")
+        click.echo(f"{len(found) - len(wrong)} of {len(found)} stored results come out again")
+    if wrong:
+        raise click.exceptions.Exit(1)
+
+
+@leaderboard.command()
+@folder
+@one_board
+@click.option("--markdown", is_flag=True, help="As the tables of the README.")
+@as_json
+def show(folder: str, name: str | None, markdown: bool, as_json: bool) -> None:
+    """Print the rankings of the stored results."""
+    from rich.console import Console
+
+    from llmqueue_gym.boards import words
+    from llmqueue_gym.boards.board import chosen
+    from llmqueue_gym.boards.standings import ranking
+    from llmqueue_gym.boards.stored import stored
+    from llmqueue_gym.boards.terminal import show_ranking
+
+    rankings = [(on, ranking(on, stored(Path(folder), on))) for on in chosen(name).values()]
+    if as_json:
+        print_json({on.name: rows for on, rows in rankings})
+    elif markdown:
+        click.echo("\n\n".join(words.markdown(on, rows) for on, rows in rankings))
+    else:
+        for on, rows in rankings:
+            show_ranking(on, rows, Console())
+        click.echo(_LEGEND)
+
+
+@leaderboard.command()
+@folder
+@one_board
+@click.option("--out", metavar="FOLDER", default="site", show_default=True, help="Where index.html is written.")
+@click.option("--readme", metavar="FILE", help="Put the tables between <!-- leaderboard --> and <!-- /leaderboard -->.")
+def render(folder: str, name: str | None, out: str, readme: str | None) -> None:
+    """Draw the stored results as one web page that needs no network."""
+    from llmqueue_gym.boards.board import chosen
+    from llmqueue_gym.boards.page import put_tables
+    from llmqueue_gym.boards.site import gather
+
+    found, notes = gather(Path(folder), chosen(name))
+    if not found:
+        raise BadInput(f"{folder}: no results to draw; play some with: llmqueue leaderboard run")
+    if readme is not None:
+        put_tables(Path(readme), found)
+    for note in notes:
+        click.echo(note, err=True)
+    click.echo(_draw(found, notes, Path(out)))
+
+
+_LEGEND = "Score: 0 is the base, 1 what cannot be beaten; who is trained has a star, who is told the truth no place."
+
+
+def _run_agent(
+    folder: Path, name: str | None, agent: str, view: str | None, workers: int | None, as_json: bool
+) -> None:
+    """Play an agent on the boards that are asked for, and show where it would stand; nothing is stored."""
+    from rich.console import Console
+
+    from llmqueue_gym.boards import entry as entries
+    from llmqueue_gym.boards import play, stored
+    from llmqueue_gym.boards.board import chosen
+    from llmqueue_gym.boards.standings import ranking
+    from llmqueue_gym.boards.terminal import show_ranking
+    from llmqueue_gym.integrations.load import load_agent
+
+    among = chosen(name)
+    player = entries.agent_entry(load_agent, agent, _view(view))
+    fitting = {on.name: on for on in among.values() if entries.plays(player, on)}
+    if not fitting:
+        raise BadInput(f"{agent}: it plays on none of the boards {', '.join(among)}; see --board and --view")
+    rankings = []
+    with _working(workers, quiet=as_json) as (work, bar):
+        for on in fitting.values():
+            kept = stored.stored(folder, on)
+            rankings.append((on, ranking(on, {**kept, player.name: play.play_entry(on, player, work, bar)})))
+    if as_json:
+        print_json({on.name: rows for on, rows in rankings})
+        return
+    for on, rows in rankings:
+        show_ranking(on, rows, Console(), mark=player.name)
+    click.echo(f"{_LEGEND} {player.name} is not stored; add it with: llmqueue leaderboard add")
+
+
+def _view(given: str | None) -> dict[str, Any]:
+    """Return the fields of a view from `slots=32,quantum=0.5`."""
+    fields: dict[str, Any] = {}
+    for part in given.split(",") if given else []:
+        key, equals, text = part.partition("=")
+        if not equals:
+            raise BadInput(f"--view {part!r} must be fields of the view, as in slots=32")
+        try:
+            fields[key] = json.loads(text)
+        except ValueError:
+            fields[key] = text
+    return fields
+
+
+def _draw(found: Any, notes: list[str], out: Path) -> str:
+    """Write the page of gathered results and return in words where it is."""
+    from llmqueue_gym.boards.page import write
+    from llmqueue_gym.boards.site import site
+
+    text, path = site(found, notes), out / "index.html"
+    write(path, text)
+    return f"{path}: {len(found)} boards, {len(text.encode()) / 1e6:.2f} MB"
+
+
+def _players(folder: Path, name: str | None, policy: str | None) -> list[tuple[Any, list[Any]]]:
+    """Return the boards, each with its registered policies and added entries, or with the one that is asked for."""
+    from llmqueue_gym.boards.board import chosen
+    from llmqueue_gym.boards.entry import registered
+    from llmqueue_gym.boards.stored import added
+
+    everybody = [(on, [*registered(on), *added(folder, on)]) for on in chosen(name).values()]
+    if policy is None:
+        return everybody
+    asked = [(on, [player for player in players if player.name == policy]) for on, players in everybody]
+    if not any(players for _, players in asked):
+        names = {player.name for _, players in everybody for player in players}
+        where = "on any board" if name is None else f"on board {name!r}"
+        raise BadInput(f"no policy {policy!r} {where}; {nearest(policy, sorted(names))}")
+    return [(on, players) for on, players in asked if players]
+
+
+@contextmanager
+def _working(count: int | None, quiet: bool = False) -> Iterator[tuple[Any, Any]]:
+    """Give what does the work, and the bar that shows on stderr how far it is."""
+    from rich.console import Console
+
+    from llmqueue_gym.boards.workers import progress, workers
+
+    with (
+        workers(count or min(os.cpu_count() or 1, 8)) as work,
+        progress(None if quiet else Console(stderr=True)) as bar,
+    ):
+        yield work, bar

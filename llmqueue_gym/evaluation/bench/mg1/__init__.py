@@ -1,1 +1,0 @@
-"""One server: synthetic laws with exact results, a recorded hour, a real length predictor."""

@@ -1,1 +1,0 @@
-"""Several servers: one queue for all, a queue each, impatient jobs, jobs that occupy several servers."""
