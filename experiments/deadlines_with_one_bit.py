@@ -20,7 +20,8 @@ from rich.progress import track
 from rich.table import Table
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
-from llmqueue_gym.envs.agents import baseline_agent
+from llmqueue_gym.envs.opened import baseline_agent
+from llmqueue_gym.envs.rollout import rollouts
 from llmqueue_gym.evaluation import across_seeds, paired_difference, result, write_json
 from llmqueue_gym.evaluation.results import plain
 
@@ -29,20 +30,16 @@ PLAYERS, BASE = ("fcfs", "edf", "drop-if-late", "short-first-edf", "spjf"), "edf
 LOADS, PREDICTORS, SEEDS = (0.9, 1.2, 1.6, 2.0), ("one-bit", "exact"), 20
 
 
-def share(player: str, seed: int, **where: Any) -> float:
-    """Return the share of the jobs of an episode that are done by their deadline."""
-    env = gym.make("llmqueue/Deadline-v0", **where)
-    agent, over, done = baseline_agent(player, env), False, 0.0
-    env.reset(seed=seed)
-    while not over:
-        _, reward, terminated, truncated, _ = env.step(agent.act_env(env))
-        over, done = terminated or truncated, done + reward
-    return float(done / env.unwrapped.config.n_jobs)
+def shares(player: str, seeds: int, **where: Any) -> np.ndarray:
+    """Return the share of the jobs of each episode that are done by their deadline `(seeds,)`."""
+    env = gym.make("llmqueue/Deadline-v0", **where).unwrapped
+    runs = rollouts(baseline_agent(player, env), env.scenario, range(seeds), **vars(env.view))
+    return np.array([(run.outcome["completion"] <= run.jobs["deadline"]).mean() for run in runs])
 
 
 def row(predictor: str, load: float, seeds: int) -> dict[str, Any]:
     """Return what every player does in one setting."""
-    found = {p: np.array([share(p, s, predictor=predictor, load=load) for s in range(seeds)]) for p in PLAYERS}
+    found = {player: shares(player, seeds, predictor=predictor, load=load) for player in PLAYERS}
     told = {}
     for player, values in found.items():
         own, lead = across_seeds(values), paired_difference(values, found[BASE])
@@ -86,12 +83,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--out", type=Path, default=OUT, help="where the result is stored")
     options = parser.parse_args()
     grid = list(product(PREDICTORS, LOADS))
     rows = [row(*where, options.seeds) for where in track(grid, "settings", console=Console(stderr=True))]
     found = result({"rows": rows, "finding": finding(rows)}, None, range(options.seeds))
-    OUT.parent.mkdir(exist_ok=True)
-    write_json(OUT, found)
+    options.out.parent.mkdir(exist_ok=True)
+    write_json(options.out, found)
     print(json.dumps(plain(found))) if options.json else report(found, Console(width=150))
 
 

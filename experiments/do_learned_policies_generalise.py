@@ -23,9 +23,9 @@ from rich.progress import track
 
 from llmqueue_gym import analyse, policy, predictor, size_law
 from llmqueue_gym.evaluation import across_seeds, result, write_json
-from llmqueue_gym.evaluation.cluster import ClusterScenario, play
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.policies.learned import stored
+from llmqueue_gym.systems import Scenario
 
 OUT = Path(__file__).parent / "results" / "do_learned_policies_generalise"
 SIZES, LOADS = ("exponential", "weibull:shape=0.5", "hyperexponential"), (0.5, 0.8, 0.95)
@@ -34,8 +34,8 @@ SEEDS = 8
 IMPATIENT = ("fcfs", "spjf", "two-class", "edf", "least-slack")
 SENDERS = ("random", "power-of-d", "least-work", "least-work-left", "one-bit-count")
 OVERLOADS = {
-    f"{size.partition(':')[0]} sizes, {told}, {patience} patience, {servers} servers, load {load:g}": ClusterScenario(
-        size, told, load, servers=servers, patience=patience, told=True, n_jobs=30_000
+    f"{size.partition(':')[0]} sizes, {told}, {patience} patience, {servers} servers, load {load:g}": Scenario(
+        "central", size=size, predictor=told, load=load, servers=servers, patience=patience, told=True, n_jobs=30_000
     )
     for size, told, patience, servers, load in (
         ("exponential", "lognormal:sigma=1.5", "exponential", 50, 1.2),
@@ -50,9 +50,8 @@ OVERLOADS = {
     )
 }
 QUEUES = {
-    f"{size.partition(':')[0]} sizes, {told}, {order} queues, load {load:g}": (
-        ClusterScenario(size, told, load, servers=100, n_jobs=100_000),
-        order,
+    f"{size.partition(':')[0]} sizes, {told}, {order} queues, load {load:g}": Scenario(
+        "dispatch", size=size, predictor=told, load=load, servers=100, order=order, n_jobs=100_000
     )
     for size, told, order, load in (
         ("weibull:shape=0.5", "exponential", "sprpt", 0.9),
@@ -78,34 +77,23 @@ def one_server(job: tuple[str, str, float]) -> dict[str, Any]:
     return {"setting": f"{size} sizes, {told} predictions, load {load:g}", "over_gittins": ratios}
 
 
-def lost(where: ClusterScenario, name: str, seed: int) -> float:
-    """Return the share of the jobs that give up."""
-    return float(np.isnan(play(where, name, seed).after_warmup().outcome["completion"]).mean())
-
-
-def sent(where: ClusterScenario, order: str, name: str, seed: int) -> float:
-    """Return the mean response time, s."""
-    return float(play(where, order, seed, name).after_warmup().response_times.mean())
-
-
 def impatient(job: tuple[str, int]) -> dict[str, Any]:
     """Hold learned orders against those by hand in one setting of overload."""
-    setting, seeds = job
-    where, learned = OVERLOADS[setting], list(stored("cluster-order"))
-    costs = {name: np.array([lost(where, name, s) for s in range(seeds)]) for name in (*IMPATIENT, *learned)}
-    return {"setting": setting, **against(costs, IMPATIENT, learned)}
+    return {"setting": job[0], **against(OVERLOADS[job[0]], IMPATIENT, list(stored("cluster-order")), job[1])}
 
 
 def dispatched(job: tuple[str, int]) -> dict[str, Any]:
     """Hold learned dispatchers against those by hand in one setting."""
-    setting, seeds = job
-    (where, order), learned = QUEUES[setting], list(stored("dispatch"))
-    costs = {name: np.array([sent(where, order, name, s) for s in range(seeds)]) for name in (*SENDERS, *learned)}
-    return {"setting": setting, **against(costs, SENDERS, learned)}
+    return {"setting": job[0], **against(QUEUES[job[0]], SENDERS, list(stored("dispatch")), job[1])}
 
 
-def against(costs: dict[str, np.ndarray], by_hand: tuple[str, ...], learned: list[str]) -> dict[str, Any]:
-    """Return each learned policy's cost over that of the best by hand."""
+def against(where: Scenario, by_hand: tuple[str, ...], learned: list[str], seeds: int) -> dict[str, Any]:
+    """Return each learned policy's cost over that of the best by hand: share of jobs that give up, or mean response."""
+
+    def cost(name: str, seed: int) -> float:
+        return where.system.numbers(where.simulate(name, seed).after_warmup())["cost"]
+
+    costs = {name: np.array([cost(name, seed) for seed in range(seeds)]) for name in (*by_hand, *learned)}
     best = min(by_hand, key=lambda name: float(costs[name].mean()))
     found = {}
     for name in learned:
@@ -138,6 +126,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=OUT, help="where results are stored, without ending")
     options = parser.parse_args()
     grid = list(product(SIZES, PREDICTORS, LOADS))
     work = [
@@ -151,9 +140,9 @@ def main() -> None:
     first, second = len(grid), len(grid) + len(OVERLOADS)
     values = {"one_server": done[:first], "impatient": done[first:second], "dispatch": done[second:]}
     found = result(values, None, range(options.seeds))
-    OUT.parent.mkdir(exist_ok=True)
-    write_json(OUT.with_suffix(".json"), found)
-    OUT.with_suffix(".md").write_text(markdown(values), encoding="utf-8")
+    options.out.parent.mkdir(exist_ok=True)
+    write_json(options.out.with_suffix(".json"), found)
+    options.out.with_suffix(".md").write_text(markdown(values), encoding="utf-8")
     print(json.dumps(plain(found)) if options.json else markdown(values))
 
 

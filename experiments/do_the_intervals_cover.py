@@ -9,12 +9,10 @@ from pathlib import Path
 
 from rich.progress import track
 
-from llmqueue_gym.evaluation import Scenario, batch_means, cautious_batch_means, result, rollout, write_json
-from llmqueue_gym.policies import policy
-from llmqueue_gym.theory import analyse
+from llmqueue_gym.evaluation import Scenario, batch_means, cautious_batch_means, result, write_json
 
 RESULTS = Path(__file__).parent / "results" / "do_the_intervals_cover.json"
-SCENARIO = Scenario("bounded-pareto:alpha=1.5,high=1000", "exponential", 0.8, n_jobs=1_000_000)
+SCENARIO = Scenario(size="bounded-pareto:alpha=1.5,high=1000", load=0.8, n_jobs=1_000_000)
 POLICIES = ("fcfs", "one-bit-lcfs", "sprpt")
 METHODS = {"30 batches": batch_means, "cautious": cautious_batch_means}
 SEEDS = range(100)
@@ -24,11 +22,9 @@ def main() -> None:
     """Count the intervals that hold the exact mean, per policy and method."""
     held = {name: dict.fromkeys(METHODS, 0) for name in POLICIES}
     for name in POLICIES:
-        player = policy(name)
-        law, told = SCENARIO.law, SCENARIO.bound_predictor(player)
-        exact = analyse(player, law, told, SCENARIO.load).mean_response_time
+        exact = SCENARIO.known(name)[0]["value"]
         for seed in track(SEEDS, f"{name}, exact {exact:.4f}"):
-            times = rollout(player, SCENARIO, seed).response_times
+            times = SCENARIO.simulate(name, seed).response_times
             for method, estimate in METHODS.items():
                 interval = estimate(times)
                 held[name][method] += bool(interval.low <= exact <= interval.high)

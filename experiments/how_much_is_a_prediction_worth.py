@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy.optimize import minimize_scalar
 
 from llmqueue_gym import analyse, policy, predictor, size_law
-from llmqueue_gym.evaluation import Scenario, across_seeds, control_variate, result, rollout, write_json
+from llmqueue_gym.evaluation import Scenario, across_seeds, control_variate, result, write_json
 from llmqueue_gym.theory.closed_forms import FORMULAS
 from llmqueue_gym.theory.joint import JointLaw
 
@@ -76,13 +76,13 @@ def exact(job: tuple[str, str, float]) -> dict[str, Any]:
 def simulated(job: tuple[str, str, str, float]) -> dict[str, Any]:
     """Return the simulated mean response time of a policy with its 95 % interval; FCFS is the control variate."""
     size, name, spec, sigma = job
-    law, n = size_law(size), JOBS // SEEDS
-    scenario = Scenario(size, f"lognormal:sigma={sigma}", LOAD, n_jobs=n)
+    n = JOBS // SEEDS
+    scenario = Scenario(size=size, predictor=f"lognormal:sigma={sigma}", load=LOAD, n_jobs=n)
     kept = slice(int(EDGE * n), n - int(EDGE * n))
     means = [
-        [rollout(one, scenario, seed).response_times[kept].mean() for seed in range(SEEDS)] for one in (spec, "fcfs")
+        [scenario.simulate(one, seed).response_times[kept].mean() for seed in range(SEEDS)] for one in (spec, "fcfs")
     ]
-    fcfs = analyse(policy("fcfs"), law, None, LOAD).mean_response_time
+    fcfs = scenario.known("fcfs")[0]["value"]
     estimate = across_seeds(means[0]) if name == "fcfs" else control_variate(*means, fcfs)
     ci = [estimate.low, estimate.high]
     return {"size": size, "policy": name, "sigma": sigma, "mean_response_time": estimate.mean, "ci95": ci}

@@ -36,9 +36,10 @@ from rich.table import Table
 from llmqueue_gym._jit import kernel
 from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.evaluation.results import plain, read_json
-from llmqueue_gym.evaluation.serving.closed_loop import Served, serve
+from llmqueue_gym.evaluation.serving import serve
 from llmqueue_gym.policies.serving.mc_sf import mc_sf
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
+from llmqueue_gym.systems import Run
 from llmqueue_gym.theory.clairvoyant import latency_floor
 from llmqueue_gym.theory.hindsight import held_tokens, hindsight_optimum, total_latency
 
@@ -65,7 +66,7 @@ def instance(size: str, arrival: str, seed: int) -> tuple[np.ndarray, np.ndarray
     return arrivals, prompts, rng.integers(1, memory - prompts + 1), memory
 
 
-def served(arrivals: np.ndarray, prompts: np.ndarray, outputs: np.ndarray, memory: int) -> Served:
+def served(arrivals: np.ndarray, prompts: np.ndarray, outputs: np.ndarray, memory: int) -> Run:
     """Play MC-SF in the engine, in the paper's rounds."""
     requests = request_table(arrivals.astype(float), prompts)
     for column in ("predicted", "first_predicted", "lower", "upper"):
@@ -125,7 +126,7 @@ def trial(job: tuple[str, str, int, float]) -> dict[str, Any]:
     size, arrival, seed, limit = job
     began = time.perf_counter()
     arrivals, prompts, outputs, memory = given = instance(size, arrival, seed)
-    service = served(*given).service
+    service = served(*given).outcome
     mine = total_latency(arrivals, outputs, service["scheduled"].astype(np.int64))
     if mine != int(np.sum(service["completion"] - arrivals)):
         raise RuntimeError(f"{size}, {arrival}, seed {seed}: a request did not run through from its start")
@@ -147,7 +148,7 @@ def trial(job: tuple[str, str, int, float]) -> dict[str, Any]:
 def floor(size: str, arrival: str, seed: int) -> float:
     """Return the total latency that no policy can have less of, preemptive ones included."""
     run = served(*instance(size, arrival, seed))
-    return latency_floor(run.requests, run.outputs, run.profile, run.rules).mean * len(run.outputs)
+    return latency_floor(run.jobs, run.sizes, run.system.cost_profile, run.system.bound_rules).mean * len(run)
 
 
 def moments(ratios: list[float]) -> dict[str, Any]:

@@ -26,10 +26,10 @@ from rich.table import Table
 
 from llmqueue_gym import predictor, size_law
 from llmqueue_gym.evaluation import across_seeds, result, write_json
-from llmqueue_gym.evaluation.cluster import ClusterScenario, central_queue
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.evaluation.statistics import paired_difference
 from llmqueue_gym.policies import Policy, policy
+from llmqueue_gym.systems import Scenario
 from llmqueue_gym.theory.impatience import NoisyOverload
 
 matplotlib.use("Agg")
@@ -78,18 +78,18 @@ def two_class(factor: float) -> str:
     return f"two-class x {factor:g}"
 
 
-def served(where: ClusterScenario, rule: Policy, seed: int) -> float:
+def served(where: Scenario, rule: Policy, seed: int) -> float:
     """Return the share of the jobs that is served."""
-    run = central_queue(where.draw(rule, seed), rule, where.server_speeds)
-    n = len(run)
-    return float((~np.isnan(run.outcome["completion"][int(KEPT.start * n) : int(KEPT.stop * n)])).mean())
+    done = where.simulate(rule, seed).done
+    return float(done[int(KEPT.start * len(done)) : int(KEPT.stop * len(done))].mean())
 
 
 def play(job: tuple[int, float, float, int, int]) -> dict[str, Any]:
     """Return what every rule serves with so many servers, a load and a noise."""
     servers, load, sigma, n, seeds = job
     told = f"lognormal:sigma={sigma}"
-    where = ClusterScenario(SIZE, told, load, n_jobs=n, servers=servers, patience=PATIENCE, told=True)
+    crowd = {"servers": servers, "patience": PATIENCE, "told": True}
+    where = Scenario("central", size=SIZE, predictor=told, load=load, n_jobs=n, **crowd)
     fluid = NoisyOverload(size_law(SIZE), predictor(told), load)
     limit = fluid.best_two_class()
     everyone = rules(limit.threshold)
@@ -97,7 +97,7 @@ def play(job: tuple[int, float, float, int, int]) -> dict[str, Any]:
     tuned = {two_class(f): tuning_share(where, everyone[two_class(f)], seeds) for f in FACTORS}
     best = max(tuned, key=tuned.__getitem__)
     shares["two-class"] = shares[best]
-    rows = [{"rule": name, **_estimates(values, load, where.rate)} for name, values in shares.items()]
+    rows = [{"rule": name, **_estimates(values, load, where.source.rate)} for name, values in shares.items()]
     gaps = {
         name: _interval(paired_difference(shares[a], shares[b]), load)
         for name, a, b in (("noisy SJF less two classes", "spjf", "two-class"), ("less FCFS", "spjf", "fcfs"))
@@ -107,7 +107,7 @@ def play(job: tuple[int, float, float, int, int]) -> dict[str, Any]:
     return {"servers": servers, "load": load, "sigma": sigma, "rules": rows, "gaps": gaps, **limits, **thresholds}
 
 
-def tuning_share(where: ClusterScenario, rule: Policy, seeds: int) -> float:
+def tuning_share(where: Scenario, rule: Policy, seeds: int) -> float:
     """Return the share that is served on the seeds that choose the threshold."""
     return float(np.mean([served(where, rule, seed) for seed in range(seeds, seeds + TUNING)]))
 

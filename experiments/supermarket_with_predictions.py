@@ -28,10 +28,8 @@ from rich.progress import track
 from rich.table import Table
 
 from llmqueue_gym.evaluation import across_seeds, result, write_json
-from llmqueue_gym.evaluation.cluster import ClusterScenario, dispatched
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.policies import policy
-from llmqueue_gym.policies.dispatch import dispatch_policy
+from llmqueue_gym.systems import Scenario
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -62,12 +60,12 @@ COLOURS = {"power-of-d": "#d55e00", "least-work": "#56b4e9", "least-work-left": 
 def play(job: tuple[str, float, str, int, int, int]) -> dict[str, Any]:
     """Return what every mix does with a size law, a load, a prediction error and so many queues."""
     size, load, error, queues, n, seeds = job
-    where = ClusterScenario(size, error, load, n_jobs=n, servers=queues)
+    told = {"size": size, "predictor": error, "load": load}
+    places = {order: Scenario("dispatch", servers=queues, order=order, n_jobs=n, **told) for order in ORDERS}
     means: dict[tuple[str, str], list[float]] = {mix: [] for mix in MIXES}
     for seed in range(seeds):
-        instance = where.draw(None, seed, dispatch_policy(BASE[0]))  # each rule looks at the same two queues
         for choice, order in MIXES:
-            run = dispatched(instance, dispatch_policy(choice), policy(order), where.server_speeds)
+            run = places[order].simulate(choice, seed)  # each rule looks at the same two queues
             means[choice, order].append(float(run.after_warmup(WARMUP).response_times.mean()))
     rows = [
         {"choice": mix[0], "order": mix[1], "mean_response_time": _mean(values), "of_base": ratio(values, means[BASE])}
