@@ -15,7 +15,7 @@ from llmqueue_gym.engines.batching.tables import BATCH
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles import PROFILES, profile
 from llmqueue_gym.profiles.base import COUNTS, kv_bytes, kv_capacity
-from llmqueue_gym.profiles.models import LLAMA2_7B, LLAMA2_70B, LLAMA3_8B
+from llmqueue_gym.profiles.hardware import LLAMA2_7B, LLAMA2_70B, LLAMA3_8B
 
 NAMES = [name for name in PROFILES if name != "file"]
 

@@ -4,7 +4,7 @@ Every curve has one parameter between 0, where more servers do not help, and 1, 
 error of a predicted curve means the same for all. The time on j servers is the time on one, over the speed-up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import numpy as np
@@ -14,19 +14,15 @@ from llmqueue_gym.registry import Registry, spec_of
 
 
 class Speedup:
-    """A speed-up curve; its dataclass states the parameter and `_curve`.
-
-    Attributes:
-        name: in the registry.
-        level: the parameter, in [0, 1].
-    """
+    """A speed-up curve; its dataclass states the one parameter and `_curve`."""
 
     name: ClassVar[str] = "speed-up"
 
     @property
     def level(self) -> float:
-        """Return the parameter of the curve."""
-        raise NotImplementedError
+        """The parameter of the curve, in [0, 1]."""
+        (parameter,) = fields(self)  # type: ignore[arg-type]  # each curve is a dataclass
+        return getattr(self, parameter.name)
 
     def __post_init__(self) -> None:
         if not 0 <= self.level <= 1:
@@ -60,11 +56,6 @@ class Power(Speedup):
     name: ClassVar[str] = "power"
     exponent: float = 0.5
 
-    @property
-    def level(self) -> float:
-        """Return the exponent."""
-        return self.exponent
-
     def _curve(self, j: np.ndarray, level: np.ndarray) -> np.ndarray:
         return j**level
 
@@ -76,19 +67,10 @@ class Amdahl(Speedup):
     name: ClassVar[str] = "amdahl"
     parallel: float = 0.9
 
-    @property
-    def level(self) -> float:
-        """Return the share of the work that is parallel."""
-        return self.parallel
-
     def _curve(self, j: np.ndarray, level: np.ndarray) -> np.ndarray:
         return 1 / (1 - level + level / j)
 
 
 _HERE = "llmqueue_gym.profiles.speedup"
-SPEEDUPS = Registry("speed-up", {"power": f"{_HERE}:Power", "amdahl": f"{_HERE}:Amdahl"})
-
-
-def speedup(spec: str | Speedup) -> Speedup:
-    """Return a speed-up curve from a spec such as `power:exponent=0.5`, or the curve itself."""
-    return spec if isinstance(spec, Speedup) else SPEEDUPS.make(spec)
+SPEEDUPS = Registry(Speedup.name, {"power": f"{_HERE}:Power", "amdahl": f"{_HERE}:Amdahl"}, Speedup)
+speedup = SPEEDUPS.__call__  # a curve from a spec such as `power:exponent=0.5`, or the curve itself
