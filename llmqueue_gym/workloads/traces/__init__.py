@@ -1,4 +1,4 @@
-"""Traces in their native formats. To add a format: write its file, add its line to each of the two tables here."""
+"""Traces in their native formats. To add one: write its loader, add its line to each of the two tables here."""
 
 import json
 import os
@@ -6,8 +6,7 @@ import os
 from llmqueue_gym.columns import read_header, text_lines
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.registry import Registry
-from llmqueue_gym.workloads.traces.lengths import RecordedLengths, load_lengths
-from llmqueue_gym.workloads.traces.no_trace import what_it_is
+from llmqueue_gym.workloads.traces.lengths import RecordedLengths, load_lengths, what_it_is
 from llmqueue_gym.workloads.traces.trace import Trace
 
 __all__ = ["TRACE_FORMATS", "RecordedLengths", "Trace", "load_lengths", "load_trace"]
@@ -18,19 +17,19 @@ _HERE = "llmqueue_gym.workloads.traces"
 TRACE_FORMATS = Registry(
     "trace format",
     {
-        "azure": f"{_HERE}.azure:load_azure",
-        "burstgpt": f"{_HERE}.burstgpt:load_burstgpt",
-        "mooncake": f"{_HERE}.mooncake:load_mooncake",
-        "qwen": f"{_HERE}.qwen:load_qwen",
-        "vidur": f"{_HERE}.vidur:load_vidur",
-        "llmservingsim": f"{_HERE}.llmservingsim:load_llmservingsim",
-        "vtc": f"{_HERE}.vtc:load_vtc",
-        "exgentic": f"{_HERE}.agents:load_exgentic",
-        "claude": f"{_HERE}.agents:load_claude",
-        "tracelab": f"{_HERE}.tracelab:load_tracelab",
-        "tracelab-rounds": f"{_HERE}.tracelab:load_tracelab_rounds",
-        "compact": f"{_HERE}.compact:load_compact",
-        "csv": f"{_HERE}.compact:load_compact",  # the same by the name that people try first
+        "azure": f"{_HERE}.requests:load_azure",
+        "burstgpt": f"{_HERE}.requests:load_burstgpt",
+        "mooncake": f"{_HERE}.requests:load_mooncake",
+        "qwen": f"{_HERE}.requests:load_qwen",
+        "vidur": f"{_HERE}.requests:load_vidur",
+        "llmservingsim": f"{_HERE}.requests:load_llmservingsim",
+        "vtc": f"{_HERE}.requests:load_vtc",
+        "exgentic": f"{_HERE}.sessions:load_exgentic",
+        "claude": f"{_HERE}.sessions:load_claude",
+        "tracelab": f"{_HERE}.sessions:load_tracelab",
+        "tracelab-rounds": f"{_HERE}.sessions:load_tracelab_rounds",
+        "compact": f"{_HERE}.requests:load_compact",
+        "csv": f"{_HERE}.requests:load_compact",  # the same by the name that people try first
     },
 )
 

@@ -1,0 +1,144 @@
+"""Loaders of traces of single requests. All raise BadInput as `load_trace` says."""
+
+import json
+import os
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from llmqueue_gym.columns import read_columns, text_lines
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.workloads.traces.trace import Trace, ordered_trace, read_json_columns, sorted_trace
+
+CELL = 3.0  # s; Mooncake's release rounds arrival times down to this grid
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEYOND_MICROSECONDS = re.compile(r"\.\d{6}(\d{1,3})")
+
+
+def load_compact(path: str | os.PathLike[str], source: str = "", licence: str = "") -> Trace:
+    """Read `arrival_s,prompt_tokens,output_tokens`, the form to convert your own trace to.
+
+    The file says nothing of its source and licence, so the caller may.
+    """
+    return sorted_trace(path, read_columns(path, ["arrival_s", "prompt_tokens", "output_tokens"]), source, licence)
+
+
+def load_azure(path: str | os.PathLike[str]) -> Trace:
+    """Read an Azure LLM inference trace of 2023, 2024 or 2025, `TIMESTAMP,ContextTokens,GeneratedTokens`.
+
+    The three differ in their timestamps: 7 fractional digits without a zone, which is taken for UTC; microseconds with
+    +00:00; ISO form with Z and a further column NumImages, which is not read.
+    """
+    stamps, prompts, outputs = read_columns(path, ["TIMESTAMP", "ContextTokens", "GeneratedTokens"])
+    ticks = np.empty(len(stamps.cells), np.int64)  # ns: a float would lose the last digits of a date
+    for row, stamp in enumerate(stamps.cells):
+        try:
+            ticks[row] = nanoseconds(stamp)
+        except ValueError:
+            stamps.refuse(row, f"{stamp!r} is not a date and time such as 2023-11-16 18:15:46.6805900")
+    stamps.check_sorted(ticks)
+    times = (ticks - ticks[0]) / 1e9
+    source = (
+        "Azure/AzurePublicDataset; Patel et al., Splitwise, ISCA 2024 (2023); "
+        "Stojkovic et al., DynamoLLM, HPCA 2025 (2024)"
+    )
+    return ordered_trace(path, times, prompts.counts(), outputs.counts(), source, "CC-BY-4.0")
+
+
+def nanoseconds(stamp: str) -> int:
+    """Return ns since 1970 of a time in ISO form with up to 9 fractional digits; ValueError where it is none."""
+    moment = datetime.fromisoformat(stamp)  # exact to the microsecond, drops further digits
+    if ":" not in stamp:
+        raise ValueError("a date without a time")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    beyond = _BEYOND_MICROSECONDS.search(stamp)
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000 + (int(beyond[1].ljust(3, "0")) if beyond else 0)
+
+
+def load_burstgpt(path: str | os.PathLike[str]) -> Trace:
+    """Read BurstGPT, `Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type`, time in s.
+
+    Rows with 0 response tokens are failed requests and are counted in `dropped`.
+    """
+    stamps, prompts, outputs = read_columns(path, ["Timestamp", "Request tokens", "Response tokens"])
+    times = stamps.numbers()
+    stamps.check_sorted(times)
+    prompt_tokens, output_tokens = prompts.counts(), outputs.counts()
+    served = output_tokens > 0
+    if not served.any():
+        raise BadInput(f"{path} is empty: every row has 0 response tokens, a failed request")
+    rows = (times[served], prompt_tokens[served], output_tokens[served])
+    trace = ordered_trace(path, *rows, "HPMLL/BurstGPT; Wang et al., BurstGPT, KDD 2025", "CC-BY-4.0")
+    return replace(trace, dropped=int((~served).sum()))
+
+
+def load_mooncake(path: str | os.PathLike[str], spread: bool = True, seed: int = 0) -> Trace:
+    """Read Mooncake, one JSON object a line with `timestamp` (ms), `input_length`, `output_length`, `hash_ids`.
+
+    Prefix blocks are not kept. Arrival times lie on a 3 s grid, about ten requests on each point, which no queue would
+    survive as recorded.
+
+    Args:
+        path: a jsonl file.
+        spread: whether each time is moved by a uniform draw from [0, 3) s; rows are then sorted by time again.
+            A file off the grid, such as the synthetic trace, is left as it is.
+        seed: of those draws.
+    """
+    stamps, prompts, outputs = read_json_columns(path, ["timestamp", "input_length", "output_length"])
+    times = stamps.numbers() / 1000
+    stamps.check_sorted(times)
+    if spread and not np.any(times % CELL):
+        times = times + np.random.default_rng(seed).uniform(0, CELL, len(times))
+    source = "kvcache-ai/Mooncake; Qin et al., Mooncake, FAST 2025"
+    return ordered_trace(path, times, prompts.counts(), outputs.counts(), source, "Apache-2.0")
+
+
+def load_qwen(path: str | os.PathLike[str]) -> Trace:
+    """Read a Qwen usage trace of Alibaba Bailian, in any order of rows; chats, types and prefix blocks are not kept.
+
+    One JSON object a line with `timestamp` (s), `input_length`, `output_length`, as Mooncake's, whose times are in ms;
+    `chat_id` and `turn` tell them apart.
+    """
+    stamps, prompts, outputs = read_json_columns(path, ["timestamp", "input_length", "output_length"])
+    source, licence = "alibaba-edu/qwen-bailian-usagetraces-anon", "not stated here: see the repository"
+    return ordered_trace(path, stamps.numbers(), prompts.counts(), outputs.counts(), source, licence)
+
+
+def load_vidur(path: str | os.PathLike[str], source: str = "", licence: str = "") -> Trace:
+    """Read a trace in the form of microsoft/vidur, `arrived_at,num_prefill_tokens,num_decode_tokens`, time in s.
+
+    Its files are other people's data converted (`splitwise_conv.csv` is the Azure 2023 trace), so the caller may say
+    source and licence. For files without arrivals see `load_lengths`.
+    """
+    columns = read_columns(path, ["arrived_at", "num_prefill_tokens", "num_decode_tokens"])
+    source, licence = source or "in the form of microsoft/vidur", licence or "that of the data it was made from"
+    return sorted_trace(path, columns, source, licence)
+
+
+def load_llmservingsim(path: str | os.PathLike[str]) -> Trace:
+    """Read LLMServingSim, one JSON object a line; token ids and measured times are not kept.
+
+    The lines have `input_toks`, `output_toks`, and `arrival_time_ns` in its workloads or `arrival_time` (s) in its
+    records of real vLLM runs.
+    """
+    try:
+        in_seconds = "arrival_time" in json.loads(next(text_lines(path), "{}"))
+    except ValueError:
+        in_seconds = False
+    stamp, unit = ("arrival_time", 1.0) if in_seconds else ("arrival_time_ns", 1e-9)
+    columns = read_json_columns(path, [stamp, "input_toks", "output_toks"])
+    return sorted_trace(path, columns, "casys-kaist/LLMServingSim", "MIT", unit)
+
+
+def load_vtc(path: str | os.PathLike[str]) -> Trace:
+    """Read the LMSYS arena trace of VTC, one JSON object a line with `req_time` (s), `prompt_len`, `output_len`.
+
+    The original is a Python pickle, which can run code when it is opened; convert it to these lines elsewhere. Its
+    authors rescaled the times to 600 s, and its clients are not kept.
+    """
+    columns = read_json_columns(path, ["req_time", "prompt_len", "output_len"])
+    source = "Ying1123/VTC-artifact; Sheng et al., Fairness in Serving Large Language Models, OSDI 2024"
+    return sorted_trace(path, columns, source, "Apache-2.0")
