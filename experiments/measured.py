@@ -17,7 +17,7 @@ class Measured:
 
     def add(self, what: str, unit: str, values: list[float]) -> float:
         """Add a row for repeated measurements and return their median; the best is the largest rate or least time."""
-        best = min(values) if unit == "s" else max(values)
+        best = max(values) if "/" in unit else min(values)
         middle = float(np.median(values))
         self.rows.append({"what": what, "unit": unit, "median": middle, "best": best, "n": len(values)})
         return middle
@@ -27,7 +27,7 @@ def report(found: dict[str, Any], console: Console) -> None:
     """Print the rates and the ratios."""
     rates = Table("what", "median", "best", "unit", title="speed, one thread", title_justify="left")
     for row in found["rows"]:
-        digits = ".3g" if row["unit"] == "s" else ",.0f"
+        digits = ",.0f" if "/" in row["unit"] else ".3g"
         rates.add_row(row["what"], f"{row['median']:{digits}}", f"{row['best']:{digits}}", row["unit"])
     ratios = Table("ratio", "", title="ratios of this run", title_justify="left")
     for name, value in found["ratios"].items():

@@ -12,7 +12,8 @@ several times, parts are measured and nothing is stored. With `--json` that obje
   iterations at a batch of 64 on the same backlog, and the others are of environment steps;
 * `skipped`: what is not installed.
 
-Engine and loop are timed in the kernel alone, compiled before, on arrays whose pages have been touched.
+Engine and loop are timed in the kernel alone, compiled before, on arrays whose pages have been touched. A time is that
+of the clock, but for `CPU s` of a command in a process of its own.
 """
 
 import argparse
@@ -34,16 +35,11 @@ from measured import Measured, report
 from rich.console import Console
 
 from llmqueue_gym.envs import ENVIRONMENTS
-from llmqueue_gym.evaluation import Scenario, result, simulate, write_json
-from llmqueue_gym.evaluation.cluster import ClusterScenario, central_queue, dispatched
+from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.evaluation.results import plain
-from llmqueue_gym.evaluation.run import Run
-from llmqueue_gym.evaluation.server_needs import NeedsScenario, simulate_needs
 from llmqueue_gym.evaluation.serving import serve
-from llmqueue_gym.policies import policy
-from llmqueue_gym.policies.dispatch import dispatch_policy
-from llmqueue_gym.policies.packing import packing_policy
 from llmqueue_gym.profiles import profile
+from llmqueue_gym.systems import Run, Scenario
 from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,20 +50,23 @@ SEATS = 64  # requests in a batch
 BESIDE_CARTPOLE = ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0")
 ENVS, FEWER_ENVS = 1024, 256  # the latter for all other environments
 CENTRAL, QUEUES, POOL = 10, 1000, 8  # servers: of one queue, with a queue each, for jobs that need several
-SIMULATE = "from llmqueue_gym.cli import main; main(['simulate', '--policy', 'sprpt', '--jobs', '10000', '--json'])"
+SIMULATE = {  # the commands of a new user
+    "llmqueue simulate": "simulate --policy sprpt --jobs 10000 --json",
+    "llmqueue simulate replica": "simulate replica --policy sprpt --json",
+}
 IMPORT = "import time; t = time.perf_counter(); import llmqueue_gym; print(time.perf_counter() - t)"
 
 
 def engines(measured: Measured, jobs: int) -> None:
     """Time the engine and the hand-written loop by turns, then other policies."""
     scenario = Scenario(n_jobs=jobs)
-    instance = scenario.draw(None, seed=0)
+    work, truth = scenario.draw(0)
     ours, loop = [], []
-    handwritten.sprpt(*handwritten.tables(instance.jobs[:1], instance.sizes[:1]))
+    handwritten.sprpt(*handwritten.tables(work[:1], truth["sizes"][:1]))
     for _ in range(REPEATS):
-        run = simulate(instance, policy("sprpt"))
+        run = scenario.simulate("sprpt")
         ours.append(jobs / run.elapsed)
-        arrays = handwritten.tables(*instance)
+        arrays = handwritten.tables(work, truth["sizes"])
         start = time.perf_counter()
         handwritten.sprpt(*arrays)
         loop.append(jobs / (time.perf_counter() - start))
@@ -78,33 +77,26 @@ def engines(measured: Measured, jobs: int) -> None:
     measured.ratios["engine / hand-written loop"] = float(np.median(np.divide(ours, loop)))
     measured.ratios["engine / hand-written loop, best of each"] = max(ours) / max(loop)
     for name, share in OTHERS.items():
-        discipline, told = policy(name), Scenario(n_jobs=int(share * jobs))
-        instance = told.draw(discipline, seed=0)
-        rates = []
-        for _ in range(3):
-            run = simulate(instance, discipline, told.law, told.bound_predictor(discipline))
-            rates.append(len(run) / run.elapsed)
-        measured.add(f"engine, {name}", "jobs/s", rates)
+        measured.add(f"engine, {name}", "jobs/s", rates(Scenario(n_jobs=int(share * jobs)), name, 3))
+
+
+def rates(scenario: Scenario, policy: str, repeats: int) -> list[float]:
+    """Return the jobs/s of a policy in each of some runs."""
+    runs = (scenario.simulate(policy) for _ in range(repeats))
+    return [len(run) / run.elapsed for run in runs]
 
 
 def simulators(measured: Measured) -> None:
     """Time SimPy and Ciw on the same jobs as the engine, which must give the same response times."""
-    instance = Scenario(n_jobs=FEW).draw(None, seed=0)
-    arrival, sizes, predicted = instance.jobs["arrival"], instance.sizes, instance.jobs["predicted"]
-    beside(
-        measured,
-        "SimPy",
-        "spjf",
-        lambda: other_simulators.simpy_spjf(arrival, sizes, predicted),
-        lambda: simulate(instance, policy("spjf")),
-    )
-    beside(
-        measured,
-        "Ciw",
-        "fcfs",
-        lambda: other_simulators.ciw_fcfs(arrival, sizes),
-        lambda: simulate(instance, policy("fcfs")),
-    )
+    few = Scenario(n_jobs=FEW)
+    work, truth = few.draw(0)
+    arrival, sizes, predicted = work["arrival"], truth["sizes"], work["predicted"]
+    theirs = {
+        ("SimPy", "spjf"): lambda: other_simulators.simpy_spjf(arrival, sizes, predicted),
+        ("Ciw", "fcfs"): lambda: other_simulators.ciw_fcfs(arrival, sizes),
+    }
+    for (rival, name), play in theirs.items():
+        beside(measured, rival, name, play, lambda name=name: few.simulate(name))
 
 
 def beside(
@@ -131,60 +123,54 @@ def beside(
 
 def servers(measured: Measured, jobs: int) -> None:
     """Time the engines of several servers."""
-    crowd, many = (ClusterScenario(servers=k, n_jobs=jobs) for k in (CENTRAL, QUEUES))
+    crowd = Scenario("central", servers=CENTRAL, n_jobs=jobs)
     for name in ("fcfs", "spjf", "pspjf", "sprpt"):
-        drawn, order = crowd.draw(policy(name), 0), policy(name)
-        rates = [jobs / central_queue(drawn, order, crowd.server_speeds).elapsed for _ in range(5)]
-        measured.add(f"engine, {name}, {CENTRAL} servers", "jobs/s", rates)
+        measured.add(f"engine, {name}, {CENTRAL} servers", "jobs/s", rates(crowd, name, 5))
     for sender in ("power-of-d", "least-work-left"):
         for name in ("fcfs", "sprpt"):
-            rule, order = dispatch_policy(sender), policy(name)
-            drawn = many.draw(order, 0, rule)
-            rates = [jobs / dispatched(drawn, rule, order, many.server_speeds).elapsed for _ in range(5)]
-            measured.add(f"engine, {name}, {sender} of two, {QUEUES} queues", "jobs/s", rates)
-    pool = NeedsScenario(servers=POOL, n_jobs=jobs // 2)
+            many = Scenario("dispatch", servers=QUEUES, n_jobs=jobs, order=name)
+            measured.add(f"engine, {name}, {sender} of two, {QUEUES} queues", "jobs/s", rates(many, sender, 5))
+    pool = Scenario("packing", servers=POOL, load=0.9, n_jobs=jobs // 2)
     for name in ("server-filling", "server-filling-srpt"):
-        packed = packing_policy(name)
-        rates = [len(run) / run.elapsed for run in (pool.play(packed, 0) for _ in range(3))]
-        measured.add(f"engine, {name}, needs of 1 to {POOL}, load {pool.load:g}", "jobs/s", rates)
+        measured.add(f"engine, {name}, needs of 1 to {POOL}, load {pool.load:g}", "jobs/s", rates(pool, name, 3))
 
 
 def simulators_of_servers(measured: Measured) -> None:
     """Time SimPy and Ciw on several servers."""
-    crew = np.ones(CENTRAL)
-    few, where = ClusterScenario(servers=CENTRAL, n_jobs=FEW).draw(None, seed=0), f", {CENTRAL} servers"
-    arrival, sizes, predicted = few.jobs["arrival"], few.sizes, few.jobs["predicted"]
+    few, where = Scenario("central", servers=CENTRAL, n_jobs=FEW), f", {CENTRAL} servers"
+    work, truth = few.draw(0)
+    arrival, sizes, predicted = work["arrival"], truth["sizes"], work["predicted"]
     beside(
         measured,
         "SimPy",
         f"spjf{where}",
         lambda: other_simulators.simpy_spjf(arrival, sizes, predicted, CENTRAL),
-        lambda: central_queue(few, policy("spjf"), crew),
+        lambda: few.simulate("spjf"),
     )
     beside(
         measured,
         "Ciw",
         f"fcfs{where}",
         lambda: other_simulators.ciw_fcfs(arrival, sizes, CENTRAL),
-        lambda: central_queue(few, policy("fcfs"), crew),
+        lambda: few.simulate("fcfs"),
     )
-    two, queues = dispatch_policy("power-of-d"), np.ones(QUEUES)
-    sent = ClusterScenario(servers=QUEUES, n_jobs=FEW).draw(None, 0, two)
+    queues = Scenario("dispatch", servers=QUEUES, n_jobs=FEW, order="fcfs")
+    sent, told = queues.draw(0, "power-of-d")
     beside(
         measured,
         "SimPy",
         f"fcfs, power of two, {QUEUES} queues",
-        lambda: other_simulators.simpy_shortest(sent.jobs["arrival"], sent.sizes, sent.choices, QUEUES),
-        lambda: dispatched(sent, two, policy("fcfs"), queues),
+        lambda: other_simulators.simpy_shortest(sent["arrival"], told["sizes"], told["choices"], QUEUES),
+        lambda: queues.simulate("power-of-d"),
     )
-    line = packing_policy("fcfs")
-    jobs, durations = NeedsScenario(servers=POOL, load=0.5, n_jobs=FEW).draw(line, seed=0)
+    line = Scenario("packing", servers=POOL, load=0.5, n_jobs=FEW)
+    jobs, durations = line.draw(0)
     beside(
         measured,
         "SimPy",
         f"fcfs, needs of 1 to {POOL}",
-        lambda: other_simulators.simpy_needs(jobs["arrival"], durations, jobs["need"], POOL),
-        lambda: simulate_needs(jobs, durations, POOL, line),
+        lambda: other_simulators.simpy_needs(jobs["arrival"], durations["sizes"], jobs["need"], POOL),
+        lambda: line.simulate("fcfs"),
     )
 
 
@@ -201,7 +187,7 @@ def serving(measured: Measured, n: int = 20_000) -> None:
         start = time.perf_counter()
         iterations = handwritten.batches(prompts, given.outputs, SEATS, *gpu.numbers, completion)
         elapsed = time.perf_counter() - start
-        if iterations != served.totals["iterations"] or not np.allclose(completion, served.service["completion"]):
+        if iterations != served.totals["iterations"] or not np.allclose(completion, served.outcome["completion"]):
             raise AssertionError("the hand-written loop and the serving engine disagree")
         if k:  # the first turn compiles
             ours.append(iterations / served.elapsed)
@@ -234,31 +220,38 @@ def environments(measured: Measured, seconds: float = 1.0) -> None:
         measured.ratios[f"{name} / CartPole, scalar"] = rates[name][0] / rates["CartPole-v1"][0]
         measured.ratios[f"{name} / CartPole, make_vec"] = rates[name][1] / rates["CartPole-v1"][1]
     for name in ENVIRONMENTS:
-        if name in BESIDE_CARTPOLE or "Azure" in name:
+        if "Azure" in name:
             continue
-        scalar = [first_open(gym.make(name), seconds) for _ in range(3)]
+        if name not in BESIDE_CARTPOLE:
+            measured.add(f"{name}, scalar", "steps/s", [first_open(gym.make(name), seconds) for _ in range(3)])
         vector = [first_open_vector(gym.make_vec(name, num_envs=FEWER_ENVS), seconds) for _ in range(3)]
-        measured.add(f"{name}, scalar", "steps/s", scalar)
         measured.add(f"{name}, make_vec, {FEWER_ENVS} runs", "steps/s", vector)
 
 
 def beginnings(measured: Measured) -> None:
-    """Time the import, and the first and the second `llmqueue simulate` of a new user."""
+    """Time the import, and the first and the second `llmqueue simulate` of a new user, of a replica too."""
 
-    def python(code: str, **more: str) -> tuple[str, float]:
-        start = time.perf_counter()
+    def python(code: str, **more: str) -> tuple[str, float, float]:
+        """Return what a process prints, and its seconds by the clock and of CPU."""
+        start, before = time.perf_counter(), os.times()
         done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **more}, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr)
-        return done.stdout, time.perf_counter() - start
+        after = os.times()
+        spent = after.children_user + after.children_system - before.children_user - before.children_system
+        return done.stdout, time.perf_counter() - start, spent
 
     measured.add("import llmqueue_gym", "s", [float(python(IMPORT)[0]) for _ in range(5)])
-    with tempfile.TemporaryDirectory() as empty:
-        cold = measured.add("llmqueue simulate, cache empty", "s", [python(SIMULATE, NUMBA_CACHE_DIR=empty)[1]])
-        warm = [python(SIMULATE, NUMBA_CACHE_DIR=empty)[1] for _ in range(3)]
-        measured.ratios["first / second `llmqueue simulate`"] = cold / measured.add(
-            "llmqueue simulate, cached", "s", warm
-        )
+    for command, words in SIMULATE.items():
+        code = f"from llmqueue_gym.cli import main; main({words.split()})"
+        with tempfile.TemporaryDirectory() as empty:
+            caches = {"NUMBA_CACHE_DIR": f"{empty}/numba", "LLMQUEUE_CACHE": f"{empty}/capacity"}
+            cold, *warm = (python(code, **caches)[1:] for _ in range(4))
+        for k, unit in enumerate(("s", "CPU s")):
+            first = measured.add(f"{command}, cache empty", unit, [cold[k]])
+            second = measured.add(f"{command}, cached", unit, [one[k] for one in warm])
+            if unit == "s":
+                measured.ratios[f"first / second `{command}`"] = first / second
 
 
 PARTS: dict[str, Callable[[Measured, int], None]] = {
