@@ -10,7 +10,7 @@ from textwrap import fill
 import numpy as np
 
 from llmqueue_gym.columns import read_columns
-from llmqueue_gym.workloads.requests.tables import LEVELS
+from llmqueue_gym.workloads.requests.lengths import LEVELS
 
 DATA = Path(__file__).parents[2] / "shared" / "traces" / "data"
 FILES = {

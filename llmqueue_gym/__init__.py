@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmqueue_gym.predictors import predictor
     from llmqueue_gym.systems import SYSTEMS, Run, Scenario
     from llmqueue_gym.theory import analyse
-    from llmqueue_gym.workloads.instance import draw
+    from llmqueue_gym.workloads.workload import draw
 
     __version__: str
 
@@ -45,7 +45,7 @@ _LAZY = {
     "policy": "llmqueue_gym.policies",
     "predictor": "llmqueue_gym.predictors",
     "size_law": "llmqueue_gym.distributions",
-    "draw": "llmqueue_gym.workloads.instance",
+    "draw": "llmqueue_gym.workloads.workload",
     "analyse": "llmqueue_gym.theory",
 }
 

@@ -21,8 +21,7 @@ from llmqueue_gym.workloads.requests import (
     length_law,
 )
 from llmqueue_gym.workloads.requests import toy as toy_module
-from llmqueue_gym.workloads.requests.measured import Measured
-from llmqueue_gym.workloads.requests.tables import LEVELS, TABLES
+from llmqueue_gym.workloads.requests.lengths import LEVELS, MEASURED, Measured, tables
 from llmqueue_gym.workloads.traces import Trace
 
 MEANS = {  # file and mean prompt and output of its rows, tokens
@@ -132,19 +131,19 @@ def test_laws_draw_whole_tokens(law):
     assert str(pickle.loads(pickle.dumps(law))) == str(law)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", MEASURED)
 def test_tables_keep_the_means(name):
     _, prompt, output = MEANS[name]
     prompts, outputs = length_law(name).sample(400_000, rng())
     assert prompts.mean() == pytest.approx(prompt, rel=0.03)
     assert outputs.mean() == pytest.approx(output, rel=0.03)
-    table = TABLES[name]
+    table = tables()[name]
     assert table.prompt.shape == (33,) == LEVELS.shape and table.output.shape == (8, 33)
     assert np.all(np.diff(LEVELS) > 0) and LEVELS[0] == 0 and LEVELS[-1] == 1
     assert np.all(np.diff(table.prompt) >= 0) and np.all(np.diff(table.output) >= 0)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", MEASURED)
 def test_tables_agree_with_the_data(name):
     file, prompt, output = MEANS[name]
     path = recorded("traces", "data", f"{file}.csv.gz")

@@ -19,8 +19,8 @@ from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.capacity import capacity
 from llmqueue_gym.systems.replica import Replica
 from llmqueue_gym.workloads import TraceWorkload, load_trace
+from llmqueue_gym.workloads.arrivals import Renewal
 from llmqueue_gym.workloads.quantiles import azure_conv_gaps, azure_conv_sizes, ssjf_pairs
-from llmqueue_gym.workloads.renewal import Renewal
 from llmqueue_gym.workloads.requests import TraceRequests
 
 Fields = dict[str, Any]

@@ -23,7 +23,7 @@ from llmqueue_gym.systems.view import check_counts
 from llmqueue_gym.workloads import Trace, TraceWorkload, Workload, arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
 from llmqueue_gym.workloads.cluster import speeds_of
-from llmqueue_gym.workloads.instance import draw
+from llmqueue_gym.workloads.workload import draw
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario

@@ -1,11 +1,10 @@
-"""Workloads: when jobs arrive and how large they are. To add an arrival process: write its file, add its line here."""
+"""Workloads: when jobs arrive and how large they are. To add an arrival process: write it, add its line here."""
 
 from llmqueue_gym.registry import Registry
 from llmqueue_gym.workloads.arrivals import ArrivalProcess, Poisson
 from llmqueue_gym.workloads.toy import Toy
-from llmqueue_gym.workloads.trace_workload import TraceWorkload
 from llmqueue_gym.workloads.traces import TRACE_FORMATS, Trace, load_trace
-from llmqueue_gym.workloads.workload import Workload
+from llmqueue_gym.workloads.workload import TraceWorkload, Workload
 
 __all__ = [
     "ARRIVALS",
@@ -26,9 +25,9 @@ ARRIVALS = Registry(
     "arrival process",
     {
         "poisson": f"{_HERE}.arrivals:Poisson",
-        "renewal": f"{_HERE}.renewal:Renewal",
-        "mmpp": f"{_HERE}.mmpp:MarkovModulated",
-        "replay": f"{_HERE}.replay:Replay",
+        "renewal": f"{_HERE}.arrivals:Renewal",
+        "mmpp": f"{_HERE}.arrivals:MarkovModulated",
+        "replay": f"{_HERE}.arrivals:Replay",
     },
     ArrivalProcess,
 )

@@ -1,12 +1,15 @@
-"""What every arrival process offers, and the plainest one."""
+"""Arrival processes: what every one offers, and Poisson, renewal, Markov-modulated and recorded arrivals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
+from llmqueue_gym.distributions import size_law
+from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.registry import spec_of
+from llmqueue_gym.workloads.traces import load_trace
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,85 @@ class Poisson(ArrivalProcess):
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         return np.cumsum(rng.standard_exponential(n)) / rate
+
+
+@dataclass(frozen=True)
+class Renewal(ArrivalProcess):
+    """Gaps drawn from one law; a gap has just begun at time 0.
+
+    Attributes:
+        law: the law of a gap, of any mean, or its spec. Within the spec of this process a `;` stands for the comma, as
+            in `renewal:law=weibull:shape=0.5;mean=2`.
+    """
+
+    name: ClassVar[str] = "renewal"
+    law: str | Distribution = "hyperexponential"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.law, str):
+            object.__setattr__(self, "law", size_law(self.law.replace(";", ",")))
+
+    def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
+        return np.cumsum(size_law(self.law).scaled(1 / rate).sample(n, rng))
+
+
+@dataclass(frozen=True)
+class MarkovModulated(ArrivalProcess):
+    """Poisson arrivals whose rate switches between a busy and a calm state; stationary from time 0 on.
+
+    Source: Fischer, Meier-Hellstern, "The Markov-modulated Poisson process (MMPP) cookbook", Performance Evaluation
+    1993.
+
+    Attributes:
+        ratio: rate in the busy state over rate in the calm one, at least 1 (1 is Poisson).
+        period: mean sojourn in each state, exponential, s.
+    """
+
+    name: ClassVar[str] = "mmpp"
+    ratio: float = 4.0
+    period: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.ratio < np.inf:
+            raise BadInput(f"mmpp: ratio={self.ratio:g} must be finite and at least 1")
+        if not 0 < self.period < np.inf:
+            raise BadInput(f"mmpp: period={self.period:g} must be positive and finite")
+
+    def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
+        # A Poisson process of rate 1, read on the clock of the cumulative intensity.
+        clock = np.cumsum(rng.standard_exponential(n))
+        calm = 2 * rate / (1 + self.ratio)  # both states are equally likely, so the mean rate is `rate`
+        intensity = np.array([calm, calm * self.ratio])
+        time, count = np.zeros(1), np.zeros(1)  # knots of the cumulative intensity
+        state = int(rng.integers(2))
+        while count[-1] < clock[-1]:
+            spells = rng.exponential(self.period, size=2 * int(1 + clock[-1] / (rate * self.period)))
+            states = (state + np.arange(len(spells))) % 2  # an even number of spells, so the next lot starts alike
+            time = np.append(time, time[-1] + np.cumsum(spells))
+            count = np.append(count, count[-1] + np.cumsum(spells * intensity[states]))
+        return np.interp(clock, count, time)
+
+
+@dataclass(frozen=True)
+class Replay(ArrivalProcess):
+    """The gaps of a trace in their order, from a random one on, wrapping round at the end: bursts as they were.
+
+    Attributes:
+        file: a trace in any known format.
+        format: name of the format; "auto" looks at the header.
+    """
+
+    name: ClassVar[str] = "replay"
+    file: str
+    format: str = "auto"
+    _gaps: np.ndarray = field(init=False, repr=False, compare=False)  # (rows - 1,), mean 1
+
+    def __post_init__(self) -> None:
+        gaps = np.diff(load_trace(self.file, self.format).arrival_s)
+        if not gaps.any():
+            raise BadInput(f"{self.file}: all rows arrive at one time, so there are no gaps to replay")
+        object.__setattr__(self, "_gaps", gaps / gaps.mean())
+
+    def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
+        start = rng.integers(len(self._gaps))
+        return np.cumsum(self._gaps[(start + np.arange(n)) % len(self._gaps)]) / rate

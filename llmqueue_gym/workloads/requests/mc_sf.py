@@ -13,7 +13,7 @@ import numpy as np
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths import LengthPredictor
 from llmqueue_gym.requests import Requests, request_table
-from llmqueue_gym.workloads.requests.instance import check_count, draw_requests
+from llmqueue_gym.workloads.requests.workload import check_count, draw_requests
 from llmqueue_gym.workloads.streams import stream, streams
 
 MEMORY, PROMPT, COUNT, ROUNDS = (30, 50), (1, 5), (40, 60), (40, 60)  # least and most, both included

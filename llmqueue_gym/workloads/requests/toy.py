@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmqueue_gym.requests import request_table
-from llmqueue_gym.workloads.requests.instance import check_count
+from llmqueue_gym.workloads.requests.workload import check_count
 
 MEMORY = 6  # tokens
 ARRIVALS = (0.0, 0.0, 0.0, 1.0)  # s

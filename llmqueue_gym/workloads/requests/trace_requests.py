@@ -9,7 +9,7 @@ from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.requests import request_table
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
-from llmqueue_gym.workloads.requests.instance import check_count
+from llmqueue_gym.workloads.requests.workload import check_count
 from llmqueue_gym.workloads.traces import Trace, load_trace
 
 ORDERS = ("window", "first", "bootstrap")
