@@ -213,7 +213,7 @@ def test_queues_are_compared_on_the_command_line(run, run_json, tmp_path):
     picture = tmp_path / "queues.svg"
     options = f"compare dispatch --policies join-shortest-queue --servers 4 --jobs 2000 --plot {picture}"
     status, out, err = run(*options.split())
-    assert (status, err) == (0, "") and "over random" in out and "dispatch: servers=4, order=sprpt" in out
+    assert (status, err) == (0, "") and "over random" in out and "dispatch; servers=4, order=sprpt" in out
     assert "By mean response time: join-shortest-queue wins" in out and "<svg" in picture.read_text()
     options = "--policies spjf --patience exponential --load 1.3 --servers 5 --jobs 4000"
     status, out, err = run("compare", *options.split())

@@ -170,8 +170,8 @@ def _refuse_policy_of_another_system(spec: str) -> None:
 
 def _refuse_unstable(scenario: Any) -> None:
     """Refuse a load, or a rate of as much, at which a queue grows without end."""
-    load, offered = scenario.load, getattr(scenario.source, "load", None)
-    if load is None and scenario.rate is not None and offered is not None:
-        load = offered / scenario.system.capacity
+    load = scenario.load
+    if load is None and scenario.rate is not None and hasattr(scenario.source, "load"):
+        load = scenario.source.load / scenario.system.capacity
     if load is not None and load >= 1 and not scenario.system.lossy:
         raise Unstable(f"load {load:g} is unstable: the queue grows without end from load 1 on; try 0.95")

@@ -132,8 +132,8 @@ def _print(found: dict[str, Any], goodput: bool) -> None:
     columns = ["rank", "policy", "mean", f"over {base}", "p99", f"over {base}", *(["goodput"] if goodput else [])]
     print_table(title, columns, [_row(row, found, goodput) for row in found["policies"]])
     given = {name: value for name, value in found["scenario"].items() if name not in _TOLD and value not in _NOT_TOLD}
-    system = ", ".join(f"{name}={value}" for name, value in given.items() if name != "system")
-    click.echo(f"{given['system']}: {system}; predictor: {found['predictor']}")
+    told = [f"{name}={value}" for name, value in given.items() if name != "system"]
+    click.echo("; ".join([given["system"], *([", ".join(told)] if told else []), f"predictor={found['predictor']}"]))
     if len(found["policies"]) > 1:
         click.echo("Below each ratio: its 95 % interval, on the same jobs; the rank is that of the mean.")
     for note in found["notes"] + [f"{row['policy']} {row['note']}" for row in found["policies"] if row["note"]]:
