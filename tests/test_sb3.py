@@ -3,17 +3,22 @@
 # ruff: noqa: E402 (what may be absent is imported after it was looked for)
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import gymnasium
 import numpy as np
 import pytest
+from test_conformance import playable
 
 import llmqueue_gym
 from llmqueue_gym import _jit
+from llmqueue_gym.envs import ENVIRONMENTS
+from llmqueue_gym.envs.opened import baseline_agent
+from llmqueue_gym.envs.rollout import rollout
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.rollout import rollout
-from llmqueue_gym.evaluation.scenario import Scenario
+from llmqueue_gym.policies.learned import zoo_folder
 from llmqueue_gym.policies.learned.order import order
+from llmqueue_gym.systems import Scenario
 
 for library in ("torch", "stable_baselines3", "sb3_contrib"):
     pytest.importorskip(library, reason="needs the extra `train`: pip install 'llmqueue-gym[train]'")
@@ -26,8 +31,18 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from llmqueue_gym.integrations.distil import distil
+from llmqueue_gym.integrations.load import load_agent
 from llmqueue_gym.integrations.sb3 import LLMQueueVecEnv, SlotsDQNPolicy, SlotsExtractor, SlotsMaskablePolicy
 from llmqueue_gym.integrations.score import Yardstick
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine several wait for one another at every small operation
+    yield
+    torch.set_num_threads(threads)
+
 
 IDS = ("llmqueue/MG1Preemptive-v0", "llmqueue/MultiserverJob-v0", "llmqueue/Dispatch-v0", "llmqueue/LLMBatching-v0")
 SMALL = {"n_jobs": 40}
@@ -115,11 +130,11 @@ def test_observations_are_kept_and_illegal_actions_told():
 
 def test_what_libraries_ask_a_vecenv():
     env = LLMQueueVecEnv(PREEMPTIVE, 3, **SMALL)
-    assert is_masking_supported(env) and env.has_attr("config") and not env.has_attr("truth")
+    assert is_masking_supported(env) and env.has_attr("scenario") and not env.has_attr("truth")
     env.reset()
     masks = get_action_masks(env)
     assert masks.shape == (3, 16) and masks.dtype == bool
-    assert len(env.env_method("action_masks", indices=[0, 2])) == 2 and env.get_attr("config", 1)[0].n_jobs == 40
+    assert len(env.env_method("action_masks", indices=[0, 2])) == 2 and env.get_attr("scenario", 1)[0].n_jobs == 40
     for call in (lambda: env.set_attr("load", 1), lambda: env.get_attr("loud"), lambda: env.env_method("outcome")):
         with pytest.raises(AttributeError) as caught:
             call()
@@ -159,7 +174,8 @@ def test_maskable_ppo_learns_saves_and_plays_the_same_after_loading(tmp_path):
     assert sum(not torch.equal(a, b) for a, b in zip(before, agent.policy.parameters(), strict=True)) > 8
     assert len(agent.ep_info_buffer) > 0 and agent.ep_info_buffer[0]["r"] < 0
     agent.save(tmp_path / "agent.zip")
-    again = MaskablePPO.load(tmp_path / "agent.zip", device="cpu")
+    again = load_agent(tmp_path / "agent.zip")
+    assert type(again) is MaskablePPO
     runs = [rollout(player, Scenario(n_jobs=60), 3) for player in (agent, again)]
     np.testing.assert_array_equal(runs[0].outcome["completion"], runs[1].outcome["completion"])
 
@@ -176,7 +192,8 @@ def test_dqn_learns_and_a_closed_action_is_worth_what_it_stands_for(tmp_path):
     with torch.no_grad():
         values = agent.q_net(told).numpy()
     agent.save(tmp_path / "agent.zip")
-    again = DQN.load(tmp_path / "agent.zip", device="cpu")
+    again = load_agent(tmp_path / "agent.zip")
+    assert type(again) is DQN
     np.testing.assert_array_equal(
         again.predict(seen, deterministic=True)[0], agent.predict(seen, deterministic=True)[0]
     )
@@ -186,39 +203,91 @@ def test_dqn_learns_and_a_closed_action_is_worth_what_it_stands_for(tmp_path):
 
 
 @COMPILED
-def test_ppo_without_masks_and_the_evaluation_of_stable_baselines(recwarn):
-    env = LLMQueueVecEnv(PREEMPTIVE, 2, **SMALL)
+def test_ppo_without_masks_and_the_evaluation_of_stable_baselines(recwarn, tmp_path):
+    env = LLMQueueVecEnv(Scenario(**SMALL), 2)
     agent = PPO("MultiInputPolicy", env, n_steps=32, batch_size=32, n_epochs=1, device="cpu").learn(64)
     rewards, lengths = evaluate_policy(agent, env, n_eval_episodes=4, return_episode_rewards=True)
     assert len(rewards) == len(lengths) == 4 and max(rewards) < 0 and not recwarn.list
+    agent.save(tmp_path / "agent.zip")
+    assert type(load_agent(tmp_path / "agent.zip")) is PPO
+
+
+class Sprpt:
+    """Known by its choices alone."""
+
+    batched = True
+
+    def act(self, seen):
+        jobs = seen["jobs"]
+        return np.where(jobs[..., 0] > 0, jobs[..., 1] - jobs[..., 2], np.inf).argmin(-1)
 
 
 @COMPILED
 def test_a_rank_is_distilled_from_an_agent_that_has_one():
-    """SPRPT, told to the fit by its choices alone, comes back: what is left of the predicted size decides."""
-
-    def sprpt(seen):
-        jobs = seen["jobs"]
-        left = np.where(jobs[..., 0] > 0, jobs[..., 1] - jobs[..., 2], np.inf)
-        return left.argmin(1)
-
-    made = distil(sprpt, PREEMPTIVE, {"n_jobs": 200}, 4_000_000, states=4000, steps=300)
+    """SPRPT comes back: what is left of the predicted size decides."""
+    scenario = Scenario(n_jobs=200)
+    view = scenario.env().view
+    made = distil(Sprpt(), scenario, view, 4_000_000, states=4000, steps=300)
     assert made.agreement > 0.97
-    yardstick = Yardstick(PREEMPTIVE, LLMQueueVecEnv(PREEMPTIVE, 1).get_attr("config")[0], range(3), 2000)
+    yardstick = Yardstick(scenario, view, range(3), 2000)
     policy = order("distilled", made.params, "test", **made.traits)
     assert yardstick.score(policy).mean == pytest.approx(yardstick.score("sprpt").mean, abs=0.03)
+    assert yardstick.score(Sprpt()).mean == pytest.approx(yardstick.score("sprpt").mean, abs=1e-3)
     assert yardstick.score("fcfs").mean == 0 and yardstick.score("srpt").mean == 1
-    with pytest.raises(BadInput, match="one server"):
-        distil(sprpt, "llmqueue/MGk-v0", {}, 4_000_000)
 
 
-def test_only_jobs_that_all_get_served_are_scored():
-    config = LLMQueueVecEnv("llmqueue/Abandonment-v0", 1).get_attr("config")[0]
-    with pytest.raises(BadInput, match="MG1 and MGk"):
-        Yardstick("llmqueue/Abandonment-v0", config, range(2), 100)
+@COMPILED
+def test_a_rank_is_distilled_wherever_an_action_is_the_slot_of_a_job():
+    env = gymnasium.make("llmqueue/MGk-v0", n_jobs=200).unwrapped
+    made = distil(baseline_agent("spjf", env), env.scenario, env.view, 4_000_000, states=3000, steps=300)
+    assert made.agreement > 0.97 and made.traits == {"preemptive": False, "shape": "constant"}
+    for name, words in (("Deadline", "whose every action is the slot"), ("MultiserverJob", "sizes and ages of jobs")):
+        env = gymnasium.make(f"llmqueue/{name}-v0").unwrapped
+        with pytest.raises(BadInput, match=words) as caught:
+            distil(Sprpt(), env.scenario, env.view, 4_000_000)
+        assert "\n" not in str(caught.value)
 
 
-def test_nothing_else_in_the_package_imports_the_adapters():
+@pytest.mark.parametrize("env_id", ENVIRONMENTS)
+def test_every_environment_has_a_yardstick(env_id):
+    env = gymnasium.make(env_id, n_jobs=100).unwrapped
+    yardstick = Yardstick(env.scenario, env.view, range(2))
+    rivals = list(yardstick.rivals())
+    assert yardstick.score(env.scenario.system.base).mean == 0 and len(rivals) > 1
+
+    agent = playable(env.scenario, env)[1]
+    assert yardstick.score(agent).mean <= 1 and yardstick.score(rivals[-1]).mean <= 1
+
+
+def test_agents_come_from_files_of_any_kind_or_one_line_says_why_not(tmp_path):
+    (tmp_path / "good.py").write_text("class A:\n    def act(self, seen):\n        return 0\n\nagent = A()\n")
+    assert load_agent(tmp_path / "good.py").act({}) == 0
+    assert load_agent(zoo_folder() / "order" / "learned-ppo-exponential").name == "learned-ppo-exponential"
+    (tmp_path / "none.py").write_text("x = 1\n")
+    (tmp_path / "text.py").write_text("agent = 'text'\n")
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "odd.txt").write_text("?")
+    (tmp_path / "empty").mkdir()
+    with ZipFile(tmp_path / "other.zip", "w") as other:
+        other.writestr("a.txt", "?")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "rllib_checkpoint.json").write_text("{}")
+    for name, words in (
+        ("nowhere.zip", "no such file or folder"),
+        ("none.py", "defines no `agent`"),
+        ("text.py", "`agent` is a str, with neither act"),
+        ("broken.py", "ZeroDivisionError: division by zero"),
+        ("odd.txt", "not an agent; give a .zip of Stable-Baselines3, a checkpoint of RLlib"),
+        ("empty", "not an agent"),
+        ("other.zip", "not an algorithm of Stable-Baselines3"),
+        ("ray", "a checkpoint of RLlib"),
+    ):
+        with pytest.raises(BadInput, match=words) as caught:
+            load_agent(tmp_path / name)
+        assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
+
+
+def test_nothing_below_the_command_line_imports_the_adapters():
     package = Path(llmqueue_gym.__file__).parent
-    others = [path for path in package.rglob("*.py") if path.parent.name != "integrations"]
+    others = [path for path in package.rglob("*.py") if path.parent.name not in ("integrations", "cli")]
     assert len(others) > 100 and not [path for path in others if "llmqueue_gym.integrations" in path.read_text("utf-8")]
