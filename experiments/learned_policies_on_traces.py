@@ -1,8 +1,9 @@
 """Recorded requests at capacity: is a learned policy worth it, in the mean and in the tail?
 
-Four workloads on one GPU at load 1, what first come first served just sustains, in eight windows of the recordings
-(drawn from the embedded tables where the recordings are not at hand, which the result says). Everybody is given the
-same log-normal predictions (sigma 0.5); `srpt` is told the truth. Who plays:
+The four workloads of the board `llm-recorded` on one GPU at load 1, what first come first served just sustains, in
+eight windows of the recordings (drawn from the embedded tables where the recordings are not at hand, which the result
+says). Everybody is given the same log-normal predictions (sigma 0.5); `srpt` is told the truth. A run lasts at most one
+and a half times as long as its arrivals; what is left then counts as if it ended there. Who plays:
 
 * every registered policy, by hand or learned;
 * aged variants of the best simple ones: the rank plus a weight times the arrival time;
@@ -21,7 +22,7 @@ import argparse
 import json
 import math
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from llmqueue_gym.boards.board import Board, boards
+from llmqueue_gym.boards.recorded import told
 from llmqueue_gym.evaluation import across_seeds, result, write_json
-from llmqueue_gym.evaluation.bench.llm.capacity import rate_of
-from llmqueue_gym.evaluation.bench.llm.cases import PREDICTOR, WORKLOADS, Case, all_cases
-from llmqueue_gym.evaluation.bench.llm.contestants import Contestant
-from llmqueue_gym.evaluation.bench.llm.play import Played, floor, play
 from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.policies import TRUTH
 from llmqueue_gym.policies.learned import stored
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
+from llmqueue_gym.systems import Scenario
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 OUT = Path(__file__).parent / "results" / "learned_policies_on_traces"
-PROFILE, REQUESTS, WINDOWS = "a100-llama3-8b", 2500, 8
+BOARD, REQUESTS, WINDOWS, LATE = "llm-recorded", 2500, 8, 1.5
 BASE, TAIL, AHEAD = "fcfs", 1.5, 0.05  # the p99 that is allowed, over that of the base; the lead that is asked for
 AGES = {"total": (10.0, 30.0, 100.0, 300.0), "output": (3.0, 10.0, 30.0, 100.0), "log total": (0.01, 0.03, 0.1, 0.3)}
 NAMED = (BASE, "slai-like", "srpt")
@@ -83,7 +84,7 @@ def players() -> dict[str, tuple[str, ServingPolicy]]:
     found: dict[str, tuple[str, ServingPolicy]] = {}
     for name in SERVING_POLICIES:
         made = serving_policy(name)
-        group = "told the truth" if (made.predictor or "").startswith("exact") else "by hand"
+        group = "told the truth" if made.told == TRUTH else "by hand"
         found[name] = ("learned" if name in learned else group, made)
     aged = [
         ServingPolicy(f"{name} + {weight:g} arrival", RANKS[name], (weight,))
@@ -99,17 +100,30 @@ def players() -> dict[str, tuple[str, ServingPolicy]]:
     return found
 
 
-def cases(requests: int, windows: int, data: str | None) -> tuple[list[Case], dict[str, Any]]:
-    """Return the workloads at capacity, and where their requests come from."""
-    every, notes = all_cases(requests, windows, data)
-    wanted = {"profile": PROFILE, "predictor": PREDICTOR, "load": 1.0}
-    return [case for case in every if all(getattr(case, key) == value for key, value in wanted.items())], notes
+@dataclass(frozen=True, eq=False)
+class Played:
+    """Mean and 99th percentile of the latency, s, and the share of the requests left undone, by window `(windows,)`."""
+
+    mean: np.ndarray
+    p99: np.ndarray
+    undone: np.ndarray
 
 
-def once(job: tuple[Case, str, ServingPolicy, float, np.ndarray | None]) -> Played:
-    """Play one policy in one case."""
-    case, name, policy, capacity, ends = job
-    return play(case, Contestant(name, policy), capacity, ends)  # type: ignore[arg-type]
+def place(on: Board, name: str) -> Scenario:
+    """Return a scenario of the board, in which a run is cut off early."""
+    return replace(on.scenarios[name], cut_off=LATE)
+
+
+def once(job: tuple[Scenario, ServingPolicy]) -> Played:
+    """Play one policy in all windows of a scenario."""
+    scenario, policy = job
+    numbers = []
+    for seed in range(WINDOWS):
+        run = scenario.simulate(policy, seed)
+        arrival = run.jobs["arrival"]
+        times = np.where(run.done, run.response_times, LATE * arrival[-1] - arrival)
+        numbers.append((times.mean(), np.percentile(times, 99), 1 - run.done.mean()))
+    return Played(*np.array(numbers).T)
 
 
 def rows(played: dict[str, Played], groups: dict[str, str]) -> list[dict[str, Any]]:
@@ -131,7 +145,7 @@ def rows(played: dict[str, Played], groups: dict[str, str]) -> list[dict[str, An
 
 def verdicts(played: dict[str, Played], ranked: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Hold each learned policy against those by hand, and against aged ones, whose tail is no worse."""
-    told = []
+    found = []
     for row in (row for row in ranked if row["group"] == "learned"):
         verdict = {"policy": row["policy"], "p99": row["p99"]["mean"]}
         for group in ("by hand", "aged", "with learned rules"):
@@ -146,8 +160,8 @@ def verdicts(played: dict[str, Played], ranked: list[dict[str, Any]]) -> list[di
         verdict["tail_allowed"] = row["p99"]["mean"] <= TAIL
         verdict["holds"] = bool(verdict["tail_allowed"] and (hand is None or hand["lead"]["mean"] >= AHEAD))
         verdict["clear"] = bool(hand is not None and hand["lead"]["low"] > 0)
-        told.append(verdict)
-    return told
+        found.append(verdict)
+    return found
 
 
 def sentences(found: list[dict[str, Any]]) -> list[str]:
@@ -236,27 +250,29 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=REQUESTS, help="of a window, at most")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--data", help="folder of the recordings")
+    parser.add_argument("--out", type=Path, default=OUT, help="where results are stored, without ending")
     options = parser.parse_args()
-    everybody, (places, notes) = players(), cases(options.requests, WINDOWS, options.data)
+    everybody, on = players(), boards("llm", options.data)[BOARD].sized(WINDOWS, options.requests)
+    places = {name: place(on, name) for name in on.fields}
     blocks = []
     with ProcessPoolExecutor(options.processes) as pool:
-        rates = {case: rate_of(case.stream, case.profile)[0] for case in places}
-        ends = {case: once((case, BASE, serving_policy(BASE), rates[case], None)).end for case in places}
-        jobs = [(c, name, made, rates[c], ends[c]) for c, (name, (_, made)) in product(places, everybody.items())]
-        done = list(track(pool.map(once, jobs), "runs", len(jobs), console=Console(stderr=True)))
-    for case in places:
-        played = {job[1]: one for job, one in zip(jobs, done, strict=True) if job[0] is case}
-        ranked = rows(played, {name: group for name, (group, _) in everybody.items()})
-        least = float((floor(case, rates[case]) / played[BASE].mean).mean())
-        told = {"workload": case.block, "title": WORKLOADS[case.block].title, "input": notes[case.block]}
-        blocks.append({**told, "floor": least, "policies": ranked, "verdicts": verdicts(played, ranked)})
-    values = {"profile": PROFILE, "predictor": PREDICTOR, "workloads": blocks, "finding": sentences(blocks)}
+        jobs = [(where, made) for where, (_, made) in product(places.values(), everybody.values())]
+        done = iter(track(pool.map(once, jobs), "runs", len(jobs), console=Console(stderr=True)))
+        by_place = {name: {one: next(done) for one in everybody} for name in places}
+    for (name, played), recording in zip(by_place.items(), on.recorded, strict=True):
+        ranked = rows(played, {one: group for one, (group, _) in everybody.items()})
+        floors = np.array([places[name].bound(seed) for seed in range(WINDOWS)])
+        words = {"workload": on.fields[name]["recording"], "title": name.partition(",")[0], "input": told(recording)}
+        least = float((floors / played[BASE].mean).mean())
+        blocks.append({**words, "floor": least, "policies": ranked, "verdicts": verdicts(played, ranked)})
+    where = next(iter(places.values())).to_dict()
+    values = {key: where[key] for key in ("profile", "predictor")} | {"workloads": blocks, "finding": sentences(blocks)}
     found = result(values, None, range(WINDOWS))
-    OUT.parent.mkdir(exist_ok=True)
-    write_json(OUT.with_suffix(".json"), found)
+    options.out.parent.mkdir(exist_ok=True)
+    write_json(options.out.with_suffix(".json"), found)
     figure = draw(blocks)
-    figure.savefig(OUT.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(OUT.with_suffix(".png"), dpi=110)
+    figure.savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(options.out.with_suffix(".png"), dpi=110)
     plt.close(figure)
     print(json.dumps(plain(found))) if options.json else report(found, Console(width=150))
 
