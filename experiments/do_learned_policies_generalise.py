@@ -25,6 +25,7 @@ from llmqueue_gym import analyse, policy, predictor, size_law
 from llmqueue_gym.evaluation import across_seeds, result, write_json
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.policies.learned import stored
+from llmqueue_gym.storage import write_text
 from llmqueue_gym.systems import Scenario
 
 OUT = Path(__file__).parent / "results" / "do_learned_policies_generalise"
@@ -142,7 +143,7 @@ def main() -> None:
     found = result(values, None, range(options.seeds))
     options.out.parent.mkdir(exist_ok=True)
     write_json(options.out.with_suffix(".json"), found)
-    options.out.with_suffix(".md").write_text(markdown(values), encoding="utf-8")
+    write_text(options.out.with_suffix(".md"), markdown(values))
     print(json.dumps(plain(found)) if options.json else markdown(values))
 
 

@@ -4,7 +4,6 @@ Writes `results/survey_tables.json` (every cell) and `results/survey_tables.md` 
 minutes on two cores.
 """
 
-import os
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.progress import Progress
 from llmqueue_gym.evaluation.reproduce import RIGHT, reproduce, table
 from llmqueue_gym.evaluation.results import write_json
 from llmqueue_gym.evaluation.survey_tables import TABLES
+from llmqueue_gym.storage import write_text
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -59,16 +59,6 @@ def _entry(cell: dict) -> str:
     numbers = f"{cell['printed']:g} | {cell['exact']:.4f} | {cell['error']:+.2%}"
     place = f"{cell['table']} | {cell['load']:g} | {cell['column']}"
     return f"| {place} | {numbers} | {cell['verdict']} | {thresholds} | {cell.get('note', '')} |"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
