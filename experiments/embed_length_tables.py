@@ -1,7 +1,7 @@
 """Which numbers stand in the library's tables of output lengths, and how were they computed?
 
-Prints the body of `llmqueue_gym/workloads/requests/tables.toml` (joint laws of prompt and output lengths) and the table
-of `llmqueue_gym/predictors/lengths/ssjf.py` from the data, an optional folder beside the project.
+Prints the body of `llmqueue_gym/workloads/requests/tables.toml` (joint laws of prompt and output lengths) and that of
+`llmqueue_gym/predictors/lengths/ssjf.toml` from the data, an optional folder beside the project.
 """
 
 from pathlib import Path
@@ -60,13 +60,13 @@ def ssjf() -> None:
     true, label = true[true > 0], label[true > 0]
     edges = np.quantile(true, np.arange(1, DECILES) / DECILES, method="inverted_cdf")
     decile = np.searchsorted(edges, true)  # a length equal to an edge belongs below it
-    print(f"EDGES = {tuple(edges.tolist())}")
-    print("COUNTS = (")
+    print(f"edges = {edges.tolist()}")
+    print("counts = [")
     for d in range(DECILES):
-        print(f"    {tuple(np.bincount(label[decile == d], minlength=CLASSES).tolist())},")
-    print(")")
+        print(f"    {np.bincount(label[decile == d], minlength=CLASSES).tolist()},")
+    print("]")
     means = [round(float(true[label == c].mean()), 1) for c in range(CLASSES)]
-    print(f"TOKENS = {tuple(means)}  # of {len(true)} pairs")
+    print(f"tokens = {means}  # of {len(true)} pairs")
 
 
 def lines(numbers: np.ndarray) -> str:

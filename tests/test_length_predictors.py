@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors import PREDICTORS, predictor
 from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS, LengthPredictor, length_predictor
-from llmqueue_gym.predictors.lengths.ssjf import COUNTS, EDGES, TOKENS
+from llmqueue_gym.predictors.lengths.measured import ssjf_tables
 from llmqueue_gym.requests import request_table
 from llmqueue_gym.workloads.requests import length_law
 
@@ -308,13 +308,13 @@ def test_pairs_say_what_was_recorded(pair_file):
 
 
 def test_ssjf_draws_from_its_table():
-    rng = np.random.default_rng(8)
-    for decile, counts in enumerate(COUNTS):
-        low, high = (EDGES[decile - 1] if decile else 0), (EDGES[decile] if decile < len(EDGES) else 511)
+    rng, told = np.random.default_rng(8), ssjf_tables()
+    ends = [0, *told["edges"], 511]
+    for low, high, counts in zip(ends[:-1], ends[1:], told["counts"], strict=True):
         said = foretell(length_predictor("ssjf"), rng.integers(low + 1, high + 1, size=N)).predicted
-        shares = [(said == tokens).mean() for tokens in TOKENS]
-        np.testing.assert_allclose(shares, np.array(counts) / sum(counts), atol=0.018)
-    assert sum(map(sum, COUNTS)) == N and all(1800 < sum(row) < 2200 for row in COUNTS)  # ties
+        shares = [(said == tokens).mean() for tokens in told["tokens"]]
+        np.testing.assert_allclose(shares, counts / sum(counts), atol=0.018)
+    assert told["counts"].sum() == N and all(1800 < sum(row) < 2200 for row in told["counts"])  # ties
 
 
 def test_ssjf_agrees_with_the_file():

@@ -14,10 +14,9 @@ from llmqueue_gym.distributions import size_law
 from llmqueue_gym.distributions.empirical import Empirical
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors import PREDICTORS, Predictor, predictor
-from llmqueue_gym.predictors.buckets import Buckets
-from llmqueue_gym.predictors.multiplicative import Multiplicative
-from llmqueue_gym.predictors.one_bit import OneBit
+from llmqueue_gym.predictors.coarse import Buckets, OneBit
 from llmqueue_gym.predictors.pairs import Pairs
+from llmqueue_gym.predictors.ratio import Multiplicative
 
 # Further parameters than the defaults; a predictor without a line here is tested with its defaults alone.
 MORE = [

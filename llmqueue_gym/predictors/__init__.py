@@ -1,4 +1,4 @@
-"""Prediction models, one file each. To add one: write the file and add its line here."""
+"""Prediction models of job sizes. To add one: write it and add its line here."""
 
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.registry import Registry
@@ -10,15 +10,15 @@ _HERE = "llmqueue_gym.predictors"
 PREDICTORS = Registry(
     "predictor",
     {
-        "none": f"{_HERE}.none:Uninformed",
-        "exact": f"{_HERE}.exact:Exact",
-        "exponential": f"{_HERE}.exponential:Exponential",
-        "uniform": f"{_HERE}.uniform:Uniform",
-        "multiplicative": f"{_HERE}.multiplicative:Multiplicative",
-        "normal": f"{_HERE}.normal:Normal",
-        "lognormal": f"{_HERE}.lognormal:Lognormal",
-        "one-bit": f"{_HERE}.one_bit:OneBit",
-        "buckets": f"{_HERE}.buckets:Buckets",
+        "none": f"{_HERE}.base:Uninformed",
+        "exact": f"{_HERE}.base:Exact",
+        "exponential": f"{_HERE}.ratio:Exponential",
+        "uniform": f"{_HERE}.ratio:Uniform",
+        "multiplicative": f"{_HERE}.ratio:Multiplicative",
+        "normal": f"{_HERE}.ratio:Normal",
+        "lognormal": f"{_HERE}.ratio:Lognormal",
+        "one-bit": f"{_HERE}.coarse:OneBit",
+        "buckets": f"{_HERE}.coarse:Buckets",
         "pairs": f"{_HERE}.pairs:Pairs",
     },
     Predictor,

@@ -4,30 +4,50 @@ The second is the standard form that the theory integrates: `cdf(y, x) = P(Y <= 
 state it is analysed with no new theory code, whether its predictions are continuous, a few classes or exact.
 """
 
+import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.registry import spec_of
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """A prediction model: the law of the prediction Y of a job, given its true size x.
+class Model:
+    """A prediction model of any kind, of job sizes, of output lengths or of speed-ups.
 
     Attributes:
         name: in the registry.
         informative: False where the prediction says nothing about the job.
     """
 
-    name: ClassVar[str] = "predictor"
+    name: ClassVar[str] = "model"
     informative: ClassVar[bool] = True
 
     def __str__(self) -> str:
         """Return the form that the registry reads, such as `lognormal:sigma=0.5`."""
         return spec_of(self, self.name)
+
+    def _check(self, parameter: str, good: bool, rule: str) -> None:
+        if not good:
+            raise BadInput(f"{self.name}: {parameter}={getattr(self, parameter):g} must {rule}")
+
+    def _fitted(self, **found: Any) -> Self:
+        """Return a copy with what was found while binding in its hidden fields."""
+        bound = copy.copy(self)
+        for name, value in found.items():
+            object.__setattr__(bound, name, value)
+        return bound
+
+
+@dataclass(frozen=True)
+class Predictor(Model):
+    """A prediction model: the law of the prediction Y of a job, given its true size x."""
+
+    name: ClassVar[str] = "predictor"
 
     def bind(self, size: Distribution) -> "Predictor":
         """Return this model fitted to a size law; most models need no fitting and return themselves."""
@@ -60,3 +80,43 @@ class Predictor:
     def breakpoints_at(self, y: float) -> tuple[float, ...]:
         """Return the sizes x at which `cdf(y, x)` jumps or bends for this one y."""
         return self.breakpoints()
+
+
+@dataclass(frozen=True)
+class Uninformed(Predictor):
+    """Y = 0, always, so that a policy cannot tell jobs apart."""
+
+    name: ClassVar[str] = "none"
+    informative: ClassVar[bool] = False
+
+    def predict(self, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return zeros."""
+        return np.zeros(len(sizes))
+
+    def cdf(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return 1 where y >= 0, else 0."""
+        y, _ = np.broadcast_arrays(y, x)
+        return np.where(y >= 0, 1.0, 0.0)
+
+    def atoms(self) -> np.ndarray:
+        """Return the one value, 0."""
+        return np.zeros(1)
+
+
+@dataclass(frozen=True)
+class Exact(Predictor):
+    """Y = x: clairvoyant policies are the predicted ones with this model, so SRPT is SPRPT here."""
+
+    name: ClassVar[str] = "exact"
+
+    def predict(self, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a copy, because the truth itself must not reach a policy."""
+        return np.array(sizes, dtype=float)
+
+    def cdf(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return 1 where x <= y, else 0."""
+        return np.where(np.asarray(x) <= np.asarray(y), 1.0, 0.0)
+
+    def breakpoints_at(self, y: float) -> tuple[float, ...]:
+        """Return y itself."""
+        return (y,)

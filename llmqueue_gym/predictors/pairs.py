@@ -3,20 +3,22 @@
 Made for the published outputs of real length predictors, such as SSJF (Qiu et al., 2024) and Block (2025).
 """
 
-import copy
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
+from llmqueue_gym.columns import read_columns, read_header
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.empirical import Empirical
 from llmqueue_gym.distributions.integration import few
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
-from llmqueue_gym.predictors.pair_file import read_pairs
 
+# Names looked for where the caller gives none: the compact form, SSJF's files, Block's (Vidur's) files.
+TRUE = ("output_tokens", "output_token_length", "num_decode_tokens")
+PREDICTED = ("predicted_tokens", "predicted_class5", "predicted_length", "num_predicted_decode_tokens")
 NEIGHBOURS = 64  # pairs that speak for a size that is not in the file
 CLASSES = 32  # integers below this are class labels, not lengths
 SAME = 1e-9  # relative: equal but for the rounding of the scale
@@ -36,8 +38,12 @@ class Pairs(Predictor):
 
     Attributes:
         file: csv or csv.gz with a header.
-        true: column of the true length; empty finds it (see `pair_file`).
-        predicted: column of the predicted length or class; empty finds it.
+        true: column of the true length; empty takes the first of `TRUE` that the file has.
+        predicted: column of the predicted length or class; empty finds it likewise.
+
+    Raises:
+        BadInput: the file cannot be read or is empty, a column is missing, or a value is not a number >= 0; it names
+            the file, the data row (from 1) and the column.
     """
 
     name: ClassVar[str] = "pairs"
@@ -49,7 +55,10 @@ class Pairs(Predictor):
     _unit: float = field(default=1.0, init=False, repr=False)  # mean true length, in the unit of the bound law
 
     def __post_init__(self) -> None:
-        true, predicted = read_pairs(self.file, self.true, self.predicted)
+        header = read_header(self.file)
+        asked = ((self.true, TRUE), (self.predicted, PREDICTED))
+        names = [name or next((known for known in usual if known in header), usual[0]) for name, usual in asked]
+        true, predicted = (column.numbers() for column in read_columns(self.file, names))
         if not true.any():
             raise BadInput(f"{self.file}: every true length is 0")
         true, predicted = true[true > 0], predicted[true > 0]
@@ -57,7 +66,9 @@ class Pairs(Predictor):
             label = predicted.astype(int)
             predicted = np.bincount(label, true)[label] / np.bincount(label)[label]
         order = np.argsort(true, kind="stable")
-        self._set(true[order], predicted[order])
+        fitted = {"_true": true[order], "_predicted": predicted[order], "_unit": float(true[order].mean())}
+        for name, value in fitted.items():
+            object.__setattr__(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         """Whether both hold the same pairs in the same unit; results are cached by this."""
@@ -72,11 +83,6 @@ class Pairs(Predictor):
     def __hash__(self) -> int:
         return hash((self._unit, self._true.size, float(self._predicted.sum())))
 
-    def _set(self, true: np.ndarray, predicted: np.ndarray) -> None:
-        object.__setattr__(self, "_true", true)
-        object.__setattr__(self, "_predicted", predicted)
-        object.__setattr__(self, "_unit", float(true.mean()))
-
     def size_law(self) -> Distribution:
         """Return the empirical law of the true lengths, scaled to mean 1."""
         return Empirical(samples=self._true / self._unit)
@@ -85,9 +91,9 @@ class Pairs(Predictor):
         """Return this model with lengths scaled, so that the mean true length is the mean size."""
         if not 0 < size.mean < np.inf:
             raise BadInput(f"pairs: lengths cannot be scaled to a size law with mean {size.mean:g}")
-        scale, bound = size.mean / self._unit, copy.copy(self)
-        bound._set(self._true * scale, self._predicted * scale)
-        return bound
+        scale = size.mean / self._unit
+        true, predicted = self._true * scale, self._predicted * scale
+        return self._fitted(_true=true, _predicted=predicted, _unit=float(true.mean()))
 
     def predict(self, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return for each job the prediction of a random pair that speaks for it."""

@@ -4,8 +4,13 @@ Every job takes exactly one uniform number, so that two models of this kind with
 random numbers across models and across their parameters.
 """
 
-import numpy as np
+from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
 
 
@@ -40,11 +45,156 @@ class Ratio(Predictor):
         return tuple(sorted(y / r for r in self._ratio_edges()))
 
 
-def step_cdf(r: np.ndarray, at: float) -> np.ndarray:
+@dataclass(frozen=True)
+class Exponential(Ratio):
+    """Y given S = x is exponential with mean x, the anchor model of the literature.
+
+    Source: Mitzenmacher, "Scheduling with Predictions and the Price of Misprediction", ITCS 2020; the survey's tables.
+    """
+
+    name: ClassVar[str] = "exponential"
+
+    def _ratio_cdf(self, r: np.ndarray) -> np.ndarray:
+        return -np.expm1(-np.maximum(r, 0.0))
+
+    def _ratio_ppf(self, u: np.ndarray) -> np.ndarray:
+        return -np.log1p(-u)
+
+
+class _Even(Ratio):
+    """R is uniform between two ends, which may be equal."""
+
+    def _ends(self) -> tuple[float, float]:
+        raise NotImplementedError
+
+    def _ratio_cdf(self, r: np.ndarray) -> np.ndarray:
+        low, high = self._ends()
+        return _step_cdf(r, low) if low == high else np.clip((r - low) / (high - low), 0.0, 1.0)
+
+    def _ratio_edges(self) -> tuple[float, ...]:
+        return tuple(end for end in self._ends() if end > 0)
+
+
+@dataclass(frozen=True)
+class Uniform(_Even):
+    """Y given S = x is uniform on [(1 - alpha) x, (1 + alpha) x].
+
+    Source: Mitzenmacher, "Scheduling with Predictions and the Price of Misprediction", ITCS 2020 (uniform-alpha).
+
+    Attributes:
+        alpha: relative error, in [0, 1]; 0 is exact.
+    """
+
+    name: ClassVar[str] = "uniform"
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._check("alpha", 0 <= self.alpha <= 1, "lie between 0 and 1")
+
+    def _ends(self) -> tuple[float, float]:
+        return 1 - self.alpha, 1 + self.alpha
+
+    def _ratio_ppf(self, u: np.ndarray) -> np.ndarray:
+        return 1 + self.alpha * (2 * u - 1)
+
+
+@dataclass(frozen=True)
+class Multiplicative(_Even):
+    """Y given S = x is uniform on [low x, high x]: the assumption of the robustness theorems.
+
+    Source: Scully, Grosof, Mitzenmacher, "Uniform Bounds for Scheduling with Job Size Estimates", ITCS 2022, where
+    predictions lie in [beta x, alpha x]; the uniform law between the two is ours.
+
+    Attributes:
+        low: least factor, positive.
+        high: greatest factor, at least `low`.
+    """
+
+    name: ClassVar[str] = "multiplicative"
+    low: float = 0.5
+    high: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high < np.inf:
+            raise BadInput(f"multiplicative: low={self.low:g}, high={self.high:g} must satisfy 0 < low <= high")
+
+    def _ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def _ratio_ppf(self, u: np.ndarray) -> np.ndarray:
+        return self.low + (self.high - self.low) * u
+
+
+@dataclass(frozen=True)
+class _Gaussian(Ratio):
+    """R follows from a standard normal number times sigma; with sigma = 0 it is 1."""
+
+    sigma: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._check("sigma", 0 <= self.sigma < np.inf, "be finite and not negative")
+
+    def _ratio_cdf(self, r: np.ndarray) -> np.ndarray:
+        return _step_cdf(r, 1.0) if self.sigma == 0 else self._noisy_cdf(r)
+
+    def _ratio_ppf(self, u: np.ndarray) -> np.ndarray:
+        return np.ones_like(u) if self.sigma == 0 else self._noisy_ppf(u)
+
+    def _ratio_edges(self) -> tuple[float, ...]:
+        return (1.0,) if self.sigma == 0 else ()
+
+    def _noisy_cdf(self, r: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _noisy_ppf(self, u: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Lognormal(_Gaussian):
+    """Y = x exp(sigma N), N standard normal: errors by factors, over- and underestimates equally likely.
+
+    Source: Dell'Amico, Carra, Pastorelli, Michiardi, "Revisiting Size-Based Scheduling with Estimated Job Sizes",
+    MASCOTS 2014, and the simulator schedsim (sigma from 0.125 to 2, 0.5 by default).
+
+    Attributes:
+        sigma: standard deviation of log(Y/x); 0 is exact.
+    """
+
+    name: ClassVar[str] = "lognormal"
+
+    def _noisy_cdf(self, r: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return ndtr(np.log(np.maximum(r, 0.0)) / self.sigma)
+
+    def _noisy_ppf(self, u: np.ndarray) -> np.ndarray:
+        return np.exp(self.sigma * ndtri(u))
+
+
+@dataclass(frozen=True)
+class Normal(_Gaussian):
+    """Y = x (1 + sigma N) given that it is not negative, N standard normal.
+
+    Source: the option of Dell'Amico's simulator schedsim, which redraws negative predictions; here the truncated law
+    is inverted.
+
+    Attributes:
+        sigma: relative error before the truncation; 0 is exact.
+    """
+
+    name: ClassVar[str] = "normal"
+
+    def _cut(self) -> float:
+        """Return the mass below 0, which the redrawing takes away."""
+        return float(ndtr(-1 / self.sigma))
+
+    def _noisy_cdf(self, r: np.ndarray) -> np.ndarray:
+        return np.clip((ndtr((r - 1) / self.sigma) - self._cut()) / (1 - self._cut()), 0.0, 1.0)
+
+    def _noisy_ppf(self, u: np.ndarray) -> np.ndarray:
+        return np.maximum(1 + self.sigma * ndtri(self._cut() + (1 - self._cut()) * u), 0.0)
+
+
+def _step_cdf(r: np.ndarray, at: float) -> np.ndarray:
     """Return P(at <= r), the law of a constant ratio; the slack undoes the rounding of (x * at) / x."""
     return np.where(r >= at * (1 - 1e-15), 1.0, 0.0)
-
-
-def uniform_cdf(r: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return P(R <= r) for R uniform on [low, high], also where the two are equal."""
-    return step_cdf(r, low) if low == high else np.clip((r - low) / (high - low), 0.0, 1.0)

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.predictors.base import Model
 from llmqueue_gym.profiles.speedup import Speedup
-from llmqueue_gym.registry import Registry, spec_of
+from llmqueue_gym.registry import Registry
 
 
-class SpeedupPredictor:
+@dataclass(frozen=True)
+class SpeedupPredictor(Model):
     """What is believed of the curves of jobs."""
 
     name: ClassVar[str] = "speed-up predictor"
@@ -38,10 +40,6 @@ class SpeedupPredictor:
             rng: the stream that belongs to these predictions alone.
         """
         raise NotImplementedError
-
-    def __str__(self) -> str:
-        """Return the form that the registry reads, such as `normal:error=0.1`."""
-        return spec_of(self, self.name)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Models of predicted output lengths, one file each. To add one: write the file and add its line here."""
+"""Models of predicted output lengths. To add one: write it and add its line here."""
 
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.predictors import PREDICTORS, Predictor, predictor
 from llmqueue_gym.predictors.lengths.base import Forecast, LengthPredictor
-from llmqueue_gym.predictors.lengths.sizes import OfSizes
+from llmqueue_gym.predictors.lengths.numbers import OfSizes
 from llmqueue_gym.registry import Registry
 
 __all__ = ["LENGTH_PREDICTORS", "Forecast", "LengthPredictor", "length_predictor"]
@@ -13,16 +13,16 @@ _HERE = "llmqueue_gym.predictors.lengths"
 LENGTH_PREDICTORS = Registry(
     "length predictor",
     {
-        "none": f"{_HERE}.none:Uninformed",
-        "exact": f"{_HERE}.exact:Exact",
-        "lognormal": f"{_HERE}.lognormal:Lognormal",
-        "drifting": f"{_HERE}.drifting:Drifting",
-        "buckets": f"{_HERE}.buckets:Buckets",
+        "none": f"{_HERE}.numbers:Uninformed",
+        "exact": f"{_HERE}.numbers:Exact",
+        "lognormal": f"{_HERE}.numbers:Lognormal",
+        "drifting": f"{_HERE}.numbers:Drifting",
+        "buckets": f"{_HERE}.ranges:Buckets",
         "ranking": f"{_HERE}.ranking:Ranking",
         "trail": f"{_HERE}.trail:Trail",
-        "interval": f"{_HERE}.interval:Interval",
-        "pairs": f"{_HERE}.pairs:Pairs",
-        "ssjf": f"{_HERE}.ssjf:Ssjf",
+        "interval": f"{_HERE}.ranges:Interval",
+        "pairs": f"{_HERE}.measured:Pairs",
+        "ssjf": f"{_HERE}.measured:Ssjf",
     },
 )
 

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.registry import spec_of
+from llmqueue_gym.predictors.base import Model
 from llmqueue_gym.requests import Refreshed, never_refreshed
 
 
@@ -27,20 +27,10 @@ class Forecast(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LengthPredictor:
-    """A model of what is predicted of requests whose output lengths are known to the simulator alone.
-
-    Attributes:
-        name: in the registry.
-        informative: False where the prediction says nothing about the request.
-    """
+class LengthPredictor(Model):
+    """A model of what is predicted of requests whose output lengths are known to the simulator alone."""
 
     name: ClassVar[str] = "length predictor"
-    informative: ClassVar[bool] = True
-
-    def __str__(self) -> str:
-        """Return the form that the registry reads, such as `lognormal:sigma=0.5`."""
-        return spec_of(self, self.name)
 
     def bind(self, outputs: np.ndarray) -> "LengthPredictor":
         """Return this model fitted to a sample of a workload's output lengths `(m,)`, tokens.

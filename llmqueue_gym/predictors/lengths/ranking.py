@@ -6,7 +6,7 @@ classification into 10 buckets 0.24 / 0.17, the oracle that samples another resp
 is this library's; only its strength is fitted.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -40,8 +40,7 @@ class Ranking(LengthPredictor):
     _angle: float = field(default=0.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tau <= 1:
-            raise BadInput(f"ranking: tau={self.tau:g} must lie between 0 and 1")
+        self._check("tau", 0 <= self.tau <= 1, "lie between 0 and 1")
 
     def bind(self, outputs: np.ndarray) -> "Ranking":
         """Return this model with its noise fitted to a sample of at least two different lengths.
@@ -54,15 +53,14 @@ class Ranking(LengthPredictor):
             raise BadInput(
                 f"ranking: every output has {sample[0]:g} tokens, so there is no order to predict; use exact"
             )
-        bound = replace(self)
         truth = np.tile(sample, -(-CALIBRATION // len(sample)))
+        signal = _normal_scores(truth, sample)
         noise = np.random.default_rng(0).standard_normal(len(truth))
         low, high = 0.0, np.pi / 2 if self.tau < 1 else 0.0
         for _ in range(STEPS if self.tau < 1 else 1):
             angle = (low + high) / 2
-            scores = np.cos(angle) * _normal_scores(truth, sample) + np.sin(angle) * noise
-            for name, value in (("_sample", sample), ("_angle", angle), ("_scores", np.sort(scores))):
-                object.__setattr__(bound, name, value)
+            scores = np.cos(angle) * signal + np.sin(angle) * noise
+            bound = self._fitted(_sample=sample, _angle=angle, _scores=np.sort(scores))
             if kendalltau(truth, bound._tokens(scores)).statistic > self.tau:
                 low = angle
             else:
@@ -74,9 +72,8 @@ class Ranking(LengthPredictor):
         if not len(self._sample):
             raise self.unbound()
         noise = rng.standard_normal(len(outputs))
-        return one_number(
-            self._tokens(np.cos(self._angle) * _normal_scores(outputs, self._sample) + np.sin(self._angle) * noise)
-        )
+        scores = np.cos(self._angle) * _normal_scores(outputs, self._sample) + np.sin(self._angle) * noise
+        return one_number(self._tokens(scores))
 
     def _tokens(self, scores: np.ndarray) -> np.ndarray:
         """Return the sample's quantile at the rank that scores `(n,)` have among those of the sample."""

@@ -5,7 +5,7 @@ and the mean absolute errors 46.1 (on the prompt) and 33.9 tokens (probe). In pl
 truth with normal noise of standard deviation MAE sqrt(pi / 2), as in the noisy oracle of Trail's code.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -53,24 +53,20 @@ class Trail(LengthPredictor):
 
     def __post_init__(self) -> None:
         for what in ("mae", "initial_mae"):
-            if not 0 < getattr(self, what) < np.inf:
-                raise BadInput(f"trail: {what}={getattr(self, what):g} must be positive and finite")
+            self._check(what, 0 < getattr(self, what) < np.inf, "be positive and finite")
         for what in ("every", "bins"):
-            if getattr(self, what) < 1:
-                raise BadInput(f"trail: {what}={getattr(self, what)} must be at least 1")
+            self._check(what, getattr(self, what) >= 1, "be at least 1")
         if self.longest is not None:
-            self._set_longest(self.longest)
+            object.__setattr__(self, "_longest", self._wide_enough(self.longest))
 
     def bind(self, outputs: np.ndarray) -> "Trail":
         """Return this model with bins up to `longest`, or to the longest of a sample."""
-        bound = replace(self)
-        bound._set_longest(self.longest or length_sample(outputs, self.name)[-1])
-        return bound
+        return self._fitted(_longest=self._wide_enough(self.longest or length_sample(outputs, self.name)[-1]))
 
-    def _set_longest(self, longest: float) -> None:
+    def _wide_enough(self, longest: float) -> float:
         if not self.bins <= longest < np.inf:  # narrower bins than a token would hand on more than they have
             raise BadInput(f"trail: bins of {longest:g} / {self.bins} tokens; each must be at least 1 token wide")
-        object.__setattr__(self, "_longest", float(longest))
+        return float(longest)
 
     def transition(self) -> np.ndarray:
         """Return T^every `(bins, bins)`: column j says where the mass of bin j goes between two probes."""
