@@ -1,9 +1,5 @@
 """A policy that a user writes as one plain function works everywhere that a registered one does."""
 
-import json
-import subprocess
-import sys
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -97,10 +93,8 @@ def test_every_kind_of_system_takes_one(kind, mine, theirs):
         np.testing.assert_array_equal(run.response_times, rollout(theirs, here, 1).response_times)
 
 
-def test_the_command_line_takes_it_from_a_file(tmp_path):
+def test_the_command_line_takes_it_from_a_file(tmp_path, run_json):
     file = tmp_path / "mine.py"
     file.write_text(SOURCE)
-    command = [sys.executable, "-m", "llmqueue_gym.cli", "theory", "--policy", f"{file}:cautious", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["mean_response_time"] == pytest.approx(3.155, rel=1e-3)
+    found = run_json("theory", "--policy", f"{file}:cautious")
+    assert found["mean_response_time"] == pytest.approx(Scenario().known(cautious)[0]["value"], rel=1e-12)
