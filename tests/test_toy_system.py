@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import test_conformance as conformance
-from click.testing import CliRunner
 
 from llmqueue_gym import _jit
 from llmqueue_gym.envs import ENVIRONMENTS, Environment, register_all
@@ -92,9 +92,39 @@ def test_it_is_in_scenarios_rollouts_and_environments(blocks, capsys):
     assert observation["jobs"].shape == (4, 16, 6) and envs.unwrapped.scenario.system.cold == 2.0
 
 
-def test_it_is_on_the_command_line():
-    from llmqueue_gym.cli import main
+def test_it_is_on_the_command_line(run, run_json, refused):
+    told = run_json(f"simulate {KIND} --cold 2 --load 0.5 --jobs 1000 --policy spjf --seed 0")
+    assert json.dumps(told).count('"cold": 2.0') == 1
+    mean = Scenario(KIND, cold=2.0, load=0.5, n_jobs=1000).simulate("spjf", 0).after_warmup().response_times.mean()
+    assert f"{mean:.6g}"[:6] in json.dumps(told)
+    assert "--cold" in run("simulate", KIND, "--help")[1] and KIND in run("systems")[1]
+    assert "--cold -1" in refused(f"simulate {KIND} --cold -1 --policy fcfs")
 
-    told = CliRunner().invoke(main, ["simulate", KIND, "--cold", "2", "--load", "0.5", "--policy", "spjf", "--json"])
-    assert told.exit_code == 0, told.output
-    assert "--cold" in CliRunner().invoke(main, ["simulate", KIND, "--help"]).output
+
+BOARD = """
+title = "Cold servers"
+[boards.cold]
+title = "A server that cools down"
+system = "warm-up"
+seeds = 2
+[boards.cold.scenarios]
+"load .5" = {cold = 2.0, load = 0.5, n_jobs = 300}
+"""
+
+
+def test_it_is_on_boards_and_their_pages(tmp_path, run, run_json):
+    (tmp_path / "cold.toml").write_text(BOARD)
+    (tmp_path / "agent.py").write_text("class A:\n    def act(self, seen):\n        return 0\n\nagent = A()\n")
+    board = ("--board", tmp_path / "cold.toml", "--workers", "1")
+    found = run_json("bench", *board, "--quick", "--out", tmp_path / "out")
+    rows = found["tracks"]["cold"]["boards"]["cold"]["ranking"]
+    score = {row["policy"]: row["score"]["mean"] for row in rows}
+    assert score["fcfs"] == 0 and 0 < score["spjf"] < score["srpt"] <= 1
+    assert "A server that cools down" in (tmp_path / "out" / "bench.html").read_text()
+    kept = (*board, "--folder", tmp_path / "kept")
+    assert run("leaderboard", "run", *kept)[0] == 0
+    rows = run_json("leaderboard run", *kept, "--agent", tmp_path / "agent.py")["cold"]
+    (agent,) = (row for row in rows if row["policy"] == "agent")
+    assert agent["score"]["mean"] == pytest.approx(0)  # who always serves the earliest
+    assert run("leaderboard", "render", *kept[:2], *kept[4:], "--out", tmp_path / "site")[0] == 0
+    assert "A server that cools down" in (tmp_path / "site" / "index.html").read_text()

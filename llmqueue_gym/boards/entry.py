@@ -94,6 +94,8 @@ def agent_entry(make: Callable[[str], Any], path: str, view: Mapping[str, Any]) 
 
 def misfit(made: Any, on: Board) -> str | None:
     """Return why a policy of the right kind has no place on a board; None where it has."""
+    if made.drops:
+        return "nobody sends jobs away, which agents alone can do"
     for trait, wanted in on.players.items():
         value = getattr(made, trait, None)
         if isinstance(wanted, Mapping):
