@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llmqueue_gym.distributions import DISTRIBUTIONS, size_law
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.quantile_table import QuantileTable
 from llmqueue_gym.errors import BadInput, NotApplicable
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -39,7 +40,7 @@ def _spec(name, trace):
 @pytest.fixture(params=[*DISTRIBUTIONS, *MORE, "quantile table"])
 def law(request, trace) -> Distribution:
     if request.param == "quantile table":
-        return Empirical.from_quantiles(np.linspace(0, 1, 101), np.linspace(0.5, 9, 101) ** 2)
+        return QuantileTable(np.linspace(0, 1, 101), np.linspace(0.5, 9, 101) ** 2)
     return size_law(request.param if ":" in request.param else _spec(request.param, trace))
 
 
@@ -357,11 +358,11 @@ def test_files_that_cannot_be_read(tmp_path):
 )
 def test_bad_quantile_tables(q, values, word):
     with pytest.raises(BadInput, match=word):
-        Empirical.from_quantiles(q, values)
+        QuantileTable(q, values)
 
 
 def test_a_straight_quantile_table_is_the_uniform_law():
-    table, uniform, x = Empirical.from_quantiles([0, 0.4, 1], [0, 4, 10]), size_law("uniform"), np.linspace(0, 2.5, 30)
+    table, uniform, x = QuantileTable([0, 0.4, 1], [0, 4, 10]), size_law("uniform"), np.linspace(0, 2.5, 30)
     for part in ("sf", "cdf"):
         np.testing.assert_allclose(getattr(table, part)(x), getattr(uniform, part)(x), atol=1e-15)
     np.testing.assert_allclose(table.tail_moment(2, x), uniform.tail_moment(2, x), atol=1e-14)

@@ -1,11 +1,15 @@
-"""What discrete laws share: they state their atoms and how often each occurs, and every expectation is a sum."""
+"""Discrete laws: they state their atoms and how often each occurs, and every expectation is a sum."""
 
+from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.integration import few, sums_from_above
+from llmqueue_gym.distributions.samples import positive_samples
 from llmqueue_gym.errors import NotApplicable
 
 
@@ -74,3 +78,24 @@ class Discrete(Distribution):
         """Return the atoms in (edges[0], edges[-1]] and their masses: exact for every g."""
         inside = slice(int(self._rank(edges[0])), int(self._rank(edges[-1])))
         return self._law[0][inside].copy(), self._masses[inside].copy()
+
+
+@dataclass(frozen=True)
+class Deterministic(Discrete):
+    """Every size is the mean."""
+
+    name: ClassVar[str] = "deterministic"
+    mean: float = 1.0  # stated again as the only parameter may come without its name
+
+    @cached_property
+    def _law(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([float(self.mean)]), np.ones(1, int)
+
+    @classmethod
+    def fit(cls, samples: ArrayLike) -> Self:
+        """Return the law of the sample mean."""
+        return cls(mean=float(positive_samples(samples, cls.name).mean()))
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return `n` independent sizes, float64 `(n,)`."""
+        return np.full(n, float(self.mean))

@@ -1,4 +1,4 @@
-"""The law of measured sizes: samples, a table of quantiles, or a column of a file."""
+"""The law of measured sizes: samples, or a column of a file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from llmqueue_gym.columns import read_columns
 from llmqueue_gym.distributions.discrete import Discrete
-from llmqueue_gym.distributions.quantile_table import QuantileTable
 from llmqueue_gym.distributions.samples import positive_samples
 from llmqueue_gym.registry import text_of
 
@@ -49,15 +48,6 @@ class Empirical(Discrete):
         """Return the law of the samples as they are, unscaled."""
         array = positive_samples(samples, cls.name)
         return cls(array, mean=float(array.mean()))
-
-    @staticmethod
-    def from_quantiles(q: ArrayLike, values: ArrayLike, mean: float = 1.0) -> QuantileTable:
-        """Return the continuous law with quantiles `values` `(n,)` at `q` `(n,)`, straight in between.
-
-        Raises:
-            BadInput: a table that is not strictly ascending or does not run from q=0 to q=1.
-        """
-        return QuantileTable(np.asarray(q, float), np.asarray(values, float), mean=mean)
 
     @cached_property
     def _sizes(self) -> np.ndarray:

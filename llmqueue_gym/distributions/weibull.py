@@ -1,4 +1,4 @@
-"""The Weibull law: heavier than exponential for shape < 1, lighter for shape > 1."""
+"""The Weibull law, heavier than exponential for shape < 1 and lighter for shape > 1, and the exponential between."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +12,57 @@ from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.samples import likely, positive_samples
 
 
+class _WeibullForm(Distribution):
+    """What both laws share: P(S > x) = exp(-(x / scale)^c), so (S / scale)^c is a standard exponential."""
+
+    @property
+    def _c(self) -> float:
+        raise NotImplementedError
+
+    @cached_property
+    def scale(self) -> float:
+        """The size that a share 1 / e of all sizes exceed."""
+        return self.mean / float(special.gamma(1 + 1 / self._c))
+
+    def _exponent(self, x: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):  # inf serves
+            return (x / self.scale) ** self._c
+
+    def _sf(self, x: np.ndarray) -> np.ndarray:
+        return np.exp(-self._exponent(x))
+
+    def _cdf(self, x: np.ndarray) -> np.ndarray:
+        return -np.expm1(-self._exponent(x))
+
+    def _pdf(self, x: np.ndarray) -> np.ndarray:
+        return self._hazard(x) * self._sf(x)
+
+    def _hazard(self, x: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):  # inf at zero for shape < 1
+            return self._c / self.scale * (x / self.scale) ** (self._c - 1)
+
+    def _ppf(self, q: np.ndarray) -> np.ndarray:
+        return self.scale * (-np.log1p(-q)) ** (1 / self._c)
+
+    def _isf(self, p: np.ndarray) -> np.ndarray:
+        return self.scale * (-np.log(p)) ** (1 / self._c)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return `n` independent sizes, float64 `(n,)`."""
+        return self.scale * rng.standard_exponential(n) ** (1 / self._c)
+
+    def _moment(self, k: float) -> float:
+        return self.scale**k * float(special.gamma(1 + k / self._c))
+
+    def _partial_moment(self, k: float, x: np.ndarray) -> np.ndarray:
+        return self._moment(k) * special.gammainc(1 + k / self._c, self._exponent(x))
+
+    def _tail_moment(self, k: float, x: np.ndarray) -> np.ndarray:
+        return self._moment(k) * special.gammaincc(1 + k / self._c, self._exponent(x))
+
+
 @dataclass(frozen=True)
-class Weibull(Distribution):
+class Weibull(_WeibullForm):
     """P(S > x) = exp(-(x / scale)^shape), so (S / scale)^shape is a standard exponential.
 
     Attributes:
@@ -27,10 +76,9 @@ class Weibull(Distribution):
         super().__post_init__()
         self._check("shape", 0.05 <= self.shape < np.inf, "at least 0.05 and finite")
 
-    @cached_property
-    def scale(self) -> float:
-        """The size that a share 1 / e of all sizes exceed."""
-        return self.mean / float(special.gamma(1 + 1 / self.shape))
+    @property
+    def _c(self) -> float:
+        return self.shape
 
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
@@ -46,38 +94,31 @@ class Weibull(Distribution):
         scale = x.max() * np.exp(shape * log_x).mean() ** (1 / shape)
         return cls(shape, mean=float(scale * special.gamma(1 + 1 / shape)))
 
+
+@dataclass(frozen=True)
+class Exponential(_WeibullForm):
+    """P(S > x) = exp(-x / mean), the memoryless law."""
+
+    name: ClassVar[str] = "exponential"
+    mean: float = 1.0  # stated again as the only parameter may come without its name
+
+    @property
+    def _c(self) -> float:
+        return 1.0
+
+    @classmethod
+    def fit(cls, samples: ArrayLike) -> Self:
+        """Return the maximum-likelihood law: the sample mean."""
+        return cls(mean=float(positive_samples(samples, cls.name).mean()))
+
+    # No powers: the same numbers, sooner.
+
     def _exponent(self, x: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):  # inf serves
-            return (x / self.scale) ** self.shape
-
-    def _sf(self, x: np.ndarray) -> np.ndarray:
-        return np.exp(-self._exponent(x))
-
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
-        return -np.expm1(-self._exponent(x))
+        return x / self.mean
 
     def _pdf(self, x: np.ndarray) -> np.ndarray:
-        return self._hazard(x) * self._sf(x)
-
-    def _hazard(self, x: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore"):  # inf at zero for shape < 1
-            return self.shape / self.scale * (x / self.scale) ** (self.shape - 1)
-
-    def _ppf(self, q: np.ndarray) -> np.ndarray:
-        return self.scale * (-np.log1p(-q)) ** (1 / self.shape)
-
-    def _isf(self, p: np.ndarray) -> np.ndarray:
-        return self.scale * (-np.log(p)) ** (1 / self.shape)
+        return np.exp(-x / self.mean) / self.mean
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return `n` independent sizes, float64 `(n,)`."""
-        return self.scale * rng.standard_exponential(n) ** (1 / self.shape)
-
-    def _moment(self, k: float) -> float:
-        return self.scale**k * float(special.gamma(1 + k / self.shape))
-
-    def _partial_moment(self, k: float, x: np.ndarray) -> np.ndarray:
-        return self._moment(k) * special.gammainc(1 + k / self.shape, self._exponent(x))
-
-    def _tail_moment(self, k: float, x: np.ndarray) -> np.ndarray:
-        return self._moment(k) * special.gammaincc(1 + k / self.shape, self._exponent(x))
+        return rng.standard_exponential(n) * self.mean

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.distributions.base import Distribution
-from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.quantile_table import QuantileTable
 from llmqueue_gym.errors import BadInput
 
 # Probabilities of the Azure tables, `(207,)`: steps of 0.005 from 0.01 to 0.99, finer in the tails.
@@ -28,7 +28,7 @@ def _numbers() -> dict[str, Any]:
 
 def azure_conv_sizes() -> Distribution:
     """Return the law of output lengths in the Azure 2023 conversation trace, scaled to mean 1."""
-    return Empirical.from_quantiles(_LEVELS, _numbers()["azure_conv_output"])
+    return QuantileTable(_LEVELS, _numbers()["azure_conv_output"])
 
 
 def azure_conv_gaps() -> Distribution:
@@ -37,7 +37,7 @@ def azure_conv_gaps() -> Distribution:
     For use as `Renewal(law=azure_conv_gaps())`; the trace's gaps depend on one another, those of a renewal process do
     not.
     """
-    return Empirical.from_quantiles(_LEVELS, _numbers()["azure_conv_gap"])
+    return QuantileTable(_LEVELS, _numbers()["azure_conv_gap"])
 
 
 def ssjf_pairs(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

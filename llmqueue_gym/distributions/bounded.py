@@ -1,4 +1,4 @@
-"""The bounded Pareto law: a power tail, cut where the largest job is."""
+"""Laws with a largest size: the uniform law, and the bounded Pareto law, a power tail that is cut there."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +12,93 @@ from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.samples import likely, positive_samples
 
 
+class _Bounded(Distribution):
+    """A law between two sizes, which states E[S^k; low < S <= high] for two points of its support."""
+
+    @property
+    def _support(self) -> tuple[float, float]:
+        raise NotImplementedError
+
+    def _between(self, k: float, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _sf(self, x: np.ndarray) -> np.ndarray:
+        return np.minimum(self._tail_moment(0, x), 1.0)
+
+    def _cdf(self, x: np.ndarray) -> np.ndarray:
+        return np.minimum(self._partial_moment(0, x), 1.0)
+
+    def _moment(self, k: float) -> float:
+        return float(self._between(k, *self._support))
+
+    def _partial_moment(self, k: float, x: np.ndarray) -> np.ndarray:
+        return self._between(k, self._support[0], np.clip(x, *self._support))
+
+    def _tail_moment(self, k: float, x: np.ndarray) -> np.ndarray:
+        return self._between(k, np.clip(x, *self._support), self._support[1])
+
+    def breakpoints(self) -> tuple[float, ...]:
+        """Return both ends of the support."""
+        return self._support
+
+
 @dataclass(frozen=True)
-class BoundedPareto(Distribution):
+class Uniform(_Bounded):
+    """Uniform on [low * mean, (2 - low) * mean].
+
+    Attributes:
+        low: least size over the mean, in [0, 1).
+    """
+
+    name: ClassVar[str] = "uniform"
+    low: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("low", 0 <= self.low < 1, "at least 0 and below 1")
+
+    @cached_property
+    def _support(self) -> tuple[float, float]:
+        return self.low * self.mean, (2 - self.low) * self.mean
+
+    @classmethod
+    def fit(cls, samples: ArrayLike) -> Self:
+        """Return the maximum-likelihood law: the ends are the extreme samples."""
+        x = positive_samples(samples, cls.name)
+        mean = float(x.min() / 2 + x.max() / 2)
+        return cls(float(x.min()) / mean, mean=mean)
+
+    def _sf(self, x: np.ndarray) -> np.ndarray:
+        low, high = self._support
+        return (high - np.clip(x, low, high)) / (high - low)
+
+    def _cdf(self, x: np.ndarray) -> np.ndarray:
+        low, high = self._support
+        return (np.clip(x, low, high) - low) / (high - low)
+
+    def _pdf(self, x: np.ndarray) -> np.ndarray:
+        low, high = self._support
+        return np.where((x >= low) & (x <= high), 1 / (high - low), 0.0)
+
+    def _ppf(self, q: np.ndarray) -> np.ndarray:
+        low, high = self._support
+        return low + q * (high - low)
+
+    def _isf(self, p: np.ndarray) -> np.ndarray:
+        low, high = self._support
+        return high - p * (high - low)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return `n` independent sizes, float64 `(n,)`."""
+        return self.isf(rng.random(n))  # down from the upper end, so that a size is never zero
+
+    def _between(self, k: float, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+        least, largest = self._support
+        return (np.power(high, k + 1.0) - np.power(low, k + 1.0)) / ((k + 1) * (largest - least))
+
+
+@dataclass(frozen=True)
+class BoundedPareto(_Bounded):
     """Density proportional to x^(-alpha - 1) on [low, high * low], where low follows from the mean.
 
     Attributes:
@@ -61,15 +146,8 @@ class BoundedPareto(Distribution):
         return law.scaled(float(x.min()) / law.low)
 
     def _between(self, k: float, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
-        """Return E[S^k; low < S <= high] for two points of the support."""
         least = self.low
         return least**k * _power(k - self.alpha, low / least, high / least) / _power(-self.alpha, 1.0, self.high)
-
-    def _sf(self, x: np.ndarray) -> np.ndarray:
-        return np.minimum(self._tail_moment(0, x), 1.0)
-
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
-        return np.minimum(self._partial_moment(0, x), 1.0)
 
     def _pdf(self, x: np.ndarray) -> np.ndarray:
         low, high = self._support
@@ -87,19 +165,6 @@ class BoundedPareto(Distribution):
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return `n` independent sizes, float64 `(n,)`."""
         return self.low * (1 - rng.random(n) * (1 - self._floor)) ** (-1 / self.alpha)
-
-    def breakpoints(self) -> tuple[float, ...]:
-        """Return both ends of the support."""
-        return self._support
-
-    def _moment(self, k: float) -> float:
-        return float(self._between(k, *self._support))
-
-    def _partial_moment(self, k: float, x: np.ndarray) -> np.ndarray:
-        return self._between(k, self.low, np.clip(x, *self._support))
-
-    def _tail_moment(self, k: float, x: np.ndarray) -> np.ndarray:
-        return self._between(k, np.clip(x, *self._support), self._support[1])
 
 
 def _power(d: float, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
