@@ -16,7 +16,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.ccallback import CFunc
 
 from llmqueue_gym.errors import BadInput, nearest
@@ -120,6 +122,27 @@ def _callback(function: Callable[..., float], signature: Any, cache: bool) -> An
         _stamp(made._cache, function)
     made.compile()
     return made
+
+
+@numba.extending.intrinsic
+def _prefetch(typing_context: Any, table: Any, row: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        form = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
+        hint = cgutils.get_or_insert_function(builder.module, form, "llvm.prefetch.p0i8")
+        builder.call(hint, [address, number(1), number(3), number(1)])  # to be written, to be kept, data
+        return context.get_dummy_value()
+
+    return types.void(table, row), generate
+
+
+@inner_kernel
+def prefetch(table, row):  # type: ignore[no-untyped-def]
+    """Ask for a row of a table that will be read and written soon; it may lie beyond the end."""
+    if not DISABLED:
+        _prefetch(table, row)
 
 
 def records(table: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ take turns; the means are those of sharing up to the length of a slice.
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
-from llmqueue_gym.engines.heap import pop, push
+from llmqueue_gym.engines.heap import pop, push, tie_key
 from llmqueue_gym.jobs import DONE, LOST, RUNNING, WAITING
 
 SERVER = np.dtype(
@@ -71,12 +71,6 @@ def first_idle(servers):
     while servers[s].row >= 0:
         s += 1
     return s
-
-
-@inner_kernel
-def tie_key(i, rank, lcfs_up_to):
-    """Return what decides between equal ranks: the row, or minus the row where the last comes first."""
-    return -i if rank <= lcfs_up_to else i
 
 
 @inner_kernel

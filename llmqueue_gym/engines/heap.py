@@ -4,6 +4,12 @@ from llmqueue_gym._jit import inner_kernel
 
 
 @inner_kernel
+def tie_key(row, rank, lcfs_up_to):
+    """Return what decides between equal ranks: the row, or minus the row where the last comes first."""
+    return -row if rank <= lcfs_up_to else row
+
+
+@inner_kernel
 def precedes(a, b):
     """Whether heap entry `a` is served before `b`."""
     return a.rank < b.rank or (a.rank == b.rank and a.tie < b.tie)
