@@ -3,13 +3,17 @@
 A queue depends on the others only through the jobs that it is sent, so each is brought up to date when somebody looks
 at it and not before: no list of events is kept, and a run of n servers costs no more a job than one of two.
 
+A queue is a pairing heap, a tree in which each job is served before its children: whoever joins is compared with few,
+and no table of its own is needed. `links` holds the tree: the first child of each job in the upper half of its number,
+the next sibling in the lower one, as row + 1, or 0.
+
 Inside a queue jobs are served by rank, as in `single_server`; ranks of general shape are looked at again after slices,
 as in `central_queue`. An arrival at an idle server starts at once, whatever else arrives at that very time.
 """
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
 SITE = np.dtype(
@@ -21,7 +25,7 @@ SITE = np.dtype(
         ("left", "f8"),  # the same, less what they have received
         ("row", "i8"),  # of the job in service, or -1
         ("head", "i8"),  # row of the waiting job that is first in rank, or -1
-        ("tail", "i8"),  # and of the last
+        ("tail", "i8"),  # and of the one that is last
         ("waiting", "i8"),
         ("low", "i8"),  # waiting jobs that are predicted to be at most the split
         ("ends", "?"),  # whether the job in service is done at the end of the stretch
@@ -30,6 +34,8 @@ SITE = np.dtype(
 )
 
 CONSTANT, FALLING, GENERAL = 0, 1, 2  # shapes of ranks, as in `policies.base`
+AHEAD = 16  # jobs
+SIBLING = (1 << 32) - 1  # the lower half of a link
 
 
 @inner_kernel
@@ -53,33 +59,81 @@ def count(site, job, split, sign):
 
 
 @inner_kernel
+def child(links, i):
+    """Return the first child of job i in the tree of a queue, or -1."""
+    return (links[i] >> 32) - 1
+
+
+@inner_kernel
+def sibling(links, i):
+    """Return the next child of the parent of job i, or -1."""
+    return (links[i] & SIBLING) - 1
+
+
+@inner_kernel
+def adopt(links, i, j):
+    """Make job j, which has no siblings, the first child of job i."""
+    links[j] |= child(links, i) + 1
+    links[i] = (links[i] & SIBLING) | ((j + 1) << 32)
+
+
+@inner_kernel
+def meld(i, j, jobs, links, lcfs_up_to):
+    """Make one tree of those of two jobs without siblings, and return its root: the one that is served before."""
+    if before(jobs[j], j, jobs[i], i, lcfs_up_to):
+        i, j = j, i
+    adopt(links, i, j)
+    return i
+
+
+@inner_kernel
 def wait(site, i, jobs, links, split, lcfs_up_to):
     """Put job i in its place in the queue."""
     job = jobs[i]
     job.status = WAITING
     count(site, job, split, 1)
-    if site.head < 0 or before(job, i, jobs[site.head], site.head, lcfs_up_to):
-        links[i] = site.head
-        site.head = i
-        if links[i] < 0:
-            site.tail = i
-    elif not before(job, i, jobs[site.tail], site.tail, lcfs_up_to):
-        links[site.tail], links[i] = i, -1
+    links[i] = 0
+    if site.head < 0:
+        site.head = site.tail = i
+    elif before(job, i, jobs[site.tail], site.tail, lcfs_up_to):
+        site.head = meld(site.head, i, jobs, links, lcfs_up_to)
+    else:  # a queue in order of arrival stays a plain list
+        adopt(links, site.tail, i)
         site.tail = i
-    else:
-        k = site.head
-        while not before(job, i, jobs[links[k]], links[k], lcfs_up_to):
-            k = links[k]
-        links[i], links[k] = links[k], i
+
+
+@lean_kernel
+def meld_all(i, jobs, links, lcfs_up_to):
+    """Make one tree of those of job i and its siblings and return its root."""
+    pairs = -1
+    while i >= 0:  # two by two
+        j = sibling(links, i)
+        following = sibling(links, j) if j >= 0 else -1
+        links[i] &= ~SIBLING
+        if j >= 0:
+            links[j] &= ~SIBLING
+            i = meld(i, j, jobs, links, lcfs_up_to)
+        links[i] |= pairs + 1
+        pairs, i = i, following
+    root, i = pairs, sibling(links, pairs)
+    links[root] &= ~SIBLING
+    while i >= 0:  # and then all, from the last pair on
+        following = sibling(links, i)
+        links[i] &= ~SIBLING
+        root = meld(root, i, jobs, links, lcfs_up_to)
+        i = following
+    return root
 
 
 @inner_kernel
-def take(site, jobs, links, split):
+def take(site, jobs, links, split, lcfs_up_to):
     """Remove the first waiting job and return its row."""
-    i = site.head
-    site.head = links[i]
-    count(site, jobs[i], split, -1)
-    return i
+    first = site.head
+    count(site, jobs[first], split, -1)
+    site.head = child(links, first)
+    if site.head >= 0 and sibling(links, site.head) >= 0:
+        site.head = meld_all(site.head, jobs, links, lcfs_up_to)
+    return first
 
 
 @inner_kernel
@@ -106,7 +160,7 @@ def bring_up_to_date(site, clock, jobs):
 
 
 @inner_kernel
-def finish(site, jobs, sizes, outcome, links, split, shape, resolution, scale):
+def finish(site, jobs, sizes, outcome, links, split, shape, lcfs_up_to, resolution, scale):
     """Let the job in service leave, and whoever waits and is first in rank start."""
     i, clock = site.row, site.until
     jobs[i].age = sizes[i]
@@ -114,7 +168,8 @@ def finish(site, jobs, sizes, outcome, links, split, shape, resolution, scale):
     outcome[i].completion = clock
     site.row = -1
     if site.head >= 0:
-        run(site, clock, take(site, jobs, links, split), jobs, sizes, outcome, shape, resolution, scale)
+        i = take(site, jobs, links, split, lcfs_up_to)
+        run(site, clock, i, jobs, sizes, outcome, shape, resolution, scale)
 
 
 @inner_kernel
@@ -123,13 +178,13 @@ def advance(site, stop, jobs, sizes, outcome, links, split, rank, params, shape,
     while site.row >= 0 and site.until <= stop:
         i, clock = site.row, site.until
         if site.ends:
-            finish(site, jobs, sizes, outcome, links, split, shape, resolution, scale)
+            finish(site, jobs, sizes, outcome, links, split, shape, lcfs_up_to, resolution, scale)
             continue
         bring_up_to_date(site, clock, jobs)
         jobs[i].rank = rank(jobs[i], params)
         if site.head >= 0 and before(jobs[site.head], site.head, jobs[i], i, lcfs_up_to):
             outcome[i].preemptions += 1
-            other = take(site, jobs, links, split)
+            other = take(site, jobs, links, split, lcfs_up_to)
             wait(site, i, jobs, links, split, lcfs_up_to)
             i = other
         run(site, clock, i, jobs, sizes, outcome, shape, resolution, scale)
@@ -216,7 +271,7 @@ def simulate(
         jobs: `JOB` rows `(n,)`; `site` is written.
         sizes: true sizes `(n,)`, s on a server of speed 1.
         outcome: `OUTCOME` rows `(n,)`, written.
-        links: `(n,)`, scratch: the next waiting job of the same queue.
+        links: `(n,)`, scratch: the trees of the queues.
         sites: `SITE` rows `(k,)`, idle.
         queue: `QUEUE` rows `(1,)`, scratch.
         scores: `(k,)`, scratch.
@@ -239,6 +294,7 @@ def simulate(
     slices = shape if preemptive else CONSTANT
     d, unordered = choices.shape[1], 0
     for i in range(jobs.shape[0]):
+        prefetch(jobs, i + AHEAD)
         job = jobs[i]
         clock, chosen, least = job.arrival, choices[i, 0] if d > 0 else 0, np.inf
         for c in range(d if d > 0 else sites.shape[0]):

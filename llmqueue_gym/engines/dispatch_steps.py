@@ -64,7 +64,7 @@ def soonest(times):
 
 
 @inner_kernel
-def serve(state, stop, jobs, truth, outcome, links, sites, times, split, shape):
+def serve(state, stop, jobs, truth, outcome, links, sites, times, split, shape, lcfs_up_to):
     """Let happen all that is due by `stop`, in order of time, and return what it cost."""
     cost = 0.0
     while times[1] <= stop and times[1] < np.inf:
@@ -73,7 +73,7 @@ def serve(state, stop, jobs, truth, outcome, links, sites, times, split, shape):
         i = site.row
         cost += state.cost_rate * (site.until - state.clock)
         state.clock = site.until
-        finish(site, jobs, truth[:, 0], outcome, links, split, shape, 0.0, 0.0)
+        finish(site, jobs, truth[:, 0], outcome, links, split, shape, lcfs_up_to, 0.0, 0.0)
         note(times, s, site.until if site.row >= 0 else np.inf)
         state.served += 1
         state.cost_rate -= truth[i, 1]
@@ -163,7 +163,9 @@ def step_batch(
                 lcfs_up_to,
             )  # fmt: skip
             stop = jobs[e, i].arrival if i < n else np.inf
-            cost = serve(state, stop, jobs[e], truth[e], outcome[e], links[e], sites[e], times[e], split, shape)
+            cost = serve(
+                state, stop, jobs[e], truth[e], outcome[e], links[e], sites[e], times[e], split, shape, lcfs_up_to
+            )
         if i < n:
             state.clock = jobs[e, i].arrival
             state.cost_rate += truth[e, i, 1]
