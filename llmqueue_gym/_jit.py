@@ -125,24 +125,28 @@ def _callback(function: Callable[..., float], signature: Any, cache: bool) -> An
 
 
 @numba.extending.intrinsic
-def _prefetch(typing_context: Any, table: Any, row: Any) -> Any:
+def _prefetch(typing_context: Any, table: Any, row: Any, offset: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
-        number = ir.IntType(32)
-        form = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        address = builder.gep(address, [arguments[2]])
+        form = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         hint = cgutils.get_or_insert_function(builder.module, form, "llvm.prefetch.p0i8")
         builder.call(hint, [address, number(1), number(3), number(1)])  # to be written, to be kept, data
         return context.get_dummy_value()
 
-    return types.void(table, row), generate
+    return types.void(table, row, offset), generate
 
 
 @inner_kernel
-def prefetch(table, row):  # type: ignore[no-untyped-def]
-    """Ask for a row of a table that will be read and written soon; it may lie beyond the end."""
+def prefetch(table, row, offset):  # type: ignore[no-untyped-def]
+    """Ask for a cache line that will be read and written soon, of a row of a table; it may lie beyond the end.
+
+    The row is counted over all axes of the table, and the offset is in bytes.
+    """
     if not DISABLED:
-        _prefetch(table, row)
+        _prefetch(table, row, offset)
 
 
 def records(table: np.ndarray) -> np.ndarray:

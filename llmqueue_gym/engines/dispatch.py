@@ -294,7 +294,7 @@ def simulate(
     slices = shape if preemptive else CONSTANT
     d, unordered = choices.shape[1], 0
     for i in range(jobs.shape[0]):
-        prefetch(jobs, i + AHEAD)
+        prefetch(jobs, i + AHEAD, 0)
         job = jobs[i]
         clock, chosen, least = job.arrival, choices[i, 0] if d > 0 else 0, np.inf
         for c in range(d if d > 0 else sites.shape[0]):

@@ -52,7 +52,7 @@ def serve(clock, stop, job, size, happened):
 @inner_kernel
 def arrival_at(jobs, i):
     """Return when job i arrives, inf behind the last. Rows to come are asked for before the loop gets to them."""
-    prefetch(jobs, i + AHEAD)
+    prefetch(jobs, i + AHEAD, 0)
     return jobs[np.uint64(i)].arrival if i < jobs.shape[0] else np.inf
 
 

@@ -226,16 +226,27 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     batch = state.batch
     empty(batch)
     batch.tokens = batch.decodes = n
-    context, first, longest, done = state.context, 0.0, 0.0, 0
-    while done < steps and system.clock < stop:
-        batch.context, before = context, system.clock
-        pass_time(e, r, iteration_time(form, numbers, batch))
+    context, first, longest, done, dt = state.context, 0.0, 0.0, 0, 0.0
+    clock, integral, cost_rate = system.clock, state.integral, state.cost_rate  # copies, as in `schedule_running`
+    decode_time, token_time, batch_time = state.decode_time, state.token_time, state.batch_time
+    while done < steps and clock < stop:  # what `pass_time` would note
+        batch.context, before = context, clock
+        dt = iteration_time(form, numbers, batch)
+        clock += dt
+        decode_time += dt
+        integral += cost_rate * dt
+        token_time += context * dt
+        batch_time += n * dt
         context += n
         if done == 0:
-            first = system.clock
+            first = clock
         else:
-            longest = max(longest, system.clock - before)
+            longest = max(longest, clock - before)
         done += 1
+    system.clock, system.step_time, system.iterations = clock, dt, system.iterations + done
+    system.mean_step_time = (state.prefill_time + decode_time) / system.iterations
+    state.integral, state.decode_time, state.decode_tokens = integral, decode_time, state.decode_tokens + n * done
+    state.token_time, state.batch_time = token_time, batch_time
     note_made(state, n * done)
     now, every, stay, least, context = system.clock, state.every, 0, MANY, 0.0
     for k in range(n):

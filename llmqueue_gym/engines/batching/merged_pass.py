@@ -12,7 +12,7 @@ from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import find, precedes, row_at
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
 from llmqueue_gym.engines.batching.tables import AS_RULES
-from llmqueue_gym.engines.batching.waiting_pass import admit, blocks_to_join, first_chunk
+from llmqueue_gym.engines.batching.waiting_pass import admit, first_chunk, room_to_join
 from llmqueue_gym.requests import WAITING
 
 
@@ -94,7 +94,8 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         if tokens <= 0:
             break
         if waits:
-            need = blocks_to_join(request, system, rules, conduct, length, params, tokens)
+            room = room_to_join(request, system, rules, conduct, length, params, tokens)
+            need = blocks_for(room, rules.block_size)
             if system.running > 0:
                 need += rules.watermark
         else:

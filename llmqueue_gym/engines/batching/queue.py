@@ -28,6 +28,8 @@ def enqueue(e, r, i):
     new.status = WAITING
     n, head = system.waiting, state.head
     low, high = 0, n  # the entries before `low` are served before the new one, those from `high` on after it
+    if n > 0 and precedes(r.requests[e, waiting[e, (head + n - 1) & ring]], new):
+        low = n
     while low < high:
         middle = (low + high) // 2
         if precedes(r.requests[e, waiting[e, (head + middle) & ring]], new):

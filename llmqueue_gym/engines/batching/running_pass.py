@@ -128,7 +128,7 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
             continue
         ahead = request.computed + tokens + lookahead
         if ahead > request.blocks * size or (room_for_one and decodes and system.free == 0):
-            if reserved or room_for_one or blocks_for(ahead, size) - request.blocks > system.free:
+            if reserved or room_for_one or ahead > (request.blocks + system.free) * size:
                 state.cursor, state.budget = cursor, budget
                 count_decodes(state.batch, decoding, context)
                 decoding, context = 0, 0.0

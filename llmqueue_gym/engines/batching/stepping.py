@@ -4,7 +4,7 @@
 first, and then the running list; for a ranking agent the request in question comes before both.
 """
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.pool import preempt
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
@@ -24,6 +24,8 @@ from llmqueue_gym.engines.batching.tables import (
 from llmqueue_gym.engines.batching.waiting_pass import admit, may_join
 from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.requests import PENDING
+
+FEW = 8  # requests
 
 
 @inner_kernel
@@ -172,6 +174,32 @@ def observe(e, r, ask, window, seats, dt, features, view):
     view[e, 8] = ask
 
 
+@inner_kernel
+def ask_for(e, r):
+    """Ask for the rows that a step of run e will look at, because the tables of many runs lie in no near cache.
+
+    They are so many in any case, because a number that is not known yet would have to be waited for; rows of requests
+    that have left do no harm.
+    """
+    n = r.requests.shape[1]
+    for k in range(min(FEW, r.running.shape[1])):
+        i = e * n + r.running[e, k]
+        prefetch(r.requests, i, 0)
+        prefetch(r.requests, i, 64)
+        prefetch(r.truth, i, 0)
+    for k in range(min(FEW, r.waiting.shape[1])):
+        i = e * n + row_at(e, r, k)
+        prefetch(r.requests, i, 0)
+        prefetch(r.requests, i, 64)
+        if k == 0:
+            prefetch(r.truth, i, 0)
+    for k in range(2):
+        i = e * n + r.state[e].arrived + k
+        prefetch(r.requests, i, 0)
+        prefetch(r.requests, i, 64)
+        prefetch(r.truth, i, 0)
+
+
 @lean_kernel
 def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, form, numbers, agent, window, seats):
     """Take one decision in each of E runs and write what came of it.
@@ -194,6 +222,8 @@ def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, fo
     """
     for e in range(actions.shape[0]):
         action = actions[e]
+        if e + 1 < actions.shape[0]:
+            ask_for(e + 1, r)
         if action == SKIP:
             continue
         state, system, step = r.state[e], r.system[e], steps[e]

@@ -66,13 +66,13 @@ STATE = np.dtype(
     align=True,
 )
 
-# What happens to a request and what a policy never sees of it.
+# What happens to a request and what a policy never sees of it: 64 bytes, one cache line.
 TRUTH = np.dtype(
     [
         ("output", "i8"),  # tokens
         ("cost", "f8"),  # per second in system
-        ("refreshed", "i8"),  # where its refreshed predictions begin, and where they end
-        ("refreshed_end", "i8"),
+        ("refreshed", "i4"),  # where its refreshed predictions begin, and where they end
+        ("refreshed_end", "i4"),
         ("service", SERVICE),
     ],
     align=True,
@@ -179,8 +179,8 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
     tables = Replica(
         system=records(np.zeros(size, SYSTEM)),
         state=records(np.zeros(size, STATE)),
-        requests=records(np.zeros((size, n), REQUEST)),
-        truth=records(np.zeros((size, n), TRUTH)),
+        requests=records(_on_lines((size, n), REQUEST)),
+        truth=records(_on_lines((size, n), TRUTH)),
         waiting=np.zeros((size, 1 << (n - 1).bit_length()), np.int64),
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
@@ -189,6 +189,18 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
     tables.system["free"] = tables.system["blocks"] = blocks
     tables.state["n"], tables.truth["cost"] = n, 1.0
     return tables
+
+
+def _on_lines(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Return zeros whose first row begins where a cache line does, so that rows of whole lines touch no more of them."""
+    size = shape[0] * shape[1] * dtype.itemsize
+    room = np.zeros(size + 63, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+_UNTOUCHED = np.zeros(1, TRUTH)
+_UNTOUCHED["service"] = service_table(1)
 
 
 class Replica(NamedTuple):
@@ -217,9 +229,10 @@ class Replica(NamedTuple):
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
         self.state["n"][e], self.state["every"][e] = n, refreshed.every
-        self.requests[e, :n].view(np.int64)[:] = given.requests.view(np.int64)  # much faster than record by record
         truth = self.truth[e]
-        truth["service"] = service_table(truth.shape[0])
+        # Much faster than record by record.
+        self.requests[e, :n].view(np.int64)[:] = given.requests.view(np.int64)
+        truth.view(np.int64).reshape(len(truth), -1)[:] = _UNTOUCHED.view(np.int64)
         truth["output"][:n], truth["cost"][:n] = given.outputs, cost
         truth["refreshed"][:n], truth["refreshed_end"][:n] = refreshed.start[:-1], refreshed.start[1:]
         self.total[e, : len(refreshed.total)] = refreshed.total

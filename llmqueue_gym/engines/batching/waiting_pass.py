@@ -32,26 +32,26 @@ def first_chunk(request, state, rules):
 
 
 @lean_kernel
-def blocks_on_admission(request, system, rules, conduct, length, params, tokens):
-    """Return the blocks that a request holds once it is admitted with so many tokens."""
+def room_on_admission(request, system, rules, conduct, length, params, tokens):
+    """Return the tokens for which a request holds blocks once it is admitted with `tokens` tokens."""
     if rules.allocation == LONGEST:
-        return blocks_for(rules.max_model_len - 1 + rules.lookahead, rules.block_size)  # the last needs no room
+        return rules.max_model_len - 1 + rules.lookahead  # the last needs no room
     if conduct.admission == RESERVE:
         expected = expected_length(request, system, conduct, length, params)
         last = request.prompt + max(int(expected), request.generated + 1)
-        return blocks_for(min(last, rules.max_model_len) - 1 + rules.lookahead, rules.block_size)
+        return min(last, rules.max_model_len) - 1 + rules.lookahead
     if rules.allocation == KNOWN:
-        return blocks_for(request.prompt + request.generated, rules.block_size)
-    return blocks_for(request.computed + tokens + rules.lookahead, rules.block_size)
+        return request.prompt + request.generated
+    return request.computed + tokens + rules.lookahead
 
 
 @lean_kernel
-def blocks_to_join(request, system, rules, conduct, length, params, tokens):
-    """Return the blocks that admission asks for: those it takes, or those of all known tokens [13, 14]."""
-    need = blocks_on_admission(request, system, rules, conduct, length, params, tokens)
+def room_to_join(request, system, rules, conduct, length, params, tokens):
+    """Return the tokens for which admission asks for blocks: those it takes, or all that are known [13, 14]."""
+    room = room_on_admission(request, system, rules, conduct, length, params, tokens)
     if rules.reserve_known:
-        need = max(need, blocks_for(request.prompt + request.generated + rules.lookahead, rules.block_size))
-    return need
+        room = max(room, request.prompt + request.generated + rules.lookahead)
+    return room
 
 
 @lean_kernel
@@ -99,8 +99,8 @@ def fits(request, system, state, rules, conduct, length, params):
     if rules.padded and (state.admitted + 1) * max(state.longest, tokens) > rules.token_budget:
         return False
     margin = rules.watermark if (rules.watermark_always or system.running > 0) else 0
-    need = blocks_to_join(request, system, rules, conduct, length, params, tokens)
-    return need - request.blocks + margin <= system.free
+    room = room_to_join(request, system, rules, conduct, length, params, tokens)
+    return room <= (system.free - margin + request.blocks) * rules.block_size  # so that nothing is divided
 
 
 @inner_kernel
@@ -123,8 +123,7 @@ def admit(e, r, rules, conduct, length, params, position):
         back = blocks_for(request.computed, rules.block_size)
         state.moved += back
         r.truth[e, i].service.swapped += back
-    need = blocks_on_admission(request, system, rules, conduct, length, params, tokens)
-    take(e, r, i, need * rules.block_size, rules.block_size)
+    take(e, r, i, room_on_admission(request, system, rules, conduct, length, params, tokens), rules.block_size)
     request.status = status_on_admission(request)
     request.scheduled = tokens
     state.budget -= tokens
