@@ -9,7 +9,7 @@ from its end on, the last of them in its last row and the first served in row n 
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.heap import pop, push
 
 NEAR = 32  # most entries in order
@@ -47,7 +47,7 @@ def take(heap, near, far):
     return pop_far(heap, far), near, far - 1
 
 
-@lean_kernel
+@part_kernel
 def spill(heap, far):
     """Move the last of a full order to the heap."""
     n = heap.shape[0]
@@ -57,13 +57,13 @@ def spill(heap, far):
     push(heap, far, rank, tie)
 
 
-@lean_kernel
+@part_kernel
 def push_far(heap, far, rank, tie):
     """Add an entry to the heap; apart, so that the common case stays short."""
     push(heap, far, rank, tie)
 
 
-@lean_kernel
+@part_kernel
 def pop_far(heap, far):
     """Remove the first entry of the heap and return the row that it names; apart, likewise."""
     return pop(heap, far)

@@ -3,18 +3,18 @@
 All sums are of whole and half numbers, so the order in which they are made does not matter.
 """
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.requests import DECODING
 
 
-@lean_kernel
+@part_kernel
 def empty(batch):
     """Let a `BATCH` record hold nothing."""
     batch.tokens = batch.prefills = batch.prefill_tokens = batch.decodes = batch.pages = 0
     batch.context = batch.pairs = batch.squares = 0.0
 
 
-@lean_kernel
+@part_kernel
 def count(batch, request, sign):
     """Count in (sign 1) or out (sign -1) what a scheduled request computes."""
     new = sign * request.scheduled
@@ -30,7 +30,7 @@ def count(batch, request, sign):
         batch.pages += sign * ((request.computed + 63) // 64)
 
 
-@lean_kernel
+@part_kernel
 def count_decodes(batch, requests, context):
     """Count in requests that decode and that read so many tokens in all."""
     batch.tokens += requests

@@ -1,7 +1,7 @@
 """The loop of a replica: it runs until its agent has to decide, or, without one, to the end."""
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
-from llmqueue_gym.engines.batching.iteration import arrive, begin, coast, compute, note_progress
+from llmqueue_gym.engines.batching.iteration import arrive, begin, coast, note_progress, run_model
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
@@ -135,7 +135,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     break
                 system.clock = max(system.clock, r.requests[e, state.arrived].arrival)
                 continue
-            compute(e, r, rules, form, numbers, agent & RANKING)
+            run_model(e, r, rules, form, numbers, agent & RANKING)
             if progress is not None:
                 if conduct.has_progress:
                     note_progress(e, r, progress, params)

@@ -13,7 +13,7 @@
   side-by-side runs.
 """
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import lean_kernel, part_kernel
 
 ROOFLINE, PHASES, SPLITWISE, VIDUR_TABLES = 0, 1, 2, 3
 FORMS = ("roofline", "phases", "splitwise", "vidur-tables")
@@ -41,7 +41,7 @@ def iteration_time(form, numbers, batch):
     return vidur_time(numbers, batch)
 
 
-@lean_kernel
+@part_kernel
 def phases_time(numbers, batch):
     """Return the time of an iteration by DistServe's form, s."""
     base = time = 0.0
@@ -55,7 +55,7 @@ def phases_time(numbers, batch):
     return base + time + numbers[10] + numbers[11] * batch.tokens
 
 
-@lean_kernel
+@part_kernel
 def interval(numbers, first, count, x):
     """Return the i in 0..count-2 whose interval of the grid at `first` has x, an end one where x lies outside."""
     i = 0
@@ -64,7 +64,7 @@ def interval(numbers, first, count, x):
     return i
 
 
-@lean_kernel
+@part_kernel
 def splitwise_time(numbers, batch):
     """Return the time of an iteration by tables of whole prompts and whole decode batches, s."""
     k = int(numbers[1])
@@ -87,7 +87,7 @@ def splitwise_time(numbers, batch):
     return max(low * (1 - u) + high * u, numbers[table] * 0.5)
 
 
-@lean_kernel
+@part_kernel
 def vidur_time(numbers, batch):
     """Return the time of an iteration by Vidur's own tables, s."""
     time = numbers[1 + min((batch.tokens + 7) // 8, LINEAR) - 1]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import inner_kernel, lean_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
@@ -78,8 +78,14 @@ def pass_time(e, r, dt):
     state.decode_tokens += batch.decodes
 
 
-@inner_kernel
+@lean_kernel
 def compute(e, r, rules, form, numbers, stop_at_refresh):
+    """Do as `run_model`, for who watches a run from Python."""
+    run_model(e, r, rules, form, numbers, stop_at_refresh)
+
+
+@inner_kernel
+def run_model(e, r, rules, form, numbers, stop_at_refresh):
     """Run the model on the schedule: time passes, requests get their tokens, and those that are done leave [17, 18].
 
     Args:
@@ -206,9 +212,9 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     Args:
         e: row of the run.
         r: `Replica`.
-        rules: as in `compute`.
-        form: as in `compute`.
-        numbers: as in `compute`.
+        rules: as in `run_model`.
+        form: as in `run_model`.
+        numbers: as in `run_model`.
         stop_at_refresh: whether a new prediction is an event that is not passed through.
 
     Returns:
@@ -292,7 +298,7 @@ def steps_in_memory(e, r, rules, steps):
     return steps
 
 
-@lean_kernel
+@part_kernel
 def note_progress(e, r, progress, params):
     """Let the policy keep its number for every request in system."""
     system = r.system[e]

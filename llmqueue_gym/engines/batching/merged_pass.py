@@ -6,7 +6,7 @@ needs the memory, or loses it at once if the policy does not keep.
 
 import numpy as np
 
-from llmqueue_gym._jit import lean_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import find, precedes, row_at
@@ -16,7 +16,7 @@ from llmqueue_gym.engines.batching.waiting_pass import admit, first_chunk, room_
 from llmqueue_gym.requests import WAITING
 
 
-@lean_kernel
+@part_kernel
 def sift(e, r, k, n):
     """Let entry k of a binary heap of n rows sink to its place; the first served is on top."""
     requests, notes = r.requests, r.notes[e]
@@ -34,7 +34,7 @@ def sift(e, r, k, n):
     notes[k].order = row
 
 
-@lean_kernel
+@part_kernel
 def last_holder(e, r, conduct, rank, victim, params, i):
     """Return the position of the running request to preempt for request i: of largest value, not yet in the batch.
 
@@ -52,7 +52,7 @@ def last_holder(e, r, conduct, rank, victim, params, i):
     return best
 
 
-@lean_kernel
+@part_kernel
 def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
     """Fill the batch in order of rank, until tokens, seats or memory are out.
 

@@ -1,13 +1,13 @@
 """The KV block pool: how many blocks a request needs, taking them, and giving them back by preemption."""
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
 
 
-@lean_kernel
+@part_kernel
 def blocks_for(tokens, block_size):
     """Return the blocks that hold so many tokens."""
     return (tokens + block_size - 1) // block_size
@@ -33,7 +33,7 @@ def release(e, r, i):
     r.requests[e, i].blocks = 0
 
 
-@lean_kernel
+@part_kernel
 def give_up(e, r, rules, i, way, wanted):
     """Take the blocks of a preempted request.
 
@@ -68,7 +68,7 @@ def give_up(e, r, rules, i, way, wanted):
     release(e, r, i)
 
 
-@lean_kernel
+@part_kernel
 def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
     """Send the request at a position of the running list back to the queue.
 
@@ -110,7 +110,7 @@ def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
     enqueue(e, r, i)
 
 
-@lean_kernel
+@part_kernel
 def room_held_by_the_queue(e, r, rules, wanted):
     """Let preempted requests in the queue give up kept blocks, the last of them first, until `wanted` are free."""
     system = r.system[e]
@@ -122,7 +122,7 @@ def room_held_by_the_queue(e, r, rules, wanted):
             give_up(e, r, rules, i, RECOMPUTE, wanted - system.free)
 
 
-@lean_kernel
+@part_kernel
 def is_swapped(request):
     """Whether the cache of a waiting request lies on the host, so that it comes back by a transfer."""
     return request.computed > 0 and request.blocks == 0

@@ -4,7 +4,7 @@ Position 0 is the head. Arrivals in order go to the back and preempted requests 
 elsewhere the shorter side moves by one.
 """
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.requests import WAITING
 
 
@@ -20,7 +20,7 @@ def precedes(a, b):
     return a.rank < b.rank or (a.rank == b.rank and a.place < b.place)
 
 
-@lean_kernel
+@part_kernel
 def enqueue(e, r, i):
     """Put request i in its place in the queue."""
     new, waiting, ring = r.requests[e, i], r.waiting, r.waiting.shape[1] - 1
@@ -48,7 +48,7 @@ def enqueue(e, r, i):
     system.waiting = n + 1
 
 
-@lean_kernel
+@part_kernel
 def dequeue(e, r, position):
     """Take the request at a position out of the queue and return its row."""
     waiting, ring = r.waiting, r.waiting.shape[1] - 1
@@ -66,7 +66,7 @@ def dequeue(e, r, position):
     return i
 
 
-@lean_kernel
+@part_kernel
 def find(e, r, i):
     """Return the position of request i in the queue."""
     position = 0
@@ -75,7 +75,7 @@ def find(e, r, i):
     return position
 
 
-@lean_kernel
+@part_kernel
 def rank_again(e, r, rank, params):
     """Rank every request in the queue anew and sort; the order has changed little since the last time."""
     waiting, ring, head = r.waiting, r.waiting.shape[1] - 1, r.state[e].head

@@ -5,7 +5,7 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count, count_decodes
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
@@ -23,7 +23,7 @@ def wanted_tokens(request, limit, budget, rules):
     return min(tokens, budget, rules.max_model_len - request.computed - 1)
 
 
-@lean_kernel
+@part_kernel
 def value_of(request, system, conduct, rank, victim, params):
     """Return how readily a running request is preempted: by the policy's `victim` function, else by its rank now."""
     if victim is not None:
@@ -34,7 +34,7 @@ def value_of(request, system, conduct, rank, victim, params):
     return request.rank
 
 
-@lean_kernel
+@part_kernel
 def choose_victim(e, r, conduct, rank, victim, params):
     """Return the position in the running list of the request to preempt [7].
 
@@ -53,7 +53,7 @@ def choose_victim(e, r, conduct, rank, victim, params):
     return best
 
 
-@lean_kernel
+@part_kernel
 def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
     """Free the blocks that a running request needs to hold `ahead` tokens, preempting others or itself.
 
@@ -154,7 +154,7 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
     return THERE
 
 
-@lean_kernel
+@part_kernel
 def status_on_admission(request):
     """Return DECODING for a request that comes back with all but its last token computed, else PREFILLING."""
     if request.generated > 0 and request.computed == request.prompt + request.generated - 1:

@@ -192,7 +192,7 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
 
 
 def _on_lines(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Return zeros whose first row begins where a cache line does, so that rows of whole lines touch no more of them."""
+    """Return zeros whose first row begins where a cache line does, so that rows of whole lines touch no further one."""
     size = shape[0] * shape[1] * dtype.itemsize
     room = np.zeros(size + 63, np.uint8)
     start = -room.ctypes.data % 64

@@ -3,7 +3,7 @@
 The numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`.
 """
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
@@ -11,7 +11,7 @@ from llmqueue_gym.engines.batching.running_pass import status_on_admission, valu
 from llmqueue_gym.engines.batching.tables import AS_RULES, FITS, FREE, KNOWN, LONGEST, PEAK, RESERVE
 
 
-@lean_kernel
+@part_kernel
 def expected_length(request, system, conduct, length, params):
     """Return the output tokens that admission counts on: by the policy's `length` function, else as predicted."""
     if length is not None:
@@ -20,7 +20,7 @@ def expected_length(request, system, conduct, length, params):
     return request.predicted
 
 
-@lean_kernel
+@part_kernel
 def first_chunk(request, state, rules):
     """Return the tokens that a waiting request would compute in this iteration, 0 where it may not be cut to fit."""
     tokens = request.prompt + request.generated - request.computed
@@ -31,7 +31,7 @@ def first_chunk(request, state, rules):
     return tokens
 
 
-@lean_kernel
+@part_kernel
 def room_on_admission(request, system, rules, conduct, length, params, tokens):
     """Return the tokens for which a request holds blocks once it is admitted with `tokens` tokens."""
     if rules.allocation == LONGEST:
@@ -45,7 +45,7 @@ def room_on_admission(request, system, rules, conduct, length, params, tokens):
     return request.computed + tokens + rules.lookahead
 
 
-@lean_kernel
+@part_kernel
 def room_to_join(request, system, rules, conduct, length, params, tokens):
     """Return the tokens for which admission asks for blocks: those it takes, or all that are known [13, 14]."""
     room = room_on_admission(request, system, rules, conduct, length, params, tokens)
@@ -54,7 +54,7 @@ def room_to_join(request, system, rules, conduct, length, params, tokens):
     return room
 
 
-@lean_kernel
+@part_kernel
 def peak_is_safe(e, r, rules, conduct, length, params, i):
     """Whether running requests and request i fit in memory to their expected ends, were no other admitted.
 
@@ -111,7 +111,7 @@ def may_join(e, r, rules, conduct, length, params, i):
     return conduct.admission != PEAK or peak_is_safe(e, r, rules, conduct, length, params, i)
 
 
-@lean_kernel
+@part_kernel
 def admit(e, r, rules, conduct, length, params, position):
     """Move the request at a position of the queue to the running list, with its first chunk [16]."""
     system, state, running = r.system[e], r.state[e], r.running
@@ -140,7 +140,7 @@ def admit(e, r, rules, conduct, length, params, position):
     system.running += 1
 
 
-@lean_kernel
+@part_kernel
 def displace(e, r, rules, conduct, rank, victim, params, i):
     """Preempt the running request of largest value, if it is larger than the rank of request i by the margin.
 
@@ -159,7 +159,7 @@ def displace(e, r, rules, conduct, rank, victim, params, i):
     return True
 
 
-@lean_kernel
+@part_kernel
 def can_displace(e, r, rules, conduct, rank, victim, params, i):
     """Whether preempting all running requests that request i may displace would make room for it."""
     system, request = r.system[e], r.requests[e, i]
