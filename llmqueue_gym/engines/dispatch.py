@@ -3,10 +3,6 @@
 A queue depends on the others only through the jobs that it is sent, so each is brought up to date when somebody looks
 at it and not before: no list of events is kept, and a run of n servers costs no more a job than one of two.
 
-A queue is a pairing heap, a tree in which each job is served before its children: whoever joins is compared with few,
-and no table of its own is needed. `links` holds the tree: the first child of each job in the upper half of its number,
-the next sibling in the lower one, as row + 1, or 0.
-
 Inside a queue jobs are served by rank, as in `single_server`; ranks of general shape are looked at again after slices,
 as in `central_queue`. An arrival at an idle server starts at once, whatever else arrives at that very time.
 """
@@ -14,6 +10,7 @@ as in `central_queue`. An arrival at an idle server starts at once, whatever els
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
+from llmqueue_gym.engines.tree import adopt, before, child, meld, meld_all, sibling
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
 SITE = np.dtype(
@@ -35,15 +32,6 @@ SITE = np.dtype(
 
 CONSTANT, FALLING, GENERAL = 0, 1, 2  # shapes of ranks, as in `policies.base`
 AHEAD = 16  # jobs
-SIBLING = (1 << 32) - 1  # the lower half of a link
-
-
-@inner_kernel
-def before(a, i, b, j, lcfs_up_to):
-    """Whether job a of row i is served before job b of row j: by rank, then by arrival, or the other way round."""
-    if a.rank != b.rank:
-        return a.rank < b.rank
-    return i > j if a.rank <= lcfs_up_to else i < j
 
 
 @inner_kernel
@@ -56,34 +44,6 @@ def count(site, job, split, sign):
         site.low += sign
     if site.waiting == 0:
         site.work = site.left = 0.0  # no rounding error survives
-
-
-@inner_kernel
-def child(links, i):
-    """Return the first child of job i in the tree of a queue, or -1."""
-    return (links[i] >> 32) - 1
-
-
-@inner_kernel
-def sibling(links, i):
-    """Return the next child of the parent of job i, or -1."""
-    return (links[i] & SIBLING) - 1
-
-
-@inner_kernel
-def adopt(links, i, j):
-    """Make job j, which has no siblings, the first child of job i."""
-    links[j] |= child(links, i) + 1
-    links[i] = (links[i] & SIBLING) | ((j + 1) << 32)
-
-
-@inner_kernel
-def meld(i, j, jobs, links, lcfs_up_to):
-    """Make one tree of those of two jobs without siblings, and return its root: the one that is served before."""
-    if before(jobs[j], j, jobs[i], i, lcfs_up_to):
-        i, j = j, i
-    adopt(links, i, j)
-    return i
 
 
 @inner_kernel
@@ -100,29 +60,6 @@ def wait(site, i, jobs, links, split, lcfs_up_to):
     else:  # a queue in order of arrival stays a plain list
         adopt(links, site.tail, i)
         site.tail = i
-
-
-@lean_kernel
-def meld_all(i, jobs, links, lcfs_up_to):
-    """Make one tree of those of job i and its siblings and return its root."""
-    pairs = -1
-    while i >= 0:  # two by two
-        j = sibling(links, i)
-        following = sibling(links, j) if j >= 0 else -1
-        links[i] &= ~SIBLING
-        if j >= 0:
-            links[j] &= ~SIBLING
-            i = meld(i, j, jobs, links, lcfs_up_to)
-        links[i] |= pairs + 1
-        pairs, i = i, following
-    root, i = pairs, sibling(links, pairs)
-    links[root] &= ~SIBLING
-    while i >= 0:  # and then all, from the last pair on
-        following = sibling(links, i)
-        links[i] &= ~SIBLING
-        root = meld(root, i, jobs, links, lcfs_up_to)
-        i = following
-    return root
 
 
 @inner_kernel
