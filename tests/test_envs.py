@@ -10,6 +10,7 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from played import Recorded, equal, finish, same_outcome, together
+from solved_jobs import RESPONSE_TIMES, Toy
 
 import llmqueue_gym
 from llmqueue_gym.envs.opened import baseline_agent
@@ -19,7 +20,6 @@ from llmqueue_gym.jobs import Instance
 from llmqueue_gym.policies import policy
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.workloads import Workload
-from llmqueue_gym.workloads.toy import RESPONSE_TIMES, Toy
 
 MG1, PREEMPTIVE = NAMES = "llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0"
 RULES = [(MG1, name) for name in ("fcfs", "spjf", "sjf", "one-bit")] + [

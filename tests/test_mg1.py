@@ -8,6 +8,7 @@ from agreement import inside
 from hypothesis import given, settings
 from reference_servers import central_schedule, las_schedule, same_outcome
 from small_jobs import small_jobs
+from solved_jobs import RESPONSE_TIMES, Toy
 
 from llmqueue_gym import _jit
 from llmqueue_gym.engines import sharing_server, single_server
@@ -16,7 +17,6 @@ from llmqueue_gym.jobs import job_table
 from llmqueue_gym.policies import POLICIES, Policy, policy
 from llmqueue_gym.systems import Drawn, Scenario, mg1
 from llmqueue_gym.systems.mg1 import MG1, twins
-from llmqueue_gym.workloads.toy import RESPONSE_TIMES, Toy
 
 NAMES = [name for name in POLICIES if not policy(name).drops]
 NEVER_RISING = [name for name in NAMES if policy(name).shape != "general"]

@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from played import at_random, finish, same_outcome
+from solved_jobs import Toy
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
 from llmqueue_gym.distributions import Distribution
@@ -13,7 +14,6 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation import paired_difference
 from llmqueue_gym.policies.packing import PACKING
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.workloads.toy import Toy
 
 DEADLINE = "llmqueue/Deadline-v0"
 NEEDS = {"servers": 8, "needs": (1, 2, 4, 8), "load": 0.6, "predictor": "exponential", "n_jobs": 400}

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import solved_requests as solved
 from recorded import recorded
 
 from llmqueue_gym.columns import read_columns
@@ -14,13 +15,11 @@ from llmqueue_gym.requests import REQUEST
 from llmqueue_gym.workloads.requests import (
     LENGTHS,
     McSf,
-    RequestToy,
     RequestWorkload,
     TraceRequests,
     draw_requests,
     length_law,
 )
-from llmqueue_gym.workloads.requests import toy as toy_module
 from llmqueue_gym.workloads.requests.lengths import LEVELS, MEASURED, Measured, tables
 from llmqueue_gym.workloads.traces import Trace
 
@@ -65,7 +64,7 @@ WORKLOADS = {
     "trace at a rate": TraceRequests.from_trace(trace(), rate=5.0, order="bootstrap"),
     "mc-sf": McSf(),
     "mc-sf online": McSf(online=True),
-    "toy": RequestToy(),
+    "toy": solved.RequestToy(),
 }
 
 
@@ -102,7 +101,7 @@ def test_runs_have_their_form(workload):
     np.testing.assert_array_equal(again.requests, requests)
     np.testing.assert_array_equal(workload.output_sample(), workload.output_sample())
     assert workload.output_sample().min() >= 1
-    if not isinstance(workload, RequestToy):
+    if not isinstance(workload, solved.RequestToy):
         others = [draw_requests(workload, "exact", 30, seed).outputs.tolist() for seed in range(5, 9)]
         assert outputs.tolist() not in others or str(getattr(workload, "lengths", "")).startswith("constant")
     for n, seed, message in ((0, 1, "n=0"), (3, -1, "seed=-1")):
@@ -328,38 +327,40 @@ def test_mc_sf_instances(online):
 def peak(starts, newest):
     """Most tokens held in any round when the toy's requests start at these times."""
     rounds = range(1, 13)
-    plan = list(zip(starts, toy_module.PROMPTS, toy_module.OUTPUTS, strict=True))
+    plan = list(zip(starts, solved.PROMPTS, solved.OUTPUTS, strict=True))
     return max(sum(p + t - k - (not newest) for k, p, o in plan if k < t <= k + o) for t in rounds)
 
 
 @pytest.mark.parametrize(
-    ("newest", "optimum"), [(True, toy_module.OPTIMUM), (False, toy_module.OPTIMUM_WITHOUT_NEWEST)]
+    ("newest", "optimum"), [(True, solved.OPTIMUM), (False, solved.OPTIMUM_WITHOUT_NEWEST)]
 )
 def test_the_toy_optimum(newest, optimum):
     best = {}
-    for starts in product(*(range(int(arrival), 10) for arrival in toy_module.ARRIVALS)):
-        if peak(starts, newest) <= toy_module.MEMORY:
-            best.setdefault(sum(np.add(starts, toy_module.OUTPUTS)) - sum(toy_module.ARRIVALS), []).append(starts)
+    for starts in product(*(range(int(arrival), 10) for arrival in solved.ARRIVALS)):
+        if peak(starts, newest) <= solved.MEMORY:
+            best.setdefault(sum(np.add(starts, solved.OUTPUTS)) - sum(solved.ARRIVALS), []).append(
+                starts
+            )
     assert min(best) == optimum
-    assert best[optimum] == [toy_module.STARTS["optimum"] if newest else (0, 0, 3, 2)]
+    assert best[optimum] == [solved.STARTS["optimum"] if newest else (0, 0, 3, 2)]
 
 
 def test_the_toy_schedules():
-    for name, starts in toy_module.STARTS.items():
-        assert peak(starts, newest=True) <= toy_module.MEMORY
-        times = np.add(starts, toy_module.OUTPUTS) - toy_module.ARRIVALS
-        np.testing.assert_array_equal(times, toy_module.RESPONSE_TIMES[name])
-    assert scan(lambda i: (toy_module.ARRIVALS[i], i)) == toy_module.STARTS["fcfs"]
-    assert scan(lambda i: (toy_module.OUTPUTS[i], i)) == toy_module.STARTS["mc-sf"]
+    for name, starts in solved.STARTS.items():
+        assert peak(starts, newest=True) <= solved.MEMORY
+        times = np.add(starts, solved.OUTPUTS) - solved.ARRIVALS
+        np.testing.assert_array_equal(times, solved.RESPONSE_TIMES[name])
+    assert scan(lambda i: (solved.ARRIVALS[i], i)) == solved.STARTS["fcfs"]
+    assert scan(lambda i: (solved.OUTPUTS[i], i)) == solved.STARTS["mc-sf"]
 
 
 def scan(order):
     """Start times when each round takes waiting requests in an order, up to the first that would not fit later on."""
     starts, now = {}, 0
     while len(starts) < 4:
-        for i in sorted((i for i in range(4) if i not in starts and toy_module.ARRIVALS[i] <= now), key=order):
+        for i in sorted((i for i in range(4) if i not in starts and solved.ARRIVALS[i] <= now), key=order):
             tentative = [{**starts, i: now}.get(j, 99) for j in range(4)]  # 99: not at all
-            if peak_until(tentative, 30) > toy_module.MEMORY:
+            if peak_until(tentative, 30) > solved.MEMORY:
                 break
             starts[i] = now
         now += 1
@@ -367,11 +368,11 @@ def scan(order):
 
 
 def peak_until(starts, last):
-    plan = list(zip(starts, toy_module.PROMPTS, toy_module.OUTPUTS, strict=True))
+    plan = list(zip(starts, solved.PROMPTS, solved.OUTPUTS, strict=True))
     return max(sum(p + t - k for k, p, o in plan if k < t <= k + o) for t in range(1, last))
 
 
 def test_the_toy_gives_fewer_on_request():
-    requests, outputs, _ = draw_requests(RequestToy(), "exact", 2, 0)
+    requests, outputs, _ = draw_requests(solved.RequestToy(), "exact", 2, 0)
     np.testing.assert_array_equal(requests["prompt"], [2, 2])
     np.testing.assert_array_equal(outputs, [2, 3])

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import recorded
 from scipy import stats
+from solved_jobs import RESPONSE_TIMES, Toy
 
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.workloads import ARRIVALS, Poisson, Toy, TraceWorkload, Workload, arrival_process, load_trace
+from llmqueue_gym.workloads import ARRIVALS, Poisson, TraceWorkload, Workload, arrival_process, load_trace
 from llmqueue_gym.workloads.arrivals import MarkovModulated, Renewal, Replay
 from llmqueue_gym.workloads.quantiles import azure_conv_gaps, azure_conv_sizes, ssjf_pairs
-from llmqueue_gym.workloads.toy import RESPONSE_TIMES
 
 MORE = ["renewal:law=gamma:shape=0.5;mean=7", "renewal:law=deterministic", "mmpp:ratio=20,period=5", "mmpp:ratio=1"]
 

@@ -2,7 +2,6 @@
 
 from llmqueue_gym.registry import Registry
 from llmqueue_gym.workloads.arrivals import ArrivalProcess, Poisson
-from llmqueue_gym.workloads.toy import Toy
 from llmqueue_gym.workloads.traces import TRACE_FORMATS, Trace, load_trace
 from llmqueue_gym.workloads.workload import TraceWorkload, Workload
 
@@ -11,7 +10,6 @@ __all__ = [
     "TRACE_FORMATS",
     "ArrivalProcess",
     "Poisson",
-    "Toy",
     "Trace",
     "TraceWorkload",
     "Workload",

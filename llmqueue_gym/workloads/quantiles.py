@@ -41,15 +41,10 @@ def azure_conv_gaps() -> Distribution:
 
 
 def ssjf_pairs(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw true lengths and SSJF's predictions of them from the measured joint law.
-
-    Args:
-        n: number of pairs, at least 1.
-        rng: source of randomness.
+    """Draw n true lengths, whole tokens, and SSJF's predictions of them from the measured joint law.
 
     Returns:
-        true lengths, whole tokens, and predicted ones, the mean true length of the predicted class; each `(n,)`,
-        float64, tokens.
+        true and predicted lengths `(n,)`, float64, tokens; predicted is the mean true length of a class.
 
     Raises:
         BadInput: n is less than 1.

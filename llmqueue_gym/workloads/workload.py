@@ -15,10 +15,24 @@ from llmqueue_gym.workloads.traces import Trace
 
 
 class Samples(Protocol):
-    """Whatever can draw a run: `Workload`, `TraceWorkload`, `Toy`, or a class of your own."""
+    """Whatever can draw a run: `Workload`, `TraceWorkload`, or a class of your own."""
 
     def sample(self, n: int, arrival_rng: np.random.Generator, size_rng: np.random.Generator) -> Instance:
-        """Return a job table and true sizes of at most n jobs."""
+        """Draw one run.
+
+        Arrivals and sizes have a stream each, so that changing one law leaves the draws of the other as they were.
+
+        Args:
+            n: number of jobs, at least 1.
+            arrival_rng: the stream of arrivals.
+            size_rng: the stream of sizes.
+
+        Returns:
+            job table and true sizes, both `(n,)`, or fewer where the workload has fewer.
+
+        Raises:
+            BadInput: n is less than 1.
+        """
 
 
 def draw(workload: Samples, predictor: Predictor, n: int, seed: int) -> Instance:
@@ -33,7 +47,7 @@ def draw(workload: Samples, predictor: Predictor, n: int, seed: int) -> Instance
         seed: not negative.
 
     Returns:
-        job table `(n,)` with its predictions, and true sizes `(n,)`; fewer rows where the workload has fewer.
+        job table with its predictions, and true sizes, as `Samples.sample`.
     """
     arrival_rng, size_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
     jobs, sizes = workload.sample(n, arrival_rng, size_rng)
@@ -67,21 +81,7 @@ class Workload:
         return self.load / self.size.mean
 
     def sample(self, n: int, arrival_rng: np.random.Generator, size_rng: np.random.Generator) -> Instance:
-        """Draw one run.
-
-        Arrivals and sizes have a stream each, so that changing one law leaves the draws of the other as they were.
-
-        Args:
-            n: number of jobs, at least 1.
-            arrival_rng: the stream of arrivals.
-            size_rng: the stream of sizes.
-
-        Returns:
-            job table `(n,)` and true sizes `(n,)`.
-
-        Raises:
-            BadInput: n is less than 1.
-        """
+        """Return n jobs."""
         return Instance(job_table(self.arrivals.times(n, self.rate, arrival_rng)), self.size.sample(n, size_rng))
 
 
@@ -132,12 +132,6 @@ class TraceWorkload:
 
         Where the trace has no more than n rows, all of them are returned and nothing is random; otherwise the
         window of n rows starts at a row drawn uniformly from `arrival_rng`. `size_rng` is not used.
-
-        Returns:
-            job table and true sizes, both `(min(n, rows),)`.
-
-        Raises:
-            BadInput: n is less than 1.
         """
         if n < 1:
             raise BadInput(f"n={n}: at least one job is needed")

@@ -2,7 +2,6 @@
 
 from llmqueue_gym.workloads.requests.lengths import LENGTHS, Lengths, length_law
 from llmqueue_gym.workloads.requests.mc_sf import McSf
-from llmqueue_gym.workloads.requests.toy import RequestToy
 from llmqueue_gym.workloads.requests.trace_requests import TraceRequests
 from llmqueue_gym.workloads.requests.workload import RequestSamples, RequestWorkload, draw_requests
 
@@ -11,7 +10,6 @@ __all__ = [
     "Lengths",
     "McSf",
     "RequestSamples",
-    "RequestToy",
     "RequestWorkload",
     "TraceRequests",
     "draw_requests",

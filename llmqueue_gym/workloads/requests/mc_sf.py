@@ -13,7 +13,7 @@ import numpy as np
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths import LengthPredictor
 from llmqueue_gym.requests import Requests, request_table
-from llmqueue_gym.workloads.requests.workload import check_count, draw_requests
+from llmqueue_gym.workloads.requests.workload import Rows, check_count, draw_requests
 from llmqueue_gym.workloads.streams import stream, streams
 
 MEMORY, PROMPT, COUNT, ROUNDS = (30, 50), (1, 5), (40, 60), (40, 60)  # least and most, both included
@@ -40,17 +40,8 @@ class McSf:
         """Return M of the instance that `draw_requests` draws from this seed, tokens."""
         return _uniform(MEMORY, stream(seed, "sizes"))
 
-    def sample(
-        self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first n requests of an instance, or all where it has no more.
-
-        Returns:
-            `REQUEST` rows and true output tokens, int64.
-
-        Raises:
-            BadInput: n is less than 1.
-        """
+    def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
+        """Return the first n requests of an instance, or all where it has no more."""
         check_count(n)
         memory = _uniform(MEMORY, length_rng)
         times = self._arrivals(arrival_rng)

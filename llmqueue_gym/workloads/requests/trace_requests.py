@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.requests import request_table
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
-from llmqueue_gym.workloads.requests.workload import check_count
+from llmqueue_gym.workloads.requests.workload import Rows, check_count
 from llmqueue_gym.workloads.traces import Trace, load_trace
 
 ORDERS = ("window", "first", "bootstrap")
@@ -74,45 +75,26 @@ class TraceRequests:
             raise BadInput(
                 f"no request is left: {empty.sum()} without output, {long.sum()} above {self.max_tokens} tokens"
             )
-        for name, value in (("times", times), ("prompts", prompts), ("outputs", outputs)):
-            object.__setattr__(self, name, value[kept])
-        object.__setattr__(self, "arrivals", arrival_process(self.arrivals))
-        object.__setattr__(self, "without_output", int(empty.sum()))
-        object.__setattr__(self, "too_long", int(long.sum()))
-        object.__setattr__(self, "dropped", int((~kept).sum()))
+        read = {"times": times[kept], "prompts": prompts[kept], "outputs": outputs[kept]}
+        left_out = {"without_output": int(empty.sum()), "too_long": int(long.sum()), "dropped": int((~kept).sum())}
+        for name, value in {**read, **left_out, "arrivals": arrival_process(self.arrivals)}.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
-    def from_trace(
-        cls,
-        trace: Trace | str | os.PathLike[str],
-        rate_scale: float = 1.0,
-        rate: float | None = None,
-        arrivals: str | ArrivalProcess = "poisson",
-        order: str = "window",
-        max_tokens: int | None = None,
-    ) -> "TraceRequests":
+    def from_trace(cls, trace: Trace | str | os.PathLike[str], *rest: Any, **named: Any) -> "TraceRequests":
         """Return the workload of a trace, or of a trace file in any known format; for the rest see the class."""
         trace = trace if isinstance(trace, Trace) else load_trace(trace)
-        lengths = (trace.prompt_tokens, trace.output_tokens)
-        return cls(trace.arrival_s, *lengths, rate_scale, rate, arrivals, order, max_tokens)
+        return cls(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *rest, **named)
 
     def __len__(self) -> int:
         return len(self.outputs)
 
-    def sample(
-        self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
         """Return requests of the trace; with recorded times the first of them arrives at 0.
 
-        Which rows is drawn from `length_rng`, so that the same requests come at every rate. `arrival_rng` is used for
-        arrivals at a rate alone.
-
-        Returns:
-            `REQUEST` rows and true output tokens (int64): n of them where the order is `bootstrap` and a rate is given,
-            otherwise `min(n, rows)`.
-
-        Raises:
-            BadInput: n is less than 1.
+        There are n of them where the order is `bootstrap` and a rate is given, otherwise `min(n, rows)`. Which rows is
+        drawn from `length_rng`, so that the same requests come at every rate. `arrival_rng` is used for arrivals at a
+        rate alone.
         """
         check_count(n)
         rows, redraw = len(self.outputs), self.order == "bootstrap"

@@ -14,17 +14,28 @@ from llmqueue_gym.workloads.arrivals import ArrivalProcess
 from llmqueue_gym.workloads.requests.lengths import Lengths, length_law
 from llmqueue_gym.workloads.streams import streams
 
+Rows = tuple[np.ndarray, np.ndarray]  # `REQUEST` rows sorted by arrival, and their true output tokens, int64
 SAMPLE = 10_000  # requests of the sample that predictors are fitted to
 ROUNDS = 1000  # of drawing again; a law that has not enough short requests by then has next to none
 
 
 class RequestSamples(Protocol):
-    """Whatever can draw requests: `RequestWorkload`, `TraceRequests`, `McSf`, `RequestToy`, or a class of your own."""
+    """Whatever can draw requests: `RequestWorkload`, `TraceRequests`, `McSf`, or a class of your own."""
 
-    def sample(
-        self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return `REQUEST` rows sorted by arrival and true output tokens (int64), of at most n requests."""
+    def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
+        """Draw one run.
+
+        Args:
+            n: number of requests, at least 1.
+            arrival_rng: the stream of arrivals.
+            length_rng: the stream of lengths.
+
+        Returns:
+            requests and true outputs, both `(n,)`, or fewer where the workload has fewer.
+
+        Raises:
+            BadInput: n is less than 1.
+        """
 
     def output_sample(self) -> np.ndarray:
         """Return output lengths `(m,)` of the workload, the same at each call, for predictors to be fitted to."""
@@ -33,7 +44,7 @@ class RequestSamples(Protocol):
 def draw_requests(
     workload: RequestSamples, predictor: str | LengthPredictor | Predictor, n: int, seed: int
 ) -> Requests:
-    """Draw one run and its predictions.
+    """Draw one run and its predictions; fewer than n requests where the workload has fewer.
 
     Arrivals, lengths and predictions have a stream each, so that another predictor sees the very same requests.
 
@@ -43,10 +54,6 @@ def draw_requests(
             `length_predictor(spec).bind(workload.output_sample())`.
         n: number of requests, at least 1.
         seed: not negative.
-
-    Returns:
-        request table with its predictions, true output lengths and refreshed predictions; fewer than n requests where
-        the workload has fewer.
 
     Raises:
         BadInput: n or seed is out of range, or the predictor needs `bind`.
@@ -93,22 +100,8 @@ class RequestWorkload:
         if self.max_tokens is not None and self.max_tokens < 2:
             raise BadInput(f"max_tokens={self.max_tokens} must be at least 2: one of prompt and one of output")
 
-    def sample(
-        self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one run.
-
-        Args:
-            n: number of requests, at least 1.
-            arrival_rng: the stream of arrivals.
-            length_rng: the stream of lengths.
-
-        Returns:
-            `REQUEST` rows `(n,)` and true output tokens `(n,)`, int64.
-
-        Raises:
-            BadInput: n is less than 1, or next to no request is within `max_tokens`.
-        """
+    def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
+        """Return n requests; BadInput where next to none is within `max_tokens`."""
         check_count(n)
         times = np.zeros(n) if np.isinf(self.rate) else arrival_process(self.arrivals).times(n, self.rate, arrival_rng)
         prompts, outputs = self._draw(n, length_rng)

@@ -1,9 +1,9 @@
 """Files that have the lengths of requests but not when they came, and others that hold no trace."""
 
 import os
-from dataclasses import dataclass
+from contextlib import suppress
 from itertools import islice
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,22 +50,11 @@ _OF_TIME = ("arriv", "time", "offset")  # in names of columns
 _CLIENT_FIELDS = 6  # t,rate,cv,pattern,shape,scale, without a header
 
 
-@dataclass(frozen=True, eq=False)
-class RecordedLengths:
-    """Prompt and output lengths of recorded requests.
-
-    Attributes:
-        prompt_tokens: `(rows,)`, int64.
-        output_tokens: `(rows,)`, int64.
-        name: the file's name.
-    """
+class RecordedLengths(NamedTuple):
+    """Prompt and output lengths of recorded requests, both `(rows,)`, int64."""
 
     prompt_tokens: np.ndarray
     output_tokens: np.ndarray
-    name: str
-
-    def __len__(self) -> int:
-        return len(self.prompt_tokens)
 
 
 def load_lengths(path: str | os.PathLike[str]) -> RecordedLengths:
@@ -81,13 +70,13 @@ def load_lengths(path: str | os.PathLike[str]) -> RecordedLengths:
         known = " or ".join(",".join(pair) for pair in COLUMNS)
         raise BadInput(f"{path}: no columns {known} in the header {','.join(header)[:60]!r}")
     prompts, outputs = read_columns(path, pair)
-    return RecordedLengths(prompts.counts(), outputs.counts(), Path(path).name)
+    return RecordedLengths(prompts.counts(), outputs.counts())
 
 
 def what_it_is(path: str | os.PathLike[str], fields: set[str]) -> str:
     """Return what a file is that holds no trace, given the columns or keys of its first line; "" if not known."""
     head = list(islice(text_lines(path), 3))
-    if any(set(pair) <= fields for pair in COLUMNS) and not any(_is_of_time(name) for name in fields):
+    if any(set(pair) <= fields for pair in COLUMNS) and not any(mark in f.lower() for f in fields for mark in _OF_TIME):
         return (_JSON_LENGTHS if head[0].startswith("{") else _LENGTHS).replace("PATH", str(path))
     for marks, what in _KINDS:
         if marks <= fields:
@@ -100,13 +89,8 @@ def what_it_is(path: str | os.PathLike[str], fields: set[str]) -> str:
     return ""
 
 
-def _is_of_time(name: str) -> bool:
-    return any(word in name.lower() for word in _OF_TIME)
-
-
 def _is_number(cell: str) -> bool:
-    try:
+    with suppress(ValueError):
         float(cell)
-    except ValueError:
-        return False
-    return True
+        return True
+    return False
