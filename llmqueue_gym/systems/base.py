@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.systems.run import Run
 
@@ -123,11 +124,11 @@ class System(ABC):
 
     def open(self, scenario: "Scenario", view: "View", size: int) -> "Episodes":
         """Return E runs side by side that stop where the agent decides."""
-        raise NotImplementedError(f"system {self.name!r} has no decisions for an agent")
+        raise BadInput(f"system {self.name!r} has no decisions for an agent")
 
     def agent(self, policy: Any, scenario: "Scenario", view: "View") -> "Agent":
         """Return the agent that decides as a policy does."""
-        raise NotImplementedError(f"system {self.name!r} has no agents")
+        raise BadInput(f"system {self.name!r}: its policies play in closed loop alone")
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return what a board keeps of a run: the `cost`, the 99th percentile of the response times, and more."""
