@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, ClassVar, Union, get_args, get_origin
 
 from llmqueue_gym.errors import BadInput, nearest
 
@@ -123,6 +123,20 @@ class Registry:
         if len(readers) < len(kinds):  # something that is made from text, such as a file or another spec
             return text
         raise BadInput(f"{self.kind} {name!r}: {key}={text!r} is not {' or '.join(what for _, what in readers)}")
+
+
+class Named:
+    """A dataclass that a registry builds: its text is its spec, and its parameters are checked."""
+
+    name: ClassVar[str]
+
+    def __str__(self) -> str:
+        """Return the form that the registry reads, such as `lognormal:sigma=0.5`."""
+        return spec_of(self, self.name)
+
+    def _check(self, parameter: str, good: bool, rule: str) -> None:
+        if not good:
+            raise BadInput(f"{self.name}: {parameter}={getattr(self, parameter):g} must {rule}")
 
 
 def spec_of(thing: Any, name: str, **left_out: object) -> str:

@@ -331,16 +331,12 @@ def peak(starts, newest):
     return max(sum(p + t - k - (not newest) for k, p, o in plan if k < t <= k + o) for t in rounds)
 
 
-@pytest.mark.parametrize(
-    ("newest", "optimum"), [(True, solved.OPTIMUM), (False, solved.OPTIMUM_WITHOUT_NEWEST)]
-)
+@pytest.mark.parametrize(("newest", "optimum"), [(True, solved.OPTIMUM), (False, solved.OPTIMUM_WITHOUT_NEWEST)])
 def test_the_toy_optimum(newest, optimum):
     best = {}
     for starts in product(*(range(int(arrival), 10) for arrival in solved.ARRIVALS)):
         if peak(starts, newest) <= solved.MEMORY:
-            best.setdefault(sum(np.add(starts, solved.OUTPUTS)) - sum(solved.ARRIVALS), []).append(
-                starts
-            )
+            best.setdefault(sum(np.add(starts, solved.OUTPUTS)) - sum(solved.ARRIVALS), []).append(starts)
     assert min(best) == optimum
     assert best[optimum] == [solved.STARTS["optimum"] if newest else (0, 0, 3, 2)]
 

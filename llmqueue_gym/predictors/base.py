@@ -11,12 +11,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from llmqueue_gym.distributions.base import Distribution
-from llmqueue_gym.errors import BadInput
-from llmqueue_gym.registry import spec_of
+from llmqueue_gym.registry import Named
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Named):
     """A prediction model of any kind, of job sizes, of output lengths or of speed-ups.
 
     Attributes:
@@ -26,14 +25,6 @@ class Model:
 
     name: ClassVar[str] = "model"
     informative: ClassVar[bool] = True
-
-    def __str__(self) -> str:
-        """Return the form that the registry reads, such as `lognormal:sigma=0.5`."""
-        return spec_of(self, self.name)
-
-    def _check(self, parameter: str, good: bool, rule: str) -> None:
-        if not good:
-            raise BadInput(f"{self.name}: {parameter}={getattr(self, parameter):g} must {rule}")
 
     def _fitted(self, **found: Any) -> Self:
         """Return a copy with what was found while binding in its hidden fields."""

@@ -6,14 +6,18 @@ predicted speed-up on j. The models are ours; the survey asks for one in section
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from numpy.random import Generator
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Model
 from llmqueue_gym.profiles.speedup import Speedup
 from llmqueue_gym.registry import Registry
+
+Curves = Sequence[Speedup]
+Floats = Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,7 @@ class SpeedupPredictor(Model):
 
     name: ClassVar[str] = "speed-up predictor"
 
-    def predict(
-        self,
-        curves: Sequence[Speedup],
-        shares: Sequence[float],
-        klass: np.ndarray,
-        servers: int,
-        rng: np.random.Generator,
-    ) -> np.ndarray:
+    def predict(self, curves: Curves, shares: Floats, klass: np.ndarray, servers: int, rng: Generator) -> np.ndarray:
         """Return the predicted speed-ups `(n_jobs, servers)` on 1, 2, ... servers.
 
         Args:
@@ -48,7 +45,7 @@ class ExactSpeedup(SpeedupPredictor):
 
     name: ClassVar[str] = "exact"
 
-    def predict(self, curves: Any, shares: Any, klass: np.ndarray, servers: int, rng: Any) -> np.ndarray:
+    def predict(self, curves: Curves, shares: Floats, klass: np.ndarray, servers: int, rng: Generator) -> np.ndarray:
         """Return the curve of the class of each job."""
         return np.array([curve.factors(servers) for curve in curves])[klass]
 
@@ -71,9 +68,7 @@ class NormalSpeedup(SpeedupPredictor):
         if not 0 <= self.error < np.inf:
             raise BadInput(f"error={self.error:g} of a speed-up must be finite and not negative, for example 0.1")
 
-    def predict(
-        self, curves: Sequence[Speedup], shares: Any, klass: np.ndarray, servers: int, rng: np.random.Generator
-    ) -> np.ndarray:
+    def predict(self, curves: Curves, shares: Floats, klass: np.ndarray, servers: int, rng: Generator) -> np.ndarray:
         """Return a curve of its own for each job."""
         error = self.error * rng.standard_normal(len(klass))
         found = np.empty((len(klass), servers))
@@ -88,9 +83,7 @@ class MeanSpeedup(SpeedupPredictor):
 
     name: ClassVar[str] = "mean"
 
-    def predict(
-        self, curves: Sequence[Speedup], shares: Sequence[float], klass: np.ndarray, servers: int, rng: Any
-    ) -> np.ndarray:
+    def predict(self, curves: Curves, shares: Floats, klass: np.ndarray, servers: int, rng: Generator) -> np.ndarray:
         """Return the same curve for every job."""
         mean_time = np.asarray(shares) @ np.array([1 / curve.factors(servers) for curve in curves])
         return np.broadcast_to(1 / mean_time, (len(klass), servers))

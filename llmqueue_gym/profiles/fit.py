@@ -26,17 +26,11 @@ COEFFICIENTS = ("floor", "base", "token", "pair", "context")
 
 @dataclass(frozen=True)
 class Errors:
-    """Relative errors of predicted times, in percent.
+    """Relative errors of predicted times, in percent."""
 
-    Attributes:
-        mape: mean absolute one.
-        p95: 95th percentile of the absolute one.
-        bias: mean one; positive where times are predicted too long.
-    """
-
-    mape: float
-    p95: float
-    bias: float
+    mape: float  # mean absolute one
+    p95: float  # 95th percentile of the absolute one
+    bias: float  # mean one; positive where times are predicted too long
 
 
 @dataclass(frozen=True)
@@ -128,9 +122,8 @@ def roofline(table: Iterations) -> np.ndarray:
     ends = knees[max(best - 1, 0)], knees[min(best + 1, len(knees) - 1)]
     knee = knees[best]
     if ends[0] < ends[1]:
-        found = minimize_scalar(
-            lambda x: _solve(table, x)[1], bounds=ends, method="bounded", options={"xatol": 1e-7 * ends[1]}
-        )
+        precise = {"xatol": 1e-7 * ends[1]}
+        found = minimize_scalar(lambda x: _solve(table, x)[1], bounds=ends, method="bounded", options=precise)
         knee = found.x if found.fun < losses[best] else knee
     base, token, pair, context = _solve(table, knee)[0]
     return np.array([base + token * knee, base, token, pair, context])

@@ -25,11 +25,13 @@ def plot_fit(profile: Profile, table: Iterations, path: str | os.PathLike[str]) 
         from matplotlib.figure import Figure
     except ImportError:
         raise BadInput("a plot needs matplotlib; pip install matplotlib") from None
+    if profile.form != "roofline":
+        raise BadInput(f"profile {profile.name!r} has the form {profile.form!r}; only rooflines are drawn")
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     what = ", ".join(part for part in (profile.model, profile.gpu) if part != "not stated")
     figure.suptitle(f"{profile.name}: roofline{what and f' for {what}'}\n{profile.error}", fontsize=11)
     left, right = figure.subplots(1, 2)
-    predicted = profile_times(profile, table)
+    predicted = table.predict(profile.numbers)
     _draw_times(left, table, predicted)
     _draw_errors(right, table, predicted)
     try:
@@ -38,20 +40,11 @@ def plot_fit(profile: Profile, table: Iterations, path: str | os.PathLike[str]) 
         raise BadInput(f"{path}: {error}") from None
 
 
-def profile_times(profile: Profile, table: Iterations) -> np.ndarray:
-    """Return the times `(n,)`, s, that a roofline predicts; BadInput for other forms."""
-    if profile.form != "roofline":
-        raise BadInput(f"profile {profile.name!r} has the form {profile.form!r}; only rooflines are drawn")
-    return table.predict(profile.numbers)
-
-
 def _draw_times(axes: Any, table: Iterations, predicted: np.ndarray) -> None:
     for kind, mask in table.kinds().items():
         some = _some(mask)
-        label = f"{NAMES[kind]} ({mask.sum():,})"
-        axes.plot(
-            1e3 * table.seconds[some], 1e3 * predicted[some], ".", ms=3, alpha=0.5, color=COLOURS[kind], label=label
-        )
+        style = {"ms": 3, "alpha": 0.5, "color": COLOURS[kind], "label": f"{NAMES[kind]} ({mask.sum():,})"}
+        axes.plot(1e3 * table.seconds[some], 1e3 * predicted[some], ".", **style)
     both = np.concatenate([table.seconds, predicted])
     ends = 1e3 * np.array([both.min() / 1.1, both.max() * 1.1])
     axes.plot(ends, ends, color="black", lw=1, zorder=3)
@@ -59,11 +52,10 @@ def _draw_times(axes: Any, table: Iterations, predicted: np.ndarray) -> None:
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="measured, ms", ylabel="predicted, ms")
     for axis in (axes.xaxis, axes.yaxis):
         _plain_ticks(axis, ends)
-    legend = axes.legend(loc="upper left", frameon=False, fontsize=9)
-    for handle in legend.legend_handles:
-        handle.set_alpha(0.2 if handle is legend.legend_handles[-1] else 1)
-        if hasattr(handle, "set_markersize"):
-            handle.set_markersize(8)
+    *points, band = axes.legend(loc="upper left", frameon=False, fontsize=9).legend_handles
+    band.set_alpha(0.2)
+    for point in points:
+        point.set(alpha=1, markersize=8)
 
 
 def _draw_errors(axes: Any, table: Iterations, predicted: np.ndarray) -> None:
@@ -77,8 +69,7 @@ def _draw_errors(axes: Any, table: Iterations, predicted: np.ndarray) -> None:
     beyond = int((np.abs(error) > reach).sum())
     for kind, mask in table.kinds().items():
         some = _some(mask)
-        shown = np.clip(error[some], -reach, reach)
-        axes.plot(table.tokens[some], shown, ".", ms=3, alpha=0.25, color=COLOURS[kind])
+        axes.plot(table.tokens[some], np.clip(error[some], -reach, reach), ".", ms=3, alpha=0.25, color=COLOURS[kind])
     if bins:
         middles = [np.median(table.tokens[mask]) for mask in bins]
         low, middle, high = spreads.T

@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.registry import Registry, spec_of
+from llmqueue_gym.registry import Named, Registry
 
 
-class Speedup:
+class Speedup(Named):
     """A speed-up curve; its dataclass states the one parameter and `_curve`."""
 
     name: ClassVar[str] = "speed-up"
@@ -27,10 +27,6 @@ class Speedup:
     def __post_init__(self) -> None:
         if not 0 <= self.level <= 1:
             raise BadInput(f"speed-up {self.name!r}: {self.level:g} must lie in [0, 1], for example 0.5")
-
-    def __str__(self) -> str:
-        """Return the form that the registry reads, such as `power:exponent=0.5`."""
-        return spec_of(self, self.name)
 
     def factors(self, servers: int, error: np.ndarray | float = 0.0) -> np.ndarray:
         """Return the speed-up on 1, 2, ... servers, 1 on the first.

@@ -8,12 +8,12 @@ import numpy as np
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.registry import spec_of
+from llmqueue_gym.registry import Named
 from llmqueue_gym.workloads.traces import load_trace
 
 
 @dataclass(frozen=True)
-class ArrivalProcess:
+class ArrivalProcess(Named):
     """A law of arrival times, scaled to whatever mean rate is wanted.
 
     Attributes:
@@ -21,10 +21,6 @@ class ArrivalProcess:
     """
 
     name: ClassVar[str] = "arrival process"
-
-    def __str__(self) -> str:
-        """Return the form that the registry reads, such as `mmpp:ratio=4,period=100`."""
-        return spec_of(self, self.name)
 
     def times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         """Return the first arrival times after 0.
@@ -97,10 +93,8 @@ class MarkovModulated(ArrivalProcess):
     period: float = 100.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.ratio < np.inf:
-            raise BadInput(f"mmpp: ratio={self.ratio:g} must be finite and at least 1")
-        if not 0 < self.period < np.inf:
-            raise BadInput(f"mmpp: period={self.period:g} must be positive and finite")
+        self._check("ratio", 1 <= self.ratio < np.inf, "be finite and at least 1")
+        self._check("period", 0 < self.period < np.inf, "be positive and finite")
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         # A Poisson process of rate 1, read on the clock of the cumulative intensity.

@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.registry import Registry, spec_of
+from llmqueue_gym.registry import Named, Registry
 from llmqueue_gym.workloads.traces import load_lengths
 
 MEASURED = {
@@ -34,7 +34,7 @@ LEVELS = np.unique(np.concatenate([[0, 0.005, 0.02], np.arange(1, 16) / 16, _TAI
 
 
 @dataclass(frozen=True)
-class Lengths:
+class Lengths(Named):
     """A joint law of the prompt and output lengths of a request.
 
     Attributes:
@@ -42,10 +42,6 @@ class Lengths:
     """
 
     name: ClassVar[str] = "lengths"
-
-    def __str__(self) -> str:
-        """Return the form that the registry reads, such as `constant:prompt=512,output=128`."""
-        return spec_of(self, self.name)
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return prompt and output tokens of n independent requests, both int64 `(n,)` and at least 1."""
@@ -72,8 +68,7 @@ class ConstantLengths(Lengths):
 
     def __post_init__(self) -> None:
         for what in ("prompt", "output"):
-            if getattr(self, what) < 1:
-                raise BadInput(f"constant: {what}={getattr(self, what)} must be at least 1 token")
+            self._check(what, getattr(self, what) >= 1, "be at least 1 token")
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return the two lengths n times; nothing is random."""
@@ -103,22 +98,18 @@ class LognormalLengths(Lengths):
 
     def __post_init__(self) -> None:
         for what in ("prompt", "output"):
-            if not 1 <= getattr(self, what) < np.inf:
-                raise BadInput(f"lognormal: {what}={getattr(self, what):g} must be finite and at least 1 token")
+            self._check(what, 1 <= getattr(self, what) < np.inf, "be finite and at least 1 token")
         for what in ("prompt_sigma", "output_sigma"):
-            if not 0 <= getattr(self, what) < np.inf:
-                raise BadInput(f"lognormal: {what}={getattr(self, what):g} must be finite and not negative")
-        if not -1 <= self.correlation <= 1:
-            raise BadInput(f"lognormal: correlation={self.correlation:g} must lie between -1 and 1")
+            self._check(what, 0 <= getattr(self, what) < np.inf, "be finite and not negative")
+        self._check("correlation", -1 <= self.correlation <= 1, "lie between -1 and 1")
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return lengths, two normal numbers of `rng` for each request."""
         a, b = rng.standard_normal((2, n))
         b = self.correlation * a + np.sqrt(1 - self.correlation**2) * b
         prompts = self.prompt * np.exp(self.prompt_sigma * a - self.prompt_sigma**2 / 2)
-        return whole_tokens(prompts), whole_tokens(
-            self.output * np.exp(self.output_sigma * b - self.output_sigma**2 / 2)
-        )
+        outputs = self.output * np.exp(self.output_sigma * b - self.output_sigma**2 / 2)
+        return whole_tokens(prompts), whole_tokens(outputs)
 
 
 @dataclass(frozen=True)
