@@ -9,7 +9,8 @@ import numpy as np
 from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
 from llmqueue_gym.theory.closed_forms import FORMULAS
 from llmqueue_gym.theory.joint import JointLaw
-from llmqueue_gym.theory.soap import Conditional, cuts, soap
+from llmqueue_gym.theory.ranks import Ranks
+from llmqueue_gym.theory.soap import Conditional, soap
 
 Method = Literal["auto", "formula", "soap"]
 
@@ -50,9 +51,7 @@ def analyse(
         by_size: whether slowdown and response times by size are wanted, too, which a closed form does not give.
 
     Raises:
-        Unstable: the load is at least 1.
         NotApplicable: the method does not cover the policy.
-        BadInput: the load is not a positive number.
     """
     if not load > 0:
         raise BadInput(f"load={load:g} must be positive and below 1, for example 0.8")
@@ -66,7 +65,7 @@ def analyse(
     params = policy.params_for(size, bound)
     coarse, joint = _laws(size, bound)
     lam = load / size.mean
-    at = cuts(policy, params, joint)
+    at = Ranks(policy, params).cuts(joint)
     if at:
         coarse, joint = _laws(size, bound, at)
     used, mean = "soap", None

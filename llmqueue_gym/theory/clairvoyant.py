@@ -56,7 +56,6 @@ def latency_floor(requests: np.ndarray, outputs: np.ndarray, profile: Any, rules
 
     Raises:
         NotApplicable: a cost profile by tables, which have no bound from below for all batches.
-        BadInput: no requests.
     """
     if len(requests) == 0:
         raise BadInput("a floor needs at least one request")
@@ -117,28 +116,30 @@ def share(key, limits, heads, tokens, held):
 
 
 @kernel
+def recomputing(x, numbers, limits, floor, base, token):
+    """Return the least time, s, of the tokens that are computed at least, if some of x had been given up."""
+    again = 2.0 if limits[KEEPS_HEAD] > 0 else x
+    return max(floor, base + token * again) + numbers[3] * (x * x - (x - again) * (x - again)) / 2
+
+
+@kernel
 def token_time(x, numbers, limits):
     """Return the least time, s, from one output token of a request to the next, which makes x tokens computed."""
-    floor, base, token, pair, context = numbers
-    decode = max(floor, base + token) + context * x
+    floor, base, token, _, context = numbers
+    fixed = max(floor, base + token)
     if limits[FORGETS] > 0:
-        return max(floor, base + token)
-    again = 2.0 if limits[KEEPS_HEAD] > 0 else x  # tokens computed at least, if some had been given up
-    recompute = max(floor, base + token * again) + pair * (x * x - (x - again) * (x - again)) / 2
-    return min(decode, recompute)
+        return fixed
+    return min(fixed + context * x, recomputing(x, numbers, limits, floor, base, token))
 
 
 @kernel
 def token_charge(x, numbers, limits, shared, key):
     """Return the least that a request pays, s, for an output token after the first, which makes x tokens computed."""
-    token, pair, context = numbers[2], numbers[3], numbers[4]
-    per_token = token if shared == 1 else 0.0
+    per_token = numbers[2] if shared == 1 else 0.0
     fixed = numbers[shared] * share(key, limits, 1.0, 1.0, x)
     if limits[FORGETS] > 0:
         return fixed + per_token
-    again = 2.0 if limits[KEEPS_HEAD] > 0 else x
-    recompute = per_token * again + pair * (x * x - (x - again) * (x - again)) / 2
-    return fixed + min(per_token + context * x, recompute)
+    return fixed + min(per_token + numbers[4] * x, recomputing(x, numbers, limits, 0.0, 0.0, per_token))
 
 
 @kernel
@@ -178,13 +179,7 @@ def times_alone(prompts, outputs, numbers, limits):
 def charges(prompts, outputs, numbers, limits, shared, key):
     """Return what each request pays in all, and how long before it leaves it pays on average; `(n,)` each, s.
 
-    Args:
-        prompts: tokens `(n,)`.
-        outputs: tokens `(n,)`.
-        numbers: roofline `(5,)`.
-        limits: see `_limits`.
-        shared: 0 to share the floor, 1 to share the base and charge for tokens.
-        key: index into `KEYS`.
+    With `shared` 0 they share the floor, with 1 the base, and are charged for tokens; `key` is an index into `KEYS`.
     """
     n = len(prompts)
     work, ahead = np.zeros(n), np.zeros(n)
@@ -195,13 +190,13 @@ def charges(prompts, outputs, numbers, limits, shared, key):
         for g in range(outputs[i] - 1, -1, -1):
             if g > 0:
                 charge = token_charge(prompt + g, numbers, limits, shared, key)
+                took = token_time(prompt + g, numbers, limits)
             else:
-                charge = prompt_charge(prompt, numbers, limits, shared, key)
+                charge, took = prompt_charge(prompt, numbers, limits, shared, key), 0.0
             paid += charge
             # Nobody pays faster than time passes, and what is paid in an iteration is paid evenly.
             moment += charge * (before + max(charge, shortest) / 2)
-            if g > 0:
-                before += token_time(prompt + g, numbers, limits)
+            before += took
         work[i] = paid
         if paid > 0:
             ahead[i] = moment / paid
@@ -210,12 +205,7 @@ def charges(prompts, outputs, numbers, limits, shared, key):
 
 @kernel
 def busy_server(arrivals, work, by_remaining):
-    """Serve one after another, preemptively, by least remaining work or by least work.
-
-    Args:
-        arrivals: s, sorted `(n,)`.
-        work: s, positive `(n,)`.
-        by_remaining: least remaining work first (SRPT) rather than least work.
+    """Serve one after another, preemptively, by least remaining work (SRPT) or by least work.
 
     Returns:
         means of completion - arrival, and of mean service time - arrival, s.

@@ -7,6 +7,7 @@ ACDA 2021; Shahout et al. (Trail), ICLR 2025.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy.special import kv
@@ -38,11 +39,6 @@ def pspjf(joint: JointLaw, lam: float) -> float:
     share, load, second = _by_level(joint, lam)
     wait = _expectation(0.5 * lam * second / (1 - load) ** 2, share)
     return wait + _stieltjes(1 / (1 - load), load / lam, joint.size.mean)
-
-
-def sprpt(joint: JointLaw, lam: float) -> float:
-    """SPRPT: limited preemption with c = 1."""
-    return limited_preemption(joint, lam, 1.0)
 
 
 def limited_preemption(joint: JointLaw, lam: float, c: float) -> float:
@@ -111,7 +107,7 @@ FORMULAS: dict[str, Callable[..., float]] = {
     "lcfs": lcfs,
     "spjf": spjf,
     "pspjf": pspjf,
-    "sprpt": sprpt,
+    "sprpt": partial(limited_preemption, c=1.0),
     "limited-preemption": limited_preemption,
     "one-bit": one_bit,
     "one-bit-lcfs": one_bit_lcfs,
@@ -153,9 +149,8 @@ def _shorts(joint: JointLaw, lam: float, threshold: float) -> tuple[float, float
 
 def _excess2(row: Row, b: np.ndarray) -> np.ndarray:
     """Return E[((S - b)^+)^2; row] for each b."""
-    cell = np.clip(np.searchsorted(row.ages, b, side="right") - 1, 0, len(row.ages) - 2)
+    cell, above = row.reached_at(b)
     step = b - row.ages[cell]
-    above = row.above[cell] + step / (row.ages[cell + 1] - row.ages[cell]) * (row.reached[cell + 1] - row.above[cell])
     middle = 0.5 * (row.above[cell] + above)
     served = row.served[cell] + step * middle
     served2 = row.served2[cell] + step * (row.ages[cell] + 0.5 * step) * middle

@@ -1,5 +1,7 @@
 """Erlang's formulas and the M/M/k queue: k equal servers, Poisson arrivals, exponential sizes, FCFS.
 
+Load is offered in Erlangs, lambda E[S]; the load of a server is that over k.
+
 Sources: Erlang 1917; Cooper, "Introduction to Queueing Theory", 1981, chapter 3; Harchol-Balter, "Performance
 Modeling", 2013, chapter 14.
 """
@@ -17,12 +19,7 @@ MAX_SERVERS = 1_000_000
 def erlang_b(servers: int, offered: float) -> float:
     """Return the probability that an arrival finds all servers busy where nobody waits (M/G/k/k, any size law).
 
-    Args:
-        servers: k >= 0.
-        offered: offered load lambda E[S] in Erlangs, any number >= 0.
-
-    Raises:
-        BadInput: a number is out of range.
+    Any number of Erlangs can be offered, and there may be no server.
     """
     count = server_count(servers, least=0)
     if not 0 <= offered < np.inf:
@@ -34,16 +31,7 @@ def erlang_b(servers: int, offered: float) -> float:
 
 
 def erlang_c(servers: int, offered: float) -> float:
-    """Return the probability that an arrival waits in the M/M/k.
-
-    Args:
-        servers: k >= 1.
-        offered: offered load lambda E[S] in Erlangs, below k.
-
-    Raises:
-        Unstable: the offered load is k or more.
-        BadInput: a number is out of range.
-    """
+    """Return the probability that an arrival waits in the M/M/k."""
     count = server_count(servers)
     if offered >= count:
         raise Unstable(f"offered={offered:g} Erlangs need more than {count} servers: take at least {int(offered) + 1}")
@@ -52,15 +40,7 @@ def erlang_c(servers: int, offered: float) -> float:
 
 
 def servers_for(offered: float, delayed: float) -> int:
-    """Return the least k for which at most a share `delayed` of the arrivals waits in the M/M/k.
-
-    Args:
-        offered: offered load lambda E[S] in Erlangs.
-        delayed: highest allowed P(wait > 0), in (0, 1).
-
-    Raises:
-        BadInput: a number is out of range.
-    """
+    """Return the least k for which at most a share `delayed` of the arrivals waits in the M/M/k."""
     if not 0 < delayed < 1:
         raise BadInput(f"delayed={delayed!r} must lie between 0 and 1, for example 0.1")
     if not 0 <= offered < MAX_SERVERS / 2:
@@ -81,10 +61,6 @@ class MMk:
         servers: k.
         load: lambda E[S] / k, in (0, 1).
         mean: E[S], s, the same on every server.
-
-    Raises:
-        Unstable: the load is at least 1.
-        BadInput: a number is out of range.
     """
 
     servers: int
@@ -157,12 +133,7 @@ class MMk:
 
 
 def stable_load(load: float) -> float:
-    """Return a load per server that is in (0, 1).
-
-    Raises:
-        Unstable: it is 1 or more.
-        BadInput: it is not a positive number.
-    """
+    """Return a load per server that is in (0, 1)."""
     if not load > 0:
         raise BadInput(f"load={load!r} must be positive and below 1, for example 0.8")
     if load >= 1:

@@ -84,22 +84,15 @@ class Fluid:
         served: share of the jobs that complete.
         throughput: completions per server and per mean size: served * load; FCFS has 1 in overload.
         threshold: prediction below which jobs are preferred, s; nan where the policy has none.
-        served_short, served_long: share that completes of the jobs predicted at most the threshold, and of the others.
     """
 
     served: float
     throughput: float
     threshold: float = float("nan")
-    served_short: float = float("nan")
-    served_long: float = float("nan")
 
 
 def fluid_fcfs(load: float) -> Fluid:
-    """Return what FCFS serves: 1 / load of the jobs in overload, whatever the laws of size and patience.
-
-    Args:
-        load: lambda E[S] / s, positive.
-    """
+    """Return what FCFS serves: 1 / load of the jobs in overload, whatever the laws of size and patience."""
     _check(load)
     return Fluid(min(1.0, 1 / load), min(load, 1.0))
 
@@ -107,9 +100,7 @@ def fluid_fcfs(load: float) -> Fluid:
 def fluid_fcfs_wait(load: float, patience: Any) -> float:
     """Return the wait of the jobs that FCFS serves in the fluid limit, s: P(patience > w) = 1 / load.
 
-    Args:
-        load: lambda E[S] / s, positive; at 1 or less nobody waits.
-        patience: law of the patience, s.
+    At a load of 1 or less nobody waits.
     """
     _check(load)
     return float(patience.isf(1 / load)) if load > 1 else 0.0
@@ -125,7 +116,6 @@ class NoisyOverload:
 
     Raises:
         NotApplicable: no informative predictor.
-        BadInput: the load is no positive number.
     """
 
     def __init__(self, size: Any, predictor: Any, load: float):
@@ -172,26 +162,26 @@ class NoisyOverload:
         Args:
             threshold: s. FCFS within each class.
         """
-        served, short, long = self._shares(np.array([threshold], float))[:, 0]
-        return Fluid(float(served), float(served * self.load), float(threshold), float(short), float(long))
+        served = float(self._served(np.array([threshold], float))[0])
+        return Fluid(served, served * self.load, float(threshold))
 
     def best_two_class(self) -> Fluid:
         """Return the two-class rule with the threshold that serves most."""
         y = self._levels if self.load <= 1 else np.append(self._levels, self._edge())
-        return self.two_class(float(y[np.argmax(self._shares(y)[0])]))
+        return self.two_class(float(y[np.argmax(self._served(y))]))
 
     def _below(self, y: np.ndarray) -> np.ndarray:
         """Return P(Y <= y) and E[S; Y <= y] `(2, m)`."""
         return np.array([[1.0], [self.mean]]) - self._joint.tail_moments((0, 1), y)
 
-    def _shares(self, y: np.ndarray) -> np.ndarray:
-        """Return the shares served of all jobs, of those predicted at most y and of the others, `(3, m)`."""
+    def _served(self, y: np.ndarray) -> np.ndarray:
+        """Return the share of the jobs that is served if those predicted at most y are preferred `(m,)`."""
         p, work = np.maximum(self._below(y), 0.0)
         rest = np.maximum(self.mean - work, 0.0)
         left = np.maximum(self.budget - work, 0.0)
         short = np.minimum(1.0, np.divide(self.budget, work, out=np.ones_like(work), where=work > 0))
         long = np.minimum(1.0, np.divide(left, rest, out=np.ones_like(work), where=rest > 1e-12 * self.mean))
-        return np.array([p * short + (1 - p) * long, short, long])
+        return p * short + (1 - p) * long
 
     def _edge(self) -> tuple[float, float]:
         """Return predictions next to each other whose E[S; Y <= y] are below the budget, and at least it."""

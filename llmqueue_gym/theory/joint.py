@@ -4,7 +4,7 @@ Y is cut into rows (its own values where it is discrete, else narrow cells), S i
 `cdf(y, x)` is turned into this form, so a new prediction model needs no new theory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,33 @@ class Row:
     served2: np.ndarray
     x: np.ndarray
     p: np.ndarray
+
+    def reached_at(self, ages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cell of each age, and P(S >= age; cell) on the straight line through it, both `(k,)`."""
+        i = np.clip(np.searchsorted(self.ages, ages, side="right") - 1, 0, len(self.ages) - 2)
+        share = (ages - self.ages[i]) / (self.ages[i + 1] - self.ages[i])
+        return i, self.above[i] + share * (self.reached[i + 1] - self.above[i])
+
+    def refined(self, ages: np.ndarray) -> "Row":
+        """Return the row on a finer grid `(k,)` that contains its own."""
+        i, above = self.reached_at(ages)
+        served, served2 = cubic(self.ages, self.above, self.reached, self.served, self.served2, i, ages)
+        own = np.searchsorted(ages, self.ages)
+        reached = above.copy()
+        above[own], reached[own], served[own], served2[own] = self.above, self.reached, self.served, self.served2
+        return replace(self, ages=ages, above=above, reached=reached, served=served, served2=served2)
+
+
+def cubic(ages, above, reached, served, served2, i, t):
+    """Return E[min(S, t)] and E[min(S, t)^2] / 2 at ages t in cells that start at ages[i], by cubic Hermite."""
+    h = ages[i + 1] - ages[i]
+    u = (t - ages[i]) / h
+    v = 1.0 - u
+    h00, h10, h01, h11 = (1 + 2 * u) * v * v, u * v * v, u * u * (3 - 2 * u), -u * u * v
+    first = h00 * served[i] + h01 * served[i + 1] + h * (h10 * above[i] + h11 * reached[i + 1])
+    second = h00 * served2[i] + h01 * served2[i + 1]
+    second += h * (h10 * ages[i] * above[i] + h11 * ages[i + 1] * reached[i + 1])
+    return first, second
 
 
 class JointLaw:

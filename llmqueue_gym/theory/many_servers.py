@@ -1,7 +1,8 @@
 """The M/G/k: k equal servers, Poisson arrivals, any size law. Approximations of FCFS, bounds for SRPT and Gittins.
 
-A size is the time, s, that the job takes on one server; load = lambda E[S] / k. "The fast server" is one server k times
-as fast: it can imitate any schedule of the k servers, so the best response time on it is a floor for them.
+`size` is the law of the time S, s, that a job takes on one server, and load = lambda E[S] / k, of k servers. "The fast
+server" is one server k times as fast: it can imitate any schedule of the k servers, so the best response time on it is
+a floor for them.
 """
 
 from dataclasses import dataclass
@@ -47,15 +48,7 @@ def fcfs_wait(size: Any, load: float, servers: int, correction: Correction = "ki
     W_D comes from `deterministic_wait`. None of them sees more than two moments of S, and where k > 1 the wait depends
     on all of them: for very variable sizes expect errors of tens of percent.
 
-    Args:
-        size: law of S on one server.
-        load: lambda E[S] / k, in (0, 1).
-        servers: k.
-        correction: which formula.
-
     Raises:
-        Unstable: the load is at least 1.
-        NotApplicable: S has no second moment.
         BadInput: a number is out of range, an unknown correction, or one that turns negative.
     """
     queue = MMk(servers, load, size.mean)
@@ -80,10 +73,6 @@ def deterministic_wait(load: float, servers: int, mean: float = 1.0) -> float:
 
     W_D = (W_M / 2) (1 + (1 - rho) (k - 1) (sqrt(4 + 5 k) - 2) / (16 rho k)), the factor capped at 2: constant sizes
     never wait longer than exponential ones. Source: Cosmetatos 1976.
-
-    Raises:
-        Unstable: the load is at least 1.
-        BadInput: a number is out of range.
     """
     queue = MMk(servers, load, mean)
     k = queue.servers
@@ -99,11 +88,6 @@ def fcfs_wait_bound(size: Any, load: float, servers: int) -> float:
     in service, whose mean is lambda E[S^2] / 2; so E[(k - B) V] <= (k - 1) lambda E[S^2] / 2. An arrival waits for the
     server that is free first, at most V / k. (Wolff 1977 shows the same by comparison with random assignment.)
     For Poisson arrivals it is below Kingman's bound of the GI/G/k.
-
-    Raises:
-        Unstable: the load is at least 1.
-        NotApplicable: S has no second moment.
-        BadInput: a number is out of range.
     """
     server_count(servers)
     return stable_load(load) / size.mean * _second(size) / (2 * (1 - load))
@@ -126,11 +110,6 @@ def srpt_bracket(size: Any, load: float, servers: int) -> Bracket:
     k lambda E[min(S, r)^2] / 2. The idea is that of Grosof, Scully and Harchol-Balter, "SRPT for Multiserver Systems",
     Performance Evaluation 2018, theorem 5.1, with the work integral of Scully, Grosof and Harchol-Balter, "The Gittins
     Policy is Nearly Optimal in the M/G/k under Extremely General Conditions", 2020; the bound itself is neither's.
-
-    Raises:
-        Unstable: the load is at least 1.
-        NotApplicable: S has no second moment.
-        BadInput: a number is out of range.
     """
     k = server_count(servers)
     lam = stable_load(load) / size.mean  # of sizes scaled by 1/k, at k servers of speed 1/k, time runs as before / k
@@ -161,25 +140,16 @@ def srpt_bracket(size: Any, load: float, servers: int) -> Bracket:
 
 
 def gittins_bracket(policy: Any, size: Any, predictor: Any, load: float, servers: int) -> Bracket:
-    """Return bounds of the mean response time of the Gittins policy with predictions on k servers.
+    """Return bounds of the mean response time of the Gittins policy, or SRPT with exact predictions, on k servers.
 
     E[N_k] <= E[N_1] + C (k - 1) ln(1 / (1 - rho)), C = 9 / (8 ln 1.5) + 1, where N_1 is Gittins on the fast server.
     The same N_1 is the floor of every policy on k servers with the same information, and so is E[S].
     Source: Scully, Grosof and Harchol-Balter, "The Gittins Policy is Nearly Optimal in the M/G/k under Extremely
-    General Conditions", POMACS 4(3), 2020, main theorem. The constant is
-    quoted from memory and not derived or checked against the paper.
-
-    Args:
-        policy: the Gittins policy, or SRPT where predictions are exact.
-        size: law of S on one server.
-        predictor: prediction model, or None.
-        load: lambda E[S] / k, in (0, 1).
-        servers: k.
+    General Conditions", POMACS 4(3), 2020, main theorem. The constant is quoted from memory and not derived or checked
+    against the paper.
 
     Raises:
-        Unstable: the load is at least 1.
         NotApplicable: the policy is not Gittins.
-        BadInput: a number is out of range.
     """
     k = server_count(servers)
     stable_load(load)

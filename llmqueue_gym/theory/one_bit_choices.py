@@ -49,7 +49,6 @@ class ChoicesResult:
         mean_response_time: E[T] over all jobs, s.
         response_time: E[T], s `(2, 2)`: [true type, bit], 0 for short and 1 for long; nan where no job is of the pair.
         mean_wait: E[W], s, of predicted shorts and of predicted longs `(2,)`; nan where there are none.
-        mean_waiting: waiting jobs per queue, predicted shorts and predicted longs `(2,)`.
         busy: share of queues that serve a true short, and a true long `(2,)`.
         lost: share of the jobs that the truncation turns away.
         residual: largest rate of change of any state's share, 1/s; 0 at a fixed point.
@@ -59,7 +58,6 @@ class ChoicesResult:
     mean_response_time: float
     response_time: np.ndarray
     mean_wait: np.ndarray
-    mean_waiting: np.ndarray
     busy: np.ndarray
     lost: float
     residual: float
@@ -80,10 +78,6 @@ class OneBitChoices:
         choices: d, queues sampled by a job.
         idle_first: whether sampled idle queues come before all busy ones.
         longest: most waiting jobs of a bit that a queue is given; `ChoicesResult.lost` says whether it is enough.
-
-    Raises:
-        Unstable: the load is at least 1.
-        BadInput: a number is out of range.
     """
 
     load: float
@@ -235,17 +229,14 @@ class OneBitChoices:
         m = np.arange(self.longest + 1)
         at = np.array([busy.sum(axis=(0, 2)), busy.sum(axis=(0, 1))])  # shares of busy queues by waiting jobs of a bit
         lost = at[:, -1] * rates[:, -1]
-        waiting = at @ m
         joined = self.rates - lost
-        wait = np.divide(waiting, joined, out=np.full(2, np.nan), where=joined > 0)
+        wait = np.divide(at @ m, joined, out=np.full(2, np.nan), where=joined > 0)
         service = np.array([self.short_mean, self.long_mean])
         response = np.where(self.pairs > 0, wait[None, :] + service[:, None], np.nan)
         mean = float(np.nansum(self.pairs * np.nan_to_num(response)))
         residual = float(np.abs(self.drift(shares)).max())
         serving = busy.sum(axis=(1, 2))
-        return ChoicesResult(
-            mean, response, wait, waiting, serving, float(lost.sum() / self.rates.sum()), residual, shares
-        )
+        return ChoicesResult(mean, response, wait, serving, float(lost.sum() / self.rates.sum()), residual, shares)
 
 
 # 55 % of the bits are wrong, and E[T] is 11.28 s against 12.24 s without bits (11.07 against 12.18 with `idle_first`):

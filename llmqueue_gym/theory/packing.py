@@ -30,21 +30,17 @@ class Pool:
         load: lambda E[size] / k.
         rate: arrivals lambda, 1/s.
         mean_size: E[duration * need], server-seconds.
-        mean_excess: E[size^2] / (2 E[size]), server-seconds.
-        mean_wait: rho E[excess] / (k (1 - rho)), s.
+        mean_wait: rho E[size^2] / (2 E[size] k (1 - rho)), s.
         mean_response_time: mean_wait + E[size] / k, s, of a pool where each job runs on all servers.
-        mean_duration: E[duration], s, the floor of the response time under any policy on the real servers.
-        response_with_durations: mean_wait + mean_duration, s: the wait of the pool and the real durations; an estimate
+        response_with_durations: mean_wait + E[duration], s: the wait of the pool and the real durations; an estimate
             for a policy that keeps all servers busy, no bound.
     """
 
     load: float
     rate: float
     mean_size: float
-    mean_excess: float
     mean_wait: float
     mean_response_time: float
-    mean_duration: float
     response_with_durations: float
 
 
@@ -57,11 +53,6 @@ def pooled(servers: int, shares: ArrayLike, needs: ArrayLike, durations: Sequenc
         needs: servers that a job of each class holds `(m,)`, from 1 to k.
         durations: law of the duration of each class `(m,)`, s.
         load: lambda E[size] / k, in (0, 1).
-
-    Raises:
-        Unstable: the load is at least 1.
-        NotApplicable: a duration has no second moment.
-        BadInput: a number is out of range or the lengths differ.
     """
     k = server_count(servers)
     stable_load(load)
@@ -83,5 +74,4 @@ def pooled(servers: int, shares: ArrayLike, needs: ArrayLike, durations: Sequenc
     mean_size = float(p @ (need * first))
     excess = float(p @ (need**2 * second)) / (2 * mean_size)
     wait = load * excess / (k * (1 - load))
-    duration = float(p @ first)
-    return Pool(load, load * k / mean_size, mean_size, excess, wait, wait + mean_size / k, duration, wait + duration)
+    return Pool(load, load * k / mean_size, mean_size, wait, wait + mean_size / k, wait + float(p @ first))

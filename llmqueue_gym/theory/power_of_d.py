@@ -33,7 +33,6 @@ class PowerOfD:
         repeats: whether a sample may hold a queue more than once, as in the paper of 2017.
 
     Raises:
-        Unstable: the load is at least 1.
         BadInput: a number is out of range, or a load so near to 1 that queues get too long to list.
     """
 

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmqueue_gym._jit import kernel, records
-from llmqueue_gym.errors import NotApplicable
-from llmqueue_gym.jobs import JOB
-from llmqueue_gym.theory.joint import JointLaw, Row
+from llmqueue_gym._jit import kernel
+from llmqueue_gym.theory.joint import JointLaw, cubic
+from llmqueue_gym.theory.ranks import Ranks
 
 MAX_LEVELS = 6000
+between = kernel(cubic)
 
 
 class Conditional(NamedTuple):
@@ -39,65 +39,6 @@ class Conditional(NamedTuple):
 
 
 @kernel
-def ranks_along(rank, params, row, ages, out):
-    """Write the rank of a job at each age, left limits where it jumps at an age."""
-    for i in range(ages.shape[0]):
-        row.age = ages[i]
-        out[i] = rank(row, params)
-
-
-@kernel
-def find_jumps(rank, params, row, lows, highs):
-    """Close in, in place, on the age at which the rank jumps between each lows[i] and highs[i]."""
-    for i in range(lows.shape[0]):
-        low, high = lows[i], highs[i]
-        row.age = low
-        value_low = rank(row, params)
-        row.age = high
-        value_high = rank(row, params)
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            row.age = middle
-            value = rank(row, params)
-            if abs(value - value_low) > abs(value_high - value) or (np.isinf(value) and np.isfinite(value_low)):
-                high, value_high = middle, value
-            else:
-                low, value_low = middle, value
-        lows[i], highs[i] = low, high
-
-
-@kernel
-def starts(rank, params, row, predictions, out):
-    """Write the rank of a new job of each prediction."""
-    for i in range(predictions.shape[0]):
-        row.predicted = predictions[i]
-        out[i] = rank(row, params)
-
-
-@kernel
-def _between(ages, above, reached, served, served2, i, t):
-    """E[min(S, t)] and E[min(S, t)^2] / 2 at an age t in the cell that starts at ages[i], by cubic Hermite."""
-    h = ages[i + 1] - ages[i]
-    u = (t - ages[i]) / h
-    v = 1.0 - u
-    h00, h10, h01, h11 = (1 + 2 * u) * v * v, u * v * v, u * u * (3 - 2 * u), -u * u * v
-    first = h00 * served[i] + h01 * served[i + 1] + h * (h10 * above[i] + h11 * reached[i + 1])
-    second = h00 * served2[i] + h01 * served2[i + 1]
-    second += h * (h10 * ages[i] * above[i] + h11 * ages[i + 1] * reached[i + 1])
-    return first, second
-
-
-@kernel
-def served_at(ages, above, reached, served, served2, times):
-    """E[min(S, t)] and E[min(S, t)^2] / 2 at each of some ages `(k,)`."""
-    first, second = np.empty(times.shape[0]), np.empty(times.shape[0])
-    for k in range(times.shape[0]):
-        i = min(np.searchsorted(ages, times[k], side="right") - 1, ages.shape[0] - 2)
-        first[k], second[k] = _between(ages, above, reached, served, served2, i, times[k])
-    return first, second
-
-
-@kernel
 def first_level(levels, rank, strict):
     """Index of the first level that a rank is at most, or below where strict."""
     return np.searchsorted(levels, rank, side="right") if strict else np.searchsorted(levels, rank, side="left")
@@ -107,17 +48,9 @@ def first_level(levels, rank, strict):
 def visits(ages, ranks, above, reached, served, served2, levels, strict, first, squares):
     """Add one row's service while its rank is at most each level (below it where strict).
 
-    Args:
-        ages: ages `(n,)` between which the rank is a straight line.
-        ranks: rank at each age `(n,)`.
-        above: law of S on the row, as in `Row`, as are the next three.
-        reached: P(S >= age).
-        served: E[min(S, age)].
-        served2: E[min(S, age)^2] / 2.
-        levels: ascending `(m,)`.
-        strict: whether "at most" means "below".
-        first: E of the service of the first visit, from age 0 on `(m,)`, added to.
-        squares: sum over visits of E[service^2] `(m,)`, added to.
+    The rank is a straight line between the ages `(n,)`, and the law is that of a `Row`. To `first` is added E of the
+    service of the first visit, from age 0 on, and to `squares` the sum over visits of E[service^2], both `(m,)` as are
+    the ascending levels.
     """
     m, n = levels.shape[0], ages.shape[0]
     begin = np.full(m, -1.0)  # age at which the visit under way began, or -1
@@ -133,7 +66,7 @@ def visits(ages, ranks, above, reached, served, served2, levels, strict, first, 
         for k in range(first_level(levels, min(a, b), strict), first_level(levels, max(a, b), strict)):
             share = (levels[k] - a) / (b - a) if np.isfinite(a) and np.isfinite(b) else 0.0
             t = ages[i] + min(max(share, 0.0), 1.0) * (ages[i + 1] - ages[i])
-            s1, s2 = _between(ages, above, reached, served, served2, i, t)
+            s1, s2 = between(ages, above, reached, served, served2, i, t)
             if b < a:
                 begin[k], begun1[k], begun2[k] = t, s1, s2
             elif begin[k] >= 0.0:
@@ -184,9 +117,9 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, lam: float) -> list[C
     Raises:
         NotApplicable: the rank depends on more than the job's type and age, so the theorem does not hold.
     """
-    rank = _compiled(policy)
-    _check_type_and_age_only(policy, rank, params)
-    rows = [_with_ranks(row, rank, params) for row in joint.rows]
+    ranks_of = Ranks(policy, params)
+    ranks_of.check()
+    rows = [ranks_of.along(row) for row in joint.rows]
     if not policy.preemptive:
         return _without_preemption(policy, rows, joint, lam)
 
@@ -210,62 +143,6 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, lam: float) -> list[C
     return result
 
 
-def cuts(policy: Any, params: np.ndarray, joint: JointLaw) -> tuple[float, ...]:
-    """Return the predictions at which the rank of a new job jumps, such as the threshold of one bit of advice.
-
-    Cells of predictions must end there, or the jobs of one cell would be ranked alike on both sides.
-    """
-    if not joint.continuous or policy.prepare is not None:  # tabulated ranks are continuous in the prediction
-        return ()
-    rank, job = _compiled(policy), records(np.zeros(1, JOB))
-    low, high = joint.y_edges[:-1].copy(), joint.y_edges[1:].copy()
-    ranks = [np.empty(len(low)) for _ in range(3)]
-    for y, out in zip((low, 0.5 * (low + high), high), ranks, strict=True):
-        starts(rank, params, job[0], y, out)
-    jumps = _jumps(*ranks)
-    found = []
-    for a, b in zip(low[jumps], high[jumps], strict=True):
-        for _ in range(60):
-            y = np.array([a, 0.5 * (a + b), b])
-            out = np.empty(3)
-            starts(rank, params, job[0], y, out)
-            a, b = (a, y[1]) if abs(out[1] - out[0]) > abs(out[2] - out[1]) else (y[1], b)
-        found.append(float(a))
-    return tuple(found)
-
-
-def _jumps(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the cells in which a function jumps: its middle is then as high as one of the ends."""
-    with np.errstate(invalid="ignore"):
-        change = np.abs(high - low)
-        bend = np.abs(middle - 0.5 * (high + low))
-        return np.flatnonzero((bend > 0.4 * change) & (change > 1e-9 * np.abs(low)) | np.isinf(change))
-
-
-def _compiled(policy: Any) -> Any:
-    return policy.compiled()[0]
-
-
-def _check_type_and_age_only(policy: Any, rank: Any, params: np.ndarray) -> None:
-    if "deadline" in policy.reads():
-        raise NotApplicable(
-            f"SOAP does not apply to policy {policy.name!r}: its rank depends on job.deadline, and the jobs of an "
-            "M/G/1 have none; use simulate"
-        )
-    if "arrival" not in policy.reads():
-        return
-    job = records(np.zeros(1, JOB))
-    values = np.empty((2, 64))
-    for i, arrival in enumerate((0.0, 12345.678)):
-        job["arrival"] = arrival
-        starts(rank, params, job[0], np.geomspace(1e-3, 1e3, 64), values[i])
-    if not np.array_equal(values[0], values[1]):
-        raise NotApplicable(
-            f"SOAP does not apply to policy {policy.name!r}: its rank depends on job.arrival, and the theorem needs a "
-            "rank of the job's type and age only; use simulate"
-        )
-
-
 def _without_preemption(policy: Any, rows: list[Any], joint: JointLaw, lam: float) -> list[Conditional]:
     """The same theorem where the rank falls to minus infinity as soon as a job runs."""
     at_start = np.array([ranks[0] for _, ranks in rows])
@@ -276,40 +153,6 @@ def _without_preemption(policy: Any, rows: list[Any], joint: JointLaw, lam: floa
     at_most = np.cumsum(by_level)
     wait = 0.5 * lam * joint.size.moment(2) / ((1 - at_most) * (1 - (at_most - by_level)))
     return [Conditional(row.x, row.p, wait[g] + row.x) for (row, _), g in zip(rows, group, strict=True)]
-
-
-def _with_ranks(row: Row, rank: Any, params: np.ndarray) -> tuple[Row, np.ndarray]:
-    """Return the row and its ranks; where the rank jumps, the ages before and after the jump are put in."""
-    job = records(np.zeros(1, JOB))
-    job["predicted"], job["weight"] = row.y, 1.0
-    ranks = np.empty(len(row.ages))
-    ranks_along(rank, params, job[0], row.ages, ranks)
-    if np.isnan(ranks).any():
-        raise NotApplicable(f"the rank is not a number at prediction {row.y:g}")
-    middles = np.empty(len(row.ages) - 1)
-    ranks_along(rank, params, job[0], 0.5 * (row.ages[1:] + row.ages[:-1]), middles)
-    jumps = _jumps(ranks[:-1], middles, ranks[1:])
-    if not len(jumps):
-        return row, ranks
-    lows, highs = row.ages[jumps], row.ages[jumps + 1]
-    find_jumps(rank, params, job[0], lows, highs)
-    ages = np.unique(np.concatenate([row.ages, lows, highs]))
-    ranks = np.empty(len(ages))
-    ranks_along(rank, params, job[0], ages, ranks)
-    return _refined(row, ages), ranks
-
-
-def _refined(row: Row, ages: np.ndarray) -> Row:
-    """Return the row on a finer grid that contains its own."""
-    law = (row.ages, row.above, row.reached, row.served, row.served2)
-    served, served2 = served_at(*law, ages)
-    cell = np.clip(np.searchsorted(row.ages, ages, side="right") - 1, 0, len(row.ages) - 2)
-    share = (ages - row.ages[cell]) / (row.ages[cell + 1] - row.ages[cell])
-    inner = row.above[cell] + share * (row.reached[cell + 1] - row.above[cell])
-    own = np.searchsorted(ages, row.ages)
-    above, reached = inner.copy(), inner.copy()
-    above[own], reached[own], served[own], served2[own] = row.above, row.reached, row.served, row.served2
-    return Row(row.y, ages, above, reached, served, served2, row.x, row.p)
 
 
 def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Poisson arrivals and exponential sizes on servers of different speeds: one exact policy, bounds for all others."""
+"""Poisson arrivals and exponential sizes on servers of different speeds: one exact policy, bounds for all others.
+
+`rates` are the completions per second `(k,)` of each server when busy, and `lam` arrivals, 1/s, fewer than all rates.
+"""
 
 from dataclasses import dataclass
 
@@ -39,14 +42,8 @@ def fastest_first(rates: ArrayLike, lam: float) -> UnequalServers:
     a server idle while a job waits, which is not always best: it can pay to keep a very slow server idle (Lin and
     Kumar, IEEE Transactions on Automatic Control 29, 1984).
 
-    Args:
-        rates: completions per second `(k,)` of each server when busy.
-        lam: arrivals, 1/s.
-
     Raises:
-        Unstable: lam is at least the total rate.
         NotApplicable: more than 12 servers.
-        BadInput: a rate is not positive.
     """
     mu = _rates(rates, lam)
     k = len(mu)
@@ -83,14 +80,6 @@ def shared_fastest(rates: ArrayLike, lam: float) -> UnequalServers:
     The number of jobs is a birth and death chain whose death rate at every n is the largest that any policy has there.
     Coupled with the chain of any other policy (also one that leaves servers idle) it has no more jobs at any time, so
     its E[N] and E[T] are lower bounds for every policy that does not know the sizes.
-
-    Args:
-        rates: completions per second `(k,)` of each server when busy.
-        lam: arrivals, 1/s.
-
-    Raises:
-        Unstable: lam is at least the total rate.
-        BadInput: a rate is not positive.
     """
     mu = _rates(rates, lam)
     k = len(mu)
@@ -108,10 +97,6 @@ def one_fast_server(rates: ArrayLike, lam: float) -> float:
     """Return E[T], s, of the M/M/1 of the total rate: a simpler and lower floor than `shared_fastest`.
 
     One server of the total speed can imitate any schedule of the k servers by sharing itself.
-
-    Raises:
-        Unstable: lam is at least the total rate.
-        BadInput: a rate is not positive.
     """
     return 1 / float(_rates(rates, lam).sum() - lam)
 

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from llmqueue_gym.policies.base import Policy
-from llmqueue_gym.policies.learned.network import unpack, value
+from llmqueue_gym.policies.learned.network import checked, value
 
 FEATURES = ("log predicted", "predicted", "log time to deadline", "arrival")
 
@@ -26,6 +26,6 @@ def rank(job, params):
 
 def cluster_order(name: str, params: np.ndarray, source: str, **traits: object) -> Policy:
     """Return a network as the order of a queue that several servers share; without preemption unless told otherwise."""
-    unpack(np.asarray(params)[:-1], len(FEATURES) - 1)  # the last number is the weight of the arrival
+    numbers = checked(params, len(FEATURES) - 1, direct=1)  # the weight of the arrival
     told = {"preemptive": False, "shape": "constant", **traits}
-    return Policy(name, rank, tuple(np.asarray(params, float).tolist()), source=source, **told)  # type: ignore[arg-type]
+    return Policy(name, rank, numbers, source=source, **told)  # type: ignore[arg-type]

@@ -10,18 +10,9 @@ import math
 import numpy as np
 
 from llmqueue_gym.policies.dispatch.base import DispatchPolicy
-from llmqueue_gym.policies.learned.network import unpack, value
+from llmqueue_gym.policies.learned.network import checked, value
 
-FEATURES = (
-    "jobs",
-    "log jobs",
-    "work",
-    "log work",
-    "work left",
-    "log work left",
-    "waiting alike",
-    "log predicted",
-)
+FEATURES = ("jobs", "log jobs", "work", "log work", "work left", "log work left", "waiting alike", "log predicted")
 
 
 def score(job, queue, params):
@@ -35,6 +26,5 @@ def score(job, queue, params):
 
 def dispatch_score(name: str, params: np.ndarray, source: str, **traits: object) -> DispatchPolicy:
     """Return a network as a dispatcher; it samples one queue unless told otherwise."""
-    unpack(params, len(FEATURES))
-    numbers = tuple(np.asarray(params, float).tolist())
+    numbers = checked(params, len(FEATURES))
     return DispatchPolicy(name, score, params=numbers, source=source, **traits)  # type: ignore[arg-type]

@@ -74,6 +74,13 @@ def unpack(params: np.ndarray, features: int) -> Weights:
     )
 
 
+def checked(params: np.ndarray, features: int, direct: int = 0) -> tuple[float, ...]:
+    """Return a vector as the `params` of a policy; its last `direct` numbers weigh features past the hidden units."""
+    numbers = np.asarray(params, np.float64)
+    unpack(numbers[: len(numbers) - direct], features)
+    return tuple(numbers.tolist())
+
+
 def size(features: int, hidden: int) -> int:
     """Return the length of the vector of a network."""
     return HEAD + features + hidden * (features + 2)

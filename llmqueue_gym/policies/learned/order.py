@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from llmqueue_gym.policies.base import Policy
-from llmqueue_gym.policies.learned.network import unpack, value
+from llmqueue_gym.policies.learned.network import checked, value
 
 FEATURES = ("log predicted", "log age", "predicted", "age")
 NEAR = 0.01  # of a unit; logarithms are flat below
@@ -28,5 +28,5 @@ def features(predicted: np.ndarray, age: np.ndarray, scale: float) -> np.ndarray
 
 def order(name: str, params: np.ndarray, source: str, **traits: object) -> Policy:
     """Return a network as a queue's order; preemptive and of general shape unless told otherwise."""
-    unpack(params, len(FEATURES))
-    return Policy(name, rank, tuple(np.asarray(params, float).tolist()), source=source, **traits)  # type: ignore[arg-type]
+    numbers = checked(params, len(FEATURES))
+    return Policy(name, rank, numbers, source=source, **traits)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from llmqueue_gym.policies.learned.network import unpack, value
+from llmqueue_gym.policies.learned.network import checked, value
 from llmqueue_gym.policies.packing.base import PackingPolicy
 
 FEATURES = ("log left", "left", "log need", "arrival")
@@ -23,5 +23,5 @@ def rank(job, params):
 
 def packing_order(name: str, params: np.ndarray, source: str, **traits: object) -> PackingPolicy:
     """Return a network as the order of packing; the rule and whether it preempts are traits."""
-    unpack(np.asarray(params)[:-1], len(FEATURES) - 1)  # the last number is the weight of the arrival
-    return PackingPolicy(name, rank, tuple(np.asarray(params, float).tolist()), source=source, **traits)  # type: ignore[arg-type]
+    numbers = checked(params, len(FEATURES) - 1, direct=1)  # the weight of the arrival
+    return PackingPolicy(name, rank, numbers, source=source, **traits)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from llmqueue_gym.policies.learned.network import unpack, value
+from llmqueue_gym.policies.learned.network import checked, value
 from llmqueue_gym.policies.serving.base import ServingPolicy
 
 FEATURES = ("log left", "log known", "left", "known", "arrival")
@@ -27,5 +27,5 @@ def rank(request, system, params):
 
 def serving_rank(name: str, params: np.ndarray, source: str, **traits: object) -> ServingPolicy:
     """Return a network as the order of a replica's queue."""
-    unpack(np.asarray(params)[:-1], len(FEATURES) - 1)  # the last number is the weight of the arrival
-    return ServingPolicy(name, rank, params=tuple(np.asarray(params, float).tolist()), source=source, **traits)  # type: ignore[arg-type]
+    numbers = checked(params, len(FEATURES) - 1, direct=1)  # the weight of the arrival
+    return ServingPolicy(name, rank, params=numbers, source=source, **traits)  # type: ignore[arg-type]
