@@ -9,6 +9,7 @@
 * `NUMBA_DISABLE_JIT=1` runs the same source uncompiled, for coverage and debugging.
 """
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -85,7 +86,17 @@ def _stamped(dispatcher: Any) -> Any:
 def _stamp(cache: Any, function: Callable[..., Any]) -> None:
     """Make the cache of a function depend on all files of its folder; numba looks at its own file alone."""
     files = sorted(Path(function.__code__.co_filename).parent.glob("*.py"))
-    cache._cache_file._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
+    index = cache._cache_file
+    index._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
+    load = index._load_index
+
+    def load_index() -> dict[Any, Any]:
+        try:
+            return load()
+        except (AttributeError, ImportError):  # it names a class that another version had: it is out of date, too
+            return {}
+
+    index._load_index = load_index
 
 
 def pointer(function: Callable[..., float], shown: tuple[np.dtype, ...], cache: bool) -> Any:
