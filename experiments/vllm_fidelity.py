@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.engines.batching.rules import Rules, rule_set
+from llmqueue_gym.engines.batching.rule_sets import rule_set
+from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import ServingPolicy, serving_policy

@@ -37,7 +37,8 @@ from scipy.optimize import minimize
 
 from llmqueue_gym.boards.recorded import FOLDER_VARIABLE, data_folder
 from llmqueue_gym.columns import read_columns
-from llmqueue_gym.engines.batching.rules import Rules, rule_set
+from llmqueue_gym.engines.batching.rule_sets import rule_set
+from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.evaluation.serving import serve

@@ -11,7 +11,7 @@ import pytest
 
 from llmqueue_gym.cli import main
 from llmqueue_gym.distributions import DISTRIBUTIONS
-from llmqueue_gym.engines.batching.rules import RULE_SETS
+from llmqueue_gym.engines.batching.rule_sets import RULE_SETS
 from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.policies.base import TOLD
 from llmqueue_gym.predictors import PREDICTORS

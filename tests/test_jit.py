@@ -12,18 +12,39 @@ CALLER = (
 RUN = "from made.caller import caller; print(caller(1)); print(sum(caller.stats.cache_hits.values()))"
 
 
-def test_a_change_in_a_neighbouring_file_reaches_the_caller(tmp_path):
+TABLES = "from typing import NamedTuple\n\n\nclass {0}(NamedTuple):\n    x: float\n\n\nmade = {0}(2.0)\n"
+TAKER = "from llmqueue_gym._jit import kernel\n\n\n@kernel\ndef taker(tables):\n    return tables.x\n"
+
+
+def python(tmp_path, code):
+    """Return the words that code prints in a process of its own, with the package `made` of this folder."""
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    env.pop("NUMBA_DISABLE_JIT", None)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def package(tmp_path, **files):
     folder = tmp_path / "made"
     folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    (folder / "helper.py").write_text(HELPER.format(1))
-    (folder / "caller.py").write_text(CALLER)
+    for name, text in {"__init__": "", **files}.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_a_cache_whose_classes_have_other_names_now_is_not_read(tmp_path):
+    folder = package(tmp_path, tables=TABLES.format("Old"), taker=TAKER)
+    call = "from made.taker import taker; from made.tables import made; print(taker(made))"
+    assert python(tmp_path, call) == ["2.0"]
+    (folder / "tables.py").write_text(TABLES.format("New"))
+    assert python(tmp_path, call) == ["2.0"]
+
+
+def test_a_change_in_a_neighbouring_file_reaches_the_caller(tmp_path):
+    folder = package(tmp_path, helper=HELPER.format(1), caller=CALLER)
 
     def run():
-        env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-        env.pop("NUMBA_DISABLE_JIT", None)
-        done = subprocess.run([sys.executable, "-c", RUN], env=env, capture_output=True, text=True, check=True)
-        return done.stdout.split()
+        return python(tmp_path, RUN)
 
     assert run() == ["2", "0"]
     assert run() == ["2", "1"]  # from the cache

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from crowded_replica import a_profile, shortest_left, some_requests
 
-from llmqueue_gym.engines.batching.rules import RULE_SETS, Rules, rule_set
+from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
+from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.requests import Requests, never_refreshed, request_table

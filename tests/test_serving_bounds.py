@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from crowded_replica import requests_of
 
-from llmqueue_gym.engines.batching.rules import rule_set
+from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.profiles import profile

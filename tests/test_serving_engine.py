@@ -16,7 +16,7 @@ from reference_serving import VidurReference, formula_cost
 from llmqueue_gym._jit import DISABLED
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
-from llmqueue_gym.engines.batching.rules import RULE_SETS, rule_set
+from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
 from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
 from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy

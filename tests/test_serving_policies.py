@@ -7,7 +7,7 @@ from scipy.stats import lognorm
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
-from llmqueue_gym.engines.batching.rules import rule_set
+from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.tables import BATCH
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.serving import SERVING_POLICIES, fastserve, serving_policy

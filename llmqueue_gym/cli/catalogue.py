@@ -151,7 +151,7 @@ def workloads(as_json: bool) -> None:
 @as_json
 def rules(as_json: bool) -> None:
     """List the rule sets, how real engines fill an iteration."""
-    from llmqueue_gym.engines.batching.rules import RULE_SETS
+    from llmqueue_gym.engines.batching.rule_sets import RULE_SETS
 
     entries = _entries(RULE_SETS)
     usual = entries[0]["parameters"]

@@ -13,7 +13,8 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.heap import pop, push, tie_key
-from llmqueue_gym.jobs import DONE, LOST, RUNNING, WAITING
+from llmqueue_gym.engines.server import CONSTANT, GENERAL, bring_up_to_date, run
+from llmqueue_gym.jobs import DONE, LOST, WAITING
 
 SERVER = np.dtype(
     [
@@ -27,31 +28,12 @@ SERVER = np.dtype(
     align=True,
 )
 
-CONSTANT, FALLING, GENERAL = 0, 1, 2  # shapes of ranks, as in `policies.base`
-
 
 @inner_kernel
-def run(server, clock, i, jobs, sizes, outcome, shape, resolution, scale):
-    """Put job i on a server."""
-    job = jobs[i]
-    if job.age == 0.0 and np.isnan(outcome[i].start):
-        outcome[i].start = clock
-    job.status = RUNNING
-    server.row, server.since, server.rank = i, clock, job.rank
-    left = sizes[i] - job.age
-    server.ends = True
-    if shape == GENERAL:
-        stretch = resolution * (job.age + scale)
-        if stretch < left:
-            left, server.ends = stretch, False
-    server.until = clock + left / server.speed
-
-
-@inner_kernel
-def bring_up_to_date(server, clock, jobs):
-    """Let a job's age be that of now."""
-    jobs[server.row].age += (clock - server.since) * server.speed
-    server.since = clock
+def start(server, clock, i, jobs, sizes, outcome, shape, resolution, scale):
+    """Put job i on a server, which keeps its rank."""
+    run(server, clock, i, jobs, sizes, outcome, shape, resolution, scale)
+    server.rank = jobs[i].rank
 
 
 @inner_kernel
@@ -133,7 +115,7 @@ def simulate(
     """Run the whole job table under a rank function.
 
     Args:
-        state: `STATE` record, fresh; `done` counts those served.
+        state: `QUEUE_STATE` record, fresh; `done` counts those served.
         jobs: `JOB` rows `(n,)`.
         sizes: true sizes `(n,)`, s on a server of speed 1.
         patience: `(n,)`, s that a job waits at most before it first runs.
@@ -176,7 +158,7 @@ def simulate(
                     other = pop(heap, waiting)
                     push(heap, waiting - 1, key, tie)
                     i = other
-                run(server, clock, i, jobs, sizes, outcome, slices, resolution, scale)
+                start(server, clock, i, jobs, sizes, outcome, slices, resolution, scale)
             s = first_to_end(servers)
         came = False
         while arrived < n and jobs[arrived].arrival <= clock:
@@ -193,7 +175,7 @@ def simulate(
                 jobs[i].status = LOST
             else:
                 free = first_idle(servers)
-                run(servers[free], clock, i, jobs, sizes, outcome, slices, resolution, scale)
+                start(servers[free], clock, i, jobs, sizes, outcome, slices, resolution, scale)
                 busy += 1
         if preemptive and came:
             if shape == GENERAL:
@@ -214,5 +196,5 @@ def simulate(
                 outcome[out].preemptions += 1
                 i = pop(heap, waiting)
                 push(heap, waiting - 1, servers[s].rank, tie_key(out, servers[s].rank, lcfs_up_to))
-                run(servers[s], clock, i, jobs, sizes, outcome, slices, resolution, scale)
+                start(servers[s], clock, i, jobs, sizes, outcome, slices, resolution, scale)
     state.clock, state.arrived = clock, arrived

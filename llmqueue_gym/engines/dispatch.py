@@ -10,8 +10,9 @@ as in `central_queue`. An arrival at an idle server starts at once, whatever els
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
+from llmqueue_gym.engines.server import CONSTANT, bring_up_to_date, run
 from llmqueue_gym.engines.tree import adopt, before, child, meld, meld_all, sibling
-from llmqueue_gym.jobs import DONE, RUNNING, WAITING
+from llmqueue_gym.jobs import DONE, WAITING
 
 SITE = np.dtype(
     [
@@ -30,7 +31,6 @@ SITE = np.dtype(
     align=True,
 )
 
-CONSTANT, FALLING, GENERAL = 0, 1, 2  # shapes of ranks, as in `policies.base`
 AHEAD = 16  # jobs
 
 
@@ -71,29 +71,6 @@ def take(site, jobs, links, split, lcfs_up_to):
     if site.head >= 0 and sibling(links, site.head) >= 0:
         site.head = meld_all(site.head, jobs, links, lcfs_up_to)
     return first
-
-
-@inner_kernel
-def run(site, clock, i, jobs, sizes, outcome, shape, resolution, scale):
-    """Put job i on the server."""
-    job = jobs[i]
-    if job.age == 0.0 and np.isnan(outcome[i].start):
-        outcome[i].start = clock
-    job.status = RUNNING
-    site.row, site.since, site.ends = i, clock, True
-    left = sizes[i] - job.age
-    if shape == GENERAL:
-        stretch = resolution * (job.age + scale)
-        if stretch < left:
-            left, site.ends = stretch, False
-    site.until = clock + left / site.speed
-
-
-@inner_kernel
-def bring_up_to_date(site, clock, jobs):
-    """Let the age of the job in service be that of now."""
-    jobs[site.row].age += (clock - site.since) * site.speed
-    site.since = clock
 
 
 @inner_kernel

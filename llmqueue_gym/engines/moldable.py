@@ -11,7 +11,7 @@ import numpy as np
 from llmqueue_gym._jit import inner_kernel, kernel
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
-STATE = np.dtype(
+MOLDABLE_STATE = np.dtype(
     [
         ("clock", "f8"),  # s
         ("integral", "f8"),  # cost so far: integral of the cost rate
@@ -30,7 +30,7 @@ STATE = np.dtype(
 )
 
 # A job in service.
-SERVICE = np.dtype(
+HELD = np.dtype(
     [
         ("row", "i8"),
         ("servers", "i8"),
@@ -144,14 +144,14 @@ def simulate(state, jobs, predicted, times, costs, outcome, line, running, waits
     """Run the whole job table; end early at a score of NaN, or where all wait and no offer is ever accepted.
 
     Args:
-        state: `STATE` record: fresh but for `servers` and `free`.
+        state: `MOLDABLE_STATE` record: fresh but for `servers` and `free`.
         jobs: `JOB` rows `(n,)`, by arrival; the number of servers that each was given is written to `need`.
         predicted: times `(n, k)`, s, on 1, 2, ... k servers, as predicted.
         times: the true ones.
         costs: per s in system `(n,)`.
         outcome: `OUTCOME` rows `(n,)`, written.
         line: `(n,)`, scratch: rows that wait, by arrival.
-        running: `SERVICE` rows `(k,)`, scratch.
+        running: `HELD` rows `(k,)`, scratch.
         waits: `(k,)`, scratch.
         offer: `OFFER` record, scratch.
         score: compiled score function.

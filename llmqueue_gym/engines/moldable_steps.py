@@ -78,7 +78,7 @@ def step_batch(
     """Take one decision in each of E runs and write what came of it.
 
     Args:
-        states: `STATE` rows `(E,)`; fresh ones tell `servers` and `free`.
+        states: `MOLDABLE_STATE` rows `(E,)`; fresh ones tell `servers` and `free`.
         steps: `STEP` rows `(E,)`, written.
         n_jobs: `(E,)`, length of each job table.
         jobs: `JOB` rows `(E, n)`.
@@ -87,7 +87,7 @@ def step_batch(
         times: `(E, n, k)`, likewise.
         outcome: `OUTCOME` rows `(E, n)`, written.
         line: `(E, n)`, rows of those who wait.
-        running: `SERVICE` rows `(E, k)`.
+        running: `HELD` rows `(E, k)`.
         waits: `(E, k)`, s, written: predicted times until 1, 2, ... k servers are free.
         actions: `(E,)`, START, SKIP, k times the slot of a job plus its number of servers less 1, or the last one to
             start nothing until something happens. An action that is not open stands for the first that is.

@@ -32,7 +32,7 @@ from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
 _CHOSEN = -1  # status of a job between being named and being started or kept
 
-STATE = np.dtype(
+PACKING_STATE = np.dtype(
     [
         ("clock", "f8"),  # s
         ("arrived", "i8"),  # rows of the job table that have arrived
@@ -50,7 +50,7 @@ STATE = np.dtype(
 )
 
 # A job in service.
-SERVICE = np.dtype(
+PACKED = np.dtype(
     [
         ("row", "i8"),
         ("finish", "f8"),  # s, when it will be done if left alone
@@ -261,7 +261,7 @@ def simulate(
     """Run the whole job table; end early where a rank is NaN, which has no place in the line.
 
     Args:
-        state: `STATE` record: fresh but for `servers` and `free`.
+        state: `PACKING_STATE` record: fresh but for `servers` and `free`.
         jobs: `JOB` rows `(n,)`, by arrival; no need above `servers`.
         sizes: true durations `(n,)`, s.
         outcome: `OUTCOME` rows `(n,)`, written.
@@ -269,7 +269,7 @@ def simulate(
         kind: `(n,)`, row of `classes` of each job.
         classes: `CLASS` rows `(c,)`, ascending in need, without jobs, each `head` and `tail` amid room for its line.
         lines: `(2n,)`, scratch.
-        running: `SERVICE` rows `(servers,)`, scratch.
+        running: `PACKED` rows `(servers,)`, scratch.
         chosen: `(servers,)`, scratch.
         value: scratch of `max_weight`.
         rank: compiled rank function.

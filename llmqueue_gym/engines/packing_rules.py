@@ -107,7 +107,7 @@ def max_weight(state, classes, value):
     Among packings of equal weight it is the one with more jobs of the largest need, then of the next.
 
     Args:
-        state: `STATE` record.
+        state: `PACKING_STATE` record.
         classes: `CLASS` rows `(c,)`; `next` is written.
         value: `(c + 1, servers + 1)`, scratch: the greatest weight of the first classes in so many servers.
     """

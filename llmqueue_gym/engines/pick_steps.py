@@ -67,7 +67,7 @@ def step_batch(
         patience: `(E, n)`, s that a job waits at most before it first runs.
         outcome: `OUTCOME` rows `(E, n)`, written.
         live: `(E, n)`, rows of those who wait.
-        service: `SERVICE` rows `(E, k)`.
+        service: `PICKED` rows `(E, k)`.
         speeds: of the servers `(k,)`, the fastest first.
         taken: `(E, k)`, 1 + the row of the job that occupies each server, or 0.
         actions: `(E,)`, START, SKIP, or: the slot of a waiting job to start; where it may drop, `slots` more to let one

@@ -32,7 +32,7 @@ PICKS = np.dtype(
 )
 
 # A job in service; the list is in the order in which they were picked.
-SERVICE = np.dtype(
+PICKED = np.dtype(
     [
         ("row", "i8"),
         ("server", "i8"),

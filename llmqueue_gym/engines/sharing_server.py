@@ -129,7 +129,7 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
     """Run the whole job table, preemptively, under a rank function of any shape.
 
     Args:
-        state: `STATE` record, fresh.
+        state: `QUEUE_STATE` record, fresh.
         jobs: `JOB` rows `(n,)`.
         sizes: true sizes `(n,)`, s.
         outcome: `OUTCOME` rows `(n,)`, written.

@@ -73,7 +73,7 @@ def simulate(state, jobs, sizes, outcome, heap, rank, params, preemptive, fallin
     ran before is not branched upon.
 
     Args:
-        state: `STATE` record, fresh.
+        state: `QUEUE_STATE` record, fresh.
         jobs: `JOB` rows `(n,)`.
         sizes: true sizes `(n,)`, s.
         outcome: `OUTCOME` rows `(n,)`, written.
@@ -158,7 +158,7 @@ def advance(e, n, state, jobs, truth, outcome, live, slot, preemptive, quantum, 
     Args:
         e: row of the run.
         n: length of its job table.
-        state: its `STATE` record.
+        state: its `QUEUE_STATE` record.
         jobs: as in `step_batch`.
         truth: as in `step_batch`.
         outcome: as in `step_batch`.
@@ -249,7 +249,7 @@ def step_batch(
     """Take one decision in each of E runs and write what came of it.
 
     Args:
-        states: `STATE` rows `(E,)`.
+        states: `QUEUE_STATE` rows `(E,)`.
         steps: `STEP` rows `(E,)`, written.
         n_jobs: `(E,)`, length of each job table; the arrays below have room for n.
         jobs: `JOB` rows `(E, n)`.

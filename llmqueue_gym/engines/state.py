@@ -2,7 +2,7 @@
 
 import numpy as np
 
-STATE = np.dtype(
+QUEUE_STATE = np.dtype(
     [
         ("clock", "f8"),  # s
         ("integral", "f8"),  # cost accumulated since time 0: integral of the cost rate
@@ -37,6 +37,6 @@ STEP = np.dtype(
 
 def fresh_state(n: int = 1) -> np.ndarray:
     """Return `n` states of runs that have not begun."""
-    state = np.zeros(n, STATE)
+    state = np.zeros(n, QUEUE_STATE)
     state["running"] = -1
     return state

@@ -14,6 +14,7 @@ import numpy as np
 from llmqueue_gym._jit import records
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.engines import central_queue
+from llmqueue_gym.engines.server import CONSTANT, FALLING, GENERAL
 from llmqueue_gym.engines.state import HEAP, fresh_state
 from llmqueue_gym.jobs import outcome_table
 from llmqueue_gym.policies.base import Policy
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 RESOLUTION = 0.02  # slice of service between rank checks, relative to age + mean size
-SHAPES = {"constant": central_queue.CONSTANT, "falling": central_queue.FALLING, "general": central_queue.GENERAL}
+SHAPES = {"constant": CONSTANT, "falling": FALLING, "general": GENERAL}
 
 
 @dataclass(frozen=True)

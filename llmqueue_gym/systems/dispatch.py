@@ -220,8 +220,7 @@ class DispatchEpisodes(JobEpisodes):
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.outcome, self.links, self.sites),
             *(self.times, self.choices, self.queues, self.actions, self.observation["jobs"]),
             *(self.observation["system"], np.array(STEP_ORDERS[str(system.order)]), float(view.split)),
-            *(order.preemptive, dispatch.FALLING if order.shape == "falling" else dispatch.CONSTANT),
-            *(order.lcfs_up_to, float(view.horizon)),
+            *(order.preemptive, SHAPES[order.shape], order.lcfs_up_to, float(view.horizon)),
         )
 
     def draw(self, seed: int) -> Drawn:

@@ -153,7 +153,7 @@ class SlotEpisodes(JobEpisodes):
     """Jobs in one list by order of arrival, of which a `SlotView` shows the first.
 
     Attributes:
-        states: `STATE` rows `(E,)`.
+        states: `QUEUE_STATE` rows `(E,)`.
         live: `(E, n)`, rows of the jobs in system, the earliest first; `states.in_system` of them count.
     """
 

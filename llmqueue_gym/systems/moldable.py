@@ -137,7 +137,7 @@ class Moldable(ClassedSystem):
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """Return the outcome table `(n,)`, the state at the end and the seconds in the kernel."""
         n, outcome, state, offer = len(jobs), outcome_table(len(jobs)), idle(self.servers), np.zeros(1, OFFER)
-        running = np.zeros(self.servers, moldable.SERVICE)
+        running = np.zeros(self.servers, moldable.HELD)
         scratch = np.zeros(n, np.int64), records(running), np.zeros(self.servers), records(offer)[0]
         tables = (records(jobs), predicted, times, jobs["weight"].copy(), records(outcome), *scratch)
         start = time.perf_counter()

@@ -69,18 +69,18 @@ class MoldableEpisodes(JobEpisodes):
     """The state of E clusters of k servers.
 
     Attributes:
-        states: `STATE` rows `(E,)`.
+        states: `MOLDABLE_STATE` rows `(E,)`.
         predicted: `(E, n, k)`, predicted times on 1, 2, ... servers, s.
         times: `(E, n, k)`, the true ones.
         line: `(E, n)`, rows of those who wait, the earliest first.
-        running: `SERVICE` rows `(E, k)`, in the order in which they are predicted to end.
+        running: `HELD` rows `(E, k)`, in the order in which they are predicted to end.
         waits: `(E, k)`, predicted times until 1, 2, ... servers are free, s.
     """
 
     def __init__(self, scenario: "Scenario", view: MoldableView, size: int):
         super().__init__(scenario, view, size)
         n, k = int(scenario.n_jobs), int(scenario.system.servers)  # type: ignore[attr-defined]
-        self.states, self.running = records(np.tile(idle(k), size)), records(np.zeros((size, k), moldable.SERVICE))
+        self.states, self.running = records(np.tile(idle(k), size)), records(np.zeros((size, k), moldable.HELD))
         self.predicted, self.times = np.zeros((size, n, k)), np.zeros((size, n, k))
         self.line, self.waits = np.zeros((size, n), np.int64), np.zeros((size, k))
         self._arguments = (
@@ -117,6 +117,6 @@ class MoldableEpisodes(JobEpisodes):
 
 def idle(servers: int) -> np.ndarray:
     """Return the state `(1,)` of servers at which nothing has happened yet."""
-    state = np.zeros(1, moldable.STATE)
+    state = np.zeros(1, moldable.MOLDABLE_STATE)
     state["servers"] = state["free"] = servers
     return state

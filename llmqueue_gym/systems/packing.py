@@ -139,11 +139,11 @@ class Packing(ClassedSystem):
         classes = np.zeros(len(needs), packing.CLASS)
         classes["need"] = needs
         classes["head"] = classes["tail"] = 2 * np.cumsum(counts) - counts
-        state = np.zeros(1, packing.STATE)
+        state = np.zeros(1, packing.PACKING_STATE)
         state["servers"] = state["free"] = servers
         value = np.zeros((len(needs) + 1, servers + 1) if policy.packing == "max-weight" else (1, 1), np.int64)
         lines, chosen = np.zeros(2 * n, np.int64), np.zeros(servers, np.int64)
-        running = records(np.zeros(servers, packing.SERVICE))
+        running = records(np.zeros(servers, packing.PACKED))
         planned = rounded_up(jobs["predicted"], policy.quantum)
         tables = (records(jobs), sizes, records(outcome), planned, kind, records(classes), lines, running, chosen)
         numbers = (rank, params, RULES[policy.packing], policy.preemptive, "age" in policy.reads())

@@ -12,7 +12,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.pick_steps import step_batch
-from llmqueue_gym.engines.picks import PICKS, SERVICE
+from llmqueue_gym.engines.picks import PICKED, PICKS
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.episodes import JobEpisodes
@@ -97,7 +97,7 @@ class PickEpisodes(JobEpisodes):
         states: `PICKS` rows `(E,)`.
         patience: `(E, n)`, s.
         live: `(E, n)`, rows of those who wait, the earliest first.
-        service: `SERVICE` rows `(E, servers)`.
+        service: `PICKED` rows `(E, servers)`.
         taken: `(E, servers)`, see `engines.picks`.
         speeds: of the servers `(servers,)`.
     """
@@ -106,7 +106,7 @@ class PickEpisodes(JobEpisodes):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
         n, servers = int(scenario.n_jobs), int(system.servers)
-        self.states, self.service = records(np.zeros(size, PICKS)), records(np.zeros((size, servers), SERVICE))
+        self.states, self.service = records(np.zeros(size, PICKS)), records(np.zeros((size, servers), PICKED))
         self.patience, self.live = np.full((size, n), np.inf), np.zeros((size, n), np.int64)
         self.taken, self.speeds = np.zeros((size, servers), np.int64), system.server_speeds
         self.may_drop = bool(view.may_drop)

@@ -15,7 +15,8 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching import tables
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS
-from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules, rule_set
+from llmqueue_gym.engines.batching.rule_sets import rule_set
+from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
@@ -176,7 +177,7 @@ class Replica(System):
     def simulate(self, drawn: Drawn, policy: ServingPolicy, **facts: Any) -> Run:
         """Serve the requests to the end.
 
-        Totals: sums over the run by the names of `engines.batching.tables.STATE`, the iterations and the clock.
+        Totals: sums over the run by the names of `engines.batching.tables.REPLICA_STATE`, the iterations and the clock.
 
         Raises:
             BadInput: a request could never be served, or a function cannot be compiled or gives NaN.
@@ -241,7 +242,7 @@ class Replica(System):
 _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole recording is the same whatever the streams
 
 
-def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.Replica:
+def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTables:
     """Return the tables of a replica with the requests of a run in it."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
     seats = max(rules.max_seqs, n) if merged else rules.max_seqs

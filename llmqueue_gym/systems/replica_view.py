@@ -20,7 +20,7 @@ from llmqueue_gym.engines.batching.tables import (
     EVICTION,
     RANKING,
     REASONS,
-    Replica,
+    ReplicaTables,
     fresh_replica,
     queue,
 )
@@ -199,7 +199,7 @@ def _p99(times: np.ndarray) -> float:
     return float(np.interp(0.99 * (len(times) - 1), np.arange(len(times)), np.sort(times)))
 
 
-def run_of(replica: Replica, e: int, outputs: np.ndarray, player: str, system: Any, elapsed: float) -> Run:
+def run_of(replica: ReplicaTables, e: int, outputs: np.ndarray, player: str, system: Any, elapsed: float) -> Run:
     """Return what came of run e, with the rules that it followed."""
     n, state, record = len(outputs), replica.state[e], replica.system[e]
     times = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "integral")

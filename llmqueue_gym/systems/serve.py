@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from llmqueue_gym.engines.batching.rules import rule_set
+from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.requests import Requests

@@ -58,7 +58,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: `RULES` record.
         conduct: `CONDUCT` record.
         form: of the cost profile, index into `cost.FORMS`.

@@ -19,7 +19,7 @@ def arrive(e, r, conduct, rank, params, asks):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         conduct: `CONDUCT` record.
         rank: rank function, or None.
         params: its parameters.
@@ -90,7 +90,7 @@ def run_model(e, r, rules, form, numbers, stop_at_refresh):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: `RULES` record.
         form: of the cost profile, index into `cost.FORMS`.
         numbers: of the cost profile `(k,)`.
@@ -211,7 +211,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: as in `run_model`.
         form: as in `run_model`.
         numbers: as in `run_model`.

@@ -58,7 +58,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: `RULES` record.
         conduct: `CONDUCT` record.
         rank: rank function.

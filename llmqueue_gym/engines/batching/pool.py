@@ -39,7 +39,7 @@ def give_up(e, r, rules, i, way, wanted):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: `RULES` record.
         i: row of the request.
         way: RECOMPUTE, SWAP or FREE.
@@ -74,7 +74,7 @@ def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: `RULES` record.
         conduct: `CONDUCT` record.
         rank: rank function, or None.

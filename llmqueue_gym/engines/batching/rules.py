@@ -39,13 +39,11 @@ from llmqueue_gym.engines.batching.tables import (
     SWAP,
 )
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.registry import Registry, spec_of
+from llmqueue_gym.registry import spec_of
 
 ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decode-first": DECODE_FIRST}
 ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
-
-UNLIMITED = 1 << 30  # tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,96 +207,3 @@ class Rules:
                     f"request {bad[0] + 1} has {prompts[bad[0]]} prompt tokens, and {self.name} does not cut prompts: "
                     f"raise token_budget={self.token_budget} to {prompts.max()}"
                 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vllm0191(Rules):
-    """vLLM 0.19.1: the threshold also holds for a lone request, no pass survives its asker, and no watermark."""
-
-    name: ClassVar[str] = "vllm-0.19.1"
-    threshold_alone: bool = True
-    priority_stops: bool = True
-    no_watermark: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class VllmV0(Rules):
-    """vLLM before its rewrite, as Vidur has it: whole prompts alone if any fit, else one token for every decode."""
-
-    name: ClassVar[str] = "vllm-v0"
-    order: str = "prefill-first"
-    allocation: str = "known"
-    token_budget: int = 4096
-    chunked: bool = False
-    watermark: float = 0.01
-    pause: bool = False
-    asker_stops: bool = False
-    watermark_always: bool = True
-    null_block: bool = False
-    by_arrival: bool = True
-    room_for_one: bool = True
-    padded: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sarathi(Rules):
-    """Sarathi-Serve as Vidur has it: decodes first, then begun prefills, then new ones, in chunks of one budget."""
-
-    name: ClassVar[str] = "sarathi"
-    order: str = "decode-first"
-    allocation: str = "known"
-    token_budget: int = 512
-    watermark: float = 0.01
-    pause: bool = False
-    asker_stops: bool = False
-    watermark_always: bool = True
-    null_block: bool = False
-    by_arrival: bool = True
-    room_for_one: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class VidurSarathi(Sarathi):
-    """`sarathi` with Vidur's trap."""
-
-    name: ClassVar[str] = "vidur-sarathi"
-    forget_unread: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Orca(Rules):
-    """Orca: iteration level, whole prompts, memory reserved for the greatest length, so that nobody is preempted."""
-
-    name: ClassVar[str] = "orca"
-    allocation: str = "longest"
-    token_budget: int = UNLIMITED
-    max_seqs: int = 128
-    max_model_len: int = 2048
-    chunked: bool = False
-    null_block: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Static(Orca):
-    """FasterTransformer: as `orca`, but nobody joins or leaves a batch before its last request has ended."""
-
-    name: ClassVar[str] = "static"
-    request_level: bool = True
-
-
-_HERE = "llmqueue_gym.engines.batching.rules"
-
-RULE_SETS = Registry(
-    "rule set",
-    {
-        "vllm-v1": f"{_HERE}:Rules",
-        "vllm-0.19.1": f"{_HERE}:Vllm0191",
-        "vllm-v0": f"{_HERE}:VllmV0",
-        "sarathi": f"{_HERE}:Sarathi",
-        "vidur-sarathi": f"{_HERE}:VidurSarathi",
-        "orca": f"{_HERE}:Orca",
-        "static": f"{_HERE}:Static",
-    },
-    Rules,
-)
-rule_set = RULE_SETS.__call__  # a rule set from a spec such as `vllm-v1:token_budget=512`, or itself

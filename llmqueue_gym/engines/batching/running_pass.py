@@ -94,7 +94,7 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: `RULES` record.
         conduct: `CONDUCT` record.
         rank: rank function, or None.

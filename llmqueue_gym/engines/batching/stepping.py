@@ -40,7 +40,7 @@ def write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: `RULES` record.
         conduct: `CONDUCT` record.
         numbers: any float64 array, for the functions that a policy would have.
@@ -141,7 +141,7 @@ def observe(e, r, ask, window, seats, dt, features, view):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         ask: as in `write_mask`.
         window: as in `write_mask`.
         seats: as in `write_mask`.
@@ -205,7 +205,7 @@ def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, fo
     """Take one decision in each of E runs and write what came of it.
 
     Args:
-        r: `Replica` of E runs.
+        r: `ReplicaTables` of E runs.
         steps: `STEP` rows `(E,)`, written.
         asks: `(E,)`, what each agent was last asked, written.
         actions: `(E,)`, an action, START or SKIP. One that is not open stands for `fallback`.

@@ -23,7 +23,7 @@ BATCH = np.dtype(
 )
 
 # The rest of the state of a replica, which no policy reads.
-STATE = np.dtype(
+REPLICA_STATE = np.dtype(
     [
         ("phase", "i8"),  # where in an iteration it stands, a code below
         ("cursor", "i8"),  # position in the running list while the running requests are scheduled
@@ -166,7 +166,7 @@ FITS, RESERVE, PEAK = 0, 1, 2
 AS_RULES = -1
 
 
-def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replica":
+def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "ReplicaTables":
     """Return E empty replicas with room for requests.
 
     Args:
@@ -176,9 +176,9 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
         seats: length of the running list.
         blocks: KV blocks.
     """
-    tables = Replica(
+    tables = ReplicaTables(
         system=records(np.zeros(size, SYSTEM)),
-        state=records(np.zeros(size, STATE)),
+        state=records(np.zeros(size, REPLICA_STATE)),
         requests=records(_on_lines((size, n), REQUEST)),
         truth=records(_on_lines((size, n), TRUTH)),
         waiting=np.zeros((size, 1 << (n - 1).bit_length()), np.int64),
@@ -203,14 +203,14 @@ _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
 
 
-class Replica(NamedTuple):
+class ReplicaTables(NamedTuple):
     """All that the kernels of one run, or of E runs side by side, read and write; every array has a leading axis E.
 
     Few arrays, because each costs compilation time in every kernel.
     """
 
     system: np.ndarray  # SYSTEM rows (E,)
-    state: np.ndarray  # STATE rows (E,)
+    state: np.ndarray  # REPLICA_STATE rows (E,)
     requests: np.ndarray  # REQUEST rows (E, n)
     truth: np.ndarray  # TRUTH rows (E, n)
     waiting: np.ndarray  # ring of the rows of the requests in the queue (E, a power of two)
@@ -238,7 +238,7 @@ class Replica(NamedTuple):
         self.total[e, : len(refreshed.total)] = refreshed.total
 
 
-def queue(replica: Replica, e: int) -> np.ndarray:
+def queue(replica: ReplicaTables, e: int) -> np.ndarray:
     """Return the rows of the requests that wait in run e, the head first."""
     ring = replica.waiting.shape[1]
     return replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]

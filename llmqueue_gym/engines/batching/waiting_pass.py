@@ -179,7 +179,7 @@ def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
 
     Args:
         e: row of the run.
-        r: `Replica`.
+        r: `ReplicaTables`.
         rules: `RULES` record.
         conduct: `CONDUCT` record.
         rank: rank function, or None.

@@ -1,0 +1,98 @@
+"""The rule sets by name, each what differs from vLLM 0.33.0; see `rules` for what the fields mean."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from llmqueue_gym.engines.batching.rules import Rules
+from llmqueue_gym.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vllm0191(Rules):
+    """vLLM 0.19.1: the threshold also holds for a lone request, no pass survives its asker, and no watermark."""
+
+    name: ClassVar[str] = "vllm-0.19.1"
+    threshold_alone: bool = True
+    priority_stops: bool = True
+    no_watermark: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Vidur(Rules):
+    """What the schedulers have in common that Vidur writes down."""
+
+    allocation: str = "known"
+    watermark: float = 0.01
+    pause: bool = False
+    asker_stops: bool = False
+    watermark_always: bool = True
+    null_block: bool = False
+    by_arrival: bool = True
+    room_for_one: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class VllmV0(_Vidur):
+    """vLLM before its rewrite, as Vidur has it: whole prompts alone if any fit, else one token for every decode."""
+
+    name: ClassVar[str] = "vllm-v0"
+    order: str = "prefill-first"
+    token_budget: int = 4096
+    chunked: bool = False
+    padded: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sarathi(_Vidur):
+    """Sarathi-Serve as Vidur has it: decodes first, then begun prefills, then new ones, in chunks of one budget."""
+
+    name: ClassVar[str] = "sarathi"
+    order: str = "decode-first"
+    token_budget: int = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class VidurSarathi(Sarathi):
+    """`sarathi` with Vidur's trap."""
+
+    name: ClassVar[str] = "vidur-sarathi"
+    forget_unread: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orca(Rules):
+    """Orca: iteration level, whole prompts, memory reserved for the greatest length, so that nobody is preempted."""
+
+    name: ClassVar[str] = "orca"
+    allocation: str = "longest"
+    token_budget: int = 1 << 30  # tokens; no limit
+    max_seqs: int = 128
+    max_model_len: int = 2048
+    chunked: bool = False
+    null_block: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Static(Orca):
+    """FasterTransformer: as `orca`, but nobody joins or leaves a batch before its last request has ended."""
+
+    name: ClassVar[str] = "static"
+    request_level: bool = True
+
+
+_HERE = "llmqueue_gym.engines.batching.rule_sets"
+
+RULE_SETS = Registry(
+    "rule set",
+    {
+        "vllm-v1": "llmqueue_gym.engines.batching.rules:Rules",
+        "vllm-0.19.1": f"{_HERE}:Vllm0191",
+        "vllm-v0": f"{_HERE}:VllmV0",
+        "sarathi": f"{_HERE}:Sarathi",
+        "vidur-sarathi": f"{_HERE}:VidurSarathi",
+        "orca": f"{_HERE}:Orca",
+        "static": f"{_HERE}:Static",
+    },
+    Rules,
+)
+rule_set = RULE_SETS.__call__  # a rule set from a spec such as `vllm-v1:token_budget=512`, or itself
