@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors import PREDICTORS, predictor
 from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS, LengthPredictor, length_predictor
-from llmqueue_gym.predictors.lengths.measured import ssjf_tables
+from llmqueue_gym.predictors.lengths.numbers import ssjf_tables
 from llmqueue_gym.requests import request_table
 from llmqueue_gym.workloads.requests import length_law
 

@@ -10,7 +10,7 @@ from recorded import recorded
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads import TRACE_FORMATS, load_trace
 from llmqueue_gym.workloads.traces import detect, load_lengths
-from llmqueue_gym.workloads.traces.requests import nanoseconds
+from llmqueue_gym.workloads.traces.loaders import nanoseconds
 
 BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
 TINY = {

@@ -1,5 +1,6 @@
 """`llmqueue profile`: the cost profiles there are, what is in one, and how to fit one's own."""
 
+import dataclasses
 from typing import Any
 
 import click
@@ -87,7 +88,7 @@ def fit(
 
     table = read_iterations(file)
     made, report = fit_profile(table, kv_tokens, name, model, gpu)
-    found: dict[str, Any] = report.to_dict()
+    found: dict[str, Any] = dataclasses.asdict(report)
     if out:
         write_profile(out, made, found)
     if plot:

@@ -8,11 +8,11 @@ _HERE = "llmqueue_gym.distributions"
 DISTRIBUTIONS = Registry(
     "size law",
     {
-        "exponential": f"{_HERE}.weibull:Exponential",
-        "weibull": f"{_HERE}.weibull:Weibull",
+        "exponential": f"{_HERE}.tails:Exponential",
+        "weibull": f"{_HERE}.tails:Weibull",
         "hyperexponential": f"{_HERE}.phases:Hyperexponential",
         "bounded-pareto": f"{_HERE}.bounded:BoundedPareto",
-        "lognormal": f"{_HERE}.lognormal:Lognormal",
+        "lognormal": f"{_HERE}.tails:Lognormal",
         "gamma": f"{_HERE}.phases:Gamma",
         "erlang": f"{_HERE}.phases:Erlang",
         "uniform": f"{_HERE}.bounded:Uniform",

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from llmqueue_gym.columns import read_columns
+from llmqueue_gym.distributions.base import ByData
 from llmqueue_gym.distributions.discrete import Discrete
 from llmqueue_gym.distributions.samples import positive_samples
 from llmqueue_gym.registry import text_of
 
 
 @dataclass(frozen=True, eq=False)
-class Empirical(Discrete):
+class Empirical(ByData, Discrete):
     """The discrete law that gives each sample the same weight, scaled to the mean.
 
     Attributes:
@@ -30,14 +31,8 @@ class Empirical(Discrete):
         super().__post_init__()
         object.__setattr__(self, "samples", positive_samples(self.samples, self.name).copy())
 
-    def __eq__(self, other: object) -> bool:
-        """Whether both are one law of one data set; dataclasses cannot compare arrays, and results are cached by it."""
-        if not isinstance(other, Empirical):
-            return NotImplemented
-        return self.mean == other.mean and np.array_equal(self.samples, other.samples)
-
-    def __hash__(self) -> int:
-        return hash((self.mean, self.samples.size, float(self.samples.sum())))
+    def _data(self) -> tuple[float | bytes, ...]:
+        return self.mean, self.samples.tobytes()
 
     def __str__(self) -> str:
         mean = "" if self.mean == 1 else f",mean={text_of(self.mean)}"

@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.distributions.base import ByData, Distribution
 from llmqueue_gym.distributions.integration import few, sums_from_above
 from llmqueue_gym.errors import BadInput
 
 
 @dataclass(frozen=True, eq=False)
-class QuantileTable(Distribution):
+class QuantileTable(ByData, Distribution):
     """The law whose quantile function runs straight between the points of a table, scaled to the mean.
 
     Attributes:
@@ -42,14 +42,8 @@ class QuantileTable(Distribution):
         if not self.values[0] >= 0:
             raise BadInput(f"a quantile table holds sizes from 0 upwards, not {self.values[0]!s}")
 
-    def __eq__(self, other: object) -> bool:
-        """Whether both are one law of one table; dataclasses cannot compare arrays, and results are cached by it."""
-        if not isinstance(other, QuantileTable):
-            return NotImplemented
-        return self.mean == other.mean and np.array_equal(self.q, other.q) and np.array_equal(self.values, other.values)
-
-    def __hash__(self) -> int:
-        return hash((self.mean, self.q.size, float(self.values.sum())))
+    def _data(self) -> tuple[float | bytes, ...]:
+        return self.mean, self.q.tobytes(), self.values.tobytes()
 
     def __str__(self) -> str:
         return f"quantile table of {self.q.size} knots, mean {self.mean:g}"

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from llmqueue_gym.columns import read_columns, read_header
-from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.distributions.base import ByData, Distribution
 from llmqueue_gym.distributions.empirical import Empirical
 from llmqueue_gym.distributions.integration import few
 from llmqueue_gym.errors import BadInput
@@ -26,7 +26,7 @@ _TABLE = 2**24  # entries of the table of `cdf` that fit in memory with ease
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs(Predictor):
+class Pairs(ByData, Predictor):
     """Y given S = x is the prediction of a pair drawn uniformly from those that speak for x.
 
     Those are the pairs whose true length is x, if there are any; otherwise the 64 pairs whose true lengths are nearest
@@ -70,18 +70,8 @@ class Pairs(Predictor):
         for name, value in fitted.items():
             object.__setattr__(self, name, value)
 
-    def __eq__(self, other: object) -> bool:
-        """Whether both hold the same pairs in the same unit; results are cached by this."""
-        if not isinstance(other, Pairs):
-            return NotImplemented
-        return (
-            self._unit == other._unit
-            and np.array_equal(self._true, other._true)
-            and np.array_equal(self._predicted, other._predicted)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self._unit, self._true.size, float(self._predicted.sum())))
+    def _data(self) -> tuple[float | bytes, ...]:
+        return self._unit, self._true.tobytes(), self._predicted.tobytes()
 
     def size_law(self) -> Distribution:
         """Return the empirical law of the true lengths, scaled to mean 1."""

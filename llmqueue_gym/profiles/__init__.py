@@ -9,8 +9,7 @@ __all__ = ["PROFILES", "Power", "Profile", "profile"]
 
 
 def _all() -> dict[str, Callable[..., Profile]]:
-    from llmqueue_gym.profiles.files import read_profile
-    from llmqueue_gym.profiles.shipped import shipped
+    from llmqueue_gym.profiles.files import read_profile, shipped
 
     return {**shipped(), "file": read_profile}
 

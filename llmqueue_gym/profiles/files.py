@@ -1,15 +1,85 @@
-"""Profiles on disk: JSON with the fields of `Profile`, and under "fit" how it was fitted, if it was."""
+"""Profiles on disk: those that come with the library, in `shipped.toml`, and one's own, in JSON.
+
+A JSON file has the fields of `Profile`, and under "fit" how it was fitted, if it was.
+"""
 
 import dataclasses
 import json
 import math
 import os
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.profiles.hardware import GPUS, MODELS
 from llmqueue_gym.storage import write_text
+
+CAPACITY = "kv_tokens computed: 0.9 of the GPUs' memory less bf16 weights, activations not subtracted"
+
+
+def shipped() -> dict[str, Callable[..., Profile]]:
+    """Return what builds each profile, by name; the one parameter is `kv_tokens`."""
+    told = tomllib.loads(Path(__file__).with_name("shipped.toml").read_text(encoding="utf-8"))
+    sources = told.pop("sources")
+    return {name: _builder({"name": name, **sources.get(one.pop("by", ""), {}), **one}) for name, one in told.items()}
+
+
+def _builder(told: dict[str, Any]) -> Callable[..., Profile]:
+    """Return what builds the profile of a table; what is not a field of `Profile` there is turned into fields."""
+    what = told.pop("what")
+    if "gpus" in told:
+        count, gpu, model = told.pop("gpus"), GPUS[told["gpu"]], MODELS[told["model"]]
+        told |= {**gpu.replica(count), "kv_bytes_per_token": model.kv_bytes_per_token}
+        if "kv_tokens" not in told:
+            told["kv_tokens"] = model.kv_tokens_on(gpu, count)
+            told["estimated"] = "; ".join(part for part in (told.get("estimated", ""), CAPACITY) if part)
+    numbers: dict[str, Callable[..., np.ndarray]] = {"roofline": _roofline, "phases": _phases, "splitwise": _tables}
+    told["numbers"] = numbers[told["form"]](**told.pop("ms"))
+
+    def build(kv_tokens: int = told["kv_tokens"]) -> Profile:
+        return Profile.from_dict({**told, "kv_tokens": kv_tokens})
+
+    build.__doc__ = what
+    return build
+
+
+def _roofline(line: list[float]) -> np.ndarray:
+    return np.array(line) / 1000
+
+
+def _phases(
+    prefill: list[float], few: list[float], many: list[float], switch: int, stage: float, host: list[float]
+) -> np.ndarray:
+    """Return the numbers of the form "phases", of which each line has a slope for tokens of context at place 1.
+
+    The part of the host's time that goes with the context is added to these slopes, because an engine counts only new
+    tokens.
+    """
+    each, token = host
+    lines = [[base, slope + token, other] for base, slope, other in (prefill, few, many)]
+    lines[0][0] += stage
+    return np.insert(np.array([*lines[0], *lines[1], *lines[2], each, 0.0]) / 1000, 3, switch)
+
+
+def _tables(
+    mixed: float,
+    tokens: list[int],
+    prompts: list[float],
+    batches: list[int],
+    context: list[int],
+    decodes: list[float],
+    rise: float,
+) -> np.ndarray:
+    """Return the tables of the form "splitwise"; `rise` is what one decode takes longer at the longest context."""
+    by_context = [(time, time, time + batch * rise) for batch, time in zip(batches, decodes, strict=True)]
+    grids = [len(batches), len(context), *batches, *context]
+    times = [time / 1000 for row in by_context for time in row]
+    return np.array([mixed, len(tokens), *tokens, *(time / 1000 for time in prompts), *grids, *times])
 
 
 def write_profile(path: str | os.PathLike[str], profile: Profile, fit: dict[str, Any] | None = None) -> None:

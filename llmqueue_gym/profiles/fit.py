@@ -7,8 +7,7 @@ run, so that a load unlike it can fare worse.
 """
 
 import os
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar, nnls
@@ -52,10 +51,6 @@ class FitReport:
     held_out: Errors
     by_kind: dict[str, float]
     warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain types."""
-        return {**asdict(self), "warnings": list(self.warnings)}
 
 
 def fit(

@@ -21,8 +21,8 @@ LENGTH_PREDICTORS = Registry(
         "ranking": f"{_HERE}.ranking:Ranking",
         "trail": f"{_HERE}.trail:Trail",
         "interval": f"{_HERE}.ranges:Interval",
-        "pairs": f"{_HERE}.measured:Pairs",
-        "ssjf": f"{_HERE}.measured:Ssjf",
+        "pairs": f"{_HERE}.numbers:Pairs",
+        "ssjf": f"{_HERE}.numbers:Ssjf",
     },
 )
 

@@ -17,19 +17,19 @@ _HERE = "llmqueue_gym.workloads.traces"
 TRACE_FORMATS = Registry(
     "trace format",
     {
-        "azure": f"{_HERE}.requests:load_azure",
-        "burstgpt": f"{_HERE}.requests:load_burstgpt",
-        "mooncake": f"{_HERE}.requests:load_mooncake",
-        "qwen": f"{_HERE}.requests:load_qwen",
-        "vidur": f"{_HERE}.requests:load_vidur",
-        "llmservingsim": f"{_HERE}.requests:load_llmservingsim",
-        "vtc": f"{_HERE}.requests:load_vtc",
-        "exgentic": f"{_HERE}.sessions:load_exgentic",
-        "claude": f"{_HERE}.sessions:load_claude",
-        "tracelab": f"{_HERE}.sessions:load_tracelab",
-        "tracelab-rounds": f"{_HERE}.sessions:load_tracelab_rounds",
-        "compact": f"{_HERE}.requests:load_compact",
-        "csv": f"{_HERE}.requests:load_compact",  # the same by the name that people try first
+        "azure": f"{_HERE}.loaders:load_azure",
+        "burstgpt": f"{_HERE}.loaders:load_burstgpt",
+        "mooncake": f"{_HERE}.loaders:load_mooncake",
+        "qwen": f"{_HERE}.loaders:load_qwen",
+        "vidur": f"{_HERE}.loaders:load_vidur",
+        "llmservingsim": f"{_HERE}.loaders:load_llmservingsim",
+        "vtc": f"{_HERE}.loaders:load_vtc",
+        "exgentic": f"{_HERE}.loaders:load_exgentic",
+        "claude": f"{_HERE}.loaders:load_claude",
+        "tracelab": f"{_HERE}.loaders:load_tracelab",
+        "tracelab-rounds": f"{_HERE}.loaders:load_tracelab_rounds",
+        "compact": f"{_HERE}.loaders:load_compact",
+        "csv": f"{_HERE}.loaders:load_compact",  # the same by the name that people try first
     },
 )
 
