@@ -93,7 +93,7 @@ def _stamp(cache: Any, function: Callable[..., Any]) -> None:
     def load_index() -> dict[Any, Any]:
         try:
             return load()
-        except (AttributeError, ImportError):  # it names a class that another version had: it is out of date, too
+        except (AttributeError, ImportError, EOFError, pickle.UnpicklingError):  # torn, or of another version's classes
             return {}
 
     index._load_index = load_index
