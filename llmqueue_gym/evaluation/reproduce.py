@@ -201,7 +201,9 @@ def _play(name: str, row: list[Cell], jobs: int, seed: int) -> dict[str, float]:
     where = {one: Scenario("mg1", size=size, predictor=one, load=load, n_jobs=jobs) for one in told}
     drawn = {one: scenario.draw(seed) for one, scenario in where.items()}
     for heading, cell in [("fcfs", {**row[0], "policy": "fcfs", "threshold": None}), *((c["column"], c) for c in row)]:
-        played = where[cell["predictor"]].system.simulate(drawn[cell["predictor"]], policy(_spec(cell["policy"], cell["threshold"])))
+        played = where[cell["predictor"]].system.simulate(
+            drawn[cell["predictor"]], policy(_spec(cell["policy"], cell["threshold"]))
+        )
         means[heading] = float(played.response_times[kept].mean())
     return means
 
