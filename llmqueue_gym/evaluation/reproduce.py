@@ -17,7 +17,7 @@ from llmqueue_gym.distributions import size_law
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.evaluation.results import Result, result
 from llmqueue_gym.evaluation.statistics import Estimate, across_seeds, control_variate
-from llmqueue_gym.evaluation.survey_tables import FLOOR, LEVELS, NOTES, PRINT_JOBS, QUADRATURE, TABLES, Column
+from llmqueue_gym.evaluation.survey_tables import FLOOR, LEVELS, PRINT_JOBS, QUADRATURE, TABLES, Column
 from llmqueue_gym.policies import policy
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.systems import Scenario
@@ -152,8 +152,8 @@ def _compared(name: str, load: float, column: Column) -> Cell:
     if cell["verdict"] != RIGHT:
         if threshold is not None:
             cell["threshold_of_print"] = _threshold_of(cell)
-        if cell["verdict"] == WRONG and (name, column.heading) in NOTES:
-            cell["note"] = NOTES[name, column.heading]
+        if cell["verdict"] == WRONG and column.heading in table.notes:
+            cell["note"] = table.notes[column.heading]
     return cell
 
 

@@ -6,9 +6,11 @@ Misprediction", ITCS 2020, and Tables 2 and 3 from "Queues with Small Advice", A
 arrival rate is the load.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from scipy.integrate import quad
@@ -58,12 +60,14 @@ class SurveyTable:
         size: spec of the size law.
         columns: after that of the loads.
         rows: the print, digit by digit; where the columns have closed forms, the loads alone.
+        notes: what is known of the causes of numbers that are off, by heading.
     """
 
     caption: str
     size: str
     columns: tuple[Column, ...]
     rows: str
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def loads(self) -> list[float]:
@@ -103,85 +107,22 @@ def sprpt_exponential(load: float) -> float:
     return float(sum(parts) + 1 / np.e)
 
 
-_ONE_BIT = (
-    Column("FIFO", "fcfs", "exact"),
-    Column("threshold, no preempt", "one-bit", "exact", "simulation", threshold=True),
-    Column("threshold, preempt", "one-bit-lcfs", "exact", "simulation", threshold=True),
-    Column("SRPT", "srpt", "exact", "simulation"),
-    Column("prediction, no preempt", "one-bit", "exponential", "simulation", threshold=True),
-    Column("prediction, preempt", "one-bit-lcfs", "exponential", "simulation", threshold=True),
-    Column("SPRPT", "sprpt", "exponential", "simulation"),
+# Of no print: what the closed forms say.
+_FORMS = SurveyTable(
+    "Closed forms for exponential sizes and predictions: t1 and t2 at their optimal threshold, and SPRPT",
+    "exponential",
+    (
+        Column("t1", "one-bit", "exponential", threshold=True, form=lambda *at: one_bit_exponential(*at)[0]),
+        Column("t2", "one-bit-lcfs", "exponential", threshold=True, form=lambda *at: one_bit_exponential(*at)[1]),
+        Column("SPRPT", "sprpt", "exponential", form=lambda load, _: sprpt_exponential(load)),
+    ),
+    "0.5\n0.6\n0.7\n0.8\n0.9\n0.95\n0.98",
 )
 
-TABLES: dict[str, SurveyTable] = {
-    "table1": SurveyTable(
-        "Table 1: exponential sizes, exponential predictions; results from equations",
-        "exponential",
-        (
-            Column("FIFO", "fcfs", "exact"),
-            Column("SJF", "sjf", "exact"),
-            Column("SPJF", "spjf", "exponential"),
-            Column("PSJF", "psjf", "exact"),
-            Column("PSPJF", "pspjf", "exponential"),
-            Column("SRPT", "srpt", "exact"),
-            Column("SPRPT", "sprpt", "exponential"),
-        ),
-        """0.5 2.0000 1.7127 1.7948 1.5314 1.6636 1.4254 1.6531
-0.6 2.5000 1.9625 2.1086 1.7526 1.9527 1.6041 1.9305
-0.7 3.3333 2.3122 2.5726 2.0839 2.3970 1.8746 2.3539
-0.8 5.0000 2.8822 3.3758 2.6589 3.1943 2.3528 3.1168
-0.9 10.0000 4.1969 5.3610 4.0518 5.2232 3.5521 5.0481
-0.95 20.0000 6.2640 8.6537 6.2648 8.6166 5.5410 8.3221
-0.98 50.0000 11.2849 16.9502 11.5513 17.1090 10.4947 16.6239
-0.99 100.0000 18.4507 29.0536 18.9556 29.3783 17.6269 28.7302""",
-    ),
-    "table2": SurveyTable(
-        "Table 2: exponential sizes, exponential predictions, optimal threshold; simulated, except for FIFO",
-        "exponential",
-        _ONE_BIT,
-        """0.50 2.000 1.783 1.564 1.425 1.850 1.698 1.659
-0.60 2.500 2.089 1.814 1.604 2.209 2.013 1.940
-0.70 3.333 2.542 2.203 1.875 2.761 2.517 2.369
-0.80 5.000 3.329 2.910 2.355 3.757 3.451 3.143
-0.90 10.00 5.278 4.755 3.552 6.366 5.960 5.097
-0.95 20.00 8.535 7.914 5.532 10.848 10.372 8.424
-0.98 50.00 16.495 15.735 10.436 22.418 21.909 16.696""",
-    ),
-    "table3": SurveyTable(
-        "Table 3: Weibull sizes, F(x) = 1 - exp(-sqrt(2 x)), exponential predictions, optimal threshold; simulated, "
-        "except for FIFO",
-        "weibull:shape=0.5",
-        _ONE_BIT,
-        """0.50 4.000 3.012 1.608 1.411 3.155 1.736 1.940
-0.60 5.500 3.676 1.867 1.574 3.918 2.062 2.280
-0.70 8.000 4.565 2.258 1.813 4.983 2.568 2.750
-0.80 13.00 5.955 2.951 2.217 6.721 3.481 3.519
-0.90 29.00 8.940 4.649 3.154 10.630 5.790 5.224
-0.95 58.00 13.223 7.448 4.517 16.546 9.846 7.788
-0.98 148.0 22.451 15.194 7.666 29.346 20.918 13.404""",
-    ),
-    "closed-forms": SurveyTable(
-        "Closed forms for exponential sizes and predictions: t1 and t2 at their optimal threshold, and SPRPT",
-        "exponential",
-        (
-            Column("t1", "one-bit", "exponential", threshold=True, form=lambda *at: one_bit_exponential(*at)[0]),
-            Column("t2", "one-bit-lcfs", "exponential", threshold=True, form=lambda *at: one_bit_exponential(*at)[1]),
-            Column("SPRPT", "sprpt", "exponential", form=lambda load, _: sprpt_exponential(load)),
-        ),
-        "0.5\n0.6\n0.7\n0.8\n0.9\n0.95\n0.98",
-    ),
-}
 
-_CAPPED = "the print has the mean of a lower threshold; the search for the best one was probably capped near 7.5"
+def _table(caption: str, size: str, columns: list[list[Any]], rows: str, notes: Mapping[str, str]) -> SurveyTable:
+    return SurveyTable(caption, size, tuple(Column(*told) for told in columns), rows, notes)
 
-# What is known of the causes, told beside a number that the rule finds off. Keys: table, heading.
-NOTES = {
-    (
-        "table1",
-        "SPRPT",
-    ): "the column is .3 to 1 % low; Table 2 simulates the same queue and agrees with the exact value",
-    ("table1", "PSPJF"): "the column drifts low as the load grows, as an integral that is cut off or too coarse does",
-    ("table3", "FIFO"): "Pollaczek-Khinchine gives 1 + .9 * 6 / (2 * .1) = 28; the other six entries follow it",
-    ("table3", "threshold, preempt"): _CAPPED,
-    ("table3", "prediction, preempt"): _CAPPED,
-}
+
+_PRINTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+TABLES: dict[str, SurveyTable] = {name: _table(**told) for name, told in _PRINTS.items()} | {"closed-forms": _FORMS}
