@@ -93,6 +93,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     },
 }
 
+
 def register_all() -> None:
     """Make every id known to Gymnasium; nothing is imported until one is made."""
     for name, environment in ENVIRONMENTS.items():
