@@ -7,7 +7,9 @@ import pytest
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.bootstrap import interval, rank_interval, resample
-from llmqueue_gym.evaluation.compare import WORDS, compare, latencies, ratio_of_means
+from llmqueue_gym.evaluation.compare import compare, latencies
+from llmqueue_gym.evaluation.metrics import WORDS
+from llmqueue_gym.evaluation.paired import ratio_of_means
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.requests import request_table
 from llmqueue_gym.systems import SYSTEMS, Scenario

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.compare import WORDS
+from llmqueue_gym.evaluation.metrics import WORDS
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.evaluation.serving import LATENCIES, SERVING_METRICS, measure, per_request, serve
 from llmqueue_gym.profiles import Power, profile

@@ -1,5 +1,6 @@
 """`llmqueue compare`: policies on the same work, ranked, with an interval beside every number."""
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,9 @@ import click
 from llmqueue_gym.cli.asked import Asked
 from llmqueue_gym.cli.options import JSON, SEED, BySystem
 from llmqueue_gym.cli.output import print_json, print_table, progress_bar
-from llmqueue_gym.cli.simulate import report_of
 from llmqueue_gym.errors import BadInput
 
-_TOLD = (
-    "size",
-    "arrivals",
-    "workload",
-    "load",
-    "rate",
-    "predictor",
-    "n_jobs",
-)  # elsewhere, of a scenario
+_TOLD = ("size", "arrivals", "workload", "load", "rate", "predictor", "n_jobs")  # elsewhere, of a scenario
 _NOT_TOLD = (None, False, "inf")
 
 
@@ -30,7 +22,11 @@ def _compare(
     from llmqueue_gym.evaluation.compare import compare as run
     from llmqueue_gym.evaluation.results import result
 
-    entries, scenario, report = read_policies(asked, policies), asked.scenario(), report_of(asked.kind)
+    entries, scenario, report = (
+        read_policies(asked, policies),
+        asked.scenario(),
+        importlib.import_module(asked.kind.report),
+    )
     if plot:
         _check_picture(plot, scenario)
     told = report.told(asked, scenario, seed, as_json)
@@ -104,7 +100,7 @@ def _check_picture(path: str, scenario: Any) -> None:
 
 def _remarks(found: dict[str, Any]) -> list[str]:
     """Return what the numbers of all policies together tell."""
-    from llmqueue_gym.evaluation.compare import seconds
+    from llmqueue_gym.evaluation.metrics import seconds
 
     told, base = [], found["base"]
     row = next(row for row in found["policies"] if row["policy"] == base)
@@ -124,7 +120,7 @@ def _work(found: dict[str, Any]) -> str:
 
 
 def _print(found: dict[str, Any], goodput: bool) -> None:
-    from llmqueue_gym.evaluation.compare import WORDS
+    from llmqueue_gym.evaluation.metrics import WORDS
 
     what, base = WORDS[found["metric"]], found["base"]
     load = f"load {found['load']:.3g}" if found["load"] else f"{found['rate']:.3g} /s" if found.get("rate") else ""
@@ -141,7 +137,7 @@ def _print(found: dict[str, Any], goodput: bool) -> None:
 
 
 def _row(row: dict[str, Any], found: dict[str, Any], goodput: bool) -> list[Any]:
-    from llmqueue_gym.evaluation.compare import amount
+    from llmqueue_gym.evaluation.metrics import amount
 
     base, last = found["base"], [f"{row['metrics']['goodput']:.3g} /s"] if goodput else []
     if "mean" not in row:

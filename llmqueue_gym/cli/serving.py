@@ -120,7 +120,7 @@ def notes(found: dict[str, Any], scenario: Any) -> list[str]:
 
 def show(found: dict[str, Any]) -> None:
     """Print what was served."""
-    from llmqueue_gym.evaluation.compare import WORDS, seconds
+    from llmqueue_gym.evaluation.metrics import WORDS, seconds
     from llmqueue_gym.evaluation.serving import LATENCIES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]

@@ -9,15 +9,13 @@ from llmqueue_gym.cli.asked import Asked
 from llmqueue_gym.cli.options import JSON, POLICY, SEED, BySystem
 from llmqueue_gym.cli.output import print_json, print_result
 
-# Systems of which there is more to tell: modules with the functions below, from `told` on.
-REPORTS = {"replica": "llmqueue_gym.cli.serving"}
 SHOWN = ("p50", "p99", "p99.9", "mean_slowdown", "mean_wait", "preemptions_per_job")
 
 
 def _simulate(asked: Asked, policy: str, seed: int, as_json: bool) -> None:
     player = asked.policy(policy)
     scenario = asked.scenario(player)
-    report = report_of(asked.kind)
+    report = importlib.import_module(asked.kind.report)  # the functions from `told` on
     told = {"policy": policy, **report.told(asked, scenario, seed, as_json, player)}
     found = {**told, **report.found(asked, scenario, player, seed)}
     found = asked.renamed_words(found) | {"notes": report.notes(found, scenario)}
@@ -34,11 +32,6 @@ simulate = BySystem(
     "Without SYSTEM it is the first that takes all options.",
     (POLICY, SEED, JSON),
 )
-
-
-def report_of(kind: Any) -> Any:
-    """Return the module that reports on runs of a kind of system."""
-    return importlib.import_module(REPORTS.get(kind.name, __name__))
 
 
 def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None) -> dict[str, Any]:

@@ -20,50 +20,20 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput, NotApplicable, nearest
-from llmqueue_gym.evaluation import metrics
-from llmqueue_gym.evaluation.bootstrap import LEVEL, Resamples, interval, rank_interval, resample
-from llmqueue_gym.evaluation.statistics import cautious_batch_means
+from llmqueue_gym.evaluation.bootstrap import LEVEL, resample
+from llmqueue_gym.evaluation.metrics import LOSSES, METRICS, WORDS, Latency
+from llmqueue_gym.evaluation.paired import KINDS, place, sentence, winner
 from llmqueue_gym.policies.base import EXACT, TRUTH
 from llmqueue_gym.systems import Run, Scenario
 
 BEHIND = 0.8  # of the base's throughput, below which a policy falls behind arrivals that the base keeps up with
 Row = dict[str, Any]
-Latency = Callable[[Run], np.ndarray]  # (n,), NaN where there is none
-
-WORDS = {  # of what is compared; the first that a system has is taken where nothing is told
-    "e2e": "end-to-end time",
-    "response_time": "response time",
-    "lost": "share of jobs lost",
-    "slowdown": "slowdown",
-    "wait": "wait",
-    "ttft": "time to first token",
-    "tpot": "time per output token",
-    "longest_gap": "longest gap between tokens",
-    "normalised_latency": "time per token end to end",
-}
 _TOLD = ("mean_wait", "mean_response_time", "throughput")
-_PURE = ("lost", "slowdown")  # numbers without a unit
-_OF_JOBS: dict[str, Latency] = {
-    "response_time": lambda run: run.response_times,
-    "slowdown": lambda run: run.slowdowns,
-    "wait": lambda run: run.outcome["start"] - run.jobs["arrival"],
-}
-_OF_LOSSES: dict[str, Latency] = {"lost": lambda run: (~run.done).astype(float)}
-_MODULES = {"replica": "llmqueue_gym.evaluation.serving"}  # systems with a `measure` and `LATENCIES` of their own
 
 
 def latencies(system: Any) -> Mapping[str, Latency]:
     """Return what can be compared in a system, of each job, by name."""
-    if system.lossy:
-        return _OF_LOSSES
-    return importlib.import_module(_MODULES[system.name]).LATENCIES if system.name in _MODULES else _OF_JOBS
-
-
-def measure(run: Run, warmup: float, objectives: Mapping[str, float | None]) -> dict[str, Any]:
-    """Return every metric of a run by name, the first share of the jobs left out."""
-    if run.system.name in _MODULES:
-        return importlib.import_module(_MODULES[run.system.name]).measure(run, **objectives, warmup=warmup)
-    return metrics.measure(run.after_warmup(warmup))
+    return LOSSES if system.lossy else importlib.import_module(system.metrics).LATENCIES
 
 
 def compare(
@@ -96,6 +66,7 @@ def compare(
         BadInput: unknown names, a policy named twice, or work that could never be done.
     """
     table, base = latencies(scenario.system), scenario.system.base
+    measure = importlib.import_module(scenario.system.metrics).measure
     metric = next(name for name in WORDS if name in table) if metric is None else metric
     if metric not in table:
         raise BadInput(f"unknown latency {metric!r}; {nearest(metric, table)}")
@@ -107,8 +78,10 @@ def compare(
         predictor = str(policy.predictor or scenario.predictor) if policy.uses_predictions else "not read"
         undone = not run.done.all() and not scenario.system.lossy
         told = {"done": int(run.done.sum()), "reason": run.reason, "undone": undone}
-        rows.append({"policy": name, "predictor": predictor, **told, "metrics": measure(run, warmup, objectives)})
-        wait, time, rows[-1]["rate"] = (metrics.METRICS[name](run) for name in _TOLD)
+        rows.append(
+            {"policy": name, "predictor": predictor, **told, "metrics": measure(run, warmup=warmup, **objectives)}
+        )
+        wait, time, rows[-1]["rate"] = (METRICS[name](run) for name in _TOLD)
         rows[-1]["waiting"] = wait / time  # share of the time of those served
         if metric in ("e2e", "response_time") and not undone:  # floors are of all jobs, warm-up and all
             rows[-1] |= over_floor(run, scenario, seed)
@@ -179,109 +152,3 @@ def note(row: Row, base: Row, n: int) -> str:
     if share < BEHIND and not row["undone"]:
         words.append(f"falls behind, with {share:.0%} of the throughput of {base['policy']}")
     return "; ".join(words)
-
-
-def place(name: str, values: Mapping[str, np.ndarray], resampled: Resamples) -> Row:
-    """Return where a policy stands: mean, p99, ratios and differences to the base, and ranks, all with intervals."""
-    k, base = list(values).index(name), next(iter(values))
-    latency, plain = values[name], values[base]
-    row: Row = {"mean": _of_mean(latency), f"difference_to_{base}": _of_mean(latency - plain)}
-    row[f"mean_over_{base}"] = ratio_of_means(latency, plain)
-    row["p99"] = _between(_p99(latency), resampled.p99[..., k], resampled)
-    with np.errstate(invalid="ignore", divide="ignore"):  # of shares of lost jobs, which have no percentiles
-        ratios = resampled.p99[..., k] / resampled.p99[..., 0]
-        row[f"p99_over_{base}"] = _between(float(np.float64(_p99(latency)) / _p99(plain)), ratios, resampled)
-    for kind in KINDS:
-        points = [_POINT[kind](latency) for latency in values.values()]
-        low, high = rank_interval(getattr(resampled, kind), k, resampled.counts)
-        row[f"{kind}_rank"] = {"rank": 1 + sum(p < points[k] for p in points), "low": low, "high": high}
-    return row
-
-
-def winner(
-    kind: str, contenders: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], resampled: Resamples
-) -> dict[str, Any]:
-    """Return the best contender by mean or by p99, and whether it is ahead of all others beyond its interval.
-
-    Args:
-        kind: "mean" or "p99".
-        contenders: latencies by policy, those that may win.
-        values: latencies by policy, in the order of `resampled`.
-        resampled: see `resample`.
-    """
-    order, names = sorted(contenders, key=lambda name: _POINT[kind](contenders[name])), list(values)
-    first = order[0]
-    same = [name for name in order[1:] if np.allclose(values[name], values[first], rtol=1e-9)]
-    others = [name for name in order[1:] if name not in same]
-    over = {}
-    for name in others:
-        if kind == "mean":
-            over[name] = ratio_of_means(values[first], values[name])
-        else:
-            redone = resampled.p99[..., names.index(first)] / resampled.p99[..., names.index(name)]
-            over[name] = _between(_p99(values[first]) / _p99(values[name]), redone, resampled)
-    ties = [name for name in others if not over[name]["high"] < 1]
-    points = {name: _POINT[kind](values[name]) for name in order}
-    clear = bool(others) and not ties
-    return {"policy": first, "clear": clear, "same": same, "ties": ties, "values": points, "over": over}
-
-
-def sentence(kind: str, metric: str, found: Mapping[str, Any]) -> str:
-    """Say who wins by how much, or that nobody clearly does."""
-    first, values, what = found["policy"], found["values"], f"{kind} {WORDS[metric]}"
-    name = " = ".join([first, *found["same"]])
-    if not found["over"]:
-        return f"{what}: {name} with {amount(metric, values[first])}, and nothing that differs to compare with"
-    other = (found["ties"] or list(found["over"]))[0]
-    less, most, least = (100 * (1 - found["over"][other][key]) for key in ("mean", "low", "high"))
-    ends = f"95 % interval {least:.3g} to {most:.3g} %" if np.isfinite(least) else "too few requests for an interval"
-    lead = f"{name} wins with" if found["clear"] else f"no clear winner, {name} is least with"
-    words = f"{what}: {lead} {amount(metric, values[first])}, {less:.3g} % below {other} ({ends})"
-    rest = len(found["ties"]) - 1
-    return words + (f", and {rest} more cannot be told from it" if rest > 0 else "")
-
-
-def ratio_of_means(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """Return mean(a) / mean(b) of latencies of the same requests, each `(n,)`, with its interval.
-
-    The logarithm of the ratio has, to first order, the error of the mean of a / mean(a) - b / mean(b), so the interval
-    is by batch means of that and never goes below 0.
-    """
-    if not (a.mean() > 0 and b.mean() > 0):  # where no job is lost
-        return dict.fromkeys(("mean", "low", "high"), float("nan"))
-    ratio = float(a.mean() / b.mean())
-    error = cautious_batch_means(a / a.mean() - b / b.mean(), LEVEL, warmup=0)
-    half = (error.high - error.low) / 2
-    return {"mean": ratio, "low": ratio * float(np.exp(-half)), "high": ratio * float(np.exp(half))}
-
-
-KINDS = ("mean", "p99")
-
-
-def _p99(latency: np.ndarray) -> float:
-    return float(np.percentile(latency, 99))
-
-
-_POINT = {"mean": lambda latency: float(latency.mean()), "p99": _p99}
-
-
-def _of_mean(latency: np.ndarray) -> dict[str, float]:
-    mean, low, high, *_ = cautious_batch_means(latency, LEVEL, warmup=0)
-    return {"mean": mean, "low": low, "high": high}
-
-
-def _between(point: float, table: np.ndarray, resampled: Resamples) -> dict[str, float]:
-    low, high = interval(table, resampled.counts)
-    return {"mean": point, "low": low, "high": high}
-
-
-def amount(metric: str, value: float) -> str:
-    """Return a value of a metric in words, in its unit."""
-    return f"{value:.3g}" if metric in _PURE else seconds(value)
-
-
-def seconds(value: float) -> str:
-    """Return a time in s with three digits, in ms where it is short."""
-    if abs(value) >= 100:
-        return f"{value:,.0f} s"
-    return f"{value:.3g} s" if abs(value) >= 1 or value == 0 else f"{1e3 * value:.3g} ms"

@@ -10,6 +10,8 @@ import numpy as np
 
 from llmqueue_gym.systems import Run
 
+Latency = Callable[[Run], np.ndarray]  # (n,), NaN where there is none
+
 
 def _of_served(statistic: Callable[[np.ndarray], float], slowdown: bool = False) -> Callable[[Run], float]:
     def value(run: Run) -> float:
@@ -61,7 +63,41 @@ METRICS: dict[str, Callable[[Run], float]] = {
     "utilisation": lambda run: float(run.sizes[run.done].sum()) / _span(run),  # servers at work, if of speed 1
 }
 
+# Of each job; what can be compared, see `System.metrics`.
+LATENCIES: dict[str, Latency] = {
+    "response_time": lambda run: run.response_times,
+    "slowdown": lambda run: run.slowdowns,
+    "wait": lambda run: run.outcome["start"] - run.jobs["arrival"],
+}
+LOSSES: dict[str, Latency] = {"lost": lambda run: (~run.done).astype(float)}
 
-def measure(run: Run) -> dict[str, float]:
-    """Return every metric of a run by name."""
+WORDS = {  # of what is compared; the first that a system has is taken where nothing is told
+    "e2e": "end-to-end time",
+    "response_time": "response time",
+    "lost": "share of jobs lost",
+    "slowdown": "slowdown",
+    "wait": "wait",
+    "ttft": "time to first token",
+    "tpot": "time per output token",
+    "longest_gap": "longest gap between tokens",
+    "normalised_latency": "time per token end to end",
+}
+_PURE = ("lost", "slowdown")  # numbers without a unit
+
+
+def measure(run: Run, warmup: float = 0.0) -> dict[str, float]:
+    """Return every metric of a run by name, the first share of the jobs left out."""
+    run = run.after_warmup(warmup) if warmup else run
     return {name: metric(run) for name, metric in METRICS.items()}
+
+
+def amount(metric: str, value: float) -> str:
+    """Return a value of a metric in words, in its unit."""
+    return f"{value:.3g}" if metric in _PURE else seconds(value)
+
+
+def seconds(value: float) -> str:
+    """Return a time in s with three digits, in ms where it is short."""
+    if abs(value) >= 100:
+        return f"{value:,.0f} s"
+    return f"{value:.3g} s" if abs(value) >= 1 or value == 0 else f"{1e3 * value:.3g} ms"

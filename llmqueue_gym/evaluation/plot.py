@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.evaluation.compare import WORDS, amount
+from llmqueue_gym.evaluation.metrics import WORDS, amount
 
 Row = dict[str, Any]  # of `compare`, with its place in the picture as `x` and `y`
 X, Y = "x", "y"

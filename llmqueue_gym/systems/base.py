@@ -60,6 +60,8 @@ class System(ABC):
         unnamed: such names where the command line does not name the system, and what they tell: `policy` or a field.
         run_length: `n_jobs` of `llmqueue simulate`, where that of the scenario says little.
         objectives: limits within which a job is to be served, by name, with words; they are what goodput counts.
+        metrics: module whose `measure` gives the metrics of a run, and whose `LATENCIES` can be compared job by job.
+        report: module that tells of a run on the command line; see `cli.simulate`.
         compared: policies that `llmqueue compare` compares unless others are named.
         recorded: makes of a recorded trace and further arguments the fields of a scenario; None where it has no trace.
     """
@@ -77,6 +79,8 @@ class System(ABC):
     unnamed: ClassVar[Mapping[str, str]] = {}
     run_length: ClassVar[int | None] = None
     objectives: ClassVar[Mapping[str, str]] = {}
+    metrics: ClassVar[str] = "llmqueue_gym.evaluation.metrics"
+    report: ClassVar[str] = "llmqueue_gym.cli.simulate"
     compared: ClassVar[tuple[str, ...]] = ()
     recorded: ClassVar[Callable[..., dict[str, Any]] | None] = None
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.distributions.base import Distribution
-from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies import POLICIES
 from llmqueue_gym.policies.base import Policies

@@ -18,8 +18,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import OFFER, outcome_table
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.moldable import MOLDABLE, MoldablePolicy
-from llmqueue_gym.predictors.speedup import SpeedupPredictor, speedup_predictor
-from llmqueue_gym.profiles.speedup import Speedup, speedup
+from llmqueue_gym.predictors.speedup import Speedup, SpeedupPredictor, speedup, speedup_predictor
 from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.agents.moldable import MoldableAgent
 from llmqueue_gym.systems.base import Drawn, Row

@@ -60,6 +60,8 @@ class Replica(System):
     cost: ClassVar[str] = "mean end-to-end latency, s"
     spelled: ClassVar[Mapping[str, str]] = {"lengths": "size", "n_requests": "n_jobs"}
     options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
+    metrics: ClassVar[str] = "llmqueue_gym.evaluation.serving"
+    report: ClassVar[str] = "llmqueue_gym.cli.serving"
     compared: ClassVar[tuple[str, ...]] = ("fcfs", "sjf", "sjf-total", "trail", "ltr", "srpt")
     objectives: ClassVar[Mapping[str, str]] = {
         "ttft_slo": "most s until the first token, for goodput",
