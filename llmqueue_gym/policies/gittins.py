@@ -21,27 +21,33 @@ from llmqueue_gym.policies.base import Policy
 _SOURCE = "Gittins 1979; Aalto, Ayesta, Righter 2009"
 
 
-def between(grid, low, high, x):
-    """Return the cell of grid[low : high + 1] that x lies in, by its lower end, and the share of it that is below x."""
-    first, last = low, high
-    while last - first > 1:
-        middle = (first + last) // 2
-        if grid[middle] <= x:
-            first = middle
-        else:
-            last = middle
-    return first, min(max((x - grid[first]) / (grid[last] - grid[first]), 0.0), 1.0)
-
-
 def rank(job, params):
     m, n = int(params[0]), int(params[1])
     if m == 0:
         return job.predicted - job.age
-    j, u = 2, 0.0
-    if m > 1:
-        j, u = between(params, 2, 2 + m - 1, job.predicted)
-    i, v = between(params, 2 + m, 2 + m + n - 1, job.age)
-    row = (j - 2) * n + n + i
+    j, u = 0, 0.0
+    if m > 1:  # which two predictions of the grid the job lies between
+        lo, hi = 2, 2 + m - 1
+        while hi - lo > 1:
+            mid = (lo + hi) // 2
+            if params[mid] <= job.predicted:
+                lo = mid
+            else:
+                hi = mid
+        j = lo - 2
+        u = (job.predicted - params[lo]) / (params[hi] - params[lo])
+        u = min(max(u, 0.0), 1.0)
+    lo, hi = 2 + m, 2 + m + n - 1
+    while hi - lo > 1:
+        mid = (lo + hi) // 2
+        if params[mid] <= job.age:
+            lo = mid
+        else:
+            hi = mid
+    i = lo - 2 - m
+    v = (job.age - params[lo]) / (params[hi] - params[lo])
+    v = min(max(v, 0.0), 1.0)
+    row = 2 + m + n + j * n + i
     value = (1.0 - v) * params[row] + v * params[row + 1]
     if u > 0.0:
         row += n
@@ -51,8 +57,15 @@ def rank(job, params):
 
 def rank_blind(job, params):
     n = int(params[1])
-    i, v = between(params, 3, 3 + n - 1, job.age)
-    return (1.0 - v) * params[i + n] + v * params[i + n + 1]
+    lo, hi = 3, 3 + n - 1
+    while hi - lo > 1:
+        mid = (lo + hi) // 2
+        if params[mid] <= job.age:
+            lo = mid
+        else:
+            hi = mid
+    v = min(max((job.age - params[lo]) / (params[hi] - params[lo]), 0.0), 1.0)
+    return (1.0 - v) * params[lo + n] + v * params[lo + n + 1]
 
 
 @lru_cache(maxsize=8)
