@@ -37,7 +37,7 @@ from llmqueue_gym._jit import kernel
 from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.evaluation.results import plain, read_json
 from llmqueue_gym.evaluation.serving import serve
-from llmqueue_gym.policies.serving.memory import mc_sf
+from llmqueue_gym.policies.serving.mc_sf import mc_sf
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
 from llmqueue_gym.systems import Run
 from llmqueue_gym.theory.clairvoyant import latency_floor

@@ -1,23 +1,42 @@
-"""Serving policies, a file for each family. To add one: write its builder and add its name here."""
+"""Serving policies, one file each. To add one: write the file and add its line here."""
 
 from functools import partial
 
 from llmqueue_gym.policies.base import Policies
-from llmqueue_gym.policies.families import places
 from llmqueue_gym.policies.learned import stored
 from llmqueue_gym.policies.serving.base import ServingPolicy
 
 __all__ = ["SERVING_POLICIES", "ServingPolicy", "serving_policy"]
 
-_PLACES = places(
-    __name__,
-    shortest="vllm-priority sjf sjf-total sprpt srpt trail ssjf tie memory-time",
-    gittins_lengths="gittins-lengths",
-    remaining_seconds="remaining-seconds",
-    merged="las ltr",
-    fastserve="fastserve",
-    slai="slai-like",
-    memory="fcfs alpha-protect-like light-admission mc-fcfs mc-sf a-max a-min-like s3-like",
+_HERE = "llmqueue_gym.policies.serving"
+
+SERVING_POLICIES = Policies(
+    ServingPolicy,
+    {
+        "fcfs": f"{_HERE}.fcfs:fcfs",
+        "vllm-priority": f"{_HERE}.vllm_priority:vllm_priority",
+        "sjf": f"{_HERE}.sjf:sjf",
+        "sjf-total": f"{_HERE}.sjf:sjf_total",
+        "sprpt": f"{_HERE}.sprpt:sprpt",
+        "srpt": f"{_HERE}.sprpt:srpt",
+        "trail": f"{_HERE}.trail:trail",
+        "las": f"{_HERE}.las:las",
+        "fastserve": f"{_HERE}.fastserve:fastserve",
+        "ltr": f"{_HERE}.ltr:ltr",
+        "ssjf": f"{_HERE}.ssjf:ssjf",
+        "tie": f"{_HERE}.tie:tie",
+        "gittins-lengths": f"{_HERE}.gittins_lengths:gittins_lengths",
+        "remaining-seconds": f"{_HERE}.remaining_seconds:remaining_seconds",
+        "memory-time": f"{_HERE}.memory_time:memory_time",
+        "mc-sf": f"{_HERE}.mc_sf:mc_sf",
+        "mc-fcfs": f"{_HERE}.mc_sf:mc_fcfs",
+        "a-max": f"{_HERE}.a_max:a_max",
+        "a-min-like": f"{_HERE}.a_min:a_min_like",
+        "light-admission": f"{_HERE}.light_admission:light_admission",
+        "alpha-protect-like": f"{_HERE}.alpha_protect:alpha_protect_like",
+        "s3-like": f"{_HERE}.s3:s3_like",
+        "slai-like": f"{_HERE}.slai:slai_like",
+    },
+    partial(stored, "serving"),
 )
-SERVING_POLICIES = Policies(ServingPolicy, _PLACES, partial(stored, "serving"))
 serving_policy = SERVING_POLICIES.__call__
