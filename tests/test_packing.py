@@ -17,8 +17,7 @@ from llmqueue_gym.engines import packing
 from llmqueue_gym.errors import BadInput, NotApplicable, TruthError, Unstable
 from llmqueue_gym.evaluation import batch_means, control_variate, paired_difference
 from llmqueue_gym.jobs import DONE, job_table
-from llmqueue_gym.policies import policy
-from llmqueue_gym.policies.blind import by_age
+from llmqueue_gym.policies import las, policy
 from llmqueue_gym.policies.packing import PACKING, PackingPolicy, packing_policy
 from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.mg1 import MG1
@@ -39,7 +38,7 @@ SPECS = (
 )
 RISING = [("prefix", True), ("skip", True), ("skip", False), ("filling", True), ("max-weight", True)]
 POLICIES = [packing_policy(spec) for spec in SPECS] + [  # ranks that rise in service go back in the line
-    PackingPolicy(f"las-{rule}", by_age, packing=rule, preemptive=preemptive) for rule, preemptive in RISING
+    PackingPolicy(f"las-{rule}", las.rank, packing=rule, preemptive=preemptive) for rule, preemptive in RISING
 ]
 
 

@@ -1,20 +1,40 @@
-"""Scheduling disciplines, a file for each family. To add one: write its builder and add its name here."""
+"""Scheduling disciplines, one file each. To add one: write the file and add its line here."""
 
 from functools import partial
 
 from llmqueue_gym.policies.base import NOTHING, PREDICTION, TOLD, TRUTH, Policies, Policy
-from llmqueue_gym.policies.families import places
 from llmqueue_gym.policies.learned import stored
 
 __all__ = ["NOTHING", "POLICIES", "PREDICTION", "TOLD", "TRUTH", "Policies", "Policy", "policy"]
 
-_PLACES = places(
-    __name__,
-    blind="fcfs lcfs las",
-    shortest="spjf pspjf sprpt sprpt-bounce limited-preemption sjf psjf srpt",
-    gittins="gittins-blind gittins",
-    one_bit="one-bit one-bit-lcfs one-bit-fcfs two-class",
-    deadline="edf least-slack drop-if-late short-first-edf",
+_HERE = "llmqueue_gym.policies"
+
+POLICIES = Policies(
+    Policy,
+    {
+        "fcfs": f"{_HERE}.fcfs:fcfs",
+        "lcfs": f"{_HERE}.lcfs:lcfs",
+        "spjf": f"{_HERE}.spjf:spjf",
+        "pspjf": f"{_HERE}.pspjf:pspjf",
+        "sprpt": f"{_HERE}.sprpt:sprpt",
+        "sprpt-bounce": f"{_HERE}.sprpt_bounce:sprpt_bounce",
+        "las": f"{_HERE}.las:las",
+        "gittins-blind": f"{_HERE}.gittins:gittins_blind",
+        "gittins": f"{_HERE}.gittins:gittins",
+        "one-bit": f"{_HERE}.one_bit:one_bit",
+        "one-bit-lcfs": f"{_HERE}.one_bit:one_bit_lcfs",
+        "one-bit-fcfs": f"{_HERE}.one_bit:one_bit_fcfs",
+        "limited-preemption": f"{_HERE}.limited_preemption:limited_preemption",
+        "sjf": f"{_HERE}.spjf:sjf",
+        "psjf": f"{_HERE}.pspjf:psjf",
+        "srpt": f"{_HERE}.sprpt:srpt",
+        # Orders for jobs that give up waiting or are of use for a time only.
+        "two-class": f"{_HERE}.two_class:two_class",
+        "edf": f"{_HERE}.edf:edf",
+        "least-slack": f"{_HERE}.edf:least_slack",
+        "drop-if-late": f"{_HERE}.deadline:drop_if_late",
+        "short-first-edf": f"{_HERE}.deadline:short_first_edf",
+    },
+    partial(stored, "order", "cluster-order"),
 )
-POLICIES = Policies(Policy, _PLACES, partial(stored, "order", "cluster-order"))
 policy = POLICIES.__call__  # a policy from its spec, the policy itself, or a function rank(job, params)

@@ -1,8 +1,8 @@
-"""Orders of jobs that tell until when they are of use, or until when they will wait; two of them send jobs away.
+"""Baselines where jobs have firm deadlines and may be sent away: earliest deadline first, and two that use predictions.
 
-Salman et al., ISORC 2023, schedule such jobs with a one-bit prediction of each size; their rules are not public. The
-two that send jobs away are our reading of what their abstract compares. Agents alone play them; no engine sends jobs
-away in closed loop.
+Salman et al., ISORC 2023, schedule such jobs with a one-bit prediction of each size; their rules are not public. `edf`
+is in `policies`; the two here are our reading of what their abstract compares. Agents alone play them, where jobs may
+be sent away; no engine sends jobs away in closed loop.
 
 * `drop-if-late` is earliest deadline first, and sends away every waiting job that by its prediction cannot be done by
   its deadline, even on the fastest server.
@@ -14,34 +14,16 @@ load 0.9 both serve fewer: the bit says 2 thresholds for every long job, and tho
 the true sizes, `drop-if-late` serves more at load 1.2 too. `tests/test_pick_agents.py` measures this.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policy
+from llmqueue_gym.policies.edf import edf
 
 _SOURCE = "our reading of Salman et al., ISORC 2023, whose rules are not public"
-
-
-def by_deadline(job, params):
-    return job.deadline
-
-
-def by_slack(job, params):
-    return job.deadline - job.predicted
-
-
-def edf() -> Policy:
-    """Earliest deadline first, without preemption."""
-    source = "Panwar, Towsley, Wolf, J. ACM 1988"
-    return Policy("edf", by_deadline, preemptive=False, shape="constant", source=source)
-
-
-def least_slack() -> Policy:
-    """Least slack first, without preemption: by the latest time to begin, the deadline less the predicted size."""
-    return Policy("least-slack", by_slack, preemptive=False, shape="constant", source="Liu, Real-Time Systems, 2000")
 
 
 @dataclass(frozen=True)
@@ -77,9 +59,15 @@ class DeadlinePolicy(Policy):
         return np.where(short.any(axis=-1, keepdims=True), short, opens)
 
 
+def _made(name: str, short_up_to: float = np.inf) -> DeadlinePolicy:
+    order = edf()
+    traits = {"preemptive": order.preemptive, "shape": order.shape, "source": _SOURCE}
+    return DeadlinePolicy(name, order.rank, short_up_to=short_up_to, **traits)  # type: ignore[arg-type]
+
+
 def drop_if_late() -> DeadlinePolicy:
     """Earliest deadline first; a job that by its prediction misses its deadline is sent away."""
-    return DeadlinePolicy("drop-if-late", by_deadline, preemptive=False, shape="constant", source=_SOURCE)
+    return _made("drop-if-late")
 
 
 def short_first_edf(threshold: float = 1.0) -> DeadlinePolicy:
@@ -90,4 +78,4 @@ def short_first_edf(threshold: float = 1.0) -> DeadlinePolicy:
     """
     if not threshold > 0:
         raise BadInput(f"short-first-edf: threshold={threshold:g} must be positive, as in short-first-edf:threshold=1")
-    return replace(drop_if_late(), name="short-first-edf", short_up_to=threshold)
+    return _made("short-first-edf", threshold)

@@ -21,7 +21,7 @@ from llmqueue_gym._jit import kernel, records
 from llmqueue_gym.engines import single_server
 from llmqueue_gym.engines.state import HEAP, fresh_state
 from llmqueue_gym.jobs import job_table, outcome_table
-from llmqueue_gym.policies.shortest import srpt
+from llmqueue_gym.policies.sprpt import srpt
 
 
 def srpt_mean(arrivals: np.ndarray, sizes: np.ndarray) -> float:

@@ -20,7 +20,7 @@ from llmqueue_gym.jobs import QUEUE, outcome_table
 from llmqueue_gym.policies import policy as queue_policy
 from llmqueue_gym.policies.base import Policies, Policy
 from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES, DispatchPolicy
-from llmqueue_gym.policies.dispatch.assignments import join_shortest_queue, power_of_d
+from llmqueue_gym.policies.dispatch.fewest_jobs import join_shortest_queue, power_of_d
 from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.agents.dispatch import DispatchAgent
 from llmqueue_gym.systems.base import Drawn, Row
