@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmqueue_gym.distributions import DISTRIBUTIONS, size_law
 from llmqueue_gym.distributions.base import Distribution
-from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.distributions.quantile_table import QuantileTable
 from llmqueue_gym.errors import BadInput, NotApplicable
 

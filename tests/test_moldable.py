@@ -24,8 +24,14 @@ from llmqueue_gym.evaluation.statistics import across_seeds
 from llmqueue_gym.jobs import DONE, OFFER, job_table
 from llmqueue_gym.policies import policy
 from llmqueue_gym.policies.moldable import MOLDABLE, MoldablePolicy, moldable_policy
-from llmqueue_gym.predictors.speedup import SPEEDUP_PREDICTORS, speedup_predictor
-from llmqueue_gym.profiles.speedup import SPEEDUPS, Amdahl, Power, speedup
+from llmqueue_gym.predictors.speedup import (
+    SPEEDUP_PREDICTORS,
+    SPEEDUPS,
+    Amdahl,
+    Power,
+    speedup,
+    speedup_predictor,
+)
 from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.central import Central
 from llmqueue_gym.systems.mg1 import MG1

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import poisson
 
 from llmqueue_gym.distributions import size_law
-from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.theory.erlang import MMk

@@ -11,7 +11,7 @@ from recorded import recorded
 from scipy import stats
 
 from llmqueue_gym.distributions import size_law
-from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors import PREDICTORS, Predictor, predictor
 from llmqueue_gym.predictors.coarse import Buckets, OneBit

@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.special import kv
 
 from llmqueue_gym.distributions import size_law
-from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
 from llmqueue_gym.policies import POLICIES, Policy, policy
 from llmqueue_gym.predictors import Predictor, predictor

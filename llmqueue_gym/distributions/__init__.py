@@ -17,7 +17,7 @@ DISTRIBUTIONS = Registry(
         "erlang": f"{_HERE}.phases:Erlang",
         "uniform": f"{_HERE}.bounded:Uniform",
         "deterministic": f"{_HERE}.discrete:Deterministic",
-        "empirical": f"{_HERE}.empirical:from_file",
+        "empirical": f"{_HERE}.discrete:from_file",
     },
     Distribution,
 )

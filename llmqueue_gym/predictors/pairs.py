@@ -11,7 +11,7 @@ import numpy as np
 
 from llmqueue_gym.columns import read_columns, read_header
 from llmqueue_gym.distributions.base import ByData, Distribution
-from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.distributions.integration import few
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor

@@ -83,7 +83,7 @@ def gittins_table(size: Any, predictor: Any, y_cells: int = 300, x_cells: int = 
 
 def gittins_of_samples(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ages and ranks of the empirical law of samples `(n,)`: the empirical Gittins policy."""
-    from llmqueue_gym.distributions.empirical import Empirical
+    from llmqueue_gym.distributions.discrete import Empirical
 
     samples = np.asarray(samples, float)
     mean = float(np.mean(samples))

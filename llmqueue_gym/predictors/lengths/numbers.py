@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from llmqueue_gym.distributions.empirical import Empirical
+from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths.base import Forecast, LengthPredictor, length_sample, one_number
 from llmqueue_gym.predictors.pairs import Pairs as SizePairs

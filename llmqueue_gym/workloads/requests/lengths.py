@@ -134,9 +134,9 @@ class FileLengths(Lengths):
         served = lengths.output_tokens > 0
         if not served.any():
             raise BadInput(f"{self.file}: every row has 0 output tokens")
-        object.__setattr__(self, "dropped", int((~served).sum()))
-        object.__setattr__(self, "_prompts", np.maximum(lengths.prompt_tokens[served], 1))
-        object.__setattr__(self, "_outputs", lengths.output_tokens[served])
+        prompts, outputs = np.maximum(lengths.prompt_tokens[served], 1), lengths.output_tokens[served]
+        for name, value in (("dropped", int((~served).sum())), ("_prompts", prompts), ("_outputs", outputs)):
+            object.__setattr__(self, name, value)
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return the lengths of n rows, one whole number of `rng` for each."""

@@ -1,4 +1,4 @@
-"""Traces in their native formats. To add one: write its loader, add its line to each of the two tables here."""
+"""Traces in their native formats. To add one: write its loader, add its line here."""
 
 import json
 import os
@@ -13,28 +13,8 @@ __all__ = ["TRACE_FORMATS", "RecordedLengths", "Trace", "load_lengths", "load_tr
 
 _HERE = "llmqueue_gym.workloads.traces"
 
-# Each entry is a function load(path, ...) -> Trace.
-TRACE_FORMATS = Registry(
-    "trace format",
-    {
-        "azure": f"{_HERE}.loaders:load_azure",
-        "burstgpt": f"{_HERE}.loaders:load_burstgpt",
-        "mooncake": f"{_HERE}.loaders:load_mooncake",
-        "qwen": f"{_HERE}.loaders:load_qwen",
-        "vidur": f"{_HERE}.loaders:load_vidur",
-        "llmservingsim": f"{_HERE}.loaders:load_llmservingsim",
-        "vtc": f"{_HERE}.loaders:load_vtc",
-        "exgentic": f"{_HERE}.loaders:load_exgentic",
-        "claude": f"{_HERE}.loaders:load_claude",
-        "tracelab": f"{_HERE}.loaders:load_tracelab",
-        "tracelab-rounds": f"{_HERE}.loaders:load_tracelab_rounds",
-        "compact": f"{_HERE}.loaders:load_compact",
-        "csv": f"{_HERE}.loaders:load_compact",  # the same by the name that people try first
-    },
-)
-
 _JSON = {"mooncake", "qwen", "llmservingsim", "vtc", "exgentic", "claude", "tracelab-rounds"}  # one object a line
-# What tells a format: the columns of its header, or the keys of its first JSON line.
+# What tells a format, read by the loader of its name: the columns of its header, or the keys of its first JSON line.
 _FIELDS = {
     "azure": {"TIMESTAMP", "ContextTokens", "GeneratedTokens"},
     "burstgpt": {"Timestamp", "Model", "Request tokens", "Response tokens", "Total tokens", "Log Type"},
@@ -49,6 +29,15 @@ _FIELDS = {
     "tracelab-rounds": {"round_index", "timing_events", "input_tokens_total", "output_tokens", "prefix_tokens"},
     "compact": {"arrival_s", "prompt_tokens", "output_tokens"},
 }
+
+# Each entry is a function load(path, ...) -> Trace; "csv" is the name that people try first for the compact form.
+TRACE_FORMATS = Registry(
+    "trace format",
+    {
+        **{name: f"{_HERE}.loaders:load_{name.replace('-', '_')}" for name in _FIELDS},
+        "csv": f"{_HERE}.loaders:load_compact",
+    },
+)
 
 
 def load_trace(path: str | os.PathLike[str], format: str = "auto", **options: object) -> Trace:
