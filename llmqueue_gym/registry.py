@@ -139,6 +139,20 @@ class Named:
             raise BadInput(f"{self.name}: {parameter}={getattr(self, parameter):g} must {rule}")
 
 
+class ByData:
+    """Equality and hash of what holds arrays, which dataclasses cannot compare; results are cached by it."""
+
+    def _data(self) -> tuple[Any, ...]:
+        """Return what tells two of a kind apart, arrays as bytes."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self._data() == other._data()
+
+    def __hash__(self) -> int:
+        return hash(self._data())
+
+
 def spec_of(thing: Any, name: str, **left_out: object) -> str:
     """Return the `name:key=value,...` that `Registry.make` reads back as `thing`, a dataclass.
 

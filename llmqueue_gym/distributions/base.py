@@ -8,7 +8,7 @@ the value from `sf`, so that tests compare the two.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,20 +18,6 @@ from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.registry import spec_of
 
 _LEAST = 1e-300  # the smallest probability that is followed into a tail
-
-
-class ByData:
-    """Equality and hash of what holds arrays, which dataclasses cannot compare; results are cached by it."""
-
-    def _data(self) -> tuple[Any, ...]:
-        """Return what tells two of a kind apart, arrays as bytes."""
-        raise NotImplementedError
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self._data() == other._data()
-
-    def __hash__(self) -> int:
-        return hash(self._data())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +53,28 @@ class Distribution:
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the law of this family that fits positive `samples` `(n,)`, its mean included."""
         raise NotApplicable(f"size law {cls.name!r} cannot be fitted to samples")
+
+    @classmethod
+    def _positive(cls, samples: ArrayLike) -> np.ndarray:
+        """Return `samples` as float64 `(n,)`; BadInput names the first that is not positive and finite."""
+        array = np.asarray(samples, float)
+        if array.ndim != 1 or not array.size:
+            raise BadInput(f"size law {cls.name!r} needs a list of samples, not an array of shape {array.shape}")
+        bad = np.flatnonzero(~((array > 0) & (array < np.inf)))
+        if bad.size:
+            what = f"sample {bad[0] + 1} must be positive and finite, not {array[bad[0]]!s}"
+            raise BadInput(f"size law {cls.name!r}: {what}")
+        return array
+
+    @classmethod
+    def _likely(cls, parameter: str, score: Callable[[float], float], low: float, high: float) -> float:
+        """Return the root of a monotone `score`, the derivative of the log likelihood, between `low` and `high`."""
+        from scipy import optimize  # which takes a while, and is only needed to fit a law
+
+        if not score(low) * score(high) <= 0:  # the samples are all equal, for example
+            what = f"no {parameter} from {low:g} to {high:g} is likely"
+            raise BadInput(f"size law {cls.name!r} does not fit the samples: {what}")
+        return float(optimize.brentq(score, low, high))
 
     # The law.
 

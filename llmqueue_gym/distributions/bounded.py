@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from llmqueue_gym.distributions.base import Distribution
-from llmqueue_gym.distributions.samples import likely, positive_samples
 
 
 class _Bounded(Distribution):
@@ -64,7 +63,7 @@ class Uniform(_Bounded):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the maximum-likelihood law: the ends are the extreme samples."""
-        x = positive_samples(samples, cls.name)
+        x = cls._positive(samples)
         mean = float(x.min() / 2 + x.max() / 2)
         return cls(float(x.min()) / mean, mean=mean)
 
@@ -133,7 +132,7 @@ class BoundedPareto(_Bounded):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the maximum-likelihood law (Aban, Meerschaert and Panorska 2006): the ends are the extreme samples."""
-        x = positive_samples(samples, cls.name)
+        x = cls._positive(samples)
         high = float(x.max() / x.min())
         log_mean = float(np.log(x / x.min()).mean())
         cls(high=high)  # samples that are all equal fail here
@@ -141,7 +140,7 @@ class BoundedPareto(_Bounded):
         def score(alpha: float) -> float:
             return 1 / alpha - np.log(high) / np.expm1(alpha * np.log(high)) - log_mean
 
-        alpha = likely(score, 1e-3, float(500 / np.log(high)), cls.name, "alpha")
+        alpha = cls._likely("alpha", score, 1e-3, float(500 / np.log(high)))
         law = cls(alpha, high)
         return law.scaled(float(x.min()) / law.low)
 

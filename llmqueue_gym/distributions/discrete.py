@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from llmqueue_gym.columns import read_columns
-from llmqueue_gym.distributions.base import ByData, Distribution
+from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.integration import few, sums_from_above
-from llmqueue_gym.distributions.samples import positive_samples
 from llmqueue_gym.errors import NotApplicable
-from llmqueue_gym.registry import text_of
+from llmqueue_gym.registry import ByData, text_of
 
 
 class Discrete(Distribution):
@@ -96,7 +95,7 @@ class Deterministic(Discrete):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the law of the sample mean."""
-        return cls(mean=float(positive_samples(samples, cls.name).mean()))
+        return cls(mean=float(cls._positive(samples).mean()))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return `n` independent sizes, float64 `(n,)`."""
@@ -118,7 +117,7 @@ class Empirical(ByData, Discrete):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "samples", positive_samples(self.samples, self.name).copy())
+        object.__setattr__(self, "samples", self._positive(self.samples).copy())
 
     def _data(self) -> tuple[float | bytes, ...]:
         return self.mean, self.samples.tobytes()
@@ -130,7 +129,7 @@ class Empirical(ByData, Discrete):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the law of the samples as they are, unscaled."""
-        array = positive_samples(samples, cls.name)
+        array = cls._positive(samples)
         return cls(array, mean=float(array.mean()))
 
     @cached_property

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from llmqueue_gym.distributions.base import Distribution
-from llmqueue_gym.distributions.samples import likely, positive_samples
 
 
 class _GammaForm(Distribution):
@@ -75,9 +74,9 @@ class Gamma(_GammaForm):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the maximum-likelihood law: the sample mean, and log a - digamma(a) = log E[S] - E[log S]."""
-        x = positive_samples(samples, cls.name)
+        x = cls._positive(samples)
         gap = float(np.log(x.mean()) - np.log(x).mean())
-        shape = likely(lambda a: float(np.log(a) - special.digamma(a)) - gap, 0.05, 1e6, cls.name, "shape")
+        shape = cls._likely("shape", lambda a: float(np.log(a) - special.digamma(a)) - gap, 0.05, 1e6)
         return cls(shape, mean=float(x.mean()))
 
 
@@ -103,7 +102,7 @@ class Erlang(_GammaForm):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the law of the sample mean, with the number of phases nearest to the sample's variation."""
-        x = positive_samples(samples, cls.name)
+        x = cls._positive(samples)
         mean = float(x.mean())
         scv = max(float(x.var()) / mean**2, 1e-6)  # a million phases are as good as one size
         return cls(max(1, round(1 / scv)), mean=mean)
@@ -136,7 +135,7 @@ class Hyperexponential(Distribution):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the law of the sample mean with the most likely p and ratio."""
-        x = positive_samples(samples, cls.name)
+        x = cls._positive(samples)
         mean = float(x.mean())
 
         def shape(free: np.ndarray) -> tuple[float, float]:  # any two numbers give a legal p and ratio

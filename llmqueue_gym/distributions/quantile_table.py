@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from llmqueue_gym.distributions.base import ByData, Distribution
+from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.integration import few, sums_from_above
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.registry import ByData
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from llmqueue_gym.distributions.base import Distribution
-from llmqueue_gym.distributions.samples import likely, positive_samples
 
 
 class _WeibullForm(Distribution):
@@ -83,14 +82,14 @@ class Weibull(_WeibullForm):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the maximum-likelihood law: the root of the profile score in the shape."""
-        x = positive_samples(samples, cls.name)
+        x = cls._positive(samples)
         log_x = np.log(x / x.max())  # the shape has no unit, and powers of numbers up to one do not overflow
 
         def score(shape: float) -> float:
             powers = np.exp(shape * log_x)
             return float(powers @ log_x / powers.sum() - 1 / shape - log_x.mean())
 
-        shape = likely(score, 0.05, 1000.0, cls.name, "shape")
+        shape = cls._likely("shape", score, 0.05, 1000.0)
         scale = x.max() * np.exp(shape * log_x).mean() ** (1 / shape)
         return cls(shape, mean=float(scale * special.gamma(1 + 1 / shape)))
 
@@ -109,7 +108,7 @@ class Exponential(_WeibullForm):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the maximum-likelihood law: the sample mean."""
-        return cls(mean=float(positive_samples(samples, cls.name).mean()))
+        return cls(mean=float(cls._positive(samples).mean()))
 
     # No powers: the same numbers, sooner.
 
@@ -147,7 +146,7 @@ class Lognormal(Distribution):
     @classmethod
     def fit(cls, samples: ArrayLike) -> Self:
         """Return the maximum-likelihood law: mean and standard deviation of the logarithms."""
-        logs = np.log(positive_samples(samples, cls.name))
+        logs = np.log(cls._positive(samples))
         return cls(float(logs.std()), mean=float(np.exp(logs.mean() + logs.var() / 2)))
 
     def _z(self, x: np.ndarray) -> np.ndarray:

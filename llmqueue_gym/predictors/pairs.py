@@ -10,11 +10,12 @@ from typing import ClassVar
 import numpy as np
 
 from llmqueue_gym.columns import read_columns, read_header
-from llmqueue_gym.distributions.base import ByData, Distribution
+from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.distributions.integration import few
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
+from llmqueue_gym.registry import ByData
 
 # Names looked for where the caller gives none: the compact form, SSJF's files, Block's (Vidur's) files.
 TRUE = ("output_tokens", "output_token_length", "num_decode_tokens")
