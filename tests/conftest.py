@@ -62,7 +62,6 @@ title = "One server: who is served"
 short = "One server"
 system = "mg1"
 seeds = 3
-leave_out = ["two-class", "edf", "least-slack", "drop-if-late", "short-first-edf", "learned-abandonment"]
 
 [boards.mg1.scenarios]
 a = {n_jobs = 1500}
@@ -78,7 +77,6 @@ view = {slots = 20, quantum = 0.1}
 title = "Servers that share a queue: who is served"
 system = "central"
 seeds = 3
-leave_out = ["drop-if-late", "short-first-edf"]
 
 [boards.central.scenarios]
 a = {servers = 3, n_jobs = 1500}
@@ -106,7 +104,6 @@ system = "central"
 seeds = 3
 view = {preemptive = false}
 players = {preemptive = false}
-leave_out = ["drop-if-late", "short-first-edf"]
 
 [boards.impatient.scenarios]
 a = {servers = 3, load = 1.4, patience = "exponential", n_jobs = 1500}
@@ -133,7 +130,13 @@ a = {size = "lognormal:prompt=128,output=32", rate = 20, n_jobs = 200, cut_off =
 [boards.llm.episode]
 note = "30 requests in little memory."
 seed = 7
-scenario = {size = "lognormal:prompt=128,output=64", profile = "a100-llama3-8b:kv_tokens=1536", rules = "vllm-v1:max_seqs=8", max_tokens = 768, rate = 20, n_jobs = 30}
+[boards.llm.episode.scenario]
+size = "lognormal:prompt=128,output=64"
+profile = "a100-llama3-8b:kv_tokens=1536"
+rules = "vllm-v1:max_seqs=8"
+max_tokens = 768
+rate = 20
+n_jobs = 30
 """
 
 

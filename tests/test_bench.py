@@ -6,7 +6,6 @@ import logging
 import re
 import sys
 import warnings
-from dataclasses import dataclass
 from operator import truediv
 
 import numpy as np
@@ -18,29 +17,13 @@ from llmqueue_gym.boards.recorded import FOLDER_VARIABLE, data_folder, told
 from llmqueue_gym.boards.workers import progress, workers
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.jobs import outcome_table
-from llmqueue_gym.policies import POLICIES
-from llmqueue_gym.systems import SYSTEMS, Run
-from llmqueue_gym.systems.job_system import JobSystem
 
-TOY = """
-[boards.toy]
-title = "A toy"
-system = "toy"
-base = "lcfs"
-seeds = 3
-leave_out = ["drop-if-late", "short-first-edf"]
-
-[boards.toy.scenarios]
-slow = {load = 0.9, n_jobs = 80}
-fast = {load = 0.9, n_jobs = 80, speed = 2.0}
-"""
 POISSON = """
 [boards.one]
 title = "One server"
 system = "mg1"
 seeds = 3
-leave_out = ["two-class", "edf", "least-slack", "drop-if-late", "short-first-edf", "learned-abandonment"]
+leave_out = ["two-class", "edf", "least-slack", "learned-abandonment"]
 
 [boards.one.scenarios]
 a = {load = 0.5, predictor = "exact", n_jobs = 2000}
@@ -103,64 +86,6 @@ def test_a_page_has_every_board_of_a_file(small_boards, tmp_path, monkeypatch):
     assert re.findall(r'<section class="board" id="([\w-]+)"', page) == list(blocks)
 
 
-# Any system.
-
-
-@dataclass(frozen=True)
-class Toy(JobSystem):
-    """A server of any speed that never preempts: who waits is served by rank."""
-
-    name = "toy"
-    title = "Toy"
-    base = "lcfs"
-
-    speed: float = 1.0
-
-    @property
-    def server_speeds(self):
-        return np.array([self.speed])
-
-    def simulate(self, drawn, policy, **facts):
-        jobs, sizes, outcome = drawn.work.copy(), drawn.sizes / self.speed, outcome_table(len(drawn.work))
-        rows, params = jobs.view(np.recarray), policy.params_for(**facts)
-        now, arrival, left = 0.0, jobs["arrival"], set(range(len(jobs)))
-        while left:
-            here = [i for i in left if arrival[i] <= now] or [min(left)]
-            first = min(here, key=lambda i: (policy.rank(rows[i], params), i))
-            left.remove(first)
-            outcome["start"][first] = max(now, arrival[first])
-            now = outcome["completion"][first] = outcome["start"][first] + sizes[first]
-        return Run(policy.name, jobs, drawn.sizes, outcome, 0.0, self)
-
-    def bound(self, drawn):
-        return float(drawn.sizes.mean() / self.speed)
-
-
-def test_a_system_that_is_registered_is_ranked_and_drawn(monkeypatch, tmp_path, run):
-    monkeypatch.setitem(SYSTEMS._entries, "toy", Toy)
-    monkeypatch.chdir(tmp_path)  # where no leaderboard lies
-    (tmp_path / "toy.toml").write_text(TOY, encoding="utf-8")
-    where = ("--board", tmp_path / "toy.toml", "--workers", 1)
-    status, out, _ = run("bench", *where, "--seeds", 2, "--out", tmp_path / "out")
-    assert status == 0 and "A toy (board toy)" in out
-    (rows,) = (block["ranking"] for block in _blocks(tmp_path / "out").values())
-    score = {row["policy"]: row["score"]["mean"] for row in rows}
-    assert set(score) == set(POLICIES) - {"drop-if-late", "short-first-edf"}
-    assert score["lcfs"] == 0 and score["fcfs"] == pytest.approx(0, abs=0.5) and score["sjf"] > score["spjf"] > 0.1
-    assert 'id="toy"' in (tmp_path / "out" / "bench.html").read_text(encoding="utf-8")
-    board_folder = ("--folder", tmp_path / "kept")
-    for name in ("lcfs", "spjf"):
-        assert run("leaderboard", "run", *where, *board_folder, "--policy", name)[0] == 0
-    assert run("leaderboard", "verify", *where, *board_folder)[0] == 0
-    assert run("leaderboard", "render", *where[:2], *board_folder, "--out", tmp_path / "site")[0] == 0
-    assert 'data-policy="spjf"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-
-
-def _blocks(out):
-    tracks = json.loads((out / "bench.json").read_text())["tracks"]
-    return {name: block for track in tracks.values() for name, block in track["boards"].items()}
-
-
 # Recorded work.
 
 
@@ -198,8 +123,8 @@ def test_recorded_requests_come_at_the_load_that_fcfs_keeps_up_with(tmp_path):
     on = boards("llm", str(tmp_path))["llm-recorded"].sized(2, 200)
     window, drawn = (on._scenario(f"{name} conversation, Llama 3 8B, load 1") for name in ("Azure", "Mooncake"))
     assert window.rate > 1 and len(window.source) == 400 and len(window.draw(0).sizes) == 200
-    span = np.ptp(drawn.draw(0).work["arrival"])
-    assert 199 / span == pytest.approx(drawn.source.rate, rel=0.3) and drawn.source.rate > 1
+    arrival = drawn.draw(0).work["arrival"]
+    assert len(arrival) / np.ptp(arrival) == pytest.approx(drawn.source.rate, rel=0.4) and drawn.source.rate > 1
 
 
 def test_the_folder_of_recorded_work(tmp_path, monkeypatch):

@@ -88,8 +88,8 @@ def agent_entry(make: Callable[[str], Any], path: str, view: Mapping[str, Any]) 
         view: what it sees, as the system's view says it.
     """
     made, name = make(path), Path(path).resolve().stem
-    words, made_by = f"from {path}", (agent_entry, (make, path, dict(view)))
-    return Entry(name, made, words, f"trained elsewhere: {path}", True, view=view, made_by=made_by)
+    made_by = (agent_entry, (make, path, dict(view)))
+    return Entry(name, made, f"from {path}", f"trained elsewhere: {path}", True, view=view, made_by=made_by)
 
 
 def misfit(made: Any, on: Board) -> str | None:
@@ -107,15 +107,15 @@ def misfit(made: Any, on: Board) -> str | None:
     return None
 
 
-def plays(entry: Entry, on: Board) -> bool:
-    """Tell whether an agent, or a policy from outside, takes the decisions of a board."""
+def plays(entry: Entry, on: Board) -> bool | None:
+    """Tell whether an agent, or a policy from outside, takes the decisions of a board; None where it does not say."""
     if isinstance(entry.player, BasePolicy):
         return isinstance(entry.player, on.kind.policies.made) and misfit(entry.player, on) is None
     space = getattr(entry.player, "observation_space", None)
-    if on.kind.view is None or space is None:
-        return on.kind.view is not None
-    view = on.kind.view(**{**entry.view, **on.view})
-    return all(space == view.spaces(scenario)[0] for scenario in on.scenarios.values())
+    if space is None:
+        return None
+    view = on.kind.view(**{**entry.view, **on.view}) if on.kind.view else None
+    return view is not None and all(space == view.spaces(scenario)[0] for scenario in on.scenarios.values())
 
 
 def find(on: Board, name: str, others: Iterator[Entry] | tuple[Entry, ...] = ()) -> Entry:

@@ -245,9 +245,11 @@ def _run_agent(
 
     among = chosen(name)
     player = entries.agent_entry(load_agent, agent, _view(view))
-    fitting = {on.name: on for on in among.values() if entries.plays(player, on)}
+    fits = {board: entries.plays(player, on) for board, on in among.items()}
+    fitting = {board: on for board, on in among.items() if fits[board] or (fits[board] is None and name is not None)}
     if not fitting:
-        raise BadInput(f"{agent}: it plays on none of the boards {', '.join(among)}; see --board and --view")
+        hint = "name one with --board" if None in fits.values() else "see --view, as in slots=32"
+        raise BadInput(f"{agent}: it is not known to play on any of the boards {', '.join(among)}; {hint}")
     rankings = []
     with _working(workers, quiet=as_json) as (work, bar):
         for on in fitting.values():

@@ -55,6 +55,7 @@ def load_agent(path: str | os.PathLike[str]) -> Any:
 def _outside(path: Path, what: str, needs: str, make: Any) -> Any:
     """Return what a library makes of its own file; whatever it raises becomes one line."""
     try:
+        importlib.import_module("torch").set_num_threads(1)  # more of them slow networks as small as these down
         return make(path)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None

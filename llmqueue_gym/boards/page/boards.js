@@ -99,7 +99,7 @@ function drawScenarios(place, board) {
     (measure.value === "lead" ? showLeads : showCosts)(k);
     const spots = board.rows.map(row => ({name: row.policy, told: row.told, x: row.scenarios[k][COST] / base.scenarios[k][COST], y: row.scenarios[k][P99]}));
     means.innerHTML = plane(spots, means.clientWidth, 340, "Mean against 99th percentile of every policy") +
-      `<p class="caption">Across: ${esc(board.cost.split(",")[0])} over that of ${esc(board.base)}. Up: 99th percentile over that of ${esc(board.base)}. Below and left is better.</p>`;
+      `<p class="caption">Across: ${esc(board.cost.split(",")[0])} over that of ${esc(board.base)}. Up: 99th percentile over that of ${esc(board.base)}. Below and left is better; who is far worse stands at the edge.</p>`;
   }
   select.addEventListener("change", show);
   measure.addEventListener("change", show);

@@ -29,10 +29,10 @@ def word(text: str, look: str = "") -> str:
 
 
 def number(value: float | None, form: str, text: str | None = None, look: str = "") -> str:
-    """Return a cell with a number, which may be shown as another text; none, or one that is not finite, is empty."""
+    """Return a cell with a number, which may be shown as another text; who is never done is late, NaN is empty."""
     look = f"n {look}".rstrip()
     if value is None or not np.isfinite(value):
-        return f'<td class="{look}" data-v=""></td>'
+        return f'<td class="{look}" data-v="">{"late" if value == np.inf else ""}</td>'
     return f'<td class="{look}" data-v="{value:.6g}">{escape(format(value, form) if text is None else text)}</td>'
 
 

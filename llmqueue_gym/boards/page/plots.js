@@ -44,7 +44,7 @@ function intervals(rows, scale, marks, caption, form = short, worst = Infinity) 
 function plane(points, width, height, name) {
   const shown = points.filter(p => finite(p.x) && finite(p.y) && p.x > 0 && p.y > 0);
   if (!shown.length) return "";
-  const reach = key => octaves(Math.min(1, ...shown.map(p => p[key])), Math.max(1, ...shown.map(p => p[key])));
+  const reach = key => octaves(Math.min(1, ...shown.map(p => p[key])), Math.min(10, Math.max(1, ...shown.map(p => p[key]))));
   const across = reach("x"), up = reach("y");
   const right = logarithmic(across[0], across.at(-1)), rise = logarithmic(up[0], up.at(-1));
   const down = value => height * (1 - rise(value) / 100);

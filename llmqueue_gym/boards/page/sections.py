@@ -78,8 +78,8 @@ def _winners(ranked: Ranked) -> str:
         if some:
             both = [parts.per_100(ranked.results[name], won["scenario"]) for name in (won["policy"], base)]
             cells.append(number(both[0], ".0f", f"{both[0]:.0f} / {both[1]:.0f}"))
-        cells += [word(won["second"] or ""), word(ahead(won))]
-        rows.append(tr([*cells, word(f"{won['least_p99']}, {won['least_p99_over_base']:.2f}")]))
+        cells += [word(won["second"] or ""), word(ahead(won), "loose")]
+        rows.append(tr([*cells, word(f"{won['least_p99']}, {won['least_p99_over_base']:.2f}", "loose")]))
     more = f" Preemptions per 100 jobs, of the winner / of {escape(base)}." if some else ""
     return template("winners").substitute(heads=parts.heads(heads), rows="".join(rows), base=escape(base), more=more)
 
