@@ -241,7 +241,7 @@ def test_rows_that_cannot_be_served_are_counted():
     workload = TraceRequests(
         np.arange(5.0), np.array([0, 10, 10, 90, 95]), np.array([5, 0, 5, 10, 10]), order="first", max_tokens=100
     )
-    assert (len(workload), workload.dropped, workload.without_output, workload.too_long) == (3, 2, 1, 1)
+    assert (len(workload), workload.without_output, workload.too_long) == (3, 1, 1)
     requests, outputs = workload.sample(9, rng(), rng(2))
     np.testing.assert_array_equal(requests["prompt"], [1, 10, 90])
     np.testing.assert_array_equal(requests["arrival"], [0, 2, 3])

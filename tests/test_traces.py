@@ -262,8 +262,7 @@ LENGTHS = {
 @pytest.mark.parametrize("kind", LENGTHS)
 def test_lengths_without_arrivals(tmp_path, kind):
     path = write(tmp_path, LENGTHS[kind], "lengths.csv")
-    lengths = load_lengths(path)
-    assert (lengths.prompt_tokens.tolist(), lengths.output_tokens.tolist()) == ([74], [918])
+    assert [lengths.tolist() for lengths in load_lengths(path)] == [[74], [918]]
     with pytest.raises(BadInput, match=r"lengths but no arrivals.*RequestWorkload\('file:.*lengths\.csv'"):
         load_trace(path)
     with pytest.raises(BadInput, match="no columns"):
@@ -312,7 +311,7 @@ def test_every_native_sample_loads_or_is_refused_in_one_line():
             load_trace(path)
         assert "\n" not in str(caught.value), path.name
         if why == "no arrivals":
-            assert len(load_lengths(path).output_tokens) == 1000
+            assert len(load_lengths(path)[1]) == 1000
 
 
 @pytest.mark.parametrize(

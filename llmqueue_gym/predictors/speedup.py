@@ -86,12 +86,8 @@ class SpeedupPredictor(Model):
     def predict(self, curves: Curves, shares: Floats, klass: np.ndarray, servers: int, rng: Generator) -> np.ndarray:
         """Return the predicted speed-ups `(n_jobs, servers)` on 1, 2, ... servers.
 
-        Args:
-            curves: of each class.
-            shares: probability of each class.
-            klass: class of each job `(n_jobs,)`.
-            servers: k.
-            rng: the stream that belongs to these predictions alone.
+        Each class has a curve and a share, its probability; `klass` `(n_jobs,)` is the class of each job, and `rng` the
+        stream that belongs to these predictions alone.
         """
         raise NotImplementedError
 

@@ -107,11 +107,7 @@ class Profile:
 def kv_bytes(layers: int, kv_heads: int, head_dim: int, bytes_each: float = 2) -> float:
     """Return the bytes of the keys and values of one token, over all GPUs of a replica.
 
-    Args:
-        layers: attention layers.
-        kv_heads: heads that have keys and values of their own; fewer than query heads with grouped queries.
-        head_dim: numbers in a head.
-        bytes_each: bytes of a number; 2 for fp16 and bf16.
+    With grouped queries `kv_heads` is fewer than the heads of queries; a number takes 2 bytes in fp16 and bf16.
     """
     return float(2 * layers * kv_heads * head_dim * bytes_each)
 

@@ -83,12 +83,9 @@ def _tables(
 
 
 def write_profile(path: str | os.PathLike[str], profile: Profile, fit: dict[str, Any] | None = None) -> None:
-    """Write a profile; whoever reads the file meets the old one or the new one, never half.
+    """Write a profile, and the report of its fit as plain types, which `read_profile` does not look at.
 
-    Args:
-        path: file to write, whole or not at all.
-        profile: what is written.
-        fit: the report of the fit as plain types; `read_profile` does not look at it.
+    Whoever reads the file meets the old one or the new one, never half.
     """
     told = profile.to_dict() if fit is None else {**profile.to_dict(), "fit": fit}
     write_text(path, json.dumps(_without_nan(told), indent=1, allow_nan=False) + "\n")
@@ -97,9 +94,7 @@ def write_profile(path: str | os.PathLike[str], profile: Profile, fit: dict[str,
 def read_profile(path: str, kv_tokens: int | None = None) -> Profile:
     """Return the profile in a JSON file, as `write_profile` and `llmqueue profile fit` write them.
 
-    Args:
-        path: file to read.
-        kv_tokens: instead of the number in the file.
+    Where given, `kv_tokens` stands instead of the number in the file.
 
     Raises:
         BadInput: the file cannot be read or is no profile.

@@ -83,12 +83,9 @@ def fit(
     report = FitReport(
         rows=len(table),
         coefficients=dict(zip(COEFFICIENTS, numbers.tolist(), strict=True)),
-        fitted=_errors(_relative(fitted, numbers)),
-        held_out=_errors(_relative(held_out, numbers)),
-        by_kind={
-            kind: float(100 * np.abs(_relative(held_out, numbers)[mask]).mean())
-            for kind, mask in held_out.kinds().items()
-        },
+        fitted=_errors(fitted, numbers),
+        held_out=_errors(held_out, numbers),
+        by_kind={kind: _errors(held_out.rows(mask), numbers).mape for kind, mask in held_out.kinds().items()},
         warnings=(*table.notes, *_warnings(fitted, numbers)),
     )
     told = report.held_out
@@ -134,11 +131,8 @@ def _solve(table: Iterations, knee: float) -> tuple[np.ndarray, float]:
     return solution / scale, float(loss)
 
 
-def _relative(table: Iterations, numbers: np.ndarray) -> np.ndarray:
-    return table.predict(numbers) / table.seconds - 1
-
-
-def _errors(relative: np.ndarray) -> Errors:
+def _errors(table: Iterations, numbers: np.ndarray) -> Errors:
+    relative = table.predict(numbers) / table.seconds - 1
     absolute = 100 * np.abs(relative)
     return Errors(float(absolute.mean()), float(np.percentile(absolute, 95)), float(100 * relative.mean()))
 

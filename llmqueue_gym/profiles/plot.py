@@ -90,12 +90,11 @@ def _some(mask: np.ndarray) -> np.ndarray:
 
 def _plain_ticks(axis: Any, ends: Any) -> None:
     """Mark 1, 2, 5, 10, ... as plain numbers, of a range of several decades only the powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     wide = ends[1] / ends[0] > 1000
     axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
     if not wide:
         axis.set_minor_locator(NullLocator())
-    else:
-        axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

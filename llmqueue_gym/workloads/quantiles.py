@@ -41,13 +41,10 @@ def azure_conv_gaps() -> Distribution:
 
 
 def ssjf_pairs(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw n true lengths, whole tokens, and SSJF's predictions of them from the measured joint law.
+    """Draw n >= 1 true lengths, whole tokens, and SSJF's predictions of them from the measured joint law.
 
     Returns:
         true and predicted lengths `(n,)`, float64, tokens; predicted is the mean true length of a class.
-
-    Raises:
-        BadInput: n is less than 1.
     """
     if n < 1:
         raise BadInput(f"n={n}: at least one pair is needed")

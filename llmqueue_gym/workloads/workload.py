@@ -36,18 +36,9 @@ class Samples(Protocol):
 
 
 def draw(workload: Samples, predictor: Predictor, n: int, seed: int) -> Instance:
-    """Draw one run and its predictions.
+    """Draw one run of n jobs, and their predictions by a predictor that is bound to the size law.
 
-    Arrivals, sizes and predictions have a stream each, so that another predictor sees the very same jobs.
-
-    Args:
-        workload: draws arrivals and sizes.
-        predictor: bound to the size law.
-        n: number of jobs.
-        seed: not negative.
-
-    Returns:
-        job table with its predictions, and true sizes, as `Samples.sample`.
+    Arrivals, sizes and predictions have a stream of the seed each, so that another predictor sees the very same jobs.
     """
     arrival_rng, size_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
     jobs, sizes = workload.sample(n, arrival_rng, size_rng)

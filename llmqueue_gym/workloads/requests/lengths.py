@@ -130,12 +130,12 @@ class FileLengths(Lengths):
     _outputs: np.ndarray = field(init=False, repr=False, compare=False)  # (rows,)
 
     def __post_init__(self) -> None:
-        lengths = load_lengths(self.file)
-        served = lengths.output_tokens > 0
+        prompts, outputs = load_lengths(self.file)
+        served = outputs > 0
         if not served.any():
             raise BadInput(f"{self.file}: every row has 0 output tokens")
-        prompts, outputs = np.maximum(lengths.prompt_tokens[served], 1), lengths.output_tokens[served]
-        for name, value in (("dropped", int((~served).sum())), ("_prompts", prompts), ("_outputs", outputs)):
+        read = {"_prompts": np.maximum(prompts[served], 1), "_outputs": outputs[served]}
+        for name, value in {**read, "dropped": int((~served).sum())}.items():
             object.__setattr__(self, name, value)
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

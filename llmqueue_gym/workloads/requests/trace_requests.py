@@ -33,7 +33,6 @@ class TraceRequests:
         order: `window` takes consecutive rows from a random one on; `first` takes them from the first on; `bootstrap`
             draws the lengths of rows with replacement (recorded times, where kept, are those of a window).
         max_tokens: most tokens of prompt and output together.
-        dropped: rows left out, `without_output` and `too_long` together.
         without_output: rows with 0 output tokens.
         too_long: rows with more than `max_tokens`.
     """
@@ -46,7 +45,6 @@ class TraceRequests:
     arrivals: str | ArrivalProcess = "poisson"
     order: str = "window"
     max_tokens: int | None = None
-    dropped: int = field(init=False)
     without_output: int = field(init=False)
     too_long: int = field(init=False)
 
@@ -76,7 +74,7 @@ class TraceRequests:
                 f"no request is left: {empty.sum()} without output, {long.sum()} above {self.max_tokens} tokens"
             )
         read = {"times": times[kept], "prompts": prompts[kept], "outputs": outputs[kept]}
-        left_out = {"without_output": int(empty.sum()), "too_long": int(long.sum()), "dropped": int((~kept).sum())}
+        left_out = {"without_output": int(empty.sum()), "too_long": int(long.sum())}
         for name, value in {**read, **left_out, "arrivals": arrival_process(self.arrivals)}.items():
             object.__setattr__(self, name, value)
 

@@ -23,18 +23,9 @@ class RequestSamples(Protocol):
     """Whatever can draw requests: `RequestWorkload`, `TraceRequests`, `McSf`, or a class of your own."""
 
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
-        """Draw one run.
+        """Return n requests, at least 1, and their true outputs, or fewer where the workload has fewer.
 
-        Args:
-            n: number of requests, at least 1.
-            arrival_rng: the stream of arrivals.
-            length_rng: the stream of lengths.
-
-        Returns:
-            requests and true outputs, both `(n,)`, or fewer where the workload has fewer.
-
-        Raises:
-            BadInput: n is less than 1.
+        Arrivals and lengths have a stream each; see `llmqueue_gym.workloads.workload.Samples`.
         """
 
     def output_sample(self) -> np.ndarray:
@@ -46,14 +37,9 @@ def draw_requests(
 ) -> Requests:
     """Draw one run and its predictions; fewer than n requests where the workload has fewer.
 
-    Arrivals, lengths and predictions have a stream each, so that another predictor sees the very same requests.
-
-    Args:
-        workload: draws arrivals and lengths.
-        predictor: bound to the workload's lengths, or a spec, which is bound here. To draw often, bind it once:
-            `length_predictor(spec).bind(workload.output_sample())`.
-        n: number of requests, at least 1.
-        seed: not negative.
+    Arrivals, lengths and predictions have a stream each, so that another predictor sees the very same requests. The
+    predictor is bound to the workload's lengths, or a spec, which is bound here. To draw often, bind it once:
+    `length_predictor(spec).bind(workload.output_sample())`.
 
     Raises:
         BadInput: n or seed is out of range, or the predictor needs `bind`.

@@ -6,10 +6,10 @@ import os
 from llmqueue_gym.columns import read_header, text_lines
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.registry import Registry
-from llmqueue_gym.workloads.traces.lengths import RecordedLengths, load_lengths, what_it_is
+from llmqueue_gym.workloads.traces.lengths import load_lengths, what_it_is
 from llmqueue_gym.workloads.traces.trace import Trace
 
-__all__ = ["TRACE_FORMATS", "RecordedLengths", "Trace", "load_lengths", "load_trace"]
+__all__ = ["TRACE_FORMATS", "Trace", "load_lengths", "load_trace"]
 
 _HERE = "llmqueue_gym.workloads.traces"
 

@@ -3,7 +3,6 @@
 import os
 from contextlib import suppress
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 
@@ -50,15 +49,8 @@ _OF_TIME = ("arriv", "time", "offset")  # in names of columns
 _CLIENT_FIELDS = 6  # t,rate,cv,pattern,shape,scale, without a header
 
 
-class RecordedLengths(NamedTuple):
-    """Prompt and output lengths of recorded requests, both `(rows,)`, int64."""
-
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
-
-
-def load_lengths(path: str | os.PathLike[str]) -> RecordedLengths:
-    """Read the prompt and output lengths of a CSV file, plain or gzipped; arrivals and all else are ignored.
+def load_lengths(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read prompt and output tokens, both int64 `(rows,)`, of a CSV file, plain or gzipped; all else is ignored.
 
     Raises:
         BadInput: the file cannot be read or is empty, has no known pair of columns, or a length that is not a whole
@@ -70,7 +62,7 @@ def load_lengths(path: str | os.PathLike[str]) -> RecordedLengths:
         known = " or ".join(",".join(pair) for pair in COLUMNS)
         raise BadInput(f"{path}: no columns {known} in the header {','.join(header)[:60]!r}")
     prompts, outputs = read_columns(path, pair)
-    return RecordedLengths(prompts.counts(), outputs.counts())
+    return prompts.counts(), outputs.counts()
 
 
 def what_it_is(path: str | os.PathLike[str], fields: set[str]) -> str:

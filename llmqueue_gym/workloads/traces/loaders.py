@@ -1,7 +1,7 @@
 """Loaders, one for each format: of single requests, then of agents' calls, recorded session after session.
 
-All raise BadInput as `load_trace` says. An agent's prompt holds all that came before it in the session. Replayed, a
-call comes at its recorded time however long the simulated server took for the one before it.
+All raise BadInput as `load_trace` says, or where an option is out of its range. An agent's prompt holds all that came
+before it in the session; a call comes at its recorded time however long the simulated server took for the one before.
 """
 
 import json
@@ -163,9 +163,6 @@ def load_claude(path: str | os.PathLike[str], gap: float = 0.0) -> Trace:
         path: a jsonl file with `request_arrival_delta_s` since the session began, `input_tokens`, `output_tokens`.
         gap: s between the beginnings of sessions, in the file's order; the release does not say when they were, so 0
             lets all begin together.
-
-    Raises:
-        BadInput: as `load_trace` says; or a negative gap.
     """
     if not 0 <= gap < np.inf:
         raise BadInput(f"gap={gap:g} must be finite and not negative")
@@ -187,9 +184,6 @@ def load_tracelab(path: str | os.PathLike[str], seconds_per_token: float = 0.0) 
     Args:
         path: the replay table.
         seconds_per_token: taken for each output token of the earlier rounds; 0 leaves the model's time out.
-
-    Raises:
-        BadInput: as `load_trace` says; or a negative time per token.
     """
     if not 0 <= seconds_per_token < np.inf:
         raise BadInput(f"seconds_per_token={seconds_per_token:g} must be finite and not negative")
