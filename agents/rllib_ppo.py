@@ -31,59 +31,30 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.integrations.report import curve_yardstick, env_arguments, first_training_seed, report
+from llmqueue_gym.integrations import report
 from llmqueue_gym.integrations.rllib import ModuleAgent, on_slots
 
 
 @dataclass
-class Options:
-    """What is trained, and how.
+class Options(report.Options):
+    """What is trained, and how; see `--help` for all.
 
     Attributes:
-        out: folder of the run: checkpoint, TensorBoard logs, and what is left of it.
-        name: of the agent, and of the rank that is distilled.
-        env_id: environment.
-        env_args: its arguments, such as `load=0.8 predictor=lognormal:sigma=0.5`.
-        total_steps: decisions to train for, those of runs that are resumed included.
-        env_runners: processes that play; 0 for this one.
-        num_envs: environments of each, side by side.
+        env_runners: processes that play, each with `num_envs`; 0 for this one.
         num_steps: decisions of each environment in one iteration.
         epochs: passes over the decisions of an iteration.
-        batch_size: decisions in a minibatch.
-        hidden: units of each layer.
-        lr: step size of Adam.
-        gamma: discount of a decision.
         lam: lambda of the advantages.
         clip: largest change of a probability that is rewarded.
         eval_every: iterations between points of the curve and checkpoints.
-        eval_seeds: runs behind a point; five times as many behind the last figures.
-        eval_jobs: jobs of such a run.
-        seed: of training.
-        resume: go on from the checkpoint in `out`, with fresh episodes.
-        quiet: print nothing.
     """
 
-    out: Path
     name: str = "learned-rllib-ppo"
-    env_id: str = "llmqueue/MG1Preemptive-v0"
-    env_args: tuple[str, ...] = ()
-    total_steps: int = 400_000
     env_runners: int = 0
-    num_envs: int = 64
     num_steps: int = 64
     epochs: int = 4
-    batch_size: int = 1024
-    hidden: int = 32
-    lr: float = 2e-3
-    gamma: float = 0.98
     lam: float = 0.95
     clip: float = 0.2
     eval_every: int = 25
-    eval_seeds: int = 2
-    eval_jobs: int = 1000
-    seed: int = 0
-    resume: bool = False
-    quiet: bool = False
 
 
 class Training:
@@ -91,17 +62,18 @@ class Training:
 
     def __init__(self, options: Options):
         self.options = o = options
+        torch.set_num_threads(o.threads)
         self.folder = Path(o.out)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.arguments = env_arguments(o.env_args)
-        self.first_seed = first_training_seed(o.seed)
+        self.arguments = report.env_arguments(o.env_args)
+        self.first_seed = report.first_training_seed(o.seed)
         self.progress: dict[str, Any] = {"steps": 0, "seconds": 0.0, "curve": []}
         notes = torch.load(self.notes, weights_only=True) if o.resume and self.notes.is_file() else None
         if o.resume and notes is None:
             raise BadInput(f"{self.notes}: no such file; leave out --resume to begin")
         self.progress |= notes or {}
         self.env: Any = gymnasium.make(o.env_id, **self.arguments)
-        self.yardstick = curve_yardstick(o, self.env)
+        self.yardstick = report.curve_yardstick(o, self.env)
         self.algorithm: Algorithm = self.configuration().build_algo()
         if o.resume:
             self.algorithm.restore_from_path(str(self.checkpoint))
@@ -179,7 +151,7 @@ if __name__ == "__main__":
         ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         run, console = Training(options), Console(quiet=options.quiet)
         run.learn(console)
-        report(options, run.env, run.agent, run.progress["curve"], console)
+        report.report(options, run.env, run.agent, run.progress["curve"], console)
         run.algorithm.stop()
     except BadInput as error:
         sys.exit(f"error: {error}")

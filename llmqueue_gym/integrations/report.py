@@ -4,7 +4,7 @@ import ast
 import shlex
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,49 @@ from llmqueue_gym.policies.learned import load, save
 
 # All at least 1 000 000, and disjoint; reports of the benchmark use smaller ones.
 CURVE_SEEDS, LAST_SEEDS, TRAINING_SEEDS, DISTILLATION_SEEDS = 1_000_000, 2_000_000, 3_000_000, 2_500_000
+
+
+@dataclass
+class Options:
+    """What all scripts can be told.
+
+    Attributes:
+        out: folder of the run: checkpoint, TensorBoard logs, and what is left of it.
+        name: of the agent, and of the rank that is distilled.
+        env_id: environment.
+        env_args: its arguments, such as `load=0.8 predictor=lognormal:sigma=0.5`.
+        total_steps: decisions to train for, those of runs that are resumed included.
+        num_envs: environments side by side.
+        batch_size: decisions behind a step of the network.
+        hidden: units of each layer.
+        lr: first step size of Adam.
+        gamma: discount of a decision.
+        eval_every: decisions between points of the curve and checkpoints.
+        eval_seeds: runs behind a point; five times as many behind the last figures.
+        eval_jobs: jobs of such a run.
+        seed: of training.
+        threads: of torch.
+        resume: go on from the checkpoint in `out`, with fresh episodes.
+        quiet: print nothing.
+    """
+
+    out: Path
+    name: str = "learned"
+    env_id: str = "llmqueue/MG1Preemptive-v0"
+    env_args: tuple[str, ...] = ()
+    total_steps: int = 400_000
+    num_envs: int = 64
+    batch_size: int = 1024
+    hidden: int = 32
+    lr: float = 2e-3
+    gamma: float = 0.98
+    eval_every: int = 100_000
+    eval_seeds: int = 2
+    eval_jobs: int = 1000
+    seed: int = 0
+    threads: int = 1
+    resume: bool = False
+    quiet: bool = False
 
 
 def env_arguments(texts: Iterable[str]) -> dict[str, Any]:
@@ -44,7 +87,7 @@ def first_training_seed(seed: int) -> int:
     return TRAINING_SEEDS + 1_000_003 * seed
 
 
-def curve_yardstick(options: Any, env: Any) -> Yardstick:
+def curve_yardstick(options: Options, env: Any) -> Yardstick:
     """Return what the points of a curve are measured on.
 
     Args:
@@ -55,14 +98,14 @@ def curve_yardstick(options: Any, env: Any) -> Yardstick:
     return Yardstick(env.unwrapped.scenario, env.unwrapped.view, seeds, options.eval_jobs)
 
 
-def report(options: Any, env: Any, player: Any, curve: list[list[float]], console: Console) -> dict[str, Any]:
+def report(options: Options, env: Any, player: Any, curve: list[list[float]], console: Console) -> dict[str, Any]:
     """Measure an agent, its rank and its rivals on fresh jobs, print the scores, and write a card.
 
     The card is `<name>.json`; where an action is the slot of a job the rank that chooses most like the agent is the
     artefact `<name>/`, with the same card.
 
     Args:
-        options: of a script, a dataclass with `out`, `name`, `env_id`, `env_args`, `eval_seeds`, `eval_jobs`, `seed`.
+        options: of a script.
         env: of training, wrapped or not.
         player: the agent; see `acting`.
         curve: rows of (s, decisions, score) of the training.

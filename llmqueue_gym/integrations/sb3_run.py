@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.integrations.report import curve_yardstick, env_arguments, first_training_seed, report
+from llmqueue_gym.integrations.report import Options, curve_yardstick, env_arguments, first_training_seed, report
 from llmqueue_gym.integrations.sb3 import LLMQueueVecEnv
 
 
@@ -26,12 +26,11 @@ class Training(BaseCallback):
         curve: rows of (s, decisions, score).
     """
 
-    def __init__(self, options: Any, algorithm: type[BaseAlgorithm], **told: Any):
+    def __init__(self, options: Options, algorithm: type[BaseAlgorithm], **told: Any):
         """Begin, or go on from the checkpoint, in fresh episodes.
 
         Args:
-            options: of a script, a dataclass with `out`, `name`, `env_id`, `env_args`, `total_steps`, `num_envs`,
-                `lr`, `gamma`, `hidden`, `eval_every`, `eval_seeds`, `eval_jobs`, `seed`, `threads`, `resume`, `quiet`.
+            options: of a script.
             algorithm: its class.
             **told: arguments of the algorithm beside these.
 
