@@ -12,9 +12,6 @@ seeds, 95 %; the first tenth of the jobs is left out. Parameters of policies are
 loads. Writes `how_many_servers_for_a_job.json`, `.svg` and `.png` into `results`; a minute of one core.
 """
 
-import argparse
-import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +19,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from llmqueue_gym.evaluation import Estimate, across_seeds, result, write_json
-from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.evaluation import Estimate, across_seeds
 from llmqueue_gym.systems import Run, Scenario
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from study import study
 
 OUT = Path(__file__).parent / "results" / "how_many_servers_for_a_job"
 SERVERS, SIZES = 16, "lognormal:sigma=0.5"
@@ -145,8 +141,9 @@ def _same(found: dict[tuple[str, str, float], dict[str, Any]], spec: str, load: 
     return exact == unknown
 
 
-def draw(rows: list[dict[str, Any]]) -> plt.Figure:
+def draw(found: dict[str, Any]) -> plt.Figure:
     """Return the figure: policies by load with exact speed-ups, and what an error costs those that use them."""
+    rows = found["rows"]
     style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
     with plt.rc_context(style):
         figure, (first, second) = plt.subplots(1, 2, figsize=(11.0, 4.6))
@@ -205,29 +202,22 @@ def _cell(row: dict[str, Any]) -> str:
     return "overloaded" if row["overloaded"] else f"{row['mean']:.3f} ±{(row['high'] - row['low']) / 2:.3f}"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Play, store, draw and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="of a run")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="two or more")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=OUT, help="where results are stored, without ending")
-    options = parser.parse_args(arguments)
-    tasks = [(spec, model, options.jobs, options.seeds) for spec in POLICIES for model in MODELS]
-    with ProcessPoolExecutor(options.processes) as pool:
-        climbs = list(track(pool.map(climb, tasks), "policies", len(tasks), console=Console(stderr=True)))
+def tasks(options: Any) -> list[Any]:
+    """Return whose climbs are to be played."""
+    return [(spec, model, options.jobs, options.seeds) for spec in POLICIES for model in MODELS]
+
+
+def tell(climbs: list[list[dict[str, Any]]], options: Any) -> dict[str, Any]:
+    """Return the result."""
     rows = [row for rows in climbs for row in rows]
     setting = {"servers": SERVERS, "curves": CURVES, "predictor": SIZES, "jobs": options.jobs, "warmup": WARMUP}
-    seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
-    found = result({**setting, "overloaded_above": LEFT, "rows": rows, "finding": findings(rows)}, None, seeds)
-    options.out.parent.mkdir(exist_ok=True)
-    write_json(options.out.with_suffix(".json"), found)
-    figure = draw(rows)
-    figure.savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(options.out.with_suffix(".png"), dpi=130)
-    plt.close(figure)
-    print(json.dumps(plain(found))) if options.json else report(found, Console())
+    return {**setting, "overloaded_above": LEFT, "rows": rows, "finding": findings(rows)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Play, store, draw and print."""
+    usual = {"first_seed": FIRST_SEED, "jobs": JOBS, "seeds": SEEDS}
+    study(__doc__, OUT, tasks, climb, tell, draw, report, arguments=arguments, **usual)
 
 
 if __name__ == "__main__":

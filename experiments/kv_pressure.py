@@ -13,25 +13,21 @@ true one would. Policies have their defaults; nothing is tuned. Writes `kv_press
 `results`; a few minutes.
 """
 
-import argparse
-import json
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from llmqueue_gym.evaluation import across_seeds, result, write_json
-from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.evaluation import across_seeds
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.capacity import capacity
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from study import study
 
 OUT = Path(__file__).parent / "results" / "kv_pressure"
 LONGEST = {"azure-conv": 4096, "deepseek-r1": 8192}  # tokens; longer requests are drawn again
@@ -134,14 +130,15 @@ def finding(found: list[dict[str, Any]], workload: str, kind: str = "mean") -> s
     return f"{workload}, {kind} end-to-end time: {'; '.join(told)}."
 
 
-def draw(found: list[dict[str, Any]]) -> plt.Figure:
+def draw(found: dict[str, Any]) -> plt.Figure:
     """Return the figure: a panel for each workload, memory shrinking to the right."""
+    cells = found["cells"]
     style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
     with plt.rc_context(style):
-        workloads = list(dict.fromkeys(cell["workload"] for cell in found))
+        workloads = list(dict.fromkeys(cell["workload"] for cell in cells))
         figure, panels = plt.subplots(1, len(workloads), figsize=(5.2 * len(workloads), 4.0), squeeze=False)
         for panel, workload in zip(panels[0], workloads, strict=True):
-            _draw_panel(panel, [cell for cell in found if cell["workload"] == workload])
+            _draw_panel(panel, [cell for cell in cells if cell["workload"] == workload])
             panel.set_title(f"{workload}, at most {LONGEST[workload]} tokens", loc="left", fontsize=10)
         panels[0][0].set_ylabel(f"mean end-to-end time / that of {BASE}")
         title = f"KV memory from plenty to tight, load {LOAD:g} of what {BASE} sustains; bars: 95 % intervals"
@@ -224,30 +221,22 @@ def _cell(row: dict[str, Any]) -> str:
     return f"{told['ratio']:.2f} ±{(told['high'] - told['low']) / 2:.2f}"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Play, store, draw and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--requests", type=int, default=REQUESTS, help="of a run")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=OUT, help="where results are stored, without ending")
-    options = parser.parse_args(arguments)
-    jobs = [(workload, memory, options.requests, options.seeds) for workload in LONGEST for memory in MEMORIES]
-    with ProcessPoolExecutor(options.processes) as pool:
-        cells = list(track(pool.map(play, jobs), "cells", len(jobs), console=Console(stderr=True)))
+def tasks(options: Any) -> list[Any]:
+    """Return the cells to be played."""
+    return [(workload, memory, options.requests, options.seeds) for workload in LONGEST for memory in MEMORIES]
+
+
+def tell(cells: list[dict[str, Any]], options: Any) -> dict[str, Any]:
+    """Return the result."""
     sentences = [finding(cells, workload, kind) for workload in LONGEST for kind in ("mean", "p99")]
     told = {"load": LOAD, "predictor": PREDICTOR, "profile": PROFILE, "rules": "vllm-v1", "longest": LONGEST}
-    found = result(
-        {**told, "requests": options.requests, "cells": cells, "finding": sentences}, None, range(options.seeds)
-    )
-    options.out.parent.mkdir(exist_ok=True)
-    write_json(options.out.with_suffix(".json"), found)
-    figure = draw(cells)
-    figure.savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(options.out.with_suffix(".png"), dpi=130)
-    plt.close(figure)
-    print(json.dumps(plain(found))) if options.json else report(found, Console())
+    return {**told, "requests": options.requests, "cells": cells, "finding": sentences}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Play, store, draw and print."""
+    usual = {"work": "requests", "requests": REQUESTS, "seeds": SEEDS}
+    study(__doc__, OUT, tasks, play, tell, draw, report, arguments=arguments, **usual)
 
 
 if __name__ == "__main__":

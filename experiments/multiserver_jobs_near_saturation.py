@@ -14,20 +14,15 @@ or swings so slowly that it does not settle in a run. It is not played at higher
 `multiserver_jobs_near_saturation.json`, `.svg` and `.png` into `results`; three minutes of one core.
 """
 
-import argparse
-import json
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from llmqueue_gym.evaluation import across_seeds, control_variate, result, write_json
-from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.evaluation import across_seeds, control_variate
 from llmqueue_gym.policies import policy
 from llmqueue_gym.systems import Drawn, Run, Scenario
 from llmqueue_gym.systems.mg1 import MG1
@@ -35,6 +30,7 @@ from llmqueue_gym.theory.packing import pooled
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from study import study
 
 OUT = Path(__file__).parent / "results" / "multiserver_jobs_near_saturation"
 PREDICTOR = "lognormal:sigma=0.5"
@@ -155,8 +151,9 @@ def findings(rows: list[dict[str, Any]]) -> list[str]:
     return sentences
 
 
-def draw(rows: list[dict[str, Any]]) -> plt.Figure:
+def draw(found: dict[str, Any]) -> plt.Figure:
     """Return the figure: a panel for each setting, loads spread out towards one."""
+    rows = found["rows"]
     style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
     with plt.rc_context(style):
         figure, panels = plt.subplots(1, len(SETTINGS), figsize=(5.0 * len(SETTINGS), 4.6), squeeze=False)
@@ -225,28 +222,21 @@ def _cell(row: dict[str, Any]) -> str:
     return "overloaded" if row["overloaded"] else f"{row['mean']:.3g} ±{(row['high'] - row['low']) / 2:.2g}"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Play, store, draw and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="of a run; near saturation it is longer")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="three or more")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=OUT, help="where results are stored, without ending")
-    options = parser.parse_args(arguments)
-    jobs = [(setting, spec, options.jobs, options.seeds) for setting in SETTINGS for spec in POLICIES[setting]]
-    with ProcessPoolExecutor(options.processes) as pool:
-        climbs = list(track(pool.map(climb, jobs), "policies", len(jobs), console=Console(stderr=True)))
+def tasks(options: Any) -> list[Any]:
+    """Return whose climbs are to be played."""
+    return [(setting, spec, options.jobs, options.seeds) for setting in SETTINGS for spec in POLICIES[setting]]
+
+
+def tell(climbs: list[list[dict[str, Any]]], options: Any) -> dict[str, Any]:
+    """Return the result."""
     rows = [row for rows in climbs for row in rows]
     told = {"predictor": PREDICTOR, "settings": SETTINGS, "warmup": WARMUP, "overloaded_above": LEFT}
-    found = result({**told, "rows": rows, "finding": findings(rows)}, None, range(options.seeds))
-    options.out.parent.mkdir(exist_ok=True)
-    write_json(options.out.with_suffix(".json"), found)
-    figure = draw(rows)
-    figure.savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(options.out.with_suffix(".png"), dpi=130)
-    plt.close(figure)
-    print(json.dumps(plain(found))) if options.json else report(found, Console())
+    return {**told, "rows": rows, "finding": findings(rows)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Play, store, draw and print."""
+    study(__doc__, OUT, tasks, climb, tell, draw, report, arguments=arguments, jobs=JOBS, seeds=SEEDS)
 
 
 if __name__ == "__main__":

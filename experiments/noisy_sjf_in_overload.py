@@ -12,21 +12,16 @@ is in jobs per server and mean size; an interval is Student's t over seeds; the 
 the jobs are left out. Writes `noisy_sjf_in_overload.json`, `.svg` and `.png` into `results`; some minutes.
 """
 
-import argparse
-import json
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from llmqueue_gym import predictor, size_law
-from llmqueue_gym.evaluation import across_seeds, result, write_json
-from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.evaluation import across_seeds
 from llmqueue_gym.evaluation.statistics import paired_difference
 from llmqueue_gym.policies import Policy, policy
 from llmqueue_gym.systems import Scenario
@@ -34,6 +29,7 @@ from llmqueue_gym.theory.impatience import NoisyOverload
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from study import study
 
 OUT = Path(__file__).parent / "results" / "noisy_sjf_in_overload"
 SIZE, PATIENCE = "exponential", "exponential"
@@ -145,8 +141,9 @@ def _signed(gap: dict[str, Any]) -> str:
     return f"{gap['throughput']:+.4f} ±{(high - low) / 2:.4f}"
 
 
-def draw(cells: list[dict[str, Any]]) -> plt.Figure:
+def draw(found: dict[str, Any]) -> plt.Figure:
     """Return the figure: a panel for each load and noise, servers to the right."""
+    cells = found["cells"]
     style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
     with plt.rc_context(style):
         figure, panels = plt.subplots(len(LOADS), len(SIGMAS), figsize=(9.6, 6.6), sharex=True, sharey="row")
@@ -201,27 +198,20 @@ def report(found: dict[str, Any], console: Console) -> None:
         console.print(sentence)
 
 
+def tell(cells: list[dict[str, Any]], options: Any) -> dict[str, Any]:
+    """Return the result."""
+    told = {"size": SIZE, "patience": PATIENCE, "predictor": "lognormal", "jobs": options.jobs}
+    return {**told, "cells": cells, "finding": findings(cells)}
+
+
+def tasks(options: Any) -> list[Any]:
+    """Return the cells to be played."""
+    return [(s, load, sigma, options.jobs, options.seeds) for load in LOADS for sigma in SIGMAS for s in SERVERS]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Play, store, draw and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="of a run")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=OUT, help="where results are stored, without ending")
-    options = parser.parse_args(arguments)
-    jobs = [(s, load, sigma, options.jobs, options.seeds) for load in LOADS for sigma in SIGMAS for s in SERVERS]
-    with ProcessPoolExecutor(options.processes) as pool:
-        cells = list(track(pool.map(play, jobs), "cells", len(jobs), console=Console(stderr=True)))
-    told = {"size": SIZE, "patience": PATIENCE, "predictor": "lognormal", "jobs": options.jobs}
-    found = result({**told, "cells": cells, "finding": findings(cells)}, None, range(options.seeds))
-    options.out.parent.mkdir(exist_ok=True)
-    write_json(options.out.with_suffix(".json"), found)
-    figure = draw(cells)
-    figure.savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(options.out.with_suffix(".png"), dpi=130)
-    plt.close(figure)
-    print(json.dumps(plain(found))) if options.json else report(found, Console(width=150))
+    study(__doc__, OUT, tasks, play, tell, draw, report, width=150, arguments=arguments, jobs=JOBS, seeds=SEEDS)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,6 @@ first quarter of the jobs is left out. Writes `supermarket_with_predictions.json
 some minutes.
 """
 
-import argparse
-import json
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,15 +21,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from llmqueue_gym.evaluation import across_seeds, result, write_json
-from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.evaluation import across_seeds
 from llmqueue_gym.systems import Scenario
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from study import study
 
 OUT = Path(__file__).parent / "results" / "supermarket_with_predictions"
 CHOICES = {
@@ -132,8 +128,9 @@ def _told(cell: dict[str, Any]) -> str:
     return f"{found['ratio']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
-def draw(cells: list[dict[str, Any]]) -> plt.Figure:
+def draw(found: dict[str, Any]) -> plt.Figure:
     """Return the figure: a row for each size law, a column for each order of service, errors to the right."""
+    cells = found["cells"]
     style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
     with plt.rc_context(style):
         figure, panels = plt.subplots(len(SIZES), len(ORDERS), figsize=(12.0, 6.2), sharex=True, sharey="row")
@@ -199,32 +196,24 @@ def _print(console: Console, title: str, cells: list[tuple[str, dict[str, Any]]]
     console.print(table)
 
 
+def tasks(options: Any) -> list[Any]:
+    """Return the cells to be played: by load and error, and by the number of queues."""
+    much = (options.jobs, options.seeds)
+    cells = [(size, load, error, QUEUES, *much) for size, load, error in product(SIZES, LOADS, ERRORS)]
+    return cells + [(size, SHOWN, GROWTH_ERROR, queues, *much) for size, queues in product(SIZES, GROWTH)]
+
+
+def tell(played: list[dict[str, Any]], options: Any) -> dict[str, Any]:
+    """Return the result."""
+    grown = len(SIZES) * len(GROWTH)
+    cells, growth = played[:-grown], played[-grown:]
+    told = {"queues": QUEUES, "d": 2, "base": BASE, "jobs": options.jobs}
+    return {**told, "cells": cells, "growth": growth, "finding": findings(cells)}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Play, store, draw and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="of a run")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=OUT, help="where results are stored, without ending")
-    options = parser.parse_args(arguments)
-    much = (options.jobs, options.seeds)
-    jobs = [(size, load, error, QUEUES, *much) for size, load, error in product(SIZES, LOADS, ERRORS)]
-    grown = [(size, SHOWN, GROWTH_ERROR, queues, *much) for size, queues in product(SIZES, GROWTH)]
-    with ProcessPoolExecutor(options.processes) as pool:
-        every = pool.map(play, jobs + grown)
-        cells = list(track(every, "cells", len(jobs + grown), console=Console(stderr=True)))
-    cells, growth = cells[: len(jobs)], cells[len(jobs) :]
-    told = {"queues": QUEUES, "d": 2, "base": BASE, "jobs": options.jobs}
-    values = {**told, "cells": cells, "growth": growth, "finding": findings(cells)}
-    found = result(values, None, range(options.seeds))
-    options.out.parent.mkdir(exist_ok=True)
-    write_json(options.out.with_suffix(".json"), found)
-    figure = draw(cells)
-    figure.savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(options.out.with_suffix(".png"), dpi=130)
-    plt.close(figure)
-    print(json.dumps(plain(found))) if options.json else report(found, Console(width=150))
+    study(__doc__, OUT, tasks, play, tell, draw, report, width=150, arguments=arguments, jobs=JOBS, seeds=SEEDS)
 
 
 if __name__ == "__main__":
