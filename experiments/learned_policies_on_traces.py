@@ -46,7 +46,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 OUT = Path(__file__).parent / "results" / "learned_policies_on_traces"
-BOARD, REQUESTS, WINDOWS, LATE = "llm-recorded", 2500, 8, 1.5
+BOARD, PROFILE, REQUESTS, WINDOWS, LATE = "llm-recorded", "a100-llama3-8b", 2500, 8, 1.5
 BASE, TAIL, AHEAD = "fcfs", 1.5, 0.05  # the p99 that is allowed, over that of the base; the lead that is asked for
 AGES = {"total": (10.0, 30.0, 100.0, 300.0), "output": (3.0, 10.0, 30.0, 100.0), "log total": (0.01, 0.03, 0.1, 0.3)}
 NAMED = (BASE, "slai-like", "srpt")
@@ -253,6 +253,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="where results are stored, without ending")
     options = parser.parse_args()
     everybody, on = players(), boards("llm", options.data)[BOARD].sized(WINDOWS, options.requests)
+    on = replace(on, fields={name: given for name, given in on.fields.items() if given["profile"] == PROFILE})
     places = {name: place(on, name) for name in on.fields}
     blocks = []
     with ProcessPoolExecutor(options.processes) as pool:

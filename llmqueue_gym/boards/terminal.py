@@ -42,12 +42,12 @@ def show_ranking(on: Board, rows: Sequence[Row], console: Console, mark: str = "
 def show_winners(won: Sequence[Row], console: Console) -> None:
     """Print who has the least cost in each scenario."""
     table = new_table("Who wins where")
-    for column in ("scenario", "least cost", "cost", "p99", "next", "ahead by, 95 %"):
+    for column in ("scenario", "least cost", "cost", "p99", "ahead of the next by, 95 %"):
         table.add_column(column, overflow="fold", justify="right" if column in ("cost", "p99") else "left")
     for row in won:
         same = f" (+{len(row['same'])} alike)" if row["same"] else ""
         ratios = (f"{row['cost_over_base']:.2f}", f"{row['p99_over_base']:.2f}")
-        table.add_row(row["scenario"], row["policy"] + same, *ratios, row["second"] or "", ahead(row))
+        table.add_row(row["scenario"], row["policy"] + same, *ratios, ahead(row))
     console.print(table)
 
 

@@ -55,11 +55,12 @@ def percent(share: float) -> str:
 
 
 def ahead(won: Row) -> str:
-    """Return how far a winner is ahead of the next, and with how many it ties."""
+    """Return whom a winner is ahead of and by how much, and with how many it ties."""
     if won["lead"] is None:
         return ""
     low, mean, high = (percent(won["lead"][end]) for end in ("low", "mean", "high"))
-    return f"{mean} ({low} to {high})" + (f", ties with {len(won['ties'])}" if won["ties"] else "")
+    ties = f", ties with {len(won['ties'])}" if won["ties"] else ""
+    return f"{won['second']} by {mean} ({low} to {high}){ties}"
 
 
 def measure(on: Board) -> str:

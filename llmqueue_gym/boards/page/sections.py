@@ -69,7 +69,7 @@ def _winners(ranked: Ranked) -> str:
     base, some = ranked.on.base, parts.has(ranked.results, "preemptions_per_job")
     heads = {"scenario": "first", "least cost": "", "cost": "n", "p99": "n"}
     heads |= {"preemptions": "n"} if some else {}
-    heads |= {"next": "", "ahead by, 95 %": "", "least p99": ""}
+    heads |= {"ahead of the next by, 95 %": "", "least p99": ""}
     rows = []
     for won in ranked.winners:
         same = f" (same: {', '.join(won['same'])})" if won["same"] else ""
@@ -78,8 +78,8 @@ def _winners(ranked: Ranked) -> str:
         if some:
             both = [parts.per_100(ranked.results[name], won["scenario"]) for name in (won["policy"], base)]
             cells.append(number(both[0], ".0f", f"{both[0]:.0f} / {both[1]:.0f}"))
-        cells += [word(won["second"] or ""), word(ahead(won), "loose")]
-        rows.append(tr([*cells, word(f"{won['least_p99']}, {won['least_p99_over_base']:.2f}", "loose")]))
+        least = f"{won['least_p99']}, {won['least_p99_over_base']:.2f}"
+        rows.append(tr([*cells, word(ahead(won), "loose"), word(least, "loose")]))
     more = f" Preemptions per 100 jobs, of the winner / of {escape(base)}." if some else ""
     return template("winners").substitute(heads=parts.heads(heads), rows="".join(rows), base=escape(base), more=more)
 
