@@ -26,8 +26,8 @@ from llmqueue_gym.theory.many_servers import (
     gittins_bracket,
     srpt_bracket,
 )
-from llmqueue_gym.theory.power_of_d import PowerOfD
 from llmqueue_gym.theory.packing import pooled
+from llmqueue_gym.theory.power_of_d import PowerOfD
 
 # M/G/k.
 
