@@ -61,7 +61,7 @@ def test_pressure_cell_and_figure():
     assert {row["policy"] for row in cells[0]["policies"]} == {pressure.BASE, *pressure.POLICIES}
     assert cells[0]["policies"][0]["mean"]["ratio"] == pytest.approx(1.0)
     assert "azure-conv, mean end-to-end time: at M = 2" in pressure.finding(cells, "azure-conv")
-    pressure.plt.close(pressure.draw(cells))
+    pressure.plt.close(pressure.draw({"cells": cells}))
 
 
 def test_winner_is_clear_only_beyond_its_interval():
