@@ -10,7 +10,7 @@ import numpy as np
 
 from llmqueue_gym.boards.board import Board
 from llmqueue_gym.boards.entry import CARD, registered
-from llmqueue_gym.boards.page import page
+from llmqueue_gym.boards.page import page, write
 from llmqueue_gym.boards.page.sections import template
 from llmqueue_gym.boards.play import BOUND
 from llmqueue_gym.boards.ranked import Ranked
@@ -56,6 +56,13 @@ def site(found: Sequence[Ranked], notes: Sequence[str] = ()) -> str:
     provenance = {"Software": [f"llmqueue-gym {metadata.version('llmqueue-gym')}"], "Boards": lines}
     left = {"Left out": list(notes)} if notes else {}
     return page(found, "the leaderboard", LEDE, {**provenance, **left}, template("entries").substitute())
+
+
+def written(found: Sequence[Ranked], notes: Sequence[str], out: Path) -> str:
+    """Write the page of gathered results to a folder, and return in words where it is."""
+    text, path = site(found, notes), out / "index.html"
+    write(path, text)
+    return f"{path}: {len(found)} boards, {len(text.encode()) / 1e6:.2f} MB"
 
 
 def cards(folder: Path) -> dict[str, Row]:

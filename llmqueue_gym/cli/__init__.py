@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from llmqueue_gym.cli.boards import bench, leaderboard
+from llmqueue_gym.cli.bench import bench
 from llmqueue_gym.cli.catalogue import envs, policies, predictors, rules, systems, workloads
 from llmqueue_gym.cli.compare import compare
+from llmqueue_gym.cli.leaderboard import leaderboard
 from llmqueue_gym.cli.profile import profile
 from llmqueue_gym.cli.simulate import simulate
 from llmqueue_gym.cli.studies import reproduce
@@ -36,21 +37,11 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (
-    systems,
-    envs,
-    policies,
-    predictors,
-    workloads,
-    rules,
-    profile,
-    theory,
-    simulate,
-    compare,
-    reproduce,
-    bench,
-    leaderboard,
-):
+_LISTS, _STUDIES = (
+    (systems, envs, policies, predictors, workloads, rules, profile),
+    (theory, simulate, compare, reproduce),
+)
+for _command in (*_LISTS, *_STUDIES):
     cli.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""`llmqueue bench` and `llmqueue leaderboard`: the boards at few seeds, and the boards with stored results.
+"""`llmqueue leaderboard`: the boards and their stored results.
 
 What is stored lies in one folder, `experiments/leaderboard` of a checkout unless told otherwise. Progress is shown on
 stderr; stdout stays the result's.
@@ -26,52 +26,6 @@ one_board = click.option(
     "--board", "name", metavar="NAME", help="One board alone, or FILE.toml for boards of your own.  [default: all]"
 )
 one_policy = click.option("--policy", metavar="NAME", help="One policy alone.")
-
-
-@click.command()
-@click.option("--out", metavar="FOLDER", default="results", show_default=True, help="Where the files go.")
-@click.option(
-    "--track",
-    type=click.Choice(["mg1", "servers", "llm", "all"]),
-    default="all",
-    show_default=True,
-    help="Which kind of system.",
-)
-@click.option("--board", "name", metavar="NAME", help="One board alone, or FILE.toml for boards of your own.")
-@click.option("--seeds", type=Whole(2, 10**4), help="Runs of each policy in each scenario.  [default: 4, quick: 3]")
-@click.option("--jobs", type=Whole(100, 10**8), help="Jobs in a board's longest run.  [default: its own, quick: 4000]")
-@click.option("--requests", type=Whole(100, 10**7), help="The same of requests.  [default: its own, quick: 200]")
-@click.option("--quick", is_flag=True, help="A short run, whose numbers are rough.")
-@click.option("--data", metavar="FOLDER", help="Where the recorded work lies.")
-@workers
-@click.option(
-    "--backend",
-    type=click.Choice(["processes", "ray"]),
-    default="processes",
-    show_default=True,
-    help="Who does the work: this machine, or a Ray cluster; the results do not depend on it.",
-)
-@as_json
-def bench(out: str, name: str | None, workers: int | None, as_json: bool, **rest: Any) -> None:
-    """Rank the policies on every board at few seeds; writes bench.json, bench.html and site/."""
-    from rich.console import Console
-
-    from llmqueue_gym.boards.bench import bench as run
-    from llmqueue_gym.boards.bench import show
-    from llmqueue_gym.boards.board import chosen
-    from llmqueue_gym.boards.site import gather
-
-    console = None if as_json else Console(stderr=True)
-    found, ranked = run(out, console=console, count=workers, given=name, **rest)
-    kept, notes = gather(Path(FOLDER), chosen())  # of a checkout; elsewhere there is none, and no site
-    drawn = _draw(kept, notes, Path(out, "site")) if kept else ""
-    if as_json:
-        print_json(found)
-        return
-    show(ranked, Console())
-    click.echo(f"\nThe page is {Path(out, 'bench.html')}, the numbers are {Path(out, 'bench.json')}.")
-    if drawn:
-        click.echo(f"The leaderboard's site is {drawn}.")
 
 
 @click.group()
@@ -215,7 +169,7 @@ def render(folder: str, name: str | None, out: str, readme: str | None) -> None:
     """Draw the stored results as one web page that needs no network."""
     from llmqueue_gym.boards.board import chosen
     from llmqueue_gym.boards.page import put_tables
-    from llmqueue_gym.boards.site import gather
+    from llmqueue_gym.boards.site import gather, written
 
     found, notes = gather(Path(folder), chosen(name))
     if not found:
@@ -224,7 +178,7 @@ def render(folder: str, name: str | None, out: str, readme: str | None) -> None:
         put_tables(Path(readme), found)
     for note in notes:
         click.echo(note, err=True)
-    click.echo(_draw(found, notes, Path(out)))
+    click.echo(written(found, notes, Path(out)))
 
 
 _LEGEND = "Score: 0 is the base, 1 what cannot be beaten; who is trained has a star, who is told the truth no place."
@@ -275,16 +229,6 @@ def _view(given: str | None) -> dict[str, Any]:
         except ValueError:
             fields[key] = text
     return fields
-
-
-def _draw(found: Any, notes: list[str], out: Path) -> str:
-    """Write the page of gathered results and return in words where it is."""
-    from llmqueue_gym.boards.page import write
-    from llmqueue_gym.boards.site import site
-
-    text, path = site(found, notes), out / "index.html"
-    write(path, text)
-    return f"{path}: {len(found)} boards, {len(text.encode()) / 1e6:.2f} MB"
 
 
 def _players(folder: Path, name: str | None, policy: str | None) -> list[tuple[Any, list[Any]]]:
