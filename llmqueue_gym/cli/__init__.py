@@ -37,10 +37,8 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-_LISTS, _STUDIES = (
-    (systems, envs, policies, predictors, workloads, rules, profile),
-    (theory, simulate, compare, reproduce),
-)
+_LISTS = (systems, envs, policies, predictors, workloads, rules, profile)
+_STUDIES = (theory, simulate, compare, reproduce, bench, leaderboard)
 for _command in (*_LISTS, *_STUDIES):
     cli.add_command(_command)
 
