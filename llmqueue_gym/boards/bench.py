@@ -33,6 +33,7 @@ from llmqueue_gym.systems.known import FLOORS
 Row = dict[str, Any]
 ALL = "all"
 SEEDS, QUICK_SEEDS = 4, 3
+REQUESTS = 2000  # with more some policies that thrash take most of the time
 QUICK_JOBS, QUICK_REQUESTS = 4000, 200
 MOST_WORKERS = 8
 ALSO = ("mean_response_time", "mean_wait", "served", "preemptions_per_job")  # without the warm-up
@@ -60,7 +61,7 @@ def bench(
         seeds: runs of each policy in each scenario, two or more; 4 unless told otherwise (quick: 3).
         jobs: jobs in the longest run of a board; its other runs are scaled alike. As the board says unless told
             otherwise (quick: 4000).
-        requests: the same where jobs are requests (quick: 200).
+        requests: the same where jobs are requests; 2000 unless told otherwise (quick: 200).
         quick: a short run whose numbers are rough.
         console: where progress is shown; None shows none.
         data: folder of the recorded work.
@@ -75,7 +76,7 @@ def bench(
         BadInput: a number is out of range, an unknown track, board or backend, or Ray is not installed.
     """
     seeds = seeds or (QUICK_SEEDS if quick else SEEDS)
-    jobs, requests = jobs or (QUICK_JOBS if quick else None), requests or (QUICK_REQUESTS if quick else None)
+    jobs, requests = jobs or (QUICK_JOBS if quick else None), requests or (QUICK_REQUESTS if quick else REQUESTS)
     if backend == RAY and count is not None:
         raise BadInput(f"workers={count}: Ray uses the CPUs of its cluster; leave workers out")
     count = count or min(os.cpu_count() or 1, MOST_WORKERS)

@@ -22,7 +22,7 @@ from llmqueue_gym.cli.output import print_json
 @click.option("--board", "name", metavar="NAME", help="One board alone, or FILE.toml for boards of your own.")
 @click.option("--seeds", type=Whole(2, 10**4), help="Runs of each policy in each scenario.  [default: 4, quick: 3]")
 @click.option("--jobs", type=Whole(100, 10**8), help="Jobs in a board's longest run.  [default: its own, quick: 4000]")
-@click.option("--requests", type=Whole(100, 10**7), help="The same of requests.  [default: its own, quick: 200]")
+@click.option("--requests", type=Whole(100, 10**7), help="The same of requests.  [default: 2000, quick: 200]")
 @click.option("--quick", is_flag=True, help="A short run, whose numbers are rough.")
 @click.option("--data", metavar="FOLDER", help="Where the recorded work lies.")
 @workers
