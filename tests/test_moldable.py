@@ -444,6 +444,6 @@ def test_experiment_at_tiny_size(tmp_path):
     assert any(row["overloaded"] for row in rows if row["policy"] == specs[1])
     assert all(row["low"] <= row["mean"] <= row["high"] for row in rows if "mean" in row)
     assert module.findings(rows)
-    module.draw(rows).savefig(tmp_path / "figure.png")
+    module.draw({"rows": rows}).savefig(tmp_path / "figure.png")
     stored = json.loads(module.OUT.with_suffix(".json").read_text())
     assert {row["policy"] for row in stored["rows"]} == set(module.POLICIES)

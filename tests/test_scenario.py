@@ -230,3 +230,31 @@ def test_who_needs_a_prediction_is_refused_where_there_is_none(kind):
     here.simulate(here.system.base)
     with pytest.raises(NotApplicable, match="predict"):
         here.simulate(next(n for n in policies if policies(n).told == "prediction" and not policies(n).drops))
+
+
+def test_a_stream_of_one_system_is_named_after_it_and_like_no_other():
+    first = {name: stream(1, name).random() for name in (*NAMES, "tandem.second", "tandem.third", "other.second")}
+    assert len(set(first.values())) == len(first)
+    with pytest.raises(BadInput, match=r"unknown stream 'second'; .*tandem\.second"):
+        stream(1, "second")
+    for seed in (-1, 1.5, None, "a", True):
+        with pytest.raises(BadInput, match="seed="):
+            stream(seed, "sizes")
+
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        (lambda: Scenario(None), "system=None"),
+        (lambda: Scenario("mg1", load=None), "load=None"),
+        (lambda: Scenario("mg1", load=True), "load=True"),
+        (lambda: Scenario("packing", needs=(1, 2.5)), "needs="),
+        (lambda: Scenario("central", speeds="1e-320,1"), "speed .*must be positive, from 1e-6"),
+        (lambda: Scenario("central", servers=10**9), "servers=1000000000"),
+        (lambda: Scenario("mg1").env(slots=10**9), "slots=1000000000"),
+        (lambda: Scenario("central").env(per_job=float("inf")), "per_job=inf"),
+    ],
+)
+def test_values_that_could_not_be_played_are_refused_by_name(made, named):
+    with pytest.raises(BadInput, match=named):
+        made()

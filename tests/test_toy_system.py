@@ -79,6 +79,14 @@ def test_who_finds_the_server_cold_waits_until_it_is_warm():
     assert 0.2 < idle.mean() < 0.8 and (run.response_times >= warm.response_times).all()
 
 
+def test_equal_ranks_go_to_the_later_arrival_where_a_policy_says_so_on_every_path():
+    scenario = Scenario(KIND, load=0.8, n_jobs=400)
+    lcfs, fcfs = (scenario.simulate(name, 3).outcome["completion"] for name in ("lcfs", "fcfs"))
+    played = rollout(baseline_agent("lcfs", scenario.env(slots=400)), scenario, 3, slots=400)
+    np.testing.assert_allclose(played.outcome["completion"], lcfs)
+    assert not np.allclose(lcfs, fcfs)
+
+
 def test_it_is_in_scenarios_rollouts_and_environments(blocks, capsys):
     exec(compile(blocks[2], str(PAGE), "exec"), {})  # what the page shows
     told = float(capsys.readouterr().out)

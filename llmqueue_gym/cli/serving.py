@@ -136,8 +136,8 @@ def show(found: dict[str, Any]) -> None:
     for name in LATENCIES:
         row = [seconds(found[name][key]) for key in ("mean", "p50", "p90", "p99")]
         rows.append([WORDS[name], *row])
-        if name == "e2e" and found["e2e_ci95"][0] == found["e2e_ci95"][0]:
-            low, high = found["e2e_ci95"]
+        low, high = found["e2e_ci95"]
+        if name == "e2e" and low is not None and low == low:
             rows.append(["  95 % interval of the mean", f"{seconds(low)} to {seconds(high)}"])
     left_out = f", first {found['warmup']:.0%} left out" if found["warmup"] else ""
     title = f"latencies of {found['latencies_of']}{left_out}"

@@ -55,7 +55,6 @@ def notes(found: dict[str, Any], scenario: Any) -> list[str]:
 def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]:
     """Play a policy, and return what came of it and what is known beside it."""
     from llmqueue_gym.evaluation.metrics import measure
-    from llmqueue_gym.systems.known import beside
 
     run = scenario.simulate(policy, seed)
     kept = run.after_warmup(asked.warmup)
@@ -73,6 +72,10 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]
         span = float(run.outcome["completion"].max() - run.jobs["arrival"].min())
         told["busy_share"] = run.totals["busy"] / (span * scenario.system.capacity)
     told["jobs_per_second"] = len(run) / run.elapsed
+    if not scenario.system.beside:
+        return told
+    from llmqueue_gym.systems.known import beside
+
     return {**told, "theory": beside(scenario.known(policy), intervals)}
 
 
@@ -80,7 +83,7 @@ def show(found: dict[str, Any]) -> None:
     """Print what was simulated."""
     told = {key: value for key, value in found.items() if value is not None and value is not False and value != []}
     print_result("simulated", told)
-    if not found["theory"]:
+    if found.get("theory") == []:
         click.echo("Theory knows no value and no bound for this case.")
 
 

@@ -55,6 +55,7 @@ class System(ABC):
         view: what an agent sees of it, or None where no agent can play.
         cost: what is scored, in words; less is better.
         base: policy with score 0.
+        beside: whether `simulate` sets what theory knows beside its numbers; not where that takes longer than the run.
         covered: policies of which `known` gives values or bounds, in words.
         options: names of options of the command line, by field, where they are not those of the fields.
         unnamed: such names where the command line does not name the system, and what they tell: `policy` or a field.
@@ -74,6 +75,7 @@ class System(ABC):
     view: ClassVar["type[View] | None"] = None
     cost: ClassVar[str] = "mean response time, s"
     base: ClassVar[str] = "fcfs"
+    beside: ClassVar[bool] = True
     covered: ClassVar[str] = ""
     options: ClassVar[Mapping[str, str]] = {"n_jobs": "jobs"}
     unnamed: ClassVar[Mapping[str, str]] = {}

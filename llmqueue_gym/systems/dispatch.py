@@ -80,7 +80,7 @@ class DispatchView(View):
     def check(self, scenario: "Scenario") -> None:
         """Refuse values out of range."""
         super().check(scenario)
-        check_positive(self, "split")
+        check_positive(self, "split", infinite=True)
         system: Any = scenario.system
         if self.sees is not None:
             check_counts(self, "sees")

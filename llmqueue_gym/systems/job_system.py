@@ -79,6 +79,8 @@ class JobSystem(System):
         elif scenario.rate is not None:
             load = scenario.rate * law.mean
         if workload is None:
+            if load is None:
+                raise BadInput("load=None: tell a load, as in 0.8, or a rate")
             return Workload(law, load, arrival_process(scenario.arrivals))
         return workload if load is None or not hasattr(workload, "stretched") else workload.stretched(load)
 

@@ -47,7 +47,7 @@ class MG1View(SlotView):
     def check(self, scenario: "Scenario") -> None:
         """Refuse values out of range."""
         super().check(scenario)
-        check_positive(self, "quantum")
+        check_positive(self, "quantum", infinite=True)
         check_flags(self, "preemptive")
         if self.quantum < np.inf and not self.preemptive:
             raise BadInput(f"quantum={self.quantum:g} needs preemptive=True: otherwise a job runs to its end")
@@ -59,6 +59,7 @@ class MG1(JobSystem):
 
     name: ClassVar[str] = "mg1"
     title: ClassVar[str] = "One server"
+    beside: ClassVar[bool] = False
     view: ClassVar[type[View]] = MG1View
     run_length: ClassVar[int] = 1_000_000
 

@@ -83,7 +83,7 @@ class Packing(ClassedSystem):
         """The classes; the kind is the need."""
         given, told = self.needs, f"needs={self.needs!r}"
         rows = [part.split(":") for part in given.split(",")] if isinstance(given, str) else given
-        made = job_classes(told, rows, int, "must be whole numbers, as in 1,2,4,8, or with shares 1:0.9,4:0.1")
+        made = job_classes(told, rows, _whole, "must be whole numbers, as in 1,2,4,8, or with shares 1:0.9,4:0.1")
         if min(one.kind for one in made) < 1:
             raise BadInput(f"{told}: a job needs at least 1 server")
         return made
@@ -191,3 +191,10 @@ def rounded_up(predicted: np.ndarray, quantum: float) -> np.ndarray:
     positive = np.maximum(predicted, np.finfo(float).tiny)
     power = np.ceil(np.log(positive) / np.log(quantum) - 1e-12)  # a power of the quantum stays what it is
     return np.where(predicted > 0, quantum**power, 0.0)
+
+
+def _whole(need: Any) -> int:
+    """Return a need of servers; ValueError where it is no whole number."""
+    if int(need) != float(need):
+        raise ValueError(need)
+    return int(need)

@@ -86,7 +86,7 @@ class Replica(System):
                 raise BadInput(f"{name}={value!r} must be a name or a {kind.__name__}")
         if self.max_tokens is not None and self.max_tokens < 2:
             raise BadInput(f"max_tokens={self.max_tokens} must be at least 2: one of prompt and one of output")
-        check_positive(self, "cut_off")
+        check_positive(self, "cut_off", infinite=True)
         _ = self.bound_rules  # a wrong part is found here, not at the first run
 
     @cached_property

@@ -52,6 +52,8 @@ class Scenario:
     n_jobs: int
 
     def __init__(self, system: "str | System" = "mg1", **given: Any):
+        if not isinstance(system, (str, System)):
+            raise BadInput(f"system={system!r} must be a name or a System; {nearest('', systems.SYSTEMS)}")
         kind: Any = type(system)
         if isinstance(system, str):
             name, _, rest = system.partition(":")
@@ -82,7 +84,8 @@ class Scenario:
             raise BadInput(f"n_jobs={self.n_jobs!r} must be a whole number of at least 1")
         for name in ("load", "rate"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float, np.number)) and 0 < value < np.inf):
+            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if value is not None and not (number and 0 < value < np.inf):
                 raise BadInput(f"{name}={value!r} must be positive and finite, for example 0.8")
         made.check(self)
 

@@ -29,6 +29,9 @@ RESPONSE_TIME: dict[str, Cost] = {
 }
 
 
+MOST = 10**7  # of servers, slots and other counts; more hardly fit into any memory
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """What all views have.
@@ -52,7 +55,7 @@ class View:
         Raises:
             BadInput: a value is out of range; the message names it.
         """
-        check_positive(self, "horizon")
+        check_positive(self, "horizon", infinite=True)
         if self.reward not in self.rewards:
             raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), self.rewards)}")
 
@@ -137,14 +140,18 @@ def check_counts(given: object, *names: str) -> None:
         value = getattr(given, name)
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise BadInput(f"{name}={value!r} must be a whole number of at least 1")
+        if value > MOST:
+            raise BadInput(f"{name}={value!r} must be at most {MOST}")
 
 
-def check_positive(given: object, *names: str) -> None:
-    """Raise BadInput unless each is a positive number; infinity is one."""
+def check_positive(given: object, *names: str, infinite: bool = False) -> None:
+    """Raise BadInput unless each is a positive number, and a finite one unless told otherwise."""
     for name in names:
         value = getattr(given, name)
         if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or not value > 0:
             raise BadInput(f"{name}={value!r} must be a positive number")
+        if value == np.inf and not infinite:
+            raise BadInput(f"{name}={value!r} must be finite")
 
 
 def check_flags(given: object, *names: str) -> None:

@@ -11,15 +11,15 @@ def speeds_of(servers: int, speeds: tuple[float, ...] | None) -> np.ndarray:
     """Return the speed of each server `(servers,)`, the fastest first; all 1 where `speeds` is None.
 
     Raises:
-        BadInput: there are not as many as servers, or one is not positive and finite.
+        BadInput: there are not as many as servers, or one is not from a millionth to a million.
     """
     if speeds is None:
         return np.ones(servers)
     if len(speeds) != servers:
         raise BadInput(f"{len(speeds)} speeds for {servers} servers; give one each")
     for speed in speeds:
-        if not 0 < speed < np.inf:
-            raise BadInput(f"speed {speed:g} of a server must be positive and finite")
+        if not 1e-6 <= speed <= 1e6:
+            raise BadInput(f"speed {speed:g} of a server must be positive, from 1e-6 to 1e6")
     return np.sort(np.array(speeds, float))[::-1].copy()
 
 
