@@ -8,8 +8,8 @@ predictions log-normal with sigma 0.5, the same requests for every policy. Inter
 logarithms of the ratio to first come first served; the first tenth of the requests is left out. A winner is `clear` if
 the interval of its ratio to each other policy lies below 1, without correction for so many comparisons; a lead over
 first come first served of less than 0.5 % counts as none. A policy that leaves requests undone has no ratio, but the
-reason. Predictions beyond what a request can have in that memory are cut to it. Policies have their defaults; nothing is
-tuned. Writes `kv_pressure.json`, `.svg` and `.png` into `results`; a few minutes.
+reason. Predictions beyond what a request can have in that memory are cut to it. Policies have their defaults; nothing
+is tuned. Writes `kv_pressure.json`, `.svg` and `.png` into `results`; a few minutes.
 """
 
 from pathlib import Path
