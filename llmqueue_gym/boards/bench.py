@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from llmqueue_gym.boards.board import Board, boards, chosen
 from llmqueue_gym.boards.entry import Entry, registered
-from llmqueue_gym.boards.page import page, write
+from llmqueue_gym.boards.page import page
 from llmqueue_gym.boards.play import BOUND, bound, bound_result, numbers, result
 from llmqueue_gym.boards.ranked import Ranked
 from llmqueue_gym.boards.recorded import told
@@ -27,6 +27,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import Result, write_json
 from llmqueue_gym.evaluation.results import result as with_provenance
 from llmqueue_gym.evaluation.statistics import across_seeds
+from llmqueue_gym.storage import write_text
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.known import FLOORS
 
@@ -96,7 +97,7 @@ def bench(
     seconds = round(time.perf_counter() - begin, 1)
     final = with_provenance({"quick": quick, "seeds": seeds, "tracks": tracks, "seconds": seconds}, seeds=range(seeds))
     write_json(folder / "bench.json", final)
-    write(folder / "bench.html", bench_page(final, ranked))
+    write_text(folder / "bench.html", bench_page(final, ranked))
     return final, ranked
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from llmqueue_gym.boards.board import Board
 from llmqueue_gym.boards.entry import CARD, registered
-from llmqueue_gym.boards.page import page, write
+from llmqueue_gym.boards.page import page
 from llmqueue_gym.boards.page.sections import template
 from llmqueue_gym.boards.play import BOUND
 from llmqueue_gym.boards.ranked import Ranked
@@ -18,6 +18,7 @@ from llmqueue_gym.boards.recordings import record
 from llmqueue_gym.boards.stored import added, stored
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.learned import zoo_folder
+from llmqueue_gym.storage import write_text
 
 Row = dict[str, Any]
 LEDE = (
@@ -61,7 +62,7 @@ def site(found: Sequence[Ranked], notes: Sequence[str] = ()) -> str:
 def written(found: Sequence[Ranked], notes: Sequence[str], out: Path) -> str:
     """Write the page of gathered results to a folder, and return in words where it is."""
     text, path = site(found, notes), out / "index.html"
-    write(path, text)
+    write_text(path, text)
     return f"{path}: {len(found)} boards, {len(text.encode()) / 1e6:.2f} MB"
 
 

@@ -6,7 +6,6 @@ by the scripts beside this file.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -20,6 +19,7 @@ from llmqueue_gym.boards.ranked import Ranked
 from llmqueue_gym.boards.words import markdown
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import plain
+from llmqueue_gym.storage import write_text
 
 __all__ = ["page", "put_tables", "write"]
 
@@ -58,17 +58,6 @@ def page(
     )
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file; whoever reads it meets the old one or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def put_tables(readme: Path, found: Sequence[Ranked]) -> None:
     """Replace what stands in a README between `<!-- leaderboard -->` and `<!-- /leaderboard -->` with the tables.
 
@@ -86,7 +75,7 @@ def put_tables(readme: Path, found: Sequence[Ranked]) -> None:
         raise BadInput(
             f"{readme}: {count} places for the tables; mark one by <!-- leaderboard --> and <!-- /leaderboard -->"
         )
-    write(readme, new)
+    write_text(readme, new)
 
 
 def _tabs(found: Sequence[Ranked]) -> str:
