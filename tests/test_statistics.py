@@ -11,6 +11,7 @@ from llmqueue_gym.evaluation.statistics import (
     across_seeds,
     batch_means,
     batches,
+    cautious_batch_means,
     control_variate,
     interquartile_mean,
     paired_difference,
@@ -104,6 +105,28 @@ def test_control_variate_covers_and_is_shorter():
     assert length[0] < 0.3 * length[1]  # the correlation leaves sqrt(1 - 0.973) = 0.16 of the length
     with pytest.raises(BadInput, match="control"):
         control_variate([1.0, 2.0, 3.0], [1.0, 1.0, 1.0], 1.0)
+
+
+def test_control_variate_is_the_intercept_of_a_regression():
+    # Few values and a control far from its exact mean, so that degrees of freedom and offset count.
+    control = rng(12).standard_normal(5)
+    values = 2 * control + rng(13).standard_normal(5)
+    fit = stats.linregress(control - 3.0, values)
+    estimate, half = control_variate(values, control, 3.0, 0.9), stats.t.ppf(0.95, 3) * fit.intercept_stderr
+    assert (estimate.mean, estimate.low) == pytest.approx((fit.intercept, fit.intercept - half))
+    again = control_variate(values, control, 3.0, 0.99).at(0.9)
+    assert (again.low, again.high) == pytest.approx((estimate.low, estimate.high))
+
+
+def test_cautious_interval_is_the_widest():
+    widest = set()
+    for seed in range(20):
+        values = waiting(20_000, 0.8, rng(seed))
+        each = {count: batch_means(values, count=count) for count in (10, 20, 30, 60)}
+        widths = {count: one.high - one.low for count, one in each.items()}
+        widest.add(max(widths, key=widths.get))
+        assert cautious_batch_means(values) == each[max(widths, key=widths.get)]
+    assert len(widest) > 1
 
 
 def test_interquartile_mean_is_a_trimmed_mean():

@@ -32,7 +32,7 @@ def _compare(
     told = report.told(asked, scenario, seed, as_json)
     with progress_bar("playing the policies", as_json) as step:
         found = run(scenario, entries, seed, metric, asked.warmup, step, **asked.objectives)
-    found = {**told, **found, "notes": report.notes(told, scenario) + _remarks(found)}
+    found = {**told, **found, "notes": report.notes(told, scenario) + found["notes"] + _remarks(found)}
     if plot:
         from llmqueue_gym.evaluation.plot import plot_comparison
 

@@ -58,13 +58,15 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
 def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]:
     """Serve the requests and return what came of it."""
     from llmqueue_gym.evaluation.serving import measure, per_request
-    from llmqueue_gym.evaluation.statistics import cautious_batch_means
+    from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean
 
     run = scenario.simulate(policy, seed)
     numbers = measure(run, **asked.objectives, warmup=asked.warmup)
     times, kept = per_request(run)["e2e"], run.done & (np.arange(len(run)) >= int(asked.warmup * len(run)))
-    estimate = cautious_batch_means(times[kept], warmup=0) if kept.any() else None
+    times = times[kept]
+    estimate = steady_state_mean(times, run, scenario) if len(times) else None
     return {
+        "notes": shortness(times, estimate, run, scenario) if estimate else [],
         **asked.objectives,
         "e2e_ci95": [estimate.low, estimate.high] if estimate else [None, None],
         **numbers,
@@ -96,7 +98,7 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
 
 def notes(found: dict[str, Any], scenario: Any) -> list[str]:
     """Return what a reader of the numbers has to know."""
-    told, profile = [], scenario.system.cost_profile
+    told, profile = list(found.get("notes", ())), scenario.system.cost_profile
     left = {key: value for key, value in found.get("left_out", {}).items() if value}
     if left:
         told.append(

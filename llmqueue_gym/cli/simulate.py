@@ -49,22 +49,29 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
 
 def notes(found: dict[str, Any], scenario: Any) -> list[str]:
     """Return what a reader of the numbers has to know."""
-    return []
+    return found.get("notes", [])
 
 
 def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]:
     """Play a policy, and return what came of it and what is known beside it."""
     from llmqueue_gym.evaluation.metrics import measure
+    from llmqueue_gym.evaluation.statistics import cautious_batch_means
+    from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean
 
     run = scenario.simulate(policy, seed)
     kept = run.after_warmup(asked.warmup)
-    numbers, intervals = measure(kept), _intervals(kept)
+    numbers, served = measure(kept), kept.done
+    intervals = {"served": _ends(cautious_batch_means(served, warmup=0))}
+    times = kept.response_times[served]
+    estimate = steady_state_mean(times, kept, scenario) if len(times) else None
+    intervals["mean_response_time"] = _ends(estimate)
     told = {
         "jobs": len(run),
         "seed": seed,
         "mean_response_time": numbers["mean_response_time"],
         "ci95": intervals["mean_response_time"],
         **{name: numbers[name] for name in SHOWN},
+        "notes": shortness(times, estimate, kept, scenario) if estimate else [],
     }
     if scenario.system.lossy:
         intervals |= _losses(told, numbers, intervals["served"], scenario.source.rate)
@@ -82,22 +89,17 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]
 def show(found: dict[str, Any]) -> None:
     """Print what was simulated."""
     told = {key: value for key, value in found.items() if value is not None and value is not False and value != []}
+    notes = told.pop("notes", [])
     print_result("simulated", told)
+    for note in notes:
+        click.echo(f"note: {note}")
     if found.get("theory") == []:
         click.echo("Theory knows no value and no bound for this case.")
 
 
-def _intervals(run: Any) -> dict[str, list[float]]:
-    """Return the 95 % intervals of the mean response time of jobs that were served, and of their share."""
-    from llmqueue_gym.evaluation.statistics import cautious_batch_means
-
-    served = run.done
-    found = {"mean_response_time": [float("nan")] * 2}
-    for name, values in {"mean_response_time": run.response_times[served], "served": served}.items():
-        if len(values):
-            estimate = cautious_batch_means(values, warmup=0)
-            found[name] = [estimate.low, estimate.high]
-    return found
+def _ends(estimate: Any) -> list[float]:
+    """Return the ends of an interval, NaN where there is none."""
+    return [float("nan")] * 2 if estimate is None else [estimate.low, estimate.high]
 
 
 def _losses(

@@ -23,6 +23,8 @@ from llmqueue_gym.errors import BadInput, NotApplicable, nearest
 from llmqueue_gym.evaluation.bootstrap import LEVEL, resample
 from llmqueue_gym.evaluation.metrics import LOSSES, METRICS, WORDS, Latency
 from llmqueue_gym.evaluation.paired import KINDS, place, sentence, winner
+from llmqueue_gym.evaluation.statistics import Estimate
+from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean
 from llmqueue_gym.policies.base import EXACT, TRUTH
 from llmqueue_gym.systems import Run, Scenario
 
@@ -58,9 +60,9 @@ def compare(
         objectives: limits of the system, such as `ttft_slo`, for its metrics.
 
     Returns:
-        `policies`, a row for each, the least mean first; `winner` by mean and by p99; `conclusion`, a sentence. Who
-        leaves work undone has a row, but no rank and no intervals. `over_floor` is the mean over a lower bound for any
-        policy, of all jobs; see `System.bound`.
+        `policies`, a row for each, the least mean first; `winner` by mean and by p99; `conclusion`, a sentence;
+        `notes`, where the run is short. Who leaves work undone has a row, but no rank and no intervals. `over_floor` is
+        the mean over a lower bound for any policy, of all jobs; see `System.bound`.
 
     Raises:
         BadInput: unknown names, a policy named twice, or work that could never be done.
@@ -88,6 +90,8 @@ def compare(
         if not undone:
             latency = table[metric](run)[int(warmup * len(run)) :]
             values[name] = latency[~np.isnan(latency)]
+            if name == base:
+                kept = run.after_warmup(warmup)
         if progress is not None:
             progress(i + 1, len(entries))
     if base not in values:
@@ -95,18 +99,23 @@ def compare(
     if not len(values[base]):
         raise BadInput(f"no request has a {metric}; choose another latency")
     resampled, told_truth = resample(values), clairvoyant(entries, scenario)
+
+    def mean_of(some: np.ndarray) -> Estimate:
+        return steady_state_mean(some, kept, scenario, LEVEL)
+
     for row in rows:
         row["told_truth"] = row["policy"] in told_truth
         row["note"] = note(row, rows[0], len(run))
         if row["policy"] in values:
-            row.update(place(row["policy"], values, resampled))
+            row.update(place(row["policy"], values, resampled, mean_of))
     rows.sort(key=lambda row: row["mean"]["mean"] if "mean" in row else np.inf)
     kinds = KINDS[:1] if metric == "lost" else KINDS
     able = {name: value for name, value in values.items() if name not in told_truth}
-    found = {kind: winner(kind, able, values, resampled) for kind in kinds}
+    found = {kind: winner(kind, able, values, resampled, mean_of) for kind in kinds}
     return {
         **{"scenario": scenario.to_dict(), "seed": seed, "metric": metric, "warmup": warmup, "level": LEVEL},
         **{"requests": len(run), "base": base, "policies": rows, "winner": found},
+        "notes": shortness(values[base], mean_of(values[base]), kept, scenario),
         "conclusion": "By " + "; by ".join(sentence(kind, metric, found[kind]) for kind in kinds) + ".",
     }
 

@@ -1,23 +1,24 @@
 """Where policies stand that had the very same work, with intervals for means, 99th percentiles, ratios and ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.evaluation.bootstrap import LEVEL, Resamples, interval, rank_interval
+from llmqueue_gym.evaluation.bootstrap import Resamples, interval, rank_interval
 from llmqueue_gym.evaluation.metrics import WORDS, amount
-from llmqueue_gym.evaluation.statistics import cautious_batch_means
+from llmqueue_gym.evaluation.statistics import Estimate
 
 Row = dict[str, Any]
+MeanOf = Callable[[np.ndarray], Estimate]  # of values `(n,)` of the jobs of a run
 
 
-def place(name: str, values: Mapping[str, np.ndarray], resampled: Resamples) -> Row:
+def place(name: str, values: Mapping[str, np.ndarray], resampled: Resamples, mean_of: MeanOf) -> Row:
     """Return where a policy stands: mean, p99, ratios and differences to the base, and ranks, all with intervals."""
     k, base = list(values).index(name), next(iter(values))
     latency, plain = values[name], values[base]
-    row: Row = {"mean": _of_mean(latency), f"difference_to_{base}": _of_mean(latency - plain)}
-    row[f"mean_over_{base}"] = ratio_of_means(latency, plain)
+    row: Row = {"mean": _ends(mean_of(latency)), f"difference_to_{base}": _ends(mean_of(latency - plain))}
+    row[f"mean_over_{base}"] = ratio_of_means(latency, plain, mean_of)
     row["p99"] = _between(_p99(latency), resampled.p99[..., k], resampled)
     with np.errstate(invalid="ignore", divide="ignore"):  # of shares of lost jobs, which have no percentiles
         ratios = resampled.p99[..., k] / resampled.p99[..., 0]
@@ -30,7 +31,11 @@ def place(name: str, values: Mapping[str, np.ndarray], resampled: Resamples) -> 
 
 
 def winner(
-    kind: str, contenders: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], resampled: Resamples
+    kind: str,
+    contenders: Mapping[str, np.ndarray],
+    values: Mapping[str, np.ndarray],
+    resampled: Resamples,
+    mean_of: MeanOf,
 ) -> dict[str, Any]:
     """Return the best contender by mean or by p99, and whether it is ahead of all others beyond its interval.
 
@@ -39,6 +44,7 @@ def winner(
         contenders: latencies by policy, those that may win.
         values: latencies by policy, in the order of `resampled`.
         resampled: see `resample`.
+        mean_of: gives a mean its interval.
     """
     order, names = sorted(contenders, key=lambda name: _POINT[kind](contenders[name])), list(values)
     first = order[0]
@@ -47,7 +53,7 @@ def winner(
     over = {}
     for name in others:
         if kind == "mean":
-            over[name] = ratio_of_means(values[first], values[name])
+            over[name] = ratio_of_means(values[first], values[name], mean_of)
         else:
             redone = resampled.p99[..., names.index(first)] / resampled.p99[..., names.index(name)]
             over[name] = _between(_p99(values[first]) / _p99(values[name]), redone, resampled)
@@ -72,16 +78,16 @@ def sentence(kind: str, metric: str, found: Mapping[str, Any]) -> str:
     return words + (f", and {rest} more cannot be told from it" if rest > 0 else "")
 
 
-def ratio_of_means(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+def ratio_of_means(a: np.ndarray, b: np.ndarray, mean_of: MeanOf) -> dict[str, float]:
     """Return mean(a) / mean(b) of latencies of the same requests, each `(n,)`, with its interval.
 
     The logarithm of the ratio has, to first order, the error of the mean of a / mean(a) - b / mean(b), so the interval
-    is by batch means of that and never goes below 0.
+    is that of its mean and never goes below 0.
     """
     if not (a.mean() > 0 and b.mean() > 0):  # where no job is lost
         return dict.fromkeys(("mean", "low", "high"), float("nan"))
     ratio = float(a.mean() / b.mean())
-    error = cautious_batch_means(a / a.mean() - b / b.mean(), LEVEL, warmup=0)
+    error = mean_of(a / a.mean() - b / b.mean())
     half = (error.high - error.low) / 2
     return {"mean": ratio, "low": ratio * float(np.exp(-half)), "high": ratio * float(np.exp(half))}
 
@@ -96,9 +102,8 @@ def _p99(latency: np.ndarray) -> float:
 _POINT = {"mean": lambda latency: float(latency.mean()), "p99": _p99}
 
 
-def _of_mean(latency: np.ndarray) -> dict[str, float]:
-    mean, low, high, *_ = cautious_batch_means(latency, LEVEL, warmup=0)
-    return {"mean": mean, "low": low, "high": high}
+def _ends(estimate: Estimate) -> dict[str, float]:
+    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
 
 
 def _between(point: float, table: np.ndarray, resampled: Resamples) -> dict[str, float]:

@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
 
     def at(self, level: float) -> "Estimate":
         """Return the interval at another level, from the same Student's t; not for bootstrap intervals."""
-        half = (self.high - self.mean) * _quantile(level, self.n - 1) / _quantile(self.level, self.n - 1)
+        half = (self.high - self.mean) * student(level, self.n - 1) / student(self.level, self.n - 1)
         return Estimate(self.mean, self.mean - half, self.mean + half, level, self.n)
 
 
@@ -81,7 +81,7 @@ def across_seeds(values: ArrayLike, level: float = 0.95) -> Estimate:
     """Return the mean of independent values `(n,)`: one number per seed, or per long batch."""
     values = np.asarray(values, float)
     n = len(values)
-    half = _quantile(level, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    half = student(level, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
     mean = float(values.mean())
     return Estimate(mean, float(mean - half), float(mean + half), level, n)
 
@@ -119,7 +119,7 @@ def control_variate(values: ArrayLike, control: ArrayLike, exact: float, level: 
     mean = float(values.mean()) - slope * offset
     residuals = values - values.mean() - slope * (control - control.mean())
     variance = float(np.sum(residuals**2)) / (n - 2) * (1 / n + offset**2 / spread)
-    half = _quantile(level, n - 2) * np.sqrt(variance)
+    half = student(level, n - 2) * np.sqrt(variance)
     return Estimate(mean, float(mean - half), float(mean + half), level, n - 1)
 
 
@@ -166,7 +166,7 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> float:
     return float((np.sign(a[:, None] - b[None]) + 1).mean() / 2)
 
 
-def _quantile(level: float, freedom: int) -> float:
+def student(level: float, freedom: int) -> float:
     """Return the half-width of a two-sided interval of Student's t, in standard errors."""
     if not 0 < level < 1:
         raise BadInput(f"level={level:g} must lie between 0 and 1, for example 0.95")

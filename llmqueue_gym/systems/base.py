@@ -91,6 +91,10 @@ class System(ABC):
         """Whether jobs are lost in overload, so that the load may be 1 or more."""
         return False
 
+    def work_moments(self, scenario: "Scenario") -> tuple[float, ...] | None:
+        """Return the first four moments of the time that a job keeps all servers busy, or None where none are known."""
+        return None
+
     @classmethod
     def asked(cls, policy: Any) -> dict[str, Any]:
         """Return fields that a policy asks for, where the command line does not tell them."""

@@ -14,7 +14,8 @@ from llmqueue_gym.jobs import job_table
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.job_system import JobSystem
+from llmqueue_gym.systems.job_system import MOMENTS, JobSystem
+from llmqueue_gym.systems.run import Run
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.streams import streams
 
@@ -76,6 +77,16 @@ class ClassedSystem(JobSystem):
         _ = self.laws(scenario)
         if scenario.workload is not None:
             raise BadInput(f"system {self.name!r} has classes of jobs with a law each, and takes no workload")
+
+    def work_moments(self, scenario: "Scenario") -> tuple[float, ...]:
+        """Return the first four moments of the time that a job would keep all servers busy, s."""
+        each = np.array(self.class_work) / self.servers
+        laws = self.laws(scenario)
+        return tuple(float(np.dot(self.class_shares, each**k * [law.moment(k) for law in laws])) for k in MOMENTS)
+
+    def work(self, run: Run) -> np.ndarray:
+        """Return the time that each job of a run would keep all servers busy `(n,)`, s."""
+        return np.array(self.class_work)[run.jobs["klass"]] * run.sizes / self.servers
 
     def source(self, scenario: "Scenario") -> "ClassedJobs":
         """Return what jobs are sampled from."""

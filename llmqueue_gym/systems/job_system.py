@@ -19,6 +19,7 @@ from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.agents.rank import RankAgent
 from llmqueue_gym.systems.base import Drawn, System
 from llmqueue_gym.systems.bounds import floor
+from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import check_counts
 from llmqueue_gym.workloads import Trace, TraceWorkload, Workload, arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
@@ -27,6 +28,8 @@ from llmqueue_gym.workloads.workload import draw
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
+
+MOMENTS = (1, 2, 3, 4)  # of the work of a job, as `theory.work` takes them
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,14 @@ class JobSystem(System):
         workload = TraceWorkload.from_trace(trace, seconds_per_token)
         load = cls.defaults["load"] if load is None and rate is None else load
         return {"workload": workload, "n_jobs": len(workload.sizes), "load": load, "rate": rate}
+
+    def work_moments(self, scenario: "Scenario") -> tuple[float, ...] | None:
+        """Return the first four moments of the time that a job would keep all servers busy, s."""
+        return tuple(scenario.law.moment(k) / self.capacity**k for k in MOMENTS)
+
+    def work(self, run: Run) -> np.ndarray:
+        """Return the time that each job of a run would keep all servers busy `(n,)`, s."""
+        return run.sizes / self.capacity
 
     def predictor(self, scenario: "Scenario", policy: Any = None) -> Predictor:
         """Return the predictor that a policy gets, bound to the size law."""
