@@ -35,6 +35,7 @@ REQUEST = np.dtype(
         ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
         ("klass", "i4"),  # class of customers, 0 unless told otherwise
         ("preemptions", "i4"),
+        ("priority", "i4"),  # as its sender states it, 0 unless told otherwise; lower is more urgent, as in vLLM
     ],
     align=True,
 )
@@ -104,13 +105,17 @@ def never_refreshed(n: int) -> Refreshed:
 
 
 def request_table(
-    arrivals: np.ndarray, prompts: np.ndarray | int, weight: np.ndarray | float = 1.0, klass: np.ndarray | int = 0
+    arrivals: np.ndarray,
+    prompts: np.ndarray | int,
+    weight: np.ndarray | float = 1.0,
+    klass: np.ndarray | int = 0,
+    priority: np.ndarray | int = 0,
 ) -> np.ndarray:
     """Return a fresh `REQUEST` table `(n,)` for sorted arrival times (s) and prompt lengths (tokens)."""
     requests = np.zeros(len(arrivals), REQUEST)
     requests["arrival"] = requests["last_token"] = requests["last_scheduled"] = arrivals
     requests["prompt"], requests["weight"], requests["klass"] = prompts, weight, klass
-    requests["place"] = np.arange(len(arrivals))
+    requests["priority"], requests["place"] = priority, np.arange(len(arrivals))
     return requests
 
 
