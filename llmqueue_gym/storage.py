@@ -44,17 +44,12 @@ def parsed(text: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is none, nests too deeply, or holds what no text in UTF-8 can say: NaN, infinities, or half of a
-            pair of code units (a lone surrogate).
+        ValueError: it is none, nests too deeply, or holds a text that UTF-8 cannot say (a lone surrogate).
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("it nests too deeply") from None
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()
     return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")

@@ -17,7 +17,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.profiles.hardware import GPUS, MODELS
-from llmqueue_gym.storage import write_text
+from llmqueue_gym.storage import parsed, write_text
 
 CAPACITY = "kv_tokens computed: 0.9 of the GPUs' memory less bf16 weights, activations not subtracted"
 
@@ -100,8 +100,8 @@ def read_profile(path: str, kv_tokens: int | None = None) -> Profile:
         BadInput: the file cannot be read or is no profile.
     """
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        told = parsed(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(told, dict):
         raise BadInput(f"{path} is not a profile: it holds no JSON object")

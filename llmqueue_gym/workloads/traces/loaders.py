@@ -1,7 +1,8 @@
 """Loaders, one for each format: of single requests, then of agents' calls, recorded session after session.
 
-All raise BadInput as `load_trace` says, or where an option is out of its range; `unit` is that of the file's times. An agent's prompt holds all that came
-before it in the session; a call comes at its recorded time however long the simulated server took for the one before.
+All raise BadInput as `load_trace` says, or where an option is out of its range; `unit` is that of the file's times. An
+agent's prompt holds all that came before it in the session; a call comes at its recorded time however long the
+simulated server took for the one before.
 """
 
 import os
