@@ -82,9 +82,11 @@ class Asked:
         """Return the fields that a trace gives; none where there is no trace."""
         takes = recorded_arguments(self.kind)
         if self.trace is None:
-            for name in takes:
+            for name in (*takes, "trace_format", "trace_unit"):
                 if name in self.told and name not in given:
-                    raise BadInput(f"--{self.options[name]} {self.told[name]:g} goes with --trace FILE; add it")
+                    value = self.told[name]
+                    words = f"{value:g}" if isinstance(value, float) else value
+                    raise BadInput(f"--{self.options[name]} {words} goes with --trace FILE; add it")
             return {}
         from llmqueue_gym.workloads.traces import load_trace
 
@@ -92,8 +94,16 @@ class Asked:
             if name in given and name not in takes:
                 option = f"--{self.options[name]} {given[name]}"
                 raise BadInput(f"{option} has no place beside --trace {self.trace}; give one of them")
-        trace = load_trace(self.trace, self.told.get("trace_format", "auto"))
+        unit = {"unit": self.told["trace_unit"]} if "trace_unit" in self.told else {}
+        trace = load_trace(self.trace, self.told.get("trace_format", "auto"), **unit)
         return self.kind.recorded(trace, **{name: self.told[name] for name in takes if name in self.told})
+
+    def echo(self, scenario: Any) -> dict[str, Any]:
+        """Return every option that says which scenario, as it was told or as it is where it was not."""
+        known = {"trace_format": "auto", **{name: p.default for name, p in recorded_arguments(self.kind).items()}}
+        known |= scenario.to_dict()
+        values = {option: self.told.get(name, known.get(name)) for name, option in self.options.items()}
+        return {option: str(value) if callable(value) else value for option, value in values.items()}
 
     def words(self, scenario: Any, policy: Any = None) -> dict[str, Any]:
         """Return the scenario in words, as it was told."""

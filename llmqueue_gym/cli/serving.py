@@ -32,6 +32,8 @@ SHOWN = {
     "joules_per_output_token": ("energy per output token, estimated", "{:.3g} J"),
     "dollars_per_million_output_tokens": ("cost of a million output tokens, estimated", "{:.3g} USD"),
 }
+USUAL = {"ttft_slo": 30.0, "tpot_slo": 2.0, "e2e_slo": 3600.0}  # s; beyond, ms are likely to be meant
+ABSURD_RATE, ABSURD_LOAD = 300.0, 100.0  # times as many or few requests/s as one, and as a replica sustains
 _OBJECTIVES = ("goodput", "attainment")
 _IF_ANY = ("preemptions_per_request", "recomputed_tokens", "swapped_bytes")
 
@@ -48,6 +50,7 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
         "profile": profile.name,
         "model": profile.model,
         "gpu": profile.gpu,
+        "profile_error": profile.error,
         "rules": rules if isinstance(rules, str) else rules.name,
     }
     if asked.trace:
@@ -55,12 +58,11 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     return {**words, "seed": seed, "warmup": asked.warmup, **_offered(scenario, seed, quiet)}
 
 
-def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]:
-    """Serve the requests and return what came of it."""
+def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict[str, Any]:
+    """Return what came of a run of a policy."""
     from llmqueue_gym.evaluation.serving import measure, per_request
     from llmqueue_gym.evaluation.statistics import cautious_batch_means
 
-    run = scenario.simulate(policy, seed)
     numbers = measure(run, **asked.objectives, warmup=asked.warmup)
     times, kept = per_request(run)["e2e"], run.done & (np.arange(len(run)) >= int(asked.warmup * len(run)))
     estimate = cautious_batch_means(times[kept], warmup=0) if kept.any() else None
@@ -94,9 +96,20 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     return {"rate": rate, "capacity": found._asdict(), "load": load, "overloaded": load > 1}
 
 
-def notes(found: dict[str, Any], scenario: Any) -> list[str]:
+def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     """Return what a reader of the numbers has to know."""
     told, profile = [], scenario.system.cost_profile
+    for name, most in USUAL.items():
+        given = asked.objectives.get(name)
+        if given is not None and given > most:
+            told.append(f"{name} is {given:g} s, an objective that hardly binds; in ms it would be {given / 1000:g}")
+    rate, load = found["rate"] or 0.0, found["load"] or 1.0
+    recorded = asked.trace and asked.told.keys().isdisjoint(("load", "rate", "rate_scale"))
+    if recorded and rate and not (1 / ABSURD_RATE < rate < ABSURD_RATE and 1 / ABSURD_LOAD < load < ABSURD_LOAD):
+        told.append(
+            f"the trace has {rate:.3g} requests/s, {load:.3g} of what fcfs sustains: are its times in another unit? "
+            "--trace-unit tells it"
+        )
     left = {key: value for key, value in found.get("left_out", {}).items() if value}
     if left:
         told.append(
@@ -113,6 +126,8 @@ def notes(found: dict[str, Any], scenario: Any) -> list[str]:
             f"INCOMPLETE ({found['reason']}): {found['done']:,} of {found['requests']:,} requests were done; "
             "latencies are of those alone"
         )
+    if str(scenario.system.profile).startswith("file:"):
+        told.append(f"error of {profile.name}: {profile.error}")
     if profile.estimated:
         told.append(f"estimated in {profile.name}: {profile.estimated}")
     return told
