@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,8 +19,8 @@ UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}  # s in each
 MOST = 1e18  # of a cell: what is larger, or smaller than one over it, is a slip
 MOST_SECONDS = 1e11  # three thousand years; a float still tells 20 us apart there
 MOST_TOKENS = 10**9  # tables hold 32 bits
-LONGEST_LINE = 2**26  # characters
-PACKED = 100  # times as long as its file that a packed text may be, once it is longer than the longest line
+LONGEST_LINE = 2**24  # characters
+PACKED, FREE = 20, 2**23  # times as long as its file that a packed table may be, and bytes that it may have anyway
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,17 +117,16 @@ def text_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield the lines of a file that are not blank, stripped; a name that ends in .gz is unpacked.
 
     Raises:
-        BadInput: it cannot be read, has no lines of a length to be read, or unpacks to far more than text does.
+        BadInput: it cannot be read, has a line without end, or unpacks to far more than tables do.
     """
     try:
         packed = Path(path).suffix == ".gz"
-        most = max(PACKED * os.path.getsize(path), LONGEST_LINE) if packed else math.inf
+        if packed:
+            _refuse_flood(path, os.stat(path))
         with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as stream:
             while line := stream.readline(LONGEST_LINE):
-                most -= len(line)
-                if most < 0 or len(line) == LONGEST_LINE:
-                    what = f"unpacks to more than {PACKED} times its size" if most < 0 else "has a line without end"
-                    raise BadInput(f"cannot read {path}: it {what}, so it is no table")
+                if len(line) == LONGEST_LINE:
+                    raise BadInput(f"cannot read {path}: a line has more than {LONGEST_LINE:,} characters")
                 if stripped := line.strip():
                     yield stripped
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -138,3 +138,16 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[list[str]]:
         yield from csv.reader(text_lines(path))
     except csv.Error as error:
         raise BadInput(f"cannot read {path}: {error}") from None
+
+
+@cache
+def _refuse_flood(path: str | os.PathLike[str], stat: os.stat_result) -> None:
+    """Refuse a packed file that holds far more than a table of its size; looked for once in a file as it is."""
+    most, read = max(PACKED * stat.st_size, FREE), 0
+    with gzip.open(path, "rb") as stream:
+        while chunk := stream.read(2**20):
+            read += len(chunk)
+            if read > most:
+                raise BadInput(
+                    f"cannot read {path}: it unpacks to more than {PACKED} times its size, which no table does"
+                )

@@ -63,7 +63,9 @@ def write_rows(path: str | os.PathLike[str], run: Run) -> None:
 
             parquet.write_table(table(columns), temporary)
             return
-        with (gzip.open if str(path).endswith(".gz") else open)(temporary, "wt", encoding="utf-8", newline="") as stream:
+        with (gzip.open if str(path).endswith(".gz") else open)(
+            temporary, "wt", encoding="utf-8", newline=""
+        ) as stream:
             writer = csv.writer(stream)
             writer.writerow(columns)
             for start in range(0, len(run), _AT_ONCE):

@@ -18,7 +18,7 @@ Form = Literal["roofline", "phases", "splitwise", "vidur-tables"]
 # How many numbers a form has, where that is fixed; of Vidur's tables the shapes stand in `engines.batching.cost`.
 COUNTS = {"roofline": 5, "phases": 12, "vidur-tables": 1 + 512 + 512 * 65 + 4096 + 65 * 512}
 LEAST, MOST = 1e-9, 1e6  # s: what an iteration takes at least, and the most that a coefficient may be
-MOST_TOKENS = 10**12  # of memory
+MOST_TOKENS = 10**9  # of memory
 MOST_OF = 1e15  # of all other numbers
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and halves of pairs, which no file can hold
 

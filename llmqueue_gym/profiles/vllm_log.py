@@ -38,7 +38,9 @@ def vllm_columns(path: str | os.PathLike[str]) -> dict[str, Column] | None:
     Raises:
         BadInput: the file cannot be read, or does not say how much of the KV cache is in use.
     """
-    header = {re.sub(r"^(num|gpu)_", "", re.sub(r"\W+", "_", name.lower()).strip("_")): name for name in read_header(path)}
+    header = {
+        re.sub(r"^(num|gpu)_", "", re.sub(r"\W+", "_", name.lower()).strip("_")): name for name in read_header(path)
+    }
     known = {name: next((header[one] for one in usual if one in header), "") for name, usual in _NAMES.items()}
     if known["context_tokens"] and known["generation_requests"] and known["elapsed_ms"]:
         missing = next((name for name, column in known.items() if not column), None)
@@ -52,6 +54,11 @@ def vllm_columns(path: str | os.PathLike[str]) -> dict[str, Column] | None:
     if None in found["kv_usage"].cells:
         raise BadInput(f"{path}: vLLM logs no use of the KV cache here, from which context is derived; newer ones do")
     return found
+
+
+def _simple(name: str) -> str:
+    """Return the name of a column in simplified spelling."""
+    return re.sub(r"^(num|gpu)_", "", re.sub(r"\W+", "_", name.lower()).strip("_"))
 
 
 def read_vllm(found: dict[str, Column], kv_tokens: int) -> dict[str, np.ndarray]:

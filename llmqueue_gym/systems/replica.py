@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import tables
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS
@@ -84,8 +85,10 @@ class Replica(System):
             value = getattr(self, name)
             if not isinstance(value, (str, kind)):
                 raise BadInput(f"{name}={value!r} must be a name or a {kind.__name__}")
-        if self.max_tokens is not None and self.max_tokens < 2:
-            raise BadInput(f"max_tokens={self.max_tokens} must be at least 2: one of prompt and one of output")
+        if self.max_tokens is not None and not 2 <= self.max_tokens <= MOST_TOKENS:
+            raise BadInput(
+                f"max_tokens={self.max_tokens} must be from 2, one of prompt and one of output, to {MOST_TOKENS:,}"
+            )
         check_positive(self, "cut_off", infinite=True)
         _ = self.bound_rules  # a wrong part is found here, not at the first run
 

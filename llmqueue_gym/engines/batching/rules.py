@@ -45,6 +45,8 @@ ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decod
 ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
 
+MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -122,14 +124,13 @@ class Rules:
         for key, table in (("order", ORDERS), ("allocation", ALLOCATIONS), ("preemption", PREEMPTIONS)):
             if getattr(self, key) not in table:
                 raise BadInput(f"{self.name}: {key}={getattr(self, key)!r}; {nearest(getattr(self, key), table)}")
-        for key in ("block_size", "token_budget", "max_seqs", "patience"):
-            if getattr(self, key) < 1:
-                raise BadInput(f"{self.name}: {key}={getattr(self, key)} must be at least 1")
-        for key in ("max_model_len", "long_prefill_threshold", "lookahead"):
-            if getattr(self, key) < 0:
-                raise BadInput(f"{self.name}: {key}={getattr(self, key)} must not be negative")
-        if self.blocks is not None and self.blocks < 1:
-            raise BadInput(f"{self.name}: blocks={self.blocks} must be at least 1")
+        for least, keys in (
+            (1, ("block_size", "token_budget", "max_seqs", "patience", "blocks")),
+            (0, ("max_model_len", "long_prefill_threshold", "lookahead")),
+        ):
+            for key in keys:
+                if getattr(self, key) is not None and not least <= getattr(self, key) <= MOST:
+                    raise BadInput(f"{self.name}: {key}={getattr(self, key)} must be from {least} to {MOST:,}")
         if not 0 <= self.watermark < 1:
             raise BadInput(f"{self.name}: watermark={self.watermark:g} is a share of the blocks, from 0 to below 1")
         if not self.bandwidth > 0:
@@ -156,7 +157,7 @@ class Rules:
         """The most tokens that a request can have."""
         usable = (self.blocks or 0) - (self.spare_blocks if self.watermark_always else 0)
         held = usable * self.block_size - self.lookahead + 1  # the last token needs no room
-        return min(self.max_model_len, held) if self.max_model_len else held
+        return min(held, self.max_model_len or MOST)
 
     def to_record(self, kv_bytes_per_token: float) -> Any:
         """Return the `RULES` record.

@@ -9,7 +9,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.requests import request_table
 from llmqueue_gym.workloads import arrival_process
-from llmqueue_gym.workloads.arrivals import ArrivalProcess
+from llmqueue_gym.workloads.arrivals import FASTEST, SLOWEST, ArrivalProcess
 from llmqueue_gym.workloads.requests.workload import Rows, check_count
 from llmqueue_gym.workloads.traces import Trace, load_trace
 
@@ -63,8 +63,10 @@ class TraceRequests:
             raise BadInput(f"{shapes} must be lists of one length, not empty")
         if not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
             raise BadInput("times must be finite and sorted")
-        if not 0 < self.rate_scale < np.inf:
-            raise BadInput(f"rate_scale={self.rate_scale:g} must be positive and finite")
+        if not SLOWEST <= self.rate_scale <= FASTEST:
+            raise BadInput(
+                f"rate_scale={self.rate_scale:g} must be positive and finite, from {SLOWEST:g} to {FASTEST:g}"
+            )
         if self.rate is not None and not self.rate > 0:
             raise BadInput(f"rate={self.rate:g} must be positive, requests per s, or inf for all at once")
         if self.rate is not None and self.rate_scale != 1:
