@@ -122,7 +122,7 @@ def text_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     try:
         packed = Path(path).suffix == ".gz"
         if packed:
-            _refuse_flood(path, os.stat(path))
+            _refuse_flood(os.fspath(path), os.stat(path))
         with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as stream:
             while line := stream.readline(LONGEST_LINE):
                 if len(line) == LONGEST_LINE:
@@ -141,7 +141,7 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[list[str]]:
 
 
 @cache
-def _refuse_flood(path: str | os.PathLike[str], stat: os.stat_result) -> None:
+def _refuse_flood(path: str, stat: os.stat_result) -> None:
     """Refuse a packed file that holds far more than a table of its size; looked for once in a file as it is."""
     most, read = max(PACKED * stat.st_size, FREE), 0
     with gzip.open(path, "rb") as stream:

@@ -101,7 +101,7 @@ def written(folder, name, rows=400):
 
 
 def test_where_a_file_is_missing_tables_stand_in_and_it_is_told(tmp_path):
-    on = boards("mg1", str(tmp_path))["mg1-recorded"].sized(2, 300)
+    on = boards("mg1", str(tmp_path / "absent"))["mg1-recorded"].sized(2, 300)
     assert [scenario.workload for scenario in on.scenarios.values()] == [None] * 4
     for name in ("azure-hour", "ssjf-pairs"):
         assert "was not found; in its place: " in told(on.recordings[name])
@@ -139,9 +139,6 @@ def test_the_folder_of_recorded_work(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "mine"))
     assert data_folder() == tmp_path / "mine" and data_folder(tmp_path) == tmp_path
-    for told in (tmp_path / "absent", ""):
-        with pytest.raises(BadInput, match="no such folder of recorded work"):
-            data_folder(told)
 
 
 # Bad input, interruption, Ray.

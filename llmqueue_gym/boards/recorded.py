@@ -33,15 +33,9 @@ _KEYS = ("kind", "file", "used", "instead", "embedded", "source", "licence")
 
 
 def data_folder(data: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the folder of the recorded work: the given one, else that of $LLMQUEUE_DATA, else a place near here.
-
-    Raises:
-        BadInput: the folder that is told does not exist.
-    """
-    told = os.environ.get(FOLDER_VARIABLE) or None if data is None else data
-    if told is not None and not (str(told) and Path(told).is_dir()):
-        raise BadInput(f"{told}: no such folder of recorded work ({FOLDER_VARIABLE if data is None else 'data'})")
-    folders = _FOLDERS if told is None else [told]
+    """Return the folder of the recorded work: the given one, else that of $LLMQUEUE_DATA, else a place near here."""
+    given = data or os.environ.get(FOLDER_VARIABLE)
+    folders = [given] if given else _FOLDERS
     return next((Path(folder) for folder in folders if Path(folder).is_dir()), None)
 
 

@@ -77,8 +77,8 @@ class Profile:
 
     def __post_init__(self) -> None:
         for key in ("name", "model", "gpu", "source", "error", "estimated", "price_source"):
-            if wrong := _CONTROL.search(getattr(self, key)):
-                raise BadInput(f"profile: {key} has the character {wrong[0]!r}; it must be one line of text")
+            if odd := _CONTROL.search(getattr(self, key)):
+                raise BadInput(f"profile: {key} has the character {odd[0]!r}; it must be one line of text")
         numbers = np.ascontiguousarray(self.numbers, dtype=np.float64)
         object.__setattr__(self, "numbers", numbers)
         if self.form not in get_args(Form):

@@ -17,6 +17,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads.traces.trace import Trace, json_object, ordered_trace, read_json_columns, sorted_trace
 
 CELL = 3.0  # s; Mooncake's release rounds arrival times down to this grid
+MOST_CLASSES = 2**15  # tables have 16 bits for their numbers
 _INPUTS = {"user_message", "tool_result"}  # events that a round of TraceLab waits for
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEYOND_MICROSECONDS = re.compile(r"\.\d{6}(\d{1,3})")
@@ -29,13 +30,15 @@ def load_compact(path: str | os.PathLike[str], unit: str = "s", source: str = ""
     `class`, any names, which are numbered in their order. The file says nothing of its source and licence, so the
     caller may.
     """
-    header, names = read_header(path), ["arrival_s", "prompt_tokens", "output_tokens"]
-    columns = read_columns(path, names + [name for name in ("priority", "class") if name in header])
-    told = {column.name: column for column in columns[len(names) :]}
+    header, needed = read_header(path), ["arrival_s", "prompt_tokens", "output_tokens"]
+    columns = read_columns(path, needed + [name for name in ("priority", "class") if name in header])
+    told = {column.name: column for column in columns[len(needed) :]}
     more = {"priority": told["priority"].counts(signed=True)} if "priority" in told else {}
     if "class" in told:
-        more["klass"] = np.unique(told["class"].cells, return_inverse=True)[1]
-    return sorted_trace(path, columns[: len(names)], unit, source, licence, **more)
+        names, more["klass"] = np.unique(told["class"].cells, return_inverse=True)
+        if len(names) > MOST_CLASSES:
+            raise BadInput(f"{path}: column 'class' has {len(names):,} classes; there can be {MOST_CLASSES:,}")
+    return sorted_trace(path, columns[: len(needed)], unit, source, licence, **more)
 
 
 def load_azure(path: str | os.PathLike[str]) -> Trace:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,9 @@ def ordered_trace(
     What more there is of them goes by the names of `Trace`.
     """
     order = np.argsort(times, kind="stable")
-    times, more = times[order], {name: column[order] for name, column in more.items()}
-    return Trace(times - times[0], prompts[order], outputs[order], Path(path).name, source, licence, **more)
+    times, columns = times[order], {name: column[order] for name, column in more.items()}
+    made = Trace(times - times[0], prompts[order], outputs[order], Path(path).name, source, licence)
+    return replace(made, **columns)  # type: ignore[arg-type]
 
 
 def sorted_trace(
