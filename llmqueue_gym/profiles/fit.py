@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar, nnls
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.profiles.hardware import MODELS
 from llmqueue_gym.profiles.iterations import Iterations, read_iterations
 
 LEAST_ROWS = 20
@@ -69,7 +70,8 @@ def fit(
         name: of the profile.
         model: model served.
         gpu: GPUs of the replica.
-        kv_bytes_per_token: see `Profile`; used where caches are moved.
+        kv_bytes_per_token: see `Profile`; used where caches are moved. NaN takes that of the model, if its name is
+            known to `profiles.hardware`.
 
     Raises:
         BadInput: a file that cannot be read, or too few iterations.
@@ -89,6 +91,8 @@ def fit(
         warnings=(*table.notes, *_warnings(fitted, numbers)),
     )
     told = report.held_out
+    if np.isnan(kv_bytes_per_token) and model in MODELS:
+        kv_bytes_per_token = MODELS[model].kv_bytes_per_token
     made = Profile(
         name=name,
         model=model,

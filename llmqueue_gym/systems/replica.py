@@ -97,8 +97,8 @@ class Replica(System):
 
     @cached_property
     def bound_rules(self) -> Rules:
-        """The rule set with the blocks that the profile's memory holds."""
-        return rule_set(self.rules).on(self.cost_profile.kv_tokens)
+        """The rule set with the blocks, seats and token budget that it has on the profile's GPU."""
+        return rule_set(self.rules).on(self.cost_profile.kv_tokens, self.cost_profile.gpu)
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse wrong parts here, not at the first run."""
@@ -216,6 +216,8 @@ class Replica(System):
         for key in policy.rules:
             if key not in names:
                 raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
+        if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
+            self.cost_profile.check_transfers(f"policy {policy.name!r}")
         if policy.merged and (made.request_level or made.padded):
             raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
         return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
@@ -253,7 +255,7 @@ _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole rec
 def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTables:
     """Return the tables of a replica with the requests of a run in it."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
-    seats = max(rules.max_seqs, n) if merged else rules.max_seqs
+    seats = max(rules.max_seqs or 0, n if merged else 0)
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
     replica.give(0, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
     return replica

@@ -78,7 +78,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         form: of the cost profile, index into `cost.FORMS`.
         numbers: of the cost profile `(k,)`.
         agent: which decisions are the agent's: ADMISSION, EVICTION and RANKING, added; 0 for none. WATCHING stops
-            in every iteration between schedule and computation, for side-by-side runs.
+            twice in every iteration, before and after its computation, for side-by-side runs.
         window: waiting requests that it sees.
         rank: compiled function, or None in an environment: there the queue is first come first served.
         victim: likewise.
@@ -142,7 +142,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             continue
         if state.phase == READY:
             state.phase = COMPUTE
-            if agent & WATCHING:
+            if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0):
                 return LOOK
         if state.phase == COMPUTE:
             state.phase = BEGIN
@@ -159,6 +159,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     note_progress(e, r, progress, params)
             if agent & RANKING:
                 state.phase = AFTER
+            if agent & WATCHING:
+                return LOOK
         if state.phase == AFTER:  # new predictions, one after another
             while state.refreshed > 0:
                 state.refreshed -= 1

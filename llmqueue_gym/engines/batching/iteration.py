@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel, part_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
@@ -77,12 +77,6 @@ def pass_time(e, r, dt):
     state.batch_time += (batch.prefills + batch.decodes) * dt
     state.prefill_tokens += batch.prefill_tokens
     state.decode_tokens += batch.decodes
-
-
-@lean_kernel
-def compute(e, r, rules, form, numbers, stop_at_refresh):
-    """Do as `run_model`, for who watches a run from Python."""
-    run_model(e, r, rules, form, numbers, stop_at_refresh)
 
 
 @inner_kernel
