@@ -3,13 +3,13 @@
 The memory holds M times the longest request of the workload, from M = 64 (128 running requests, the most that the rule
 set allows, then fit with room to spare) to M = 1.05 (hardly more than one long request). At every M the load is 0.9 of
 what first come first served sustains with just that memory, so that the queue, not the GPU's size, is what is compared;
-a policy that sustains more than first come first served has more to spare there. Profile a100-llama3-8b, rules vllm-v1 with 128 seats,
-predictions log-normal with sigma 0.5, the same requests for every policy. Intervals are Student's t over seeds on the
-logarithms of the ratio to first come first served; the first tenth of the requests is left out. A winner is `clear` if
-the interval of its ratio to each other policy lies below 1, without correction for so many comparisons; a lead over
-first come first served of less than 0.5 % counts as none. A policy that leaves requests undone has no ratio, but the
-reason. Predictions beyond what a request can have in that memory are cut to it. Policies have their defaults; nothing
-is tuned. Writes `kv_pressure.json`, `.svg` and `.png` into `results`; a few minutes.
+a policy that sustains more than first come first served has more to spare there. Profile a100-llama3-8b, rules vllm-v1
+with 128 seats, predictions log-normal with sigma 0.5, the same requests for every policy. Intervals are Student's t
+over seeds on the logarithms of the ratio to first come first served; the first tenth of the requests is left out. A
+winner is `clear` if the interval of its ratio to each other policy lies below 1, without correction for so many
+comparisons; a lead over first come first served of less than 0.5 % counts as none. A policy that leaves requests undone
+has no ratio, but the reason. Predictions beyond what a request can have in that memory are cut to it. Policies have
+their defaults; nothing is tuned. Writes `kv_pressure.json`, `.svg` and `.png` into `results`; a few minutes.
 """
 
 from pathlib import Path

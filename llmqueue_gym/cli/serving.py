@@ -77,9 +77,11 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     """Return the rate of a run, what fcfs sustains, and if that is exceeded; None where all requests come at once."""
     from llmqueue_gym.systems.capacity import capacity, recorded_rate
 
+    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
+    if scenario.system.closed:
+        return unknown
     given = replace(scenario, load=None, rate=scenario.rate or (1.0 if scenario.workload is None else None)).draw(seed)
     scenario.system.bound_rules.check(given.work, given.sizes)
-    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
     if scenario.load is None and not given.work["arrival"].any():  # all at time 0
         return unknown
     try:

@@ -17,7 +17,7 @@ from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules
-from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.errors import BadInput, NotApplicable, nearest
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
@@ -26,7 +26,7 @@ from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import Requests, request_table
 from llmqueue_gym.systems.agents.serving import ServingAgent
 from llmqueue_gym.systems.base import Drawn, System
-from llmqueue_gym.systems.capacity import capacity, recorded_rate, stretched
+from llmqueue_gym.systems.capacity import capacity, recorded_rate, set_arrivals, stretched
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
@@ -52,6 +52,7 @@ class Replica(System):
         max_tokens: most tokens of prompt and output together; a request of a law that exceeds them is drawn anew. What
             the replica can hold unless told otherwise.
         cut_off: times as long as arrivals take after which a run ends, whatever is left.
+        concurrency: clients, each of which sends its next request when its last one has ended, in place of arrivals.
     """
 
     name: ClassVar[str] = "replica"
@@ -79,6 +80,7 @@ class Replica(System):
     rules: str | Rules = "vllm-v1"
     max_tokens: int | None = None
     cut_off: float = np.inf
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("profile", Profile), ("rules", Rules)):
@@ -88,6 +90,8 @@ class Replica(System):
         if self.max_tokens is not None and self.max_tokens < 2:
             raise BadInput(f"max_tokens={self.max_tokens} must be at least 2: one of prompt and one of output")
         check_positive(self, "cut_off", infinite=True)
+        if self.concurrency is not None and self.concurrency < 1:
+            raise BadInput(f"concurrency={self.concurrency} must be at least 1 client")
         _ = self.bound_rules  # a wrong part is found here, not at the first run
 
     @cached_property
@@ -106,7 +110,18 @@ class Replica(System):
             raise BadInput(f"predictor={scenario.predictor!r} must be a name or a LengthPredictor")
         if scenario.workload is not None and not callable(getattr(scenario.workload, "sample", None)):
             raise BadInput(f"workload={scenario.workload!r} has no method sample(n, arrival_rng, length_rng)")
+        for name in ("load", "rate"):
+            if self.closed and getattr(scenario, name) is not None:
+                raise BadInput(
+                    f"{name}={getattr(scenario, name):g} has no place beside concurrency={self.concurrency}, "
+                    "whose clients wait for their answers; give one of them"
+                )
         _ = scenario.source, scenario.fitted
+
+    @property
+    def closed(self) -> bool:
+        """Whether clients wait for their answers."""
+        return self.concurrency is not None
 
     def source(self, scenario: "Scenario") -> Any:
         """Return what requests are drawn from; a law at the rate, or at 1 request/s where a load is told."""
@@ -170,8 +185,11 @@ class Replica(System):
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
         if not 1 <= len(given.outputs) <= scenario.n_jobs:
             raise BadInput(f"the workload returned {len(given.outputs)} requests, not 1 to {scenario.n_jobs}")
-        scale = self.rate_scale(scenario)
-        requests = given.requests if scale == 1.0 else stretched(given.requests, scale)
+        requests = given.requests
+        if self.concurrency is not None:
+            set_arrivals(requests, np.where(np.arange(len(requests)) < self.concurrency, 0.0, np.inf))
+        elif (scale := self.rate_scale(scenario)) != 1.0:
+            requests = stretched(requests, scale)
         most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
@@ -225,8 +243,8 @@ class Replica(System):
     def numbers(self, run: Run) -> dict[str, float]:
         """Return mean and 99th percentile of the latency, and mean time to first token; who is never done is late."""
         arrival = run.jobs["arrival"]
-        latency = np.where(run.done, run.outcome["completion"], np.inf) - arrival
-        first = np.where(run.done, run.outcome["first_token"], np.inf) - arrival
+        latency = np.where(run.done, run.outcome["completion"] - arrival, np.inf)
+        first = np.where(run.done, run.outcome["first_token"] - arrival, np.inf)
         # Percentiles between a number and infinity would be NaN.
         p99 = float(np.percentile(latency, 99, method="higher"))
         return {"cost": float(latency.mean()), "p99": p99, "ttft": float(first.mean())}
@@ -235,8 +253,12 @@ class Replica(System):
         """Return `theory.clairvoyant.latency_floor`.
 
         Raises:
-            NotApplicable: a cost profile by tables, for which no floor is known.
+            NotApplicable: a cost profile by tables, for which no floor is known, or clients who wait for their answers.
         """
+        if self.closed:
+            raise NotApplicable(
+                "when requests come depends on the policy, so no floor holds for all; leave concurrency"
+            )
         requests = request_table(drawn.work["arrival"], drawn.work["prompt"])
         return latency_floor(requests, drawn.sizes, self.cost_profile, self.bound_rules).mean
 

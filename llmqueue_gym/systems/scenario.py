@@ -78,6 +78,8 @@ class Scenario:
                 known = [*own, *_COMMON, *kind.spelled]
                 raise BadInput(f"system {kind.name!r} has no field {key!r}; {nearest(key, known)}")
         made = kind(**parts) if isinstance(system, str) else _changed(system, parts)
+        if made.closed and "load" not in given:
+            common["load"] = None
         for name, value in {"system": made, **common}.items():
             object.__setattr__(self, name, value)
         if not isinstance(self.n_jobs, (int, np.integer)) or isinstance(self.n_jobs, bool) or self.n_jobs < 1:

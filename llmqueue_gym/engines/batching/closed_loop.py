@@ -147,7 +147,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         if state.phase == COMPUTE:
             state.phase = BEGIN
             if state.batch.tokens == 0 and state.victims == 0:  # nothing can run before something arrives
-                if state.arrived == state.n:
+                if state.arrived == state.sent:
                     state.reason = STUCK
                     break
                 start, system.clock = system.clock, r.requests[e, state.arrived].arrival

@@ -197,6 +197,10 @@ def leave(e, r, i):
     state.cost_rate -= r.truth[e, i].cost
     state.done += 1
     state.blocked = 0
+    if state.sent < state.n:
+        follower = r.requests[e, state.sent]
+        follower.arrival = follower.last_token = follower.last_scheduled = r.system[e].clock
+        state.sent += 1
     if state.done == state.arrived:
         state.cost_rate = 0.0  # no rounding error survives an idle period
 

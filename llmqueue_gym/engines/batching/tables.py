@@ -30,6 +30,7 @@ REPLICA_STATE = np.dtype(
         ("budget", "i8"),  # tokens left in this iteration
         ("limit", "i8"),  # longest prefill chunk in this iteration
         ("arrived", "i8"),
+        ("sent", "i8"),  # requests whose arrival is known; of a closed loop the next one comes when one leaves
         ("done", "i8"),
         ("head", "i8"),  # where the ring of the queue begins
         ("first_place", "i8"),  # place for the next request that goes to the front of the queue
@@ -230,6 +231,7 @@ class ReplicaTables(NamedTuple):
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
         self.state["n"][e], self.state["every"][e] = n, refreshed.every
+        self.state["sent"][e] = np.isfinite(given.requests["arrival"]).sum()
         truth = self.truth[e]
         # Much faster than record by record.
         self.requests[e, :n].view(np.int64)[:] = given.requests.view(np.int64)
