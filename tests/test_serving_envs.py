@@ -91,6 +91,29 @@ def test_a_ranking_agent_is_asked_on_arrival_and_on_every_refresh():
 
 
 @pytest.mark.parametrize("decides", IDS)
+def test_every_column_of_the_observation_holds_what_its_name_says(decides):
+    env, looks, choose = made(decides, predictor="interval:width=0.5"), 0, at_random()
+    same_names = ("prompt", "generated", "predicted", "upper", "computed", "blocks", "weight", "preemptions")
+    first = int(decides == "rank")
+
+    def look(env):
+        nonlocal looks
+        seen, features = env.episodes.seen(), env.episodes.observation["jobs"][0]
+        clock = seen["system"]["clock"]
+        for begin, requests in ((first, seen["waiting"]), (first + 6, seen["running"])):
+            rows = dict(zip(env.view.jobs, features[begin : begin + len(requests)].T, strict=True))
+            for name in same_names:
+                np.testing.assert_array_equal(rows[name], requests[name].astype(np.float32), name)
+            np.testing.assert_allclose(rows["time_in_system"], clock - requests["arrival"], rtol=1e-6)
+            np.testing.assert_allclose(rows["since_token"], clock - requests["last_token"], rtol=1e-6)
+            looks += (requests["predicted"] < requests["upper"]).sum()
+        return choose(env)
+
+    finish(env, look, 1)
+    assert looks > 0
+
+
+@pytest.mark.parametrize("decides", IDS)
 def test_an_action_that_is_not_open_is_told_and_does_no_harm(decides):
     env = made(decides, n_requests=15)
     _, info = env.reset(seed=0)

@@ -68,6 +68,7 @@ class Replica(System):
     objectives: ClassVar[Mapping[str, str]] = {
         "ttft_slo": "most s until the first token, for goodput",
         "tpot_slo": "most s for each later token, for goodput",
+        "e2e_slo": "most s until the last token, for goodput",
     }
     defaults: ClassVar[Mapping[str, Any]] = {
         "size": "azure-conv",
