@@ -79,9 +79,11 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     """Return the rate of a run, what fcfs sustains, and if that is exceeded; None where all requests come at once."""
     from llmqueue_gym.systems.capacity import capacity, recorded_rate
 
+    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
+    if scenario.system.closed:
+        return unknown
     given = replace(scenario, load=None, rate=scenario.rate or (1.0 if scenario.workload is None else None)).draw(seed)
     scenario.system.bound_rules.check(given.work, given.sizes)
-    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
     if scenario.load is None and not given.work["arrival"].any():  # all at time 0
         return unknown
     try:
@@ -136,7 +138,7 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
 def show(found: dict[str, Any]) -> None:
     """Print what was served."""
     from llmqueue_gym.evaluation.metrics import WORDS, seconds
-    from llmqueue_gym.evaluation.serving import LATENCIES
+    from llmqueue_gym.evaluation.serving import LATENCIES, PERCENTILES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
@@ -149,15 +151,15 @@ def show(found: dict[str, Any]) -> None:
     print_table("served", ("", ""), head)
     rows = []
     for name in LATENCIES:
-        row = [seconds(found[name][key]) for key in ("mean", "p50", "p90", "p99")]
+        row = [seconds(found[name][key]) for key in ("mean", *PERCENTILES)]
         rows.append([WORDS[name], *row])
         low, high = found["e2e_ci95"]
         if name == "e2e" and low is not None and low == low:
             rows.append(["  95 % interval of the mean", f"{seconds(low)} to {seconds(high)}"])
     left_out = f", first {found['warmup']:.0%} left out" if found["warmup"] else ""
     title = f"latencies of {found['latencies_of']}{left_out}"
-    print_table(title, ("", "mean", "p50", "p90", "p99"), [[*row, *[""] * (5 - len(row))] for row in rows])
-    skipped = set() if found["ttft_slo"] or found["tpot_slo"] else set(_OBJECTIVES)
+    print_table(title, ("", "mean", *PERCENTILES), [[*row, *[""] * (6 - len(row))] for row in rows])
+    skipped = set() if any(found[name] for name in ("ttft_slo", "tpot_slo", "e2e_slo")) else set(_OBJECTIVES)
     skipped |= {name for name in _IF_ANY if not found[name]}
     if not found["preemptions"]:
         skipped.add("useful_share")

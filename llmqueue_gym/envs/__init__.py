@@ -37,6 +37,7 @@ _SMALL = {
 }
 # An A100 with all its memory at 0.95 of the 7.7 requests/s with which first come first served keeps up.
 _AZURE_CONV = {"lengths": "azure-conv", "rate": 7.3, "n_requests": 5000, "window": 64, "seats": 128}
+_AZURE_CONV |= {"rules": "vllm-v1:max_seqs=128"}
 _DEADLINES = {"patience": "uniform:mean=3", "firm": True, "may_drop": True, "may_pass": True, "per_job": 1.0}
 
 ENVIRONMENTS: dict[str, Environment] = {

@@ -98,6 +98,14 @@ class Profile:
         if wrong := _wrong(self.form, numbers):
             raise BadInput(f"profile {self.name!r}: {wrong}")
 
+    def check_transfers(self, who: str) -> None:
+        """Refuse to time moves of blocks to the host and back, which `who` makes, where the bytes are not known."""
+        if np.isnan(self.kv_bytes_per_token):
+            raise BadInput(
+                f"{who} swaps blocks to the host, and profile {self.name!r} does not say how many bytes a token has: "
+                "fit it with --kv-bytes-per-token, or read it as file:PATH:kv_bytes_per_token=131072 (Llama-3-8B)"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, as `from_dict` reads them back; the numbers as a list."""
         told = {f.name: getattr(self, f.name) for f in fields(self)}

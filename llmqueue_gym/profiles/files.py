@@ -91,10 +91,10 @@ def write_profile(path: str | os.PathLike[str], profile: Profile, fit: dict[str,
     write_text(path, json.dumps(_without_nan(told), indent=1, allow_nan=False) + "\n")
 
 
-def read_profile(path: str, kv_tokens: int | None = None) -> Profile:
+def read_profile(path: str, kv_tokens: int | None = None, kv_bytes_per_token: float | None = None) -> Profile:
     """Return the profile in a JSON file, as `write_profile` and `llmqueue profile fit` write them.
 
-    Where given, `kv_tokens` stands instead of the number in the file.
+    Where given, `kv_tokens` and `kv_bytes_per_token` stand instead of the numbers in the file.
 
     Raises:
         BadInput: the file cannot be read or is no profile.
@@ -108,7 +108,8 @@ def read_profile(path: str, kv_tokens: int | None = None) -> Profile:
     told.pop("fit", None)
     try:
         profile = Profile.from_dict(told)
-        return profile if kv_tokens is None else dataclasses.replace(profile, kv_tokens=kv_tokens)
+        told = {"kv_tokens": kv_tokens, "kv_bytes_per_token": kv_bytes_per_token}
+        return dataclasses.replace(profile, **{name: value for name, value in told.items() if value is not None})
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 

@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar, nnls
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.profiles.hardware import MODELS
 from llmqueue_gym.profiles.iterations import Iterations, read_iterations
 
 LEAST_ROWS = 20
@@ -79,7 +80,8 @@ def fit(
         name: of the profile.
         model: model served.
         gpu: GPUs of the replica.
-        kv_bytes_per_token: see `Profile`; used where caches are moved.
+        kv_bytes_per_token: see `Profile`; used where caches are moved. NaN takes that of the model, if its name is
+            known to `profiles.hardware`.
 
     Raises:
         BadInput: a file that cannot be read, too few iterations, or too many that have nothing in common.
@@ -104,6 +106,8 @@ def fit(
         warnings=(*table.notes, *strays, *_warnings(fitted, numbers), *_rough(held_out, numbers)),
     )
     told = report.held_out
+    if np.isnan(kv_bytes_per_token) and model in MODELS:
+        kv_bytes_per_token = MODELS[model].kv_bytes_per_token
     made = Profile(
         name=name,
         model=model,

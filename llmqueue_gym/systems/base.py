@@ -91,6 +91,11 @@ class System(ABC):
         """Whether jobs are lost in overload, so that the load may be 1 or more."""
         return False
 
+    @property
+    def closed(self) -> bool:
+        """Whether jobs come as others end, so that there is neither a load nor a rate."""
+        return False
+
     @classmethod
     def asked(cls, policy: Any) -> dict[str, Any]:
         """Return fields that a policy asks for, where the command line does not tell them."""

@@ -82,6 +82,8 @@ class Scenario:
                 known = [*own, *_COMMON, *kind.spelled]
                 raise BadInput(f"system {kind.name!r} has no field {key!r}; {nearest(key, known)}")
         made = kind(**parts) if isinstance(system, str) else _changed(system, parts)
+        if made.closed and "load" not in given:
+            common["load"] = None
         for name, value in {"system": made, **common}.items():
             object.__setattr__(self, name, value)
         if (
