@@ -13,6 +13,7 @@
 import ctypes
 import hashlib
 import logging
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -23,8 +24,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.ccallback import CFunc, _CFuncCompiler
+from numba.core import ccallback, cgutils
 
 from llmqueue_gym.errors import BadInput, nearest
 
@@ -33,6 +33,8 @@ _CALLED: set[FunctionType] = set()  # plain functions that compiled code may cal
 _NUMBERS = types.Array(types.float64, 1, "C")
 _CONSTANTS = types.Array(types.float64, 1, "C", readonly=True)
 _CHECKED = {"error_model": "numpy", "boundscheck": True}  # C code cannot raise, and must not read beyond its numbers
+_DIGEST = hashlib.sha256().digest_size
+_CALLBACKS: Any = ccallback
 _NOTE = "llmqueue_gym_note"  # symbol of `_note` in compiled code
 
 
@@ -91,45 +93,46 @@ def _stamped(dispatcher: Any) -> Any:
 
 
 def _stamp(cache: Any, function: Callable[..., Any]) -> None:
-    """Make the cache of a function depend on all files of its folder, and rebuild what is damaged.
+    """Make the cache of a function depend on all files of its folder and on this one, and rebuild what is damaged.
 
     Numba looks at the function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
     """
-    files = sorted(Path(function.__code__.co_filename).parent.glob("*.py"))
+    files = [Path(__file__), *sorted(Path(function.__code__.co_filename).parent.glob("*.py"))]
     index = cache._cache_file
     index._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
-    load_index, dump = index._load_index, index._dump
+    load_index, save, log = index._load_index, index.save, logging.getLogger(__name__)
 
-    def load() -> dict[Any, Any]:
+    def tolerant_load_index() -> dict[Any, Any]:
         try:
             return load_index()
-        except OSError:
-            raise
+        except (AttributeError, ImportError):  # another version's classes
+            return {}
         except Exception as error:  # a damaged pickle raises anything
-            return _rebuilt(index._index_path, error, {})
+            log.warning("%s is damaged (%s); its code is compiled anew", index._index_path, error)
+            Path(index._index_path).unlink(missing_ok=True)  # said once
+            return {}
 
     def load_data(name: str) -> Any:
         path = index._data_path(name)
-        digest, data = np.split(np.fromfile(path, np.uint8), [hashlib.sha256().digest_size])
-        if hashlib.sha256(data).digest() != digest.tobytes():
-            return _rebuilt(path, "its digest is another", None)
+        digest, data = (whole := Path(path).read_bytes())[:_DIGEST], whole[_DIGEST:]
+        if hashlib.sha256(data).digest() == digest:
+            return pickle.loads(data)
+        log.warning("%s is damaged; its code is compiled anew", path)
+        return None
+
+    def save_data(name: str, data: Any) -> None:
+        dumped = index._dump(data)
+        with index._open_for_write(index._data_path(name)) as file:
+            file.write(hashlib.sha256(dumped).digest() + dumped)
+
+    def tolerant_save(key: Any, data: Any) -> None:
         try:
-            return numba.core.caching.pickle.loads(data.tobytes())
-        except Exception as error:  # the classes of another version
-            return _rebuilt(path, error, None)
+            save(key, data)
+        except OSError as error:  # such as a full disk
+            log.warning("compiled code cannot be kept: %s", error)
 
-    index._load_index, index._load_data = load, load_data
-    index._save_data = lambda name, data: _write(index, name, dump(data))
-
-
-def _write(index: Any, name: str, data: bytes) -> None:
-    with index._open_for_write(index._data_path(name)) as file:
-        file.write(hashlib.sha256(data).digest() + data)
-
-
-def _rebuilt(path: str, why: object, nothing: Any) -> Any:
-    logging.getLogger(__name__).warning("%s is damaged (%s); its code is compiled anew", path, why)
-    return nothing
+    index._load_index, index._load_data = tolerant_load_index, load_data
+    index._save_data, index.save = save_data, tolerant_save
 
 
 class Failure(NamedTuple):
@@ -176,6 +179,8 @@ def pointer(function: Callable[..., float], shown: tuple[np.dtype, ...], cache: 
     Raises:
         BadInput: the function uses something that cannot be compiled.
     """
+    if not cache:
+        _refuse_stores(function, helper=False)
     if DISABLED:
         return _guarded(function)
     signature = types.float64(*map(numba.from_dtype, shown), _CONSTANTS)
@@ -188,6 +193,8 @@ def pointer(function: Callable[..., float], shown: tuple[np.dtype, ...], cache: 
     except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed in")), "unknown reason")
+        if "built-in function setitem" in reason:
+            reason = "it writes to numbers that it can only read"
         raise BadInput(f"function {function.__name__!r} cannot be compiled: {reason}") from None
     except KeyError as error:  # numba's answer to a field that a record does not have
         fields = [field for one in signature.args if isinstance(one, types.Record) for field in one.fields]
@@ -195,6 +202,25 @@ def pointer(function: Callable[..., float], shown: tuple[np.dtype, ...], cache: 
         raise BadInput(
             f"function {function.__name__!r} reads {wrong!r}, which does not exist; {nearest(wrong, fields)}"
         ) from None
+
+
+def _refuse_stores(function: Callable[..., float], helper: bool) -> None:
+    """Refuse a function that writes to what it is shown; a helper may fill an array that it is given.
+
+    Compiled, it would write to a copy, or not be compiled, because the numbers are constants.
+    """
+    try:
+        code = numba.core.compiler.run_frontend(function)
+    except Exception:  # compilation says what is wrong
+        return
+    for step in (step for block in code.blocks.values() for step in block.body):
+        if isinstance(step, (numba.core.ir.SetAttr, numba.core.ir.DelAttr)):
+            raise BadInput(f"function {function.__name__!r} writes to .{step.attr}; it can only read what it is shown")
+        if isinstance(step, (numba.core.ir.SetItem, numba.core.ir.StaticSetItem, numba.core.ir.DelItem)):
+            target = numba.core.ir_utils.guard(numba.core.ir_utils.get_definition, code, step.target)
+            if isinstance(target, numba.core.ir.Arg) and not helper:
+                what = f"an element of {target.name}; it can only read what it is shown"
+                raise BadInput(f"function {function.__name__!r} writes to {what}")
 
 
 def _guarded(function: Callable[..., float]) -> Callable[..., float]:
@@ -223,6 +249,7 @@ def _let_it_call(function: Callable[..., Any]) -> None:
         helper = function.__globals__.get(name)
         if isinstance(helper, FunctionType) and helper not in _CALLED:
             _CALLED.add(helper)
+            _refuse_stores(helper, helper=True)
             numba.extending.register_jitable(**_CHECKED)(helper)
             _let_it_call(helper)
 
@@ -238,13 +265,13 @@ def _callback(function: Callable[..., float], signature: Any, cache: bool) -> An
     return made
 
 
-class _PointerCompiler(_CFuncCompiler):
+class _PointerCompiler(_CALLBACKS._CFuncCompiler):  # type: ignore[misc]
     def _customize_flags(self, flags: Any) -> Any:
         super()._customize_flags(flags).no_cfunc_wrapper = True  # `_Pointer` adds its own
         return flags
 
 
-class _Pointer(CFunc):
+class _Pointer(_CALLBACKS.CFunc):  # type: ignore[misc]
     """A C callback that notes where its function fails, and shows it nothing that it could change."""
 
     def __init__(self, function: Callable[..., float], signature: Any):
@@ -272,7 +299,11 @@ def _add_guard(context: Any, library: Any, function: Any) -> None:
     body = context.call_conv.get_function_type(function.restype, function.argtypes)
     body = ir.Function(module, body, function.llvm_func_name)
     given = (*copies, guard.args[-1])
-    status, value = context.call_conv.call_function(builder, body, function.restype, function.argtypes, given, attrs=("alwaysinline",))
+    status, value = context.call_conv.call_function(
+        builder, body, function.restype, function.argtypes, given, attrs=("alwaysinline",)
+    )
+    if function.restype != types.float64:  # it can only raise
+        value = ir.DoubleType()(np.nan)
     result = cgutils.alloca_once_value(builder, value)
     failed = builder.or_(status.is_error, builder.fcmp_unordered("uno", value, value))
     with builder.if_then(failed, likely=False):

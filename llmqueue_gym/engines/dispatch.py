@@ -201,12 +201,9 @@ def simulate(
         lcfs_up_to: as in `single_server.simulate`.
         resolution: as in `central_queue.simulate`.
         scale: likewise.
-
-    Returns:
-        how often a score was NaN, which is never the least.
     """
     slices = shape if preemptive else CONSTANT
-    d, unordered = choices.shape[1], 0
+    d = choices.shape[1]
     for i in range(jobs.shape[0]):
         prefetch(jobs, i + AHEAD, 0)
         job = jobs[i]
@@ -221,8 +218,6 @@ def simulate(
             value = score(job, queue[0], numbers)
             if d == 0:
                 scores[s] = value
-            if value != value:
-                unordered += 1
             if value < least:
                 chosen, least = s, value
         if d == 0:
@@ -237,4 +232,3 @@ def simulate(
         advance(
             sites[s], np.inf, jobs, sizes, outcome, links, split, rank, params, slices, lcfs_up_to, resolution, scale
         )
-    return unordered

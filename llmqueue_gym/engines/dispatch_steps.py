@@ -195,18 +195,11 @@ def least_score(jobs, queues, ties, score, numbers, scores, actions):
         numbers: its parameters.
         scores: `(d,)`, scratch.
         actions: `(E,)`, written.
-
-    Returns:
-        how often a score was NaN, which is never the least.
     """
-    unordered = 0
     for e in range(jobs.shape[0]):
         least = np.inf
         for c in range(queues.shape[1]):
             scores[c] = score(jobs[e], queues[e, c], numbers)
-            if scores[c] != scores[c]:
-                unordered += 1
             if scores[c] < least:
                 least = scores[c]
         actions[e] = one_of(scores, least, ties[e])
-    return unordered

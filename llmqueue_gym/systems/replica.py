@@ -194,9 +194,7 @@ class Replica(System):
         start = time.perf_counter()
         proceed(0, replica, *loop, 0, 0, *functions)
         elapsed = time.perf_counter() - start
-        lost = int(np.isnan(replica.requests[0]["rank"]).sum())
-        if lost:
-            raise BadInput(f"{policy.kind} {policy.name!r} gives rank NaN to {lost} requests; it must be a number")
+        policy.refuse_failure(functions[-1], replica.requests[0])
         return run_of(replica, 0, drawn.sizes, policy.name, served, elapsed)
 
     def under(self, policy: ServingPolicy) -> "Replica":

@@ -56,6 +56,6 @@ class DispatchAgent(Agent):
         jobs, queues = (np.ascontiguousarray(seen[k], dtype) for k, dtype in (("jobs", JOB), ("queues", QUEUE)))
         actions, scores = np.zeros(len(jobs), np.int64), np.zeros(queues.shape[1])
         tables = records(jobs), records(queues)
-        if least_score(*tables, seen["ties"], self.pointers[0], self.params, scores, actions):
-            raise BadInput(f"dispatch policy {self.policy.name!r} gives score NaN; it must be a number")
+        least_score(*tables, seen["ties"], self.pointers[0], self.params, scores, actions)
+        self.policy.refuse_failure(self.params)
         return actions
