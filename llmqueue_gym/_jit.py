@@ -248,8 +248,8 @@ def _let_it_call(function: Callable[..., Any]) -> None:
     for name in function.__code__.co_names:
         helper = function.__globals__.get(name)
         if isinstance(helper, FunctionType) and helper not in _CALLED:
-            _CALLED.add(helper)
             _refuse_stores(helper, helper=True)
+            _CALLED.add(helper)
             numba.extending.register_jitable(**_CHECKED)(helper)
             _let_it_call(helper)
 

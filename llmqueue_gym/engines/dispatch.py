@@ -143,12 +143,12 @@ def look(queue, site, index, job, clock, jobs, split):
 
 @inner_kernel
 def one_of(scores, least, tie):
-    """Return the place of one of the scores that are the least, which the number in [0, 1) chooses; 0 if none is."""
+    """Return the place of one of the scores that are the least, which the number in [0, 1] chooses; 0 if none is."""
     equal = 0
     for s in range(scores.shape[0]):
         if scores[s] == least:
             equal += 1
-    nth = int(tie * equal)
+    nth = min(int(tie * equal), equal - 1)
     for s in range(scores.shape[0]):
         if scores[s] == least:
             if nth == 0:

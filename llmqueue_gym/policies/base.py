@@ -212,7 +212,8 @@ class BasePolicy:
         at = f"{who}, where {', '.join(shown)}" if shown else who
         what = f"{self.kind} {self.name!r}"
         if not failed.raised:
-            raise BadInput(f"{what} gives NaN to {at}; it must be a number")
+            given = f"{self.functions[0]} NaN" if len(self._functions()) == 1 else "NaN"
+            raise BadInput(f"{what} gives {given} to {at}; it must be a number")
         constants = params.view()
         constants.flags.writeable = False
         error = self._error_of([*(record.view(np.recarray) for record in records), constants])

@@ -71,6 +71,7 @@ class DispatchView(View):
         "in_system": "jobs in system with it",
         "unseen": "how many of them are in queues that are not visible",
         "since_decision": "since the last decision, s",
+        "tie": "where all queues are visible, a number in [0, 1) that policies choose by among equal ones; else 0",
     }
     actions: ClassVar[str] = "the row of the queue that the job joins for good; every row is open"
 
@@ -217,7 +218,7 @@ class DispatchEpisodes(JobEpisodes):
         self._looks = join_shortest_queue() if view.sees is None else power_of_d(view.sees)
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.outcome, self.links, self.sites),
-            *(self.times, self.choices, self.queues, self.actions, self.observation["jobs"]),
+            *(self.times, self.choices, self.ties, self.queues, self.actions, self.observation["jobs"]),
             *(self.observation["system"], np.array(STEP_ORDERS[str(system.order)]), float(view.split)),
             *(order.preemptive, SHAPES[order.shape], order.lcfs_up_to, float(view.horizon)),
         )
