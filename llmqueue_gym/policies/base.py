@@ -24,7 +24,7 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput, NotApplicable, TruthError, nearest
 from llmqueue_gym.jobs import JOB
-from llmqueue_gym.policies.reading import columns_read
+from llmqueue_gym.policies.reading import columns_read, constants_of
 from llmqueue_gym.registry import Registry
 
 NOTHING, PREDICTION, TRUTH = TOLD = ("nothing", "prediction", "truth")  # what a policy is told, from the least on
@@ -237,18 +237,17 @@ class BasePolicy:
 
 
 def _pointer(function: Any, dtypes: tuple[np.dtype, ...]) -> Any:
+    constants = constants_of(function)
+    if constants is not None:
+        return _kept_pointer(function, dtypes, constants)
+    return _kept_pointer.__wrapped__(function, dtypes, None)  # what it reads may change between calls
+
+
+@functools.lru_cache(maxsize=256)
+def _kept_pointer(function: Any, dtypes: tuple[np.dtype, ...], constants: Any) -> Any:
     from llmqueue_gym._jit import pointer  # numba, which listing the policies does not need
 
-    if str(function.__module__).startswith("llmqueue_gym."):
-        return _library_pointer(function, dtypes)
-    return pointer(function, dtypes, cache=False)  # a user's function may read globals that change between calls
-
-
-@functools.cache
-def _library_pointer(function: Any, dtypes: tuple[np.dtype, ...]) -> Any:
-    from llmqueue_gym._jit import pointer
-
-    return pointer(function, dtypes, cache=True)
+    return pointer(function, dtypes, cache=str(function.__module__).startswith("llmqueue_gym."))
 
 
 def _zero(job: Any, params: np.ndarray) -> float:
