@@ -309,7 +309,7 @@ WRONG = [
     ("simulate --policy sprpt --predictor none", "predicts nothing"),
     ("simulate --policy {files}/ranks.py:cheat", "reads job.size: true sizes are hidden"),
     ("simulate --policy {files}/ranks.py:wrong --jobs 9", "'wrong' cannot be compiled"),
-    ("simulate --policy {files}/ranks.py:void --jobs 9", "'void' gives rank NaN to 9 of 9 jobs"),
+    ("simulate --policy {files}/ranks.py:void --jobs 9", "'void' gives rank NaN to job 0"),
     (
         "simulate --policy {files}/ranks.py:three",
         "three is not a policy: give a registered name or a function rank(job, ",

@@ -100,9 +100,10 @@ def register_all() -> None:
     for name, environment in ENVIRONMENTS.items():
         if name not in gymnasium.registry:
             size = {} if environment.n_jobs is None else {"n_jobs": environment.n_jobs}
+            fixed = {} if name == "llmqueue/Scenario-v0" else {"fixed": environment.system}
             gymnasium.register(
                 name,
                 entry_point=f"{_HERE}.scalar:QueueEnv",
                 vector_entry_point=f"{_HERE}.vector:QueueVectorEnv",
-                kwargs={"system": environment.system, **size, **environment.kwargs},
+                kwargs={"system": environment.system, **fixed, **size, **environment.kwargs},
             )

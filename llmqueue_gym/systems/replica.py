@@ -222,9 +222,7 @@ class Replica(System):
             raise BadInput(
                 f"profile {profile.name!r} gives an iteration a time that is not a finite number; check its numbers"
             )
-        lost = int(np.isnan(replica.requests[0]["rank"]).sum())
-        if lost:
-            raise BadInput(f"{policy.kind} {policy.name!r} gives rank NaN to {lost} requests; it must be a number")
+        policy.refuse_failure(functions[-1], replica.requests[0])
         return run_of(replica, 0, drawn.sizes, policy.name, served, elapsed)
 
     def under(self, policy: ServingPolicy) -> "Replica":
