@@ -149,16 +149,13 @@ def show(found: dict[str, Any]) -> None:
             ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains")
         )
     print_table("served", ("", ""), head)
-    rows = []
-    for name in LATENCIES:
-        row = [seconds(found[name][key]) for key in ("mean", *PERCENTILES)]
-        rows.append([WORDS[name], *row])
-        low, high = found["e2e_ci95"]
-        if name == "e2e" and low is not None and low == low:
-            rows.append(["  95 % interval of the mean", f"{seconds(low)} to {seconds(high)}"])
+    rows = [[WORDS[name], *(seconds(found[name][key]) for key in ("mean", *PERCENTILES))] for name in LATENCIES]
     left_out = f", first {found['warmup']:.0%} left out" if found["warmup"] else ""
     title = f"latencies of {found['latencies_of']}{left_out}"
-    print_table(title, ("", "mean", *PERCENTILES), [[*row, *[""] * (6 - len(row))] for row in rows])
+    print_table(title, ("", "mean", *PERCENTILES), rows)
+    low, high = found["e2e_ci95"]
+    if low is not None and low == low:
+        click.echo(f"95 % interval of the mean {WORDS['e2e']}: {seconds(low)} to {seconds(high)}")
     skipped = set() if any(found[name] for name in ("ttft_slo", "tpot_slo", "e2e_slo")) else set(_OBJECTIVES)
     skipped |= {name for name in _IF_ANY if not found[name]}
     if not found["preemptions"]:

@@ -35,8 +35,7 @@ class Scenario:
         system: what serves.
         size: law of what a job is: of its size in s, or of the lengths of a request; see `llmqueue workloads`.
         predictor: prediction model; `srpt` and others bring their own.
-        load: share of what the system can do at most; below 1, unless jobs give up or are those of a `workload`, which
-            may have an end.
+        load: share of what the system can do at most; below 1, unless jobs give up or are recorded.
         rate: arrivals per s, in place of the load.
         arrivals: arrival process.
         workload: anything with `sample(n, arrival_rng, size_rng)`, such as a `TraceWorkload`, in place of size and
