@@ -86,9 +86,9 @@ def _base(scenario: Scenario, seed: int) -> dict[str, float]:
 
 _SPRPT, _SJF_TOTAL = (0, 0, 1, -1), (0, 0, 1, 1, 0)
 _GIVE_UP = {"system": "central", "servers": 20}
-_USUAL = {"max_seqs": 128, "token_budget": 2048}  # vLLM's own
+_USUAL = {"max_seqs": 128, "token_budget": 2048}
 _AT_CAPACITY = tuple(
-    {"system": "replica", "size": size, "load": 1.0}
+    {"system": "replica", "size": size, "load": 1.0, "rules": "vllm-v1:max_seqs=128"}
     for size in ("azure-conv", "azure-code", "mooncake-conv", "deepseek-r1")
 )
 

@@ -3,13 +3,13 @@
 The memory holds M times the longest request of the workload, from M = 64 (128 running requests, the most that the rule
 set allows, then fit with room to spare) to M = 1.05 (hardly more than one long request). At every M the load is 0.9 of
 what first come first served sustains with just that memory, so that the queue, not the GPU's size, is what is compared;
-a policy that sustains more than first come first served has more to spare there. Profile a100-llama3-8b, rules vllm-v1,
-predictions log-normal with sigma 0.5, the same requests for every policy. Intervals are Student's t over seeds on the
-logarithms of the ratio to first come first served; the first tenth of the requests is left out. A winner is `clear` if
-the interval of its ratio to each other policy lies below 1, without correction for so many comparisons; a lead over
-first come first served of less than 0.5 % counts as none. A policy that leaves requests undone has no ratio, but the
-reason. Predictions beyond what a request can have in that memory are cut to it. Policies have their defaults; nothing
-is tuned. Writes `kv_pressure.json`, `.svg` and `.png` into `results`; a few minutes.
+a policy that sustains more than first come first served has more to spare there. Profile a100-llama3-8b, rules vllm-v1
+with 128 seats, predictions log-normal with sigma 0.5, the same requests for every policy. Intervals are Student's t
+over seeds on the logarithms of the ratio to first come first served; the first tenth of the requests is left out. A
+winner is `clear` if the interval of its ratio to each other policy lies below 1, without correction for so many
+comparisons; a lead over first come first served of less than 0.5 % counts as none. A policy that leaves requests undone
+has no ratio, but the reason. Predictions beyond what a request can have in that memory are cut to it. Policies have
+their defaults; nothing is tuned. Writes `kv_pressure.json`, `.svg` and `.png` into `results`; a few minutes.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ from study import study
 OUT = Path(__file__).parent / "results" / "kv_pressure"
 LONGEST = {"azure-conv": 4096, "deepseek-r1": 8192}  # tokens; longer requests are drawn again
 MEMORIES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.05)  # times the longest request
-LOAD, PREDICTOR, PROFILE = 0.9, "lognormal:sigma=0.5", "a100-llama3-8b"
+LOAD, PREDICTOR, PROFILE, RULES = 0.9, "lognormal:sigma=0.5", "a100-llama3-8b", "vllm-v1:max_seqs=128"
 BASE = "fcfs"
 POLICIES = (
     "sjf",
@@ -58,7 +58,7 @@ COLOURS = dict(
 def scenario(workload: str, memory: float, n: int) -> Scenario:
     """Return the scenario of a workload and a memory, in units of the longest request."""
     profile = f"{PROFILE}:kv_tokens={int(memory * LONGEST[workload])}"
-    told = {"predictor": PREDICTOR, "load": LOAD, "n_requests": n}
+    told = {"predictor": PREDICTOR, "load": LOAD, "n_requests": n, "rules": RULES}
     return Scenario("replica", lengths=workload, max_tokens=LONGEST[workload], profile=profile, **told)
 
 
@@ -228,7 +228,7 @@ def tasks(options: Any) -> list[Any]:
 def tell(cells: list[dict[str, Any]], options: Any) -> dict[str, Any]:
     """Return the result."""
     sentences = [finding(cells, workload, kind) for workload in LONGEST for kind in ("mean", "p99")]
-    told = {"load": LOAD, "predictor": PREDICTOR, "profile": PROFILE, "rules": "vllm-v1", "longest": LONGEST}
+    told = {"load": LOAD, "predictor": PREDICTOR, "profile": PROFILE, "rules": RULES, "longest": LONGEST}
     return {**told, "requests": options.requests, "cells": cells, "finding": sentences}
 
 

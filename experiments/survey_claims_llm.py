@@ -214,9 +214,9 @@ def swap_arithmetic(n: int, seeds: int) -> Factors:
     return {"GPT-3 175B, 512 tokens, 32 GB/s one way": (np.nan, [float(gpt.numbers[0] / move)] * seeds)}
 
 
-PLAIN, PREDICTED = "vllm-v1", "lognormal:sigma=0.5"
-SPRPT, SWAPPED = Side("sprpt", PLAIN, PREDICTED), Side("sprpt", f"{PLAIN}:preemption=swap", PREDICTED)
-TAIL = Side("sprpt", f"{PLAIN}:keep_head=true", PREDICTED)
+PLAIN, PREDICTED = "vllm-v1:max_seqs=128", "lognormal:sigma=0.5"
+SPRPT, SWAPPED = Side("sprpt", PLAIN, PREDICTED), Side("sprpt", f"{PLAIN},preemption=swap", PREDICTED)
+TAIL = Side("sprpt", f"{PLAIN},keep_head=true", PREDICTED)
 NEAR_MEMORY = "OPT-13B as vLLM's authors' rivals timed it (vllm-opt-13b-tp1), 40 and 80 GB; mean s/token at most "
 NEAR_MEMORY += (
     ", ".join(f"{level:g}" for level in LEVELS) + "; sharegpt (multi-turn) and lmsys-arena, up to 2048 tokens"

@@ -25,7 +25,7 @@ from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.watch import watch
-from llmqueue_gym.policies.serving import ServingPolicy, serving_policy
+from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
 
@@ -91,12 +91,12 @@ def replay(header: dict[str, Any], requests: list[dict[str, Any]]) -> Iterator[d
     names, keys = [names[k] for k in order], [keys[k] for k in order]
     requests = [requests[k] for k in order]
     table = request_table(column(requests, "arrival"), column(requests, "prompt").astype(int))
-    table["note"] = column(requests, "priority")
+    table["priority"] = column(requests, "priority")
     ranked = header["config"]["policy"] == "priority"
     if ranked:  # ties of priority and arrival go by the request's id as a text
         table["place"][np.lexsort((np.array(keys), table["arrival"]))] = np.arange(len(table))
     given = Requests(table, column(requests, "out").astype(np.int64), never_refreshed(len(table)))
-    policy = ServingPolicy("priority", given_priority) if ranked else serving_policy("fcfs")
+    policy = serving_policy("vllm-priority:by=stated" if ranked else "fcfs")
     for i, call in enumerate(watch(given, policy, cost(header["config"]), rules_of(header))):
         yield {
             "i": i,
@@ -150,11 +150,6 @@ def cost(config: dict[str, Any]) -> Profile:
 def column(requests: list[dict[str, Any]], key: str) -> np.ndarray:
     """Return one value of every request `(n,)`."""
     return np.array([request[key] for request in requests], dtype=float)
-
-
-def given_priority(request: Any, system: Any, params: np.ndarray) -> float:
-    """Rank by the priority that came with the request."""
-    return request.note
 
 
 if __name__ == "__main__":

@@ -3,30 +3,39 @@
 * `kernel` compiles an engine or theory loop and keeps it in numba's disk cache; `lean_kernel` one that makes no array,
   `part_kernel` one that besides is called by kernels alone, and `inner_kernel` a part that its callers take in.
 * `pointer` turns a plain function of records and numbers, such as `rank(job, params)`, into a C pointer. All pointers
-  to functions of the same records have one type, so one kernel serves every policy, and it hits the disk cache.
+  to functions of the same records have one type, so one kernel serves every policy, and it hits the disk cache. The
+  function gets copies of the records and numbers that it cannot write to; where it fails, `failure` tells.
 * A kernel may call kernels of its own folder only: its cache is stale when any file of its folder changes. The same
   holds for what becomes a pointer.
 * `NUMBA_DISABLE_JIT=1` runs the same source uncompiled, for coverage and debugging.
 """
 
+import ctypes
+import hashlib
+import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
+import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.ccallback import CFunc
+from numba.core import ccallback, cgutils
 
 from llmqueue_gym.errors import BadInput, nearest
 
 DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
 _CALLED: set[FunctionType] = set()  # plain functions that compiled code may call
 _NUMBERS = types.Array(types.float64, 1, "C")
+_CONSTANTS = types.Array(types.float64, 1, "C", readonly=True)
+_CHECKED = {"error_model": "numpy", "boundscheck": True}  # C code cannot raise, and must not read beyond its numbers
+_DIGEST = hashlib.sha256().digest_size
+_CALLBACKS: Any = ccallback
+_NOTE = "llmqueue_gym_note"  # symbol of `_note` in compiled code
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,23 +93,83 @@ def _stamped(dispatcher: Any) -> Any:
 
 
 def _stamp(cache: Any, function: Callable[..., Any]) -> None:
-    """Make the cache of a function depend on all files of its folder; numba looks at its own file alone."""
-    files = sorted(Path(function.__code__.co_filename).parent.glob("*.py"))
+    """Make the cache of a function depend on all files of its folder and on this one, and rebuild what is damaged.
+
+    Numba looks at the function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
+    """
+    files = [Path(__file__), *sorted(Path(function.__code__.co_filename).parent.glob("*.py"))]
     index = cache._cache_file
     index._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
-    load = index._load_index
+    load_index, save, log = index._load_index, index.save, logging.getLogger(__name__)
 
-    def load_index() -> dict[Any, Any]:
+    def tolerant_load_index() -> dict[Any, Any]:
         try:
-            return load()
-        except (AttributeError, ImportError, EOFError, pickle.UnpicklingError):  # torn, or of another version's classes
+            return load_index()
+        except (AttributeError, ImportError):  # another version's classes
+            return {}
+        except Exception as error:  # a damaged pickle raises anything
+            log.warning("%s is damaged (%s); its code is compiled anew", index._index_path, error)
+            Path(index._index_path).unlink(missing_ok=True)  # said once
             return {}
 
-    index._load_index = load_index
+    def load_data(name: str) -> Any:
+        path = index._data_path(name)
+        digest, data = (whole := Path(path).read_bytes())[:_DIGEST], whole[_DIGEST:]
+        if hashlib.sha256(data).digest() == digest:
+            return pickle.loads(data)
+        log.warning("%s is damaged; its code is compiled anew", path)
+        return None
+
+    def save_data(name: str, data: Any) -> None:
+        dumped = index._dump(data)
+        with index._open_for_write(index._data_path(name)) as file:
+            file.write(hashlib.sha256(dumped).digest() + dumped)
+
+    def tolerant_save(key: Any, data: Any) -> None:
+        try:
+            save(key, data)
+        except OSError as error:  # such as a full disk
+            log.warning("compiled code cannot be kept: %s", error)
+
+    index._load_index, index._load_data = tolerant_load_index, load_data
+    index._save_data, index.save = save_data, tolerant_save
+
+
+class Failure(NamedTuple):
+    """Where a function behind a pointer failed first.
+
+    Attributes:
+        raised: whether it raised; it gave NaN where not.
+        records: what it was shown.
+    """
+
+    raised: bool
+    records: tuple[bytes, ...]
+
+
+_FAILURES: dict[int, Failure] = {}  # by the address of the numbers that the function was given
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int, *[ctypes.c_ssize_t] * 5)
+def _note(raised: int, numbers: int, first: int, length: int, second: int, more: int) -> None:
+    """Keep the first failure of functions of some numbers; compiled code gives addresses, and lengths in bytes."""
+    if numbers not in _FAILURES:
+        records = ctypes.string_at(first, length), ctypes.string_at(second, more)
+        _FAILURES[numbers] = Failure(bool(raised), records[: 2 if more else 1])
+
+
+llvmlite.binding.add_symbol(_NOTE, ctypes.cast(_note, ctypes.c_void_p).value)
+
+
+def failure(numbers: np.ndarray) -> Failure | None:
+    """Return, once, where a function that was given these very numbers failed first; None where none did."""
+    return _FAILURES.pop(numbers.ctypes.data, None) if _FAILURES else None
 
 
 def pointer(function: Callable[..., float], shown: tuple[np.dtype, ...], cache: bool) -> Any:
-    """Compile a function of some records and of numbers to a C pointer that kernels can call.
+    """Compile a function of one or two records and of numbers to a C pointer that kernels can call.
+
+    Where the function raises or gives NaN, its value is 0 and `failure` tells.
 
     Args:
         function: plain Python function of one record of each dtype, and of a float64 array.
@@ -110,12 +179,11 @@ def pointer(function: Callable[..., float], shown: tuple[np.dtype, ...], cache: 
     Raises:
         BadInput: the function uses something that cannot be compiled.
     """
-    return _pointer(function, types.float64(*map(numba.from_dtype, shown), _NUMBERS), cache)
-
-
-def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any:
+    if not cache:
+        _refuse_stores(function, helper=False)
     if DISABLED:
-        return function
+        return _guarded(function)
+    signature = types.float64(*map(numba.from_dtype, shown), _CONSTANTS)
     _let_it_call(function)
     try:
         try:
@@ -125,12 +193,54 @@ def _pointer(function: Callable[..., float], signature: Any, cache: bool) -> Any
     except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed in")), "unknown reason")
-        name = getattr(function, "__name__", "rank")
-        raise BadInput(f"function {name!r} cannot be compiled: {reason}") from None
+        if "built-in function setitem" in reason:
+            reason = "it writes to numbers that it can only read"
+        raise BadInput(f"function {function.__name__!r} cannot be compiled: {reason}") from None
     except KeyError as error:  # numba's answer to a field that a record does not have
         fields = [field for one in signature.args if isinstance(one, types.Record) for field in one.fields]
-        name, wrong = getattr(function, "__name__", "rank"), error.args[0]
-        raise BadInput(f"function {name!r} reads {wrong!r}, which does not exist; {nearest(wrong, fields)}") from None
+        wrong = error.args[0]
+        raise BadInput(
+            f"function {function.__name__!r} reads {wrong!r}, which does not exist; {nearest(wrong, fields)}"
+        ) from None
+
+
+def _refuse_stores(function: Callable[..., float], helper: bool) -> None:
+    """Refuse a function that writes to what it is shown; a helper may fill an array that it is given.
+
+    Compiled, it would write to a copy, or not be compiled, because the numbers are constants.
+    """
+    try:
+        code = numba.core.compiler.run_frontend(function)
+    except Exception:  # compilation says what is wrong
+        return
+    for step in (step for block in code.blocks.values() for step in block.body):
+        if isinstance(step, (numba.core.ir.SetAttr, numba.core.ir.DelAttr)):
+            raise BadInput(f"function {function.__name__!r} writes to .{step.attr}; it can only read what it is shown")
+        if isinstance(step, (numba.core.ir.SetItem, numba.core.ir.StaticSetItem, numba.core.ir.DelItem)):
+            target = numba.core.ir_utils.guard(numba.core.ir_utils.get_definition, code, step.target)
+            if isinstance(target, numba.core.ir.Arg) and not helper:
+                what = f"an element of {target.name}; it can only read what it is shown"
+                raise BadInput(f"function {function.__name__!r} writes to {what}")
+
+
+def _guarded(function: Callable[..., float]) -> Callable[..., float]:
+    """Return what `_Pointer` makes of a function, uncompiled."""
+
+    def guarded(*given: Any) -> float:
+        *rows, numbers = given
+        constants = numbers.view()
+        constants.flags.writeable = False
+        raised, value = False, np.nan
+        try:
+            value = float(function(*(row.copy() for row in rows), constants))
+        except Exception:
+            raised = True
+        if not np.isnan(value):
+            return value
+        _FAILURES.setdefault(numbers.ctypes.data, Failure(raised, tuple(row.tobytes() for row in rows)))
+        return 0.0
+
+    return guarded
 
 
 def _let_it_call(function: Callable[..., Any]) -> None:
@@ -138,19 +248,73 @@ def _let_it_call(function: Callable[..., Any]) -> None:
     for name in function.__code__.co_names:
         helper = function.__globals__.get(name)
         if isinstance(helper, FunctionType) and helper not in _CALLED:
+            _refuse_stores(helper, helper=True)
             _CALLED.add(helper)
-            numba.extending.register_jitable(error_model="numpy")(helper)
+            numba.extending.register_jitable(**_CHECKED)(helper)
             _let_it_call(helper)
 
 
 def _callback(function: Callable[..., float], signature: Any, cache: bool) -> Any:
     """Do as `numba.cfunc` does, with a cache that is stamped before it is looked into."""
-    made: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options={"error_model": "numpy"})
+    made = _Pointer(function, signature)
     if cache:
         made.enable_caching()
         _stamp(made._cache, function)
     made.compile()
+    made._sig = signature.return_type(*signature.args[:-1], _NUMBERS)  # as kernels call it
     return made
+
+
+class _PointerCompiler(_CALLBACKS._CFuncCompiler):  # type: ignore[misc]
+    def _customize_flags(self, flags: Any) -> Any:
+        super()._customize_flags(flags).no_cfunc_wrapper = True  # `_Pointer` adds its own
+        return flags
+
+
+class _Pointer(_CALLBACKS.CFunc):  # type: ignore[misc]
+    """A C callback that notes where its function fails, and shows it nothing that it could change."""
+
+    def __init__(self, function: Callable[..., float], signature: Any):
+        super().__init__(function, (signature.args, signature.return_type), locals={}, options=_CHECKED)
+        self._compiler = _PointerCompiler(function, self._targetdescr, _CHECKED, {}, numba.core.compiler.Compiler)
+
+    def _compile_uncached(self) -> Any:
+        made = super()._compile_uncached()
+        _add_guard(made.target_context, made.library, made.fndesc)
+        return made
+
+
+def _add_guard(context: Any, library: Any, function: Any) -> None:
+    """Write the function that kernels call: it copies the records, and looks at what comes back."""
+    module, size = context.create_module("guard"), ir.IntType(64)
+    shape = ir.FunctionType(ir.DoubleType(), [context.get_value_type(one) for one in function.argtypes])
+    guard = ir.Function(module, shape, function.llvm_cfunc_wrapper_name)
+    builder = ir.IRBuilder(guard.append_basic_block("entry"))
+    copies, shown = [], []
+    for given, kind in zip(guard.args, function.argtypes[:-1], strict=False):
+        copy = cgutils.alloca_once(builder, ir.ArrayType(size, -(-kind.size // 8)))
+        cgutils.raw_memcpy(builder, copy, given, size(kind.size), 1)
+        copies.append(builder.bitcast(copy, given.type))
+        shown += [builder.ptrtoint(given, size), size(kind.size)]
+    body = context.call_conv.get_function_type(function.restype, function.argtypes)
+    body = ir.Function(module, body, function.llvm_func_name)
+    given = (*copies, guard.args[-1])
+    status, value = context.call_conv.call_function(
+        builder, body, function.restype, function.argtypes, given, attrs=("alwaysinline",)
+    )
+    if function.restype != types.float64:  # it can only raise
+        value = ir.DoubleType()(np.nan)
+    result = cgutils.alloca_once_value(builder, value)
+    failed = builder.or_(status.is_error, builder.fcmp_unordered("uno", value, value))
+    with builder.if_then(failed, likely=False):
+        numbers = context.make_array(function.argtypes[-1])(context, builder, guard.args[-1]).data
+        told = [builder.zext(status.is_error, ir.IntType(32)), builder.ptrtoint(numbers, size)]
+        told += (shown + [size(0)] * 2)[:4]
+        form = ir.FunctionType(ir.VoidType(), [one.type for one in told])
+        builder.call(cgutils.get_or_insert_function(module, form, _NOTE), told)
+        builder.store(value.type(0.0), result)
+    builder.ret(builder.load(result))
+    library.add_ir_module(module)
 
 
 @numba.extending.intrinsic

@@ -7,12 +7,20 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from llmqueue_gym.errors import BadInput, nearest
+
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}  # s in each
+MOST = 1e18  # of a cell: what is larger, or smaller than one over it, is a slip
+MOST_SECONDS = 1e11  # three thousand years; a float still tells 20 us apart there
+MOST_TOKENS = 10**9  # tables hold 32 bits
+LONGEST_LINE = 2**24  # characters
+PACKED, FREE = 20, 2**23  # times as long as its file that a packed table may be, and bytes that it may have anyway
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +37,8 @@ class Column:
     name: str
     cells: list[Any]
 
-    def numbers(self) -> np.ndarray:
-        """Return numbers that are finite and not negative, float64 `(rows,)`."""
+    def numbers(self, signed: bool = False) -> np.ndarray:
+        """Return numbers from 0 to 1e18, float64 `(rows,)`; one that is not 0 is 1e-18 at least; or negative such."""
         numbers = np.empty(len(self.cells))
         for row, cell in enumerate(self.cells):
             try:
@@ -39,8 +47,10 @@ class Column:
                 self.refuse(row, f"{cell!r} is not a number" + ("; it is missing" if cell in ("", None) else ""))
             if not math.isfinite(number):
                 self.refuse(row, f"{cell!r} is not a finite number")
-            if number < 0:
+            if number < 0 and not signed:
                 self.refuse(row, f"{cell!r} is negative")
+            if abs(number) > MOST or 0 < abs(number) < 1 / MOST:
+                self.refuse(row, f"{cell!r} is out of all proportion: a number from {1 / MOST:g} to {MOST:g} is wanted")
         return numbers
 
     def positive(self) -> np.ndarray:
@@ -50,12 +60,23 @@ class Column:
             self.refuse(row, f"{self.cells[row]!r} is not positive")
         return numbers
 
-    def counts(self) -> np.ndarray:
-        """Return whole numbers that are not negative, int64 `(rows,)`; 12.0 is taken for 12."""
-        numbers = self.numbers()
+    def counts(self, signed: bool = False) -> np.ndarray:
+        """Return whole numbers from 0, or -1e9, to 1e9, int64 `(rows,)`; 12.0 is taken for 12."""
+        numbers = self.numbers(signed)
         for row in np.flatnonzero(numbers != np.floor(numbers)).tolist():
             self.refuse(row, f"{self.cells[row]!r} is not a whole number")
+        for row in np.flatnonzero(np.abs(numbers) > MOST_TOKENS).tolist():
+            self.refuse(row, f"{self.cells[row]!r} is more than {MOST_TOKENS:,}")
         return numbers.astype(np.int64)
+
+    def seconds(self, unit: str = "s") -> np.ndarray:
+        """Return times that are told in a unit of `UNITS`, s, float64 `(rows,)`."""
+        if unit not in UNITS:
+            raise BadInput(f"unknown unit of time {unit!r}; choose from: {', '.join(UNITS)}")
+        times = self.numbers() * UNITS[unit]
+        for row in np.flatnonzero(times > MOST_SECONDS).tolist():
+            self.refuse(row, f"{self.cells[row]!r} {unit} is more than {MOST_SECONDS:g} s")
+        return times
 
     def check_sorted(self, times: np.ndarray) -> None:
         """Raise BadInput where one of this column's times `(rows,)` lies before the one above it."""
@@ -93,11 +114,21 @@ def read_header(path: str | os.PathLike[str]) -> list[str]:
 
 
 def text_lines(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the lines of a file that are not blank, stripped; a name that ends in .gz is unpacked."""
+    """Yield the lines of a file that are not blank, stripped; a name that ends in .gz is unpacked.
+
+    Raises:
+        BadInput: it cannot be read, has a line without end, or unpacks to far more than tables do.
+    """
     try:
-        opener = gzip.open if Path(path).suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig") as stream:
-            yield from (stripped for line in stream if (stripped := line.strip()))
+        packed = Path(path).suffix == ".gz"
+        if packed:
+            _refuse_flood(os.fspath(path), os.stat(path))
+        with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as stream:
+            while line := stream.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise BadInput(f"cannot read {path}: a line has more than {LONGEST_LINE:,} characters")
+                if stripped := line.strip():
+                    yield stripped
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise BadInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -107,3 +138,16 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[list[str]]:
         yield from csv.reader(text_lines(path))
     except csv.Error as error:
         raise BadInput(f"cannot read {path}: {error}") from None
+
+
+@cache
+def _refuse_flood(path: str, stat: os.stat_result) -> None:
+    """Refuse a packed file that holds far more than a table of its size; looked for once in a file as it is."""
+    most, read = max(PACKED * stat.st_size, FREE), 0
+    with gzip.open(path, "rb") as stream:
+        while chunk := stream.read(2**20):
+            read += len(chunk)
+            if read > most:
+                raise BadInput(
+                    f"cannot read {path}: it unpacks to more than {PACKED} times its size, which no table does"
+                )

@@ -20,7 +20,8 @@ REQUEST = np.dtype(
         ("computed", "i4"),  # tokens whose keys and values are in the cache
         ("blocks", "i4"),  # KV blocks held
         ("scheduled", "i4"),  # tokens in the iteration that is being put together, 0 if left out so far
-        ("status", "i4"),  # one of the codes below
+        ("status", "i2"),  # one of the codes below
+        ("klass", "i2"),  # class of customers, 0 unless told otherwise
         ("last_token", "f8"),  # s, when it got its last output token; arrival before the first
         ("longest_gap", "f8"),  # s, longest time between two of its output tokens so far
         ("last_scheduled", "f8"),  # s, end of the last iteration that it was in; arrival before the first
@@ -33,8 +34,8 @@ REQUEST = np.dtype(
         ("upper", "f8"),  # most output tokens
         ("note", "f8"),  # a number that the policy itself keeps for it, 0 at first
         ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
-        ("klass", "i4"),  # class of customers, 0 unless told otherwise
         ("preemptions", "i4"),
+        ("priority", "i4"),  # as its sender states it, 0 unless told otherwise; lower is more urgent, as in vLLM
     ],
     align=True,
 )
@@ -104,13 +105,17 @@ def never_refreshed(n: int) -> Refreshed:
 
 
 def request_table(
-    arrivals: np.ndarray, prompts: np.ndarray | int, weight: np.ndarray | float = 1.0, klass: np.ndarray | int = 0
+    arrivals: np.ndarray,
+    prompts: np.ndarray | int,
+    weight: np.ndarray | float = 1.0,
+    klass: np.ndarray | int = 0,
+    priority: np.ndarray | int = 0,
 ) -> np.ndarray:
     """Return a fresh `REQUEST` table `(n,)` for sorted arrival times (s) and prompt lengths (tokens)."""
     requests = np.zeros(len(arrivals), REQUEST)
     requests["arrival"] = requests["last_token"] = requests["last_scheduled"] = arrivals
     requests["prompt"], requests["weight"], requests["klass"] = prompts, weight, klass
-    requests["place"] = np.arange(len(arrivals))
+    requests["priority"], requests["place"] = priority, np.arange(len(arrivals))
     return requests
 
 

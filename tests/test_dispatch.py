@@ -187,7 +187,7 @@ def not_a_number(job, queue, params):
         (lambda: dispatch_policy("power-of-d:d=0"), BadInput, "d=0"),
         (lambda: dispatch_policy("round-robbin"), BadInput, "did you mean 'round-robin'"),
         (lambda: dispatch_policy("one-bit-count:threshold=0"), BadInput, "threshold=0"),
-        (lambda: Scenario("dispatch", n_jobs=20).simulate(not_a_number), BadInput, "score NaN 40 times"),
+        (lambda: Scenario("dispatch", n_jobs=20).simulate(not_a_number), BadInput, "gives score NaN to job 0;"),
         (lambda: Scenario("dispatch", n_jobs=20, servers=3).simulate("power-of-d:d=4"), BadInput, "d=4 of 3 servers"),
         (lambda: Scenario("dispatch", patience="exponential"), BadInput, "no field 'patience'"),
         (lambda: Scenario("dispatch", order="sprtp"), BadInput, "did you mean 'sprpt'"),

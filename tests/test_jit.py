@@ -1,8 +1,10 @@
-"""The cache of compiled code: a kernel is compiled anew when any file of its folder changes."""
+"""The cache of compiled code: a kernel is compiled anew when any file of its folder changes, or the cache is damaged."""
 
 import os
 import subprocess
 import sys
+
+import pytest
 
 HELPER = "from llmqueue_gym._jit import kernel\n\n\n@kernel\ndef helper(x):\n    return x + {}\n"
 CALLER = (
@@ -17,11 +19,11 @@ TAKER = "from llmqueue_gym._jit import kernel\n\n\n@kernel\ndef taker(tables):\n
 
 
 def python(tmp_path, code):
-    """Return the words that code prints in a process of its own, with the package `made` of this folder."""
+    """Return the words that code prints in a process of its own, with the package `made` of this folder, and stderr."""
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     env.pop("NUMBA_DISABLE_JIT", None)
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    return done.stdout.split()
+    return done.stdout.split(), done.stderr
 
 
 def package(tmp_path, **files):
@@ -35,18 +37,44 @@ def package(tmp_path, **files):
 def test_a_cache_whose_classes_have_other_names_now_is_not_read(tmp_path):
     folder = package(tmp_path, tables=TABLES.format("Old"), taker=TAKER)
     call = "from made.taker import taker; from made.tables import made; print(taker(made))"
-    assert python(tmp_path, call) == ["2.0"]
+    assert python(tmp_path, call) == (["2.0"], "")
     (folder / "tables.py").write_text(TABLES.format("New"))
-    assert python(tmp_path, call) == ["2.0"]
+    assert python(tmp_path, call) == (["2.0"], "")
 
 
 def test_a_change_in_a_neighbouring_file_reaches_the_caller(tmp_path):
     folder = package(tmp_path, helper=HELPER.format(1), caller=CALLER)
 
     def run():
-        return python(tmp_path, RUN)
+        return python(tmp_path, RUN)[0]
 
     assert run() == ["2", "0"]
     assert run() == ["2", "1"]  # from the cache
     (folder / "helper.py").write_text(HELPER.format(10))
     assert run() == ["11", "0"]
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def garble(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(("suffix", "damage"), [("nbi", cut_off), ("nbc", cut_off), ("nbc", garble), ("nbi", empty)])
+def test_a_damaged_cache_is_rebuilt_with_one_line(tmp_path, suffix, damage):
+    folder = package(tmp_path, helper=HELPER.format(1))
+    call = "from made.helper import helper; print(helper(1))"
+    python(tmp_path, call)
+    (file,) = (folder / "__pycache__").glob(f"*.{suffix}")
+    damage(file)
+    words, errors = python(tmp_path, call)
+    assert words == ["2"] and file.name in errors and errors.count("\n") == 1
+    assert python(tmp_path, call) == (["2"], "")

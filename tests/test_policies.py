@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from llmqueue_gym import _jit
+from llmqueue_gym import _jit, baseline_agent
 from llmqueue_gym._jit import records
 from llmqueue_gym.errors import BadInput, TruthError
 from llmqueue_gym.jobs import JOB
@@ -261,3 +261,90 @@ def test_a_rank_may_call_plain_functions_of_its_file():
 def test_traits_are_given_by_name():
     mine = Policy.from_function(half_life, name="mine", preemptive=False)
     assert (mine.name, mine.preemptive, mine.rank) == ("mine", False, half_life)
+
+
+# Functions that fail, or do what they must not.
+
+BODIES = {
+    "raises": ("raise ValueError('no luck')", "ValueError: no luck"),
+    "raises_late": ("if FIRST.arrival > 1: raise ValueError('late')", "ValueError: late"),
+    "gives_nan": ("return float('nan')", "NaN to"),
+    "reads_beyond": ("return params[2]", "IndexError"),
+    "reads_before": ("return params[-3]", "IndexError"),
+}
+WRITES = {
+    "sets": "FIRST.arrival = 1e9",
+    "adds": "FIRST.arrival += 1.0",
+    "by_name": "FIRST['arrival'] = 1e9",
+    "to_numbers": "params[0] = 1.0",
+    "adds_to_numbers": "params[0] += 1.0",
+    "by_another_name": "same = params\n  same[0] = 1.0",
+    "through_a_helper": "put(FIRST)",
+}
+
+
+def put(row):
+    row.arrival = 1e9
+
+
+def written(kind, name, body):
+    """Return a policy of a kind whose first function has a body."""
+    made = TABLES[kind].made
+    arguments, first = [shown.name for shown in made.shown], made.shown[0].name
+    body = body.replace("FIRST", first)
+    names = {"put": put}
+    exec(f"def {name}({', '.join(arguments)}, params):\n  {body}\n  return 0.0", names)
+    return made.from_function(names[name], params=(1.0, 2.0))
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_a_function_that_fails_is_an_error_that_names_the_job(kind, name):
+    body, words = BODIES[name]
+    first = TABLES[kind].made.shown[0].name
+    with pytest.raises(BadInput, match=f"'{name}' .*{first} \\d+.*{words}" if "NaN" not in words else words) as error:
+        Scenario(kind, n_jobs=100).simulate(written(kind, name, body), 0)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SYSTEMS if kind != "dispatch"])
+def test_it_is_an_error_of_the_agent_too(kind):
+    env = Scenario(kind, n_jobs=100).env()
+    agent = baseline_agent(written(kind, "raises", BODIES["raises"][0]), env)
+    seen, _ = env.reset(seed=0)
+    for act in (lambda: agent.act(seen), lambda: agent.act_env(env)):
+        with pytest.raises(BadInput, match="'raises' fails at a .*: ValueError: no luck"):
+            act()
+
+
+@pytest.mark.skipif(_jit.DISABLED, reason="uncompiled, some of them are found when they are called")
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_function_that_writes_is_refused(kind, name):
+    with pytest.raises(BadInput, match="writes to"):
+        written(kind, name, WRITES[name]).compiled()
+
+
+class Callable:
+    def __call__(self, job, params):
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        len,
+        int,
+        Callable,
+        Callable(),
+        Callable().__call__,
+        lambda job, *, params: 0.0,
+        lambda job, params, more: 0.0,
+        lambda *both: 0.0,
+        lambda job, params, **more: 0.0,
+    ],
+)
+def test_what_is_no_plain_function_of_job_and_params_is_refused(given):
+    for make in (policy, lambda rank: Policy("mine", rank)):
+        with pytest.raises(BadInput, match=r"is not a policy: give a registered name or a function rank\(job, params\)"):
+            make(given)

@@ -34,6 +34,15 @@ def seconds(made, prompts=(), contexts=(), cached=0):
 # Every profile.
 
 
+@pytest.mark.parametrize(("decodes", "k"), [(3, 4), (400, 7)])
+def test_a_mixed_batch_of_phases_pays_both_slopes_and_the_larger_base_once(decodes, k):
+    made = profile("distserve-opt-13b-tp1")
+    x, contexts = made.numbers, [1000] * decodes
+    slopes = x[1] * 512 + x[2] * 512**2 + x[k + 1] * 1000 * decodes + x[k + 2] * decodes
+    host = x[10] + x[11] * (512 + decodes)
+    assert seconds(made, [512], contexts) == pytest.approx(max(x[0], x[k]) + slopes + host, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_profile_says_where_it_comes_from(name):
     made = profile(name)

@@ -1,14 +1,18 @@
 """Rule sets do what their names say: by hand on small instances, and what they refuse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from crowded_replica import a_profile, shortest_left, some_requests
+from crowded_replica import a_profile, requests_of, shortest_left, some_requests
 
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
 from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.requests import Requests, never_refreshed, request_table
+from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.serve import serve
 
 
@@ -58,6 +62,117 @@ def test_swapping_keeps_what_is_computed_and_costs_its_transfer():
     done = swapped.totals["prefill_tokens"] + swapped.totals["decode_tokens"]
     assert done == tokens  # nothing is computed twice
     assert again.totals["prefill_tokens"] + again.totals["decode_tokens"] == tokens + again.outcome["recomputed"].sum()
+
+
+def test_a_swapped_request_pays_for_both_ways():
+    """Two requests of 20 and 17 tokens in a pool of 40 blocks of a token: the later one goes and comes back once."""
+    one_way = requests_of([0.0, 0.0], [10, 10], [20, 17])
+    told = {"blocks": 40, "block_size": 1, "preemption": "swap", "bandwidth": 1.0}
+    looks = list(watch(one_way, "fcfs", a_profile((1.0, 1.0, 0.0, 0.0, 0.0)), "vllm-v1", **told))
+    served = serve(one_way, "fcfs", a_profile((1.0, 1.0, 0.0, 0.0, 0.0)), **told)
+    out = next(k for k, look in enumerate(looks) if look.preempted)
+    back = next(look for look in looks[out + 1 :] if look.admitted)
+    (row, computed, resumed), held = back.admitted[0], 40 - looks[out].free - len(looks[out].scheduled) - 19
+    assert looks[out].preempted == [row] == [1] and resumed and computed == 20 and held >= 0
+    assert served.outcome["swapped"].tolist() == [0, 2 * computed]
+    assert served.totals["transfer_time"] == 2 * computed  # 1 byte a token, at 1 byte/s
+    gap = looks[out + 1].clock - looks[out].clock
+    assert gap == 1.0 + computed  # the move out, beside the decode of the other
+
+
+@pytest.mark.parametrize("rules", RULE_SETS)
+def test_every_seat_is_taken_and_no_more(rules):
+    changes = {"blocks": 200, "max_seqs": 3, "token_budget": 1000, "max_model_len": 330}
+    running = [
+        len(look.running) for look in watch(some_requests(1, rate=1000.0), "fcfs", a_profile(), rules, **changes)
+    ]
+    assert max(running) == 3
+
+
+def test_a_peak_is_counted_up_to_the_longest_that_the_model_can_have():
+    """Both fit side by side to 50 tokens each, however long they are predicted to be."""
+    both = requests_of([0.0, 0.0], [10, 10], [40, 40], predicted=[1e6, 1e6])
+    peak = ServingPolicy("peak", admission="peak")
+    looks = list(watch(both, peak, a_profile(), "vllm-v1", blocks=100, block_size=1, max_model_len=50))
+    assert len(looks[0].running) == 2
+
+
+def test_who_is_alone_is_admitted_whatever_is_predicted():
+    """Blocks count whole where they are begun, so that a request which just fits looks as if it did not."""
+    one = requests_of([0.0], [30], [371], predicted=[1e9])
+    served = serve(one, ServingPolicy("peak", admission="peak"), a_profile())
+    assert served.reason == "drained"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "seats", "budget"),
+    [
+        ("1x A100-80GB", 256, 2048),
+        ("8x H100-80GB", 1024, 8192),
+        ("NVIDIA H200", 1024, 8192),
+        ("2x B200", 1024, 8192),
+        ("not stated", 256, 2048),
+    ],
+)
+def test_seats_and_budget_are_those_of_vllm_serve_on_the_gpu(gpu, seats, budget):
+    for name in ("vllm-v1", "vllm-0.19.1"):
+        made = rule_set(name).on(16_000, gpu)
+        assert (made.max_seqs, made.token_budget, made.blocks) == (seats, budget, 1000)
+        assert rule_set(f"{name}:max_seqs=7").on(16_000, gpu).max_seqs == 7
+    sarathi = rule_set("sarathi").on(16_000, gpu)
+    assert (sarathi.max_seqs, sarathi.token_budget) == (128, 512)
+
+
+@pytest.mark.parametrize("policy", ["ltr", "fastserve", "fcfs"])
+def test_moves_are_not_timed_without_the_bytes_of_a_token(policy):
+    blank, rules = replace(a_profile(), kv_bytes_per_token=float("nan")), {"blocks": 8, "preemption": "swap"}
+    with pytest.raises(BadInput, match=r"kv_bytes_per_token=131072") as error:
+        serve(requests_of([0.0, 0.5, 0.6], [30] * 3, [60] * 3), policy, blank, **rules)
+    assert "\n" not in str(error.value)
+    assert serve(requests_of([0.0, 0.5, 0.6], [30] * 3, [60] * 3), "srpt", blank, blocks=8).reason == "drained"
+
+
+def test_a_time_that_is_no_number_never_enters_the_clock():
+    endless = a_profile((1e308, 1e308, 1e308, 0.0, 0.0))
+    with pytest.raises(BadInput, match="'test' gives an iteration a time that is not a finite number"):
+        serve(requests_of([0.0], [10], [4]), "fcfs", endless)
+
+
+def test_no_time_passes_where_all_that_ran_was_preempted():
+    """The one that outgrew its reservation leaves an empty batch behind, of which tables have no time."""
+    one = requests_of([0.0], [50], [200], predicted=[40.0], upper=[40.0])
+    served = serve(one, "s3-like", "splitwise-a100-llama2-70b", blocks=100)
+    assert served.reason == "drained" and served.jobs["preemptions"][0] > 0
+    busy = served.totals["prefill_time"] + served.totals["decode_time"]
+    assert busy == pytest.approx(served.totals["clock"])
+    assert served.jobs["generated"][0] == 200
+
+
+@pytest.mark.parametrize("clients", [1, 5])
+def test_a_client_sends_its_next_request_when_its_last_one_has_ended(clients):
+    scenario = Scenario("replica", concurrency=clients, n_requests=60)
+    run = scenario.simulate("sjf", 3)
+    arrivals, ends = run.jobs["arrival"], np.sort(run.outcome["completion"])
+    assert run.reason == "drained" and scenario.load is None
+    assert (arrivals[:clients] == 0).all()
+    np.testing.assert_array_equal(arrivals[clients:], ends[: 60 - clients])
+    assert run.totals["integral"] / run.totals["clock"] <= clients
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [({"concurrency": 0}, "concurrency=0"), ({"load": 0.5}, "load=0.5"), ({"rate": 2.0}, "rate=2")],
+)
+def test_clients_exclude_a_rate(told, words):
+    with pytest.raises(BadInput, match=words):
+        Scenario("replica", **{"concurrency": 4, **told})
+
+
+def test_stated_priorities_are_served_in_their_order():
+    given = requests_of([0.0] * 4, [5] * 4, [3] * 4)
+    given.requests["priority"] = [2, 0, 1, 0]
+    served = serve(given, "vllm-priority:by=stated", a_profile(), max_seqs=1)
+    assert np.argsort(served.outcome["completion"]).tolist() == [1, 3, 2, 0]
 
 
 def test_keeping_the_head_computes_less_again():

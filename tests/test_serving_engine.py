@@ -1,28 +1,21 @@
-"""The serving engine: coasting changes nothing, memory and tokens are conserved, one loop, compiled or not."""
+"""The serving engine: coasting changes nothing, Vidur's schedulers, one loop, compiled or not."""
 
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from crowded_replica import a_profile, shortest_left, some_requests
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numba import types
 from reference_serving import VidurReference, formula_cost
 
 from llmqueue_gym._jit import DISABLED
 from llmqueue_gym.engines.batching.closed_loop import proceed
-from llmqueue_gym.engines.batching.iteration import compute
-from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
-from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
+from llmqueue_gym.engines.batching.rule_sets import RULE_SETS
 from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
-from llmqueue_gym.requests import DONE
-from llmqueue_gym.systems.replica import kernel_arguments, loaded
-from llmqueue_gym.systems.serve import as_drawn, serve
+from llmqueue_gym.systems.serve import serve
 
 
 def oldest(request, system, params):
@@ -77,56 +70,6 @@ def test_coasting_changes_nothing_under_any_rule_set(rules):
     assert served.reason == "drained"
     assert served.totals["iterations"] == len(looks)
     assert served.totals["preemptions"] == sum(len(look.preempted) for look in looks)
-
-
-def iterations(instance, policy, rules):
-    """Yield the replica between schedule and computation of each iteration."""
-    profile = a_profile()
-    replica = loaded(as_drawn(instance), rules, policy.merged)
-    record, conduct, form, numbers, functions = kernel_arguments(policy, profile, rules)
-    while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:
-        yield replica
-        compute(0, replica, record, form, numbers, 0)
-        replica.state[0]["phase"] = BEGIN
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    policy=st.sampled_from(sorted(POLICIES)),
-    variant=st.sampled_from(sorted(VARIANTS)),
-    name=st.sampled_from(sorted(RULE_SETS)),
-)
-def test_blocks_and_tokens_are_conserved(seed, policy, variant, name):
-    policy, changes = POLICIES[policy], VARIANTS[variant]
-    if name != "vllm-v1":
-        changes = {key: value for key, value in changes.items() if key in ("preemption", "keep_head", "bandwidth")}
-    if "orca" in name or "static" in name:
-        changes = {}
-    if policy.merged and name in ("static", "vllm-v0"):
-        return
-    rules = replace(rule_set(name), **{"blocks": 40, "max_seqs": 12, "max_model_len": 330, **changes})
-    instance = some_requests(seed, n=30)
-    produced = np.zeros(30, int)
-    for replica in iterations(instance, policy, rules):
-        system, requests = replica.system[0], replica.requests[0]
-        assert system["free"] >= 0
-        assert system["free"] + requests["blocks"].sum() == rules.blocks
-        assert (requests["computed"] <= requests["blocks"] * rules.block_size)[
-            replica.running[0, : system["running"]]
-        ].all()
-        there = queue(replica, 0).tolist() + replica.running[0, : system["running"]].tolist()
-        assert len(there) == len(set(there))  # nobody stands twice
-        assert requests["scheduled"].sum() <= rules.token_budget
-        growth = requests["generated"] - produced
-        assert ((growth >= 0) & (growth <= 1)).all() or rules.forget_unread  # no token twice
-        produced = requests["generated"].copy()
-    assert (replica.requests[0]["status"] == DONE).all()
-    assert replica.system[0]["free"] == rules.blocks
-    assert np.isfinite(replica.service[0]["completion"]).all()
-    if not rules.forget_unread:
-        wanted = np.minimum(instance.outputs, rules.longest - instance.requests["prompt"])
-        assert (replica.requests[0]["generated"] == wanted).all()
 
 
 @pytest.mark.parametrize("scheduler", ["vllm", "sarathi"])

@@ -3,7 +3,12 @@
 Whatever a user got wrong is told in one line on stderr, with exit status 2 and nothing on stdout.
 """
 
+import os
+import signal
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,11 +48,23 @@ for _command in (*_LISTS, *_STUDIES):
     cli.add_command(_command)
 
 
+GRACE = 0.5  # s from an interrupt on, after which the process ends wherever it is
+LONGEST = 1000  # characters of an error
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 wrong input, 130 interrupted."""
+    given = sys.argv[1:] if args is None else args
+    if args is None:
+        _end_when_interrupted()
     try:
-        _refuse_empty(sys.argv[1:] if args is None else args)
-        sys.exit(cli.main(args, prog_name="llmqueue", standalone_mode=False) or 0)
+        with warnings.catch_warnings(record=True) as doubts:
+            _refuse_odd(given)
+            status = cli.main(args, prog_name="llmqueue", standalone_mode=False) or 0
+        told = dict.fromkeys(" ".join(str(doubt.message).split()) for doubt in doubts)
+        if told:  # in one line, and of what went well alone
+            click.echo(f"llmqueue: warning: {'; '.join(told)}"[:LONGEST], err=True)
+        sys.exit(status)
     except click.Abort:
         sys.exit(130)
     except click.NoSuchOption as error:
@@ -63,14 +80,32 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
-def _refuse_empty(args: Sequence[str]) -> None:
-    """Refuse a value that is empty, such as that of a variable of the shell which is not set."""
+def _end_when_interrupted() -> None:
+    """Let an interrupt end the process soon even where it waits for compiled code, which hears of none."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while os.read(heard, 1) != bytes([signal.SIGINT]):
+            pass
+        time.sleep(GRACE)
+        os._exit(130)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _refuse_odd(args: Sequence[str]) -> None:
+    """Refuse a value that is empty, such as that of a variable of the shell which is not set, or that is not text."""
     for before, text in zip(["", *args], args, strict=False):
         name, equals, value = text.partition("=")
         if not text.strip() or (name.startswith("--") and equals and not value.strip()):
             raise BadInput(f"{name.strip() or before or 'an argument'} is empty; give a value, or leave it out")
+        if any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in text):
+            raise BadInput(f"{text!r} is not a line of text in UTF-8")
 
 
 def _fail(message: str) -> None:
-    click.echo(f"llmqueue: error: {' '.join(message.split())}", err=True)
+    line = " ".join(message.split())
+    click.echo(f"llmqueue: error: {line if len(line) <= LONGEST else line[:LONGEST] + ' ...'}", err=True)
     sys.exit(2)

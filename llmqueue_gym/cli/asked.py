@@ -1,16 +1,13 @@
 """What a command line asks for: a scenario of one system, and a policy in it."""
 
-import contextlib
 import inspect
-import io
 import re
-import runpy
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from llmqueue_gym.errors import BadInput, Unstable, nearest
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.policies.file import names_in
 from llmqueue_gym.registry import kinds_of
 
 
@@ -66,7 +63,7 @@ class Asked:
 
         Raises:
             BadInput: options that have no place beside one another, or a wrong value.
-            Unstable: the load is 1 or more, and no job is lost.
+            Unstable: the load is 1 or more, and the jobs have no end.
         """
         from llmqueue_gym.systems.scenario import Scenario, scenario_fields
 
@@ -74,17 +71,17 @@ class Asked:
         orders = [field.name for field in fields(self.kind) if "Policy" in kinds_of(field.type)]
         given |= {name: function_in_file(given[name]) or given[name] for name in orders if name in given}
         wanted = {} if policy is None else self.kind.asked(policy)
-        scenario = Scenario(self.kind.name, **{**self.defaults, **self._recorded(given), **wanted, **given})
-        _refuse_unstable(scenario)
-        return scenario
+        return Scenario(self.kind.name, **{**self.defaults, **self._recorded(given), **wanted, **given})
 
     def _recorded(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the fields that a trace gives; none where there is no trace."""
         takes = recorded_arguments(self.kind)
         if self.trace is None:
-            for name in takes:
+            for name in (*takes, "trace_format", "trace_unit"):
                 if name in self.told and name not in given:
-                    raise BadInput(f"--{self.options[name]} {self.told[name]:g} goes with --trace FILE; add it")
+                    value = self.told[name]
+                    words = f"{value:g}" if isinstance(value, float) else value
+                    raise BadInput(f"--{self.options[name]} {words} goes with --trace FILE; add it")
             return {}
         from llmqueue_gym.workloads.traces import load_trace
 
@@ -92,8 +89,16 @@ class Asked:
             if name in given and name not in takes:
                 option = f"--{self.options[name]} {given[name]}"
                 raise BadInput(f"{option} has no place beside --trace {self.trace}; give one of them")
-        trace = load_trace(self.trace, self.told.get("trace_format", "auto"))
+        unit = {"unit": self.told["trace_unit"]} if "trace_unit" in self.told else {}
+        trace = load_trace(self.trace, self.told.get("trace_format", "auto"), **unit)
         return self.kind.recorded(trace, **{name: self.told[name] for name in takes if name in self.told})
+
+    def echo(self, scenario: Any) -> dict[str, Any]:
+        """Return every option that says which scenario, as it was told or as it is where it was not."""
+        known = {"trace_format": "auto", **{name: p.default for name, p in recorded_arguments(self.kind).items()}}
+        known |= scenario.to_dict()
+        values = {option: self.told.get(name, known.get(name)) for name, option in self.options.items()}
+        return {option: str(value) if callable(value) else value for option, value in values.items()}
 
     def words(self, scenario: Any, policy: Any = None) -> dict[str, Any]:
         """Return the scenario in words, as it was told."""
@@ -138,13 +143,7 @@ def function_in_file(spec: str) -> Any:
         if spec.endswith(".py"):
             raise BadInput(f"policy {spec!r} names no function; write {spec}:rank")
         return None
-    if not Path(file).is_file():
-        raise BadInput(f"{file}: no such file")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # stdout is for the result alone
-            module = runpy.run_path(file)
-    except (Exception, SystemExit) as error:  # whatever the user's file raises
-        raise BadInput(f"{file} does not run: {type(error).__name__}: {error}") from None
+    module = names_in(file)
     functions = [key for key, value in module.items() if callable(value)]
     if name not in functions:
         raise BadInput(f"{file} has no function {name!r}; {nearest(name, functions) if functions else 'it has none'}")
@@ -166,12 +165,3 @@ def _refuse_policy_of_another_system(spec: str) -> None:
             ways.append(f"add --{kind.options.get(field, field)} {value}")
     ways.append(f"name the system {kind.name} first")
     raise BadInput(f"policy {name!r} is a {kind.policies.made.kind}: {ways[0]}")
-
-
-def _refuse_unstable(scenario: Any) -> None:
-    """Refuse a load, or a rate of as much, at which a queue grows without end."""
-    load = scenario.load
-    if load is None and scenario.rate is not None and hasattr(scenario.source, "load"):
-        load = scenario.source.load / scenario.system.capacity
-    if load is not None and load >= 1 and not scenario.system.lossy:
-        raise Unstable(f"load {load:g} is unstable: the queue grows without end from load 1 on; try 0.95")

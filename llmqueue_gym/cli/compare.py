@@ -21,6 +21,7 @@ def _compare(
 ) -> None:
     from llmqueue_gym.evaluation.compare import compare as run
     from llmqueue_gym.evaluation.results import result
+    from llmqueue_gym.storage import whole
 
     entries, scenario, report = (
         read_policies(asked, policies),
@@ -32,13 +33,15 @@ def _compare(
     told = report.told(asked, scenario, seed, as_json)
     with progress_bar("playing the policies", as_json) as step:
         found = run(scenario, entries, seed, metric, asked.warmup, step, **asked.objectives)
-    found = {**told, **found, "notes": report.notes(told, scenario) + found["notes"] + _remarks(found)}
+    found = {**told, **found, "notes": report.notes(told, scenario, asked) + found["notes"] + _remarks(found)}
     if plot:
         from llmqueue_gym.evaluation.plot import plot_comparison
 
-        plot_comparison({**found, "title": _work(found)}, plot)
+        with whole(plot) as picture:
+            plot_comparison({**found, "title": _work(found)}, str(picture))
     if as_json:
-        print_json(result(found, seeds=[seed]))
+        own = {"policies": list(entries), "metric": found["metric"], "plot": plot, "seed": seed}
+        print_json(result({**found, "options": {**own, **asked.echo(scenario)}}, seeds=[seed]))
         return
     _print(found, any(asked.objectives.values()))
     if plot:
@@ -77,8 +80,8 @@ def read_policies(asked: Asked, text: str | None) -> dict[str, Any]:
             specs[-1] += f",{part}"
         elif part.strip():
             specs.append(part.strip())
-    if not specs:
-        raise BadInput(f"--policies {text!r} names no policy; for example {usual}")
+        else:
+            raise BadInput(f"--policies {text!r} has an empty name; for example {usual}")
     twice = next((spec for spec in specs if specs.count(spec) > 1), None)
     if twice:
         raise BadInput(f"--policies: {twice!r} is named twice")

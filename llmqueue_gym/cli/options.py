@@ -4,6 +4,7 @@ An option stands for a field of the system or of the scenario, an argument of `S
 help is what their docstrings say. Where the system is not named, it is the first that takes all options.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import click
 
 from llmqueue_gym.cli.asked import Asked, kinds_of_systems, recorded_arguments
+from llmqueue_gym.columns import UNITS
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.registry import kinds_of, text_of
 
@@ -35,6 +37,21 @@ JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON ob
 _DEFAULT = "  [default: "
 
 
+class _OfSystem(click.Command):
+    """The command of one system; `hint` says what to do about an option that it does not have."""
+
+    def __init__(self, name: str, hint: Callable[[str], str], **more: Any):
+        super().__init__(name, **more)
+        self.hint = hint
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options; BadInput for one that there is not."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise BadInput(self.hint(error.option_name)) from None
+
+
 class BySystem(click.Group):
     """A command that each system has with options of its own: `llmqueue NAME SYSTEM OPTIONS`, or without SYSTEM.
 
@@ -46,6 +63,7 @@ class BySystem(click.Group):
         first: system that is tried first where none is named.
         left_out: fields that have no option here.
         simulates: whether it plays runs, which may be of recorded traces and have objectives.
+        rows: whether what came of each job can be written.
     """
 
     def __init__(
@@ -57,9 +75,10 @@ class BySystem(click.Group):
         first: str = "mg1",
         left_out: Sequence[str] = (),
         simulates: bool = True,
+        rows: bool = False,
     ):
         super().__init__(name, help=words, subcommand_metavar="[SYSTEM] OPTIONS", options_metavar="")
-        self.run, self.own, self.first, self.simulates = run, own, first, simulates
+        self.run, self.own, self.first, self.simulates, self.rows = run, own, first, simulates, rows
         self.left_out = {"workload", *left_out}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -106,7 +125,8 @@ class BySystem(click.Group):
                 raise type(error)(asked.in_options(str(error))) from None
 
         words = re.split(r"\n\s*Attributes:", inspect.getdoc(kind) or "")[0]
-        return click.Command(cmd_name, params=[*self.own, *params], callback=play, help=words)
+        hint = functools.partial(self._hint, ctx, kind)
+        return _OfSystem(cmd_name, hint, params=[*self.own, *params], callback=play, help=words)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the systems, and the options that all of them have."""
@@ -134,11 +154,33 @@ class BySystem(click.Group):
         of = {option: [name for name, names in takes.items() if option in names] for option in given}
         unknown = next((option for option in given if not of[option]), None)
         if unknown is not None:
-            return f"unknown option {unknown!r}; {nearest(unknown, [*set().union(*takes.values()), '--help'])}"
+            return self._hint(ctx, None, unknown)
         pairs = ((a, b) for i, a in enumerate(given) for b in given[i + 1 :])
         apart = next(((a, b) for a, b in pairs if not set(of[a]) & set(of[b])), given)
         where = "; ".join(f"{option} is an option of {', '.join(of[option])}" for option in apart)
         return f"{' and '.join(apart)} exclude one another: {where}"
+
+    def _hint(self, ctx: click.Context, kind: Any, option: str) -> str:
+        """Say what to do about an option that a system, or where it is None every system, does not have."""
+        from llmqueue_gym.engines.batching.rules import Rules
+        from llmqueue_gym.systems.scenario import scenario_fields
+
+        takes = {name: self._names(name) for name in self.list_commands(ctx)}
+        mine = takes[kind.name] if kind else set().union(*takes.values())
+        word, field = f"unknown option {option!r}", option.lstrip("-").replace("-", "_")
+        if kind:
+            spelled = [
+                known for other in kinds_of_systems() for known in other.options if other.options[known] == field
+            ]
+            same = [f"--{kind.options.get(known, known)}" for known in spelled if known in scenario_fields(kind)]
+            elsewhere = [name for name, names in takes.items() if option in names]
+            if same:
+                return f"{word}; did you mean {same[0]!r}, as system {kind.name!r} has it?"
+            if elsewhere:
+                return f"{word} of system {kind.name!r}; it is one of {', '.join(elsewhere)}"
+        if "--rules" in mine and field in (one.name for one in fields(Rules)):
+            return f"{word}; it is a rule of the engine: --rules {Rules.name}:{field}=..."
+        return f"{word}; {nearest(option, [*mine, '--help'])}"
 
     def _renamed(self, kind: Any) -> dict[str, str]:
         return dict(kind.unnamed) if any(option is POLICY for option in self.own) else {}
@@ -167,6 +209,10 @@ class BySystem(click.Group):
         if self.simulates:
             made += [_option(n, n, float, text, type=POSITIVE) for n, text in kind.objectives.items()]
             made += _trace_options(kind)
+        if self.rows:
+            what = kind.options["n_jobs"]
+            text = f"write a row for each of the {what}: what was known and what came of it; .csv, .csv.gz or .parquet"
+            made.append(_option(f"{what}_out", "rows_out", str, text, metavar="FILE"))
         return made
 
 
@@ -180,6 +226,7 @@ def _trace_options(kind: Any) -> list[click.Option]:
     made = [
         _option("trace", "trace", str, words["trace"], metavar="FILE"),
         _option("format", "trace_format", str, "format of the trace; see `llmqueue workloads`", "auto"),
+        _option("trace_unit", "trace_unit", str, f"unit of its times, {', '.join(UNITS)}; of its format's unless told"),
     ]
     own = {name: p for name, p in recorded_arguments(kind).items() if name not in known}
     return made + [_option(name, name, float, words[name], p.default, type=POSITIVE) for name, p in own.items()]

@@ -1,11 +1,12 @@
 """`llmqueue profile`: the cost profiles there are, what is in one, and how to fit one's own."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import click
 
-from llmqueue_gym.cli.options import Whole, as_json
+from llmqueue_gym.cli.options import POSITIVE, Whole, as_json
 from llmqueue_gym.cli.output import print_json, print_result, print_table
 
 # Batches that `show` times: prompt tokens, decodes, and context of each of those.
@@ -72,29 +73,39 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--model", default="not stated", help="Model that was served.")
 @click.option("--gpu", default="not stated", help="GPUs it ran on, as in 2x A100-80GB.")
 @click.option("--kv-tokens", type=Whole(min=1), required=True, help="Tokens whose keys and values fit in memory.")
+@click.option(
+    "--kv-bytes-per-token",
+    type=POSITIVE,
+    default=float("nan"),
+    help="2 * layers * KV heads * head size * bytes of a number, over all GPUs; needed where caches are swapped.",
+)
 @click.option("--out", metavar="FILE.json", help="Write the profile; other commands read it as file:FILE.json.")
 @click.option("--plot", metavar="FILE.png", help="Draw predicted against measured times, and errors by batch size.")
 @as_json
 def fit(
-    file: str, name: str, model: str, gpu: str, kv_tokens: int, out: str | None, plot: str | None, as_json: bool
+    file: str, out: str | None, plot: str | None, as_json: bool, kv_tokens: int, kv_bytes_per_token: float, **words: str
 ) -> None:
-    """Fit a roofline to the measured iterations in a CSV FILE.
+    """Fit a roofline to the measured iterations in a CSV FILE, or in a log of vLLM.
 
-    Columns: prefill_tokens, decodes, context, and seconds or ms; tokens, pairs, prefills and cached where known.
+    Columns: prefill_tokens, decodes, context, and seconds or ms; tokens, pairs, prefills and cached where known. What
+    vLLM logs under --enable-logging-iteration-details is read as it is, or as columns context_requests, context_tokens,
+    generation_requests, generation_tokens, elapsed_ms and kv_usage.
     """
     from llmqueue_gym.profiles.files import write_profile
     from llmqueue_gym.profiles.fit import fit as fit_profile
     from llmqueue_gym.profiles.iterations import read_iterations
+    from llmqueue_gym.storage import whole
 
-    table = read_iterations(file)
-    made, report = fit_profile(table, kv_tokens, name, model, gpu)
+    table = read_iterations(file, kv_tokens)
+    made, report = fit_profile(table, kv_tokens, kv_bytes_per_token=kv_bytes_per_token, **words)
     found: dict[str, Any] = dataclasses.asdict(report)
-    if out:
-        write_profile(out, made, found)
-    if plot:
-        from llmqueue_gym.profiles.plot import plot_fit
+    with whole(plot) if plot else contextlib.nullcontext() as picture:  # which comes to be if the profile does
+        if picture:
+            from llmqueue_gym.profiles.plot import plot_fit
 
-        plot_fit(made, table, plot)
+            plot_fit(made, table, picture)
+        if out:
+            write_profile(out, made, found)
     if as_json:
         print_json({**found, "profile": made.to_dict()})
         return

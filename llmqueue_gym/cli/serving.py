@@ -32,6 +32,8 @@ SHOWN = {
     "joules_per_output_token": ("energy per output token, estimated", "{:.3g} J"),
     "dollars_per_million_output_tokens": ("cost of a million output tokens, estimated", "{:.3g} USD"),
 }
+USUAL = {"ttft_slo": 30.0, "tpot_slo": 2.0, "e2e_slo": 3600.0}  # s; beyond, ms are likely to be meant
+ABSURD_RATE, ABSURD_LOAD = 300.0, 100.0  # times as many or few requests/s as one, and as a replica sustains
 _OBJECTIVES = ("goodput", "attainment")
 _IF_ANY = ("preemptions_per_request", "recomputed_tokens", "swapped_bytes")
 
@@ -48,6 +50,7 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
         "profile": profile.name,
         "model": profile.model,
         "gpu": profile.gpu,
+        "profile_error": profile.error,
         "rules": rules if isinstance(rules, str) else rules.name,
     }
     if asked.trace:
@@ -55,12 +58,11 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     return {**words, "seed": seed, "warmup": asked.warmup, **_offered(scenario, seed, quiet)}
 
 
-def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]:
-    """Serve the requests and return what came of it."""
+def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict[str, Any]:
+    """Return what came of a run of a policy."""
     from llmqueue_gym.evaluation.serving import measure, per_request
     from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean
 
-    run = scenario.simulate(policy, seed)
     numbers = measure(run, **asked.objectives, warmup=asked.warmup)
     times, kept = per_request(run)["e2e"], run.done & (np.arange(len(run)) >= int(asked.warmup * len(run)))
     times = times[kept]
@@ -79,9 +81,11 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     """Return the rate of a run, what fcfs sustains, and if that is exceeded; None where all requests come at once."""
     from llmqueue_gym.systems.capacity import capacity, recorded_rate
 
+    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
+    if scenario.system.closed:
+        return unknown
     given = replace(scenario, load=None, rate=scenario.rate or (1.0 if scenario.workload is None else None)).draw(seed)
     scenario.system.bound_rules.check(given.work, given.sizes)
-    unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
     if scenario.load is None and not given.work["arrival"].any():  # all at time 0
         return unknown
     try:
@@ -96,9 +100,20 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     return {"rate": rate, "capacity": found._asdict(), "load": load, "overloaded": load > 1}
 
 
-def notes(found: dict[str, Any], scenario: Any) -> list[str]:
+def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     """Return what a reader of the numbers has to know."""
     told, profile = list(found.get("notes", ())), scenario.system.cost_profile
+    for name, most in USUAL.items():
+        given = asked.objectives.get(name)
+        if given is not None and given > most:
+            told.append(f"{name} is {given:g} s, an objective that hardly binds; in ms it would be {given / 1000:g}")
+    rate, load = found["rate"] or 0.0, found["load"] or 1.0
+    recorded = asked.trace and asked.told.keys().isdisjoint(("load", "rate", "rate_scale"))
+    if recorded and rate and not (1 / ABSURD_RATE < rate < ABSURD_RATE and 1 / ABSURD_LOAD < load < ABSURD_LOAD):
+        told.append(
+            f"the trace has {rate:.3g} requests/s, {load:.3g} of what fcfs sustains: are its times in another unit? "
+            "--trace-unit tells it"
+        )
     left = {key: value for key, value in found.get("left_out", {}).items() if value}
     if left:
         told.append(
@@ -115,6 +130,8 @@ def notes(found: dict[str, Any], scenario: Any) -> list[str]:
             f"INCOMPLETE ({found['reason']}): {found['done']:,} of {found['requests']:,} requests were done; "
             "latencies are of those alone"
         )
+    if str(scenario.system.profile).startswith("file:"):
+        told.append(f"error of {profile.name}: {profile.error}")
     if profile.estimated:
         told.append(f"estimated in {profile.name}: {profile.estimated}")
     return told
@@ -123,7 +140,7 @@ def notes(found: dict[str, Any], scenario: Any) -> list[str]:
 def show(found: dict[str, Any]) -> None:
     """Print what was served."""
     from llmqueue_gym.evaluation.metrics import WORDS, seconds
-    from llmqueue_gym.evaluation.serving import LATENCIES
+    from llmqueue_gym.evaluation.serving import LATENCIES, PERCENTILES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
@@ -134,17 +151,14 @@ def show(found: dict[str, Any]) -> None:
             ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains")
         )
     print_table("served", ("", ""), head)
-    rows = []
-    for name in LATENCIES:
-        row = [seconds(found[name][key]) for key in ("mean", "p50", "p90", "p99")]
-        rows.append([WORDS[name], *row])
-        low, high = found["e2e_ci95"]
-        if name == "e2e" and low is not None and low == low:
-            rows.append(["  95 % interval of the mean", f"{seconds(low)} to {seconds(high)}"])
+    rows = [[WORDS[name], *(seconds(found[name][key]) for key in ("mean", *PERCENTILES))] for name in LATENCIES]
     left_out = f", first {found['warmup']:.0%} left out" if found["warmup"] else ""
     title = f"latencies of {found['latencies_of']}{left_out}"
-    print_table(title, ("", "mean", "p50", "p90", "p99"), [[*row, *[""] * (5 - len(row))] for row in rows])
-    skipped = set() if found["ttft_slo"] or found["tpot_slo"] else set(_OBJECTIVES)
+    print_table(title, ("", "mean", *PERCENTILES), rows)
+    low, high = found["e2e_ci95"]
+    if low is not None and low == low:
+        click.echo(f"95 % interval of the mean {WORDS['e2e']}: {seconds(low)} to {seconds(high)}")
+    skipped = set() if any(found[name] for name in ("ttft_slo", "tpot_slo", "e2e_slo")) else set(_OBJECTIVES)
     skipped |= {name for name in _IF_ANY if not found[name]}
     if not found["preemptions"]:
         skipped.add("useful_share")

@@ -13,16 +13,26 @@ SHOWN = ("p50", "p99", "p99.9", "mean_slowdown", "mean_wait", "preemptions_per_j
 
 
 def _simulate(asked: Asked, policy: str, seed: int, as_json: bool) -> None:
+    from llmqueue_gym.evaluation.rows import check_rows, write_rows
+
     player = asked.policy(policy)
+    out = asked.told.get("rows_out")
+    if out:
+        check_rows(out)
     scenario = asked.scenario(player)
     report = importlib.import_module(asked.kind.report)  # the functions from `told` on
     told = {"policy": policy, **report.told(asked, scenario, seed, as_json, player)}
-    found = {**told, **report.found(asked, scenario, player, seed)}
-    found = asked.renamed_words(found) | {"notes": report.notes(found, scenario)}
+    run = scenario.simulate(player, seed)
+    if out:
+        write_rows(out, run)
+    found = {**told, **report.found(asked, scenario, player, seed, run)}
+    found = asked.renamed_words(found) | {"notes": report.notes(found, scenario, asked)}
     if as_json:
-        print_json(found)
-    else:
-        report.show(found)
+        print_json({**found, "options": {"policy": policy, "seed": seed, **asked.echo(scenario)}})
+        return
+    report.show(found)
+    if out:
+        click.echo(f"written: {out}")
 
 
 simulate = BySystem(
@@ -31,6 +41,7 @@ simulate = BySystem(
     "Simulate a policy. Times are in s; the first tenth of the jobs is warm-up and left out, unless they are recorded. "
     "Without SYSTEM it is the first that takes all options.",
     (POLICY, SEED, JSON),
+    rows=True,
 )
 
 
@@ -47,18 +58,17 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     return asked.words(scenario, policy)
 
 
-def notes(found: dict[str, Any], scenario: Any) -> list[str]:
+def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     """Return what a reader of the numbers has to know."""
     return found.get("notes", [])
 
 
-def found(asked: Asked, scenario: Any, policy: Any, seed: int) -> dict[str, Any]:
-    """Play a policy, and return what came of it and what is known beside it."""
+def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict[str, Any]:
+    """Return what came of a run of a policy, and what is known beside it."""
     from llmqueue_gym.evaluation.metrics import measure
     from llmqueue_gym.evaluation.statistics import cautious_batch_means
     from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean
 
-    run = scenario.simulate(policy, seed)
     kept = run.after_warmup(asked.warmup)
     numbers, served = measure(kept), kept.done
     intervals = {"served": _ends(cautious_batch_means(served, warmup=0))}

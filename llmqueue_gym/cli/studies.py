@@ -3,7 +3,7 @@
 import click
 
 from llmqueue_gym.cli.options import Whole, as_json
-from llmqueue_gym.cli.output import print_json
+from llmqueue_gym.cli.output import print_json, progress_bar
 
 
 @click.command()
@@ -17,15 +17,13 @@ def reproduce(table: str, jobs: int | None, seed: int, as_json: bool) -> None:
     TABLE is table1, table2, table3, closed-forms or all.
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from llmqueue_gym.evaluation.reproduce import JOBS
     from llmqueue_gym.evaluation.reproduce import reproduce as compute
     from llmqueue_gym.evaluation.reproduce import table as shown
 
-    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
-        task = bar.add_task(table)
-        found = compute(table, jobs or JOBS, seed, lambda done, total: bar.update(task, completed=done, total=total))
+    with progress_bar(table, as_json) as step:
+        found = compute(table, jobs or JOBS, seed, step)
     if as_json:
         print_json(found)
     else:

@@ -143,12 +143,12 @@ def look(queue, site, index, job, clock, jobs, split):
 
 @inner_kernel
 def one_of(scores, least, tie):
-    """Return the place of one of the scores that are the least, which the number in [0, 1) chooses; 0 if none is."""
+    """Return the place of one of the scores that are the least, which the number in [0, 1] chooses; 0 if none is."""
     equal = 0
     for s in range(scores.shape[0]):
         if scores[s] == least:
             equal += 1
-    nth = int(tie * equal)
+    nth = min(int(tie * equal), equal - 1)
     for s in range(scores.shape[0]):
         if scores[s] == least:
             if nth == 0:
@@ -201,12 +201,9 @@ def simulate(
         lcfs_up_to: as in `single_server.simulate`.
         resolution: as in `central_queue.simulate`.
         scale: likewise.
-
-    Returns:
-        how often a score was NaN, which is never the least.
     """
     slices = shape if preemptive else CONSTANT
-    d, unordered = choices.shape[1], 0
+    d = choices.shape[1]
     for i in range(jobs.shape[0]):
         prefetch(jobs, i + AHEAD, 0)
         job = jobs[i]
@@ -221,8 +218,6 @@ def simulate(
             value = score(job, queue[0], numbers)
             if d == 0:
                 scores[s] = value
-            if value != value:
-                unordered += 1
             if value < least:
                 chosen, least = s, value
         if d == 0:
@@ -237,4 +232,3 @@ def simulate(
         advance(
             sites[s], np.inf, jobs, sizes, outcome, links, split, rank, params, slices, lcfs_up_to, resolution, scale
         )
-    return unordered

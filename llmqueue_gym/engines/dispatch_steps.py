@@ -98,7 +98,7 @@ def send(state, s, jobs, truth, outcome, links, sites, times, order, split, pree
 
 
 @inner_kernel
-def observe(state, over, dt, jobs, sites, seen, queues, split, features, system):
+def observe(state, over, dt, tie, jobs, sites, seen, queues, split, features, system):
     """Write what is seen of the queues and of the job to be sent; `envs.dispatch_observation` has the columns."""
     job, beyond = jobs[state.arrived - 1], state.arrived - state.served - (0 if over else 1)
     for c in range(queues.shape[0]):
@@ -117,12 +117,13 @@ def observe(state, over, dt, jobs, sites, seen, queues, split, features, system)
     system[2] = state.arrived - state.served
     system[3] = beyond
     system[4] = dt
+    system[5] = 0.0 if over else tie
 
 
 @lean_kernel
 def step_batch(
-    states, steps, n_jobs, jobs, truth, outcome, links, sites, times, choices, queues, actions, features, system,
-    order, split, preemptive, shape, lcfs_up_to, horizon,
+    states, steps, n_jobs, jobs, truth, outcome, links, sites, times, choices, ties, queues, actions, features,
+    system, order, split, preemptive, shape, lcfs_up_to, horizon,
 ):  # fmt: skip
     """Send one job in each of E runs, go to the next arrival and write what came of it.
 
@@ -139,10 +140,11 @@ def step_batch(
         sites: `SITE` rows `(E, k)`.
         times: `(E, 2 k)`, s, the tournament of next completions; inf in idle servers.
         choices: `(E, n, d)`, the servers that each job sees; where d = 0 it sees all.
+        ties: `(E, n)`, numbers in [0, 1) by which an agent may choose among equal queues.
         queues: `QUEUE` rows `(E, d)` or `(E, k)`, written.
         actions: `(E,)`, START, SKIP, or which of the visible queues the job joins.
         features: `(E, d, 7)` or `(E, k, 7)`, written.
-        system: `(E, 5)`, likewise.
+        system: `(E, 6)`, likewise.
         order: parameters of `affine` `(2,)`, the rank inside a queue.
         split: s, see `QUEUE`.
         preemptive: as in `dispatch.simulate`.
@@ -178,8 +180,8 @@ def step_batch(
         step.truncated = state.clock >= horizon and not step.terminated and action != START
         last = state.arrived - 1
         observe(
-            state, step.terminated, step.dt, jobs[e], sites[e], choices[e, last], queues[e], split, features[e],
-            system[e],
+            state, step.terminated, step.dt, ties[e, last], jobs[e], sites[e], choices[e, last], queues[e], split,
+            features[e], system[e],
         )  # fmt: skip
 
 
@@ -190,23 +192,16 @@ def least_score(jobs, queues, ties, score, numbers, scores, actions):
     Args:
         jobs: `JOB` rows `(E,)`, the jobs to be sent.
         queues: `QUEUE` rows `(E, d)`.
-        ties: numbers in [0, 1) `(E,)`, which choose among equals; 0 takes the first.
+        ties: numbers in [0, 1] `(E,)`, which choose among equals; 0 takes the first.
         score: compiled score of a dispatch policy.
         numbers: its parameters.
         scores: `(d,)`, scratch.
         actions: `(E,)`, written.
-
-    Returns:
-        how often a score was NaN, which is never the least.
     """
-    unordered = 0
     for e in range(jobs.shape[0]):
         least = np.inf
         for c in range(queues.shape[1]):
             scores[c] = score(jobs[e], queues[e, c], numbers)
-            if scores[c] != scores[c]:
-                unordered += 1
             if scores[c] < least:
                 least = scores[c]
         actions[e] = one_of(scores, least, ties[e])
-    return unordered

@@ -24,7 +24,7 @@ MOLDABLE_STATE = np.dtype(
         ("free", "i8"),  # servers that no job holds
         ("busy", "f8"),  # server-seconds in use
         ("number", "i8"),  # servers of the offer that is next
-        ("least", "f8"),  # its score; inf where all are declined, NaN where a score was
+        ("least", "f8"),  # its score; inf where all are declined
     ],
     align=True,
 )
@@ -131,9 +131,6 @@ def best_offer(state, jobs, predicted, line, waits, offer, score, params, window
         for servers in range(state.servers, 0, -1):
             offer.servers, offer.time, offer.wait = servers, predicted[row, servers - 1], waits[servers - 1]
             value = score(jobs[row], offer, params)
-            if np.isnan(value):
-                state.least = value
-                return i
             if value < state.least:
                 best, state.number, state.least = i, servers, value
     return best
@@ -141,7 +138,7 @@ def best_offer(state, jobs, predicted, line, waits, offer, score, params, window
 
 @kernel
 def simulate(state, jobs, predicted, times, costs, outcome, line, running, waits, offer, score, params, window):
-    """Run the whole job table; end early at a score of NaN, or where all wait and no offer is ever accepted.
+    """Run the whole job table; end early where all wait and no offer is ever accepted.
 
     Args:
         state: `MOLDABLE_STATE` record: fresh but for `servers` and `free`.
@@ -163,8 +160,6 @@ def simulate(state, jobs, predicted, times, costs, outcome, line, running, waits
         while state.free > 0 and state.waiting > 0:
             foresee(state, running, waits)
             place = best_offer(state, jobs, predicted, line, waits, offer, score, params, window)
-            if np.isnan(state.least):
-                return
             if place < 0 or state.number > state.free:
                 break
             start(state, jobs, predicted, times, outcome, line, running, place, state.number)

@@ -258,7 +258,7 @@ def simulate(
     state, jobs, sizes, outcome, planned, kind, classes, lines, running, chosen, value, rank, params, rule, preemptive,
     ages, threshold,
 ):  # fmt: skip
-    """Run the whole job table; end early where a rank is NaN, which has no place in the line.
+    """Run the whole job table.
 
     Args:
         state: `PACKING_STATE` record: fresh but for `servers` and `free`.
@@ -307,16 +307,10 @@ def simulate(
             for i in range(state.active):
                 row = running[i].row
                 jobs[row].age = attained(state, jobs[row], sizes[row], running[i])
-                now = rank(jobs[row], params)
-                if np.isnan(now):
-                    jobs[row].rank = now
-                    return
-                move(jobs, classes[kind[row]], lines, row, now)
+                move(jobs, classes[kind[row]], lines, row, rank(jobs[row], params))
         while state.arrived < n and jobs[state.arrived].arrival <= clock:
             row = state.arrived
             jobs[row].status, jobs[row].rank = WAITING, rank(jobs[row], params)
-            if np.isnan(jobs[row].rank):
-                return
             insert(jobs, classes[kind[row]], lines, row)
             classes[kind[row]].waiting += 1
             state.wanted += jobs[row].need

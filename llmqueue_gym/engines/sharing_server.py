@@ -9,13 +9,17 @@ A rank that rises in service meets that of the best waiting job at some age. Wha
   is ahead as often as behind, so the mean is right to second order; `tests/test_engines.py` bounds what is left.
 
 The age at which ranks meet is bracketed in steps of the same length and then bisected. A rank that rises above the
-best waiting one and falls back within one step is not seen.
+best waiting one and falls back within one step is not seen, and a group shares up to a step longer than its rank rises.
+
+A rank that jumps up takes its new value at once: whoever jumps to the rank of an earlier job that waits leaves the
+server to it, as all ties go to the earlier arrival. A job that jumps on and on is served for `TIE` of a slice between
+two jumps that count, so every run ends.
 """
 
 import numpy as np
 
-from llmqueue_gym._jit import kernel
-from llmqueue_gym.engines.heap import pop, push
+from llmqueue_gym._jit import inner_kernel, lean_kernel, part_kernel
+from llmqueue_gym.engines.heap import pop, push, tie_key
 from llmqueue_gym.jobs import DONE, RUNNING, WAITING
 
 # A group is named by its earliest row, its leader, whose `age` and `rank` stand for all members.
@@ -24,6 +28,7 @@ LINK = np.dtype(
         ("head", "i8"),  # of a leader: the member that will finish first
         ("next", "i8"),  # of a member: the member that will finish after it, or -1
         ("count", "i8"),  # of a leader: number of members
+        ("calm", "f8"),  # of a leader: age from which a jump at the beginning of a stretch counts again
     ],
     align=True,
 )
@@ -31,9 +36,10 @@ LINK = np.dtype(
 ARRIVAL, COMPLETION, MEETING, CROSSING, TURN = 1, 2, 3, 4, 5  # what ends a stretch of service
 BISECTIONS = 50
 TIE = 1e-3  # ranks that meet within this part of a slice are tied
+ROUNDING = 1e-12  # relative; nothing happens so shortly before the end of a stretch
 
 
-@kernel
+@inner_kernel
 def rank_at(job, age, rank, params):
     """Rank of a job if it were of another age."""
     kept = job.age
@@ -43,7 +49,7 @@ def rank_at(job, age, rank, params):
     return value
 
 
-@kernel
+@part_kernel
 def merge(links, sizes, a, b):
     """Merge two member lists that are sorted by size; returns the head."""
     if sizes[b] < sizes[a]:
@@ -59,7 +65,7 @@ def merge(links, sizes, a, b):
     return head
 
 
-@kernel
+@part_kernel
 def lead(links, jobs, head, count):
     """Make a group of `count` members from a list: its leader is the earliest row. Returns the leader."""
     leader, member = head, links[head].next
@@ -71,7 +77,7 @@ def lead(links, jobs, head, count):
     return leader
 
 
-@kernel
+@part_kernel
 def without(links, head, row):
     """Remove one member from a list; returns the head of the rest."""
     if head == row:
@@ -83,13 +89,29 @@ def without(links, head, row):
     return head
 
 
-@kernel
-def stretch(job, level, shared, end, rank, params, resolution, scale):
-    """How far a group can be served before its rank passes `level` or, if it shares, begins to fall.
+@inner_kernel
+def passes(value, level, first):
+    """Whether a running job of this rank leaves the server to one of rank `level` that waits and may come first."""
+    return value > level or (value == level and first)
+
+
+@inner_kernel
+def jumps(value, near, far):
+    """Whether a rank that rises from `value` to `far` does so at one age, by what it is after a 16th of the way."""
+    return near <= value or not near - value < 0.5 * (far - value)
+
+
+@part_kernel
+def stretch(job, link, far, jump, level, first, shared, end, rank, params, resolution, scale):
+    """How far a group can be served before its rank passes `level` or, if it shares, rises no more.
 
     Args:
         job: row of the leader.
+        link: its `LINK` row.
+        far: its rank after `TIE` of a slice.
+        jump: whether it gets there in one jump.
         level: rank of the best waiting group.
+        first: whether that goes first among equal ranks.
         shared: whether the group has more than one member.
         end: age at which something else ends the stretch.
         rank: compiled rank function.
@@ -100,31 +122,36 @@ def stretch(job, level, shared, end, rank, params, resolution, scale):
     Returns:
         the age, and CROSSING, TURN or 0 (nothing before `end`).
     """
-    lo, value = job.age, job.rank
-    # Whatever the rank does in the very first part, it does not count: so every stretch gets somewhere.
+    lo, value, last = job.age, job.rank, end * (1.0 - ROUNDING)
+    # Whatever the rank does in the very first part, it does not count, unless it jumps: every stretch gets somewhere.
     least = lo + TIE * resolution * (lo + scale)
-    tied = rank_at(job, least, rank, params) > level
+    tied = passes(far, level, first)
+    jump = jump and tied and lo >= link.calm
     while True:
-        hi = min(lo + resolution * (lo + scale), end)
+        hi = min(least if jump else lo + resolution * (lo + scale), end)
         above = rank_at(job, hi, rank, params)
-        if above > level:
-            if not (tied and lo == job.age):  # a tied job is served for a slice, whatever its rank
-                lo = min(max(lo, least), hi)
+        if passes(above, level, first):
+            if jump or not (tied and lo == job.age):  # a tied job is served for a slice, whatever its rank
+                lo = lo if jump else min(max(lo, least), hi)
                 for _ in range(BISECTIONS):
                     mid = 0.5 * (lo + hi)
-                    if rank_at(job, mid, rank, params) > level:
+                    if passes(rank_at(job, mid, rank, params), level, first):
                         hi = mid
                     else:
                         lo = mid
-            return hi, CROSSING if hi < end else 0
-        if shared and above < value:
-            return hi, TURN if hi < end else 0
+            if hi >= last:
+                return end, 0
+            if jump:
+                link.calm = hi + (least - job.age)
+            return hi, CROSSING
+        if shared and above <= value:
+            return (hi, TURN) if hi < last else (end, 0)
         if hi >= end:
             return end, 0
-        lo, value = hi, above
+        lo, value, jump = hi, above, False
 
 
-@kernel
+@lean_kernel
 def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_up_to, resolution, scale):
     """Run the whole job table, preemptively, under a rank function of any shape.
 
@@ -149,16 +176,16 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
         while state.arrived < n and jobs[state.arrived].arrival <= state.clock:
             new = state.arrived
             state.arrived += 1
-            links[new].head, links[new].next, links[new].count = new, -1, 1
+            links[new].head, links[new].next, links[new].count, links[new].calm = new, -1, 1, 0.0
             jobs[new].status = WAITING
             jobs[new].rank = rank(jobs[new], params)
-            push(heap, waiting, jobs[new].rank, -new if jobs[new].rank <= lcfs_up_to else new)
+            push(heap, waiting, jobs[new].rank, tie_key(new, jobs[new].rank, lcfs_up_to))
             waiting += 1
         if g < 0:
             g = pop(heap, waiting)
             waiting -= 1
         elif waiting > 0:
-            tie = -g if jobs[g].rank <= lcfs_up_to else g
+            tie = tie_key(g, jobs[g].rank, lcfs_up_to)
             if heap[0].rank < jobs[g].rank or (heap[0].rank == jobs[g].rank and heap[0].tie < tie):
                 jobs[g].status = WAITING
                 outcome[g].preemptions += 1
@@ -168,13 +195,19 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
 
         job = jobs[g]
         job.status = RUNNING
-        least = job.age + TIE * resolution * (job.age + scale)
-        rising = rank_at(job, least, rank, params) > job.rank
+        tick = TIE * resolution * (job.age + scale)
+        least, far, jump, rising = job.age + tick, job.rank, False, False
+        if waiting > 0 or links[g].count > 1:  # alone, it runs on
+            far = rank_at(job, least, rank, params)
+            if far > job.rank and (links[g].count > 1 or far >= heap[0].rank):
+                jump = jumps(job.rank, rank_at(job, job.age + tick / 16, rank, params), far)
+                rising = not jump
         if links[g].count > 1 and not rising:  # ties of ranks that do not rise go to the first come
             rest = without(links, links[g].head, g)
             others = lead(links, jobs, rest, links[g].count - 1)
             jobs[others].age, jobs[others].rank = job.age, job.rank
-            push(heap, waiting, job.rank, -others if job.rank <= lcfs_up_to else others)
+            links[others].calm = links[g].calm
+            push(heap, waiting, job.rank, tie_key(others, job.rank, lcfs_up_to))
             waiting += 1
             links[g].head, links[g].next, links[g].count = g, -1, 1
         while rising and waiting > 0:
@@ -203,12 +236,15 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
             until, event = jobs[state.arrived].arrival, ARRIVAL
             end = job.age + (until - state.clock) / count
         if waiting > 0 or count > 1:
-            level = heap[0].rank if waiting > 0 else np.inf
+            level, first = np.inf, False
             if waiting > 0:
-                top = abs(heap[0].tie)
+                top, level = abs(heap[0].tie), heap[0].rank
+                first = heap[0].tie < tie_key(g, level, lcfs_up_to)
                 if twin[top] == twin[g] and least < jobs[top].age < end:
                     end, event = jobs[top].age, MEETING
-            age, found = stretch(job, level, count > 1, end, rank, params, resolution, scale)
+            age, found = stretch(
+                job, links[g], far, jump, level, first, count > 1, end, rank, params, resolution, scale
+            )
             if found != 0:
                 end, event = age, found
             if event != COMPLETION and event != ARRIVAL:

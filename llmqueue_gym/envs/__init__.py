@@ -37,6 +37,7 @@ _SMALL = {
 }
 # An A100 with all its memory at 0.95 of the 7.7 requests/s with which first come first served keeps up.
 _AZURE_CONV = {"lengths": "azure-conv", "rate": 7.3, "n_requests": 5000, "window": 64, "seats": 128}
+_AZURE_CONV |= {"rules": "vllm-v1:max_seqs=128"}
 _DEADLINES = {"patience": "uniform:mean=3", "firm": True, "may_drop": True, "may_pass": True, "per_job": 1.0}
 
 ENVIRONMENTS: dict[str, Environment] = {
@@ -99,9 +100,10 @@ def register_all() -> None:
     for name, environment in ENVIRONMENTS.items():
         if name not in gymnasium.registry:
             size = {} if environment.n_jobs is None else {"n_jobs": environment.n_jobs}
+            fixed = {} if name == "llmqueue/Scenario-v0" else {"fixed": environment.system}
             gymnasium.register(
                 name,
                 entry_point=f"{_HERE}.scalar:QueueEnv",
                 vector_entry_point=f"{_HERE}.vector:QueueVectorEnv",
-                kwargs={"system": environment.system, **size, **environment.kwargs},
+                kwargs={"system": environment.system, **fixed, **size, **environment.kwargs},
             )

@@ -15,12 +15,16 @@ def opened(system: str | System | Scenario, given: dict[str, Any]) -> tuple[Scen
 
     Args:
         system: kind of system, the system, or the whole scenario.
-        given: fields of scenario and view.
+        given: fields of scenario and view; and `fixed`, the kind of system that an id stands for.
 
     Raises:
-        BadInput: a field does not exist, or a value is out of range; the message names it.
+        BadInput: it is of another kind, a field does not exist, or a value is out of range; the message names it.
     """
     kind: Any = _kind(system)
+    fixed = given.get("fixed", kind.name)
+    if kind.name != fixed:
+        raise BadInput(f"system={kind.name!r}: this id is of system {fixed!r}; make llmqueue/Scenario-v0 for any other")
+    given = {key: value for key, value in given.items() if key != "fixed"}
     if kind.view is None:
         raise BadInput(f"system {kind.name!r} has no decisions for an agent")
     seen = {field.name for field in fields(kind.view)}
@@ -50,8 +54,10 @@ def baseline_agent(given: Any, env: Any) -> Agent:
     Raises:
         BadInput: the policy is unknown or cannot be played in this environment.
     """
-    inner = env.unwrapped
-    scenario: Scenario = inner.scenario
+    inner = getattr(env, "unwrapped", None)
+    scenario = getattr(inner, "scenario", None)
+    if inner is None or not isinstance(scenario, Scenario):
+        raise BadInput(f"{env!r} is not an environment; make one by gymnasium.make or Scenario.env()")
     return scenario.system.agent(scenario.policy(given), scenario, inner.view)
 
 

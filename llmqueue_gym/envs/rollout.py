@@ -34,6 +34,8 @@ def rollout(player: Any, scenario: Scenario, seed: int, **view: Any) -> Run:
 
 def rollouts(player: Any, scenario: Scenario, seeds: Sequence[int], **view: Any) -> list[Run]:
     """Play a run for each seed; an agent plays them side by side. For the rest see `rollout`."""
+    if not isinstance(scenario, Scenario):
+        raise BadInput(f"{scenario!r} is not a Scenario; write Scenario({scenario!r}), as in Scenario('mg1')")
     act = acting(player)
     if act is None:
         return [scenario.simulate(player, seed) for seed in seeds]

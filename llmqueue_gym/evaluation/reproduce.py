@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RIGHT, NOISE, WRONG = "right", "simulation noise of the print", "print is wrong"
 JOBS, SEEDS = 8_000_000, 16  # jobs behind each simulated number, and the independent runs that they are dealt out to
+LONGEST = 500_000  # jobs in a run; of more jobs there are more runs, so that memory does not grow, and Ctrl-C is heard
 # The first jobs of a run met a queue that had been empty. The last ones are overtaken by nobody, which can only flatter
 # a policy that lets jobs overtake; the effect is too small to be measured, and cutting them off costs little.
 EDGE = 0.1
@@ -43,7 +44,7 @@ def reproduce(table: str, jobs: int = JOBS, seed: int = 0, progress: Progress | 
 
     Args:
         table: "table1", "table2", "table3", "closed-forms" or "all".
-        jobs: jobs behind each simulated number, in 16 independent runs.
+        jobs: jobs behind each simulated number, in 16 independent runs, or more where these would be long.
         seed: of the simulations.
         progress: called with the work done and the work in all.
 
@@ -58,8 +59,9 @@ def reproduce(table: str, jobs: int = JOBS, seed: int = 0, progress: Progress | 
     if jobs < 100 * SEEDS:
         raise BadInput(f"jobs={jobs}: {SEEDS} independent runs need at least {100 * SEEDS}")
     rows = [(name, load) for name in (TABLES if table == "all" else [table]) for load in TABLES[name].loads]
-    seeds = range(seed * SEEDS, (seed + 1) * SEEDS)
-    total, done = len(rows) * (1 + SEEDS), 0
+    count = max(SEEDS, -(-jobs // LONGEST))
+    seeds = range(seed * count, (seed + 1) * count)
+    total, done = len(rows) * (1 + count), 0
 
     def report() -> None:
         nonlocal done
@@ -69,14 +71,17 @@ def reproduce(table: str, jobs: int = JOBS, seed: int = 0, progress: Progress | 
 
     cells: list[Cell] = []
     # Threads will do: compiled kernels and random generators run without the interpreter's lock.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
         for name, load in rows:
             row = compare(name, load)
             report()
-            runs = [pool.submit(_play, name, row, jobs // SEEDS, one) for one in seeds]
+            runs = [pool.submit(_play, name, row, jobs // count, one) for one in seeds]
             for _ in as_completed(runs):
                 report()
             cells += _simulated(row, [run.result() for run in runs])
+    finally:
+        pool.shutdown(cancel_futures=True)  # who is interrupted waits for the runs that have begun, and no others
     counts = Counter(cell["verdict"] for cell in cells)
     values = {"table": table, "jobs": jobs, "counts": {verdict: counts[verdict] for verdict in (RIGHT, NOISE, WRONG)}}
     return result({**values, "rule": RULE, "cells": cells}, seeds=seeds)

@@ -23,6 +23,8 @@ __all__ = ["LATENCIES", "SERVING_METRICS", "measure", "per_request", "serve"]
 
 WAITED, TTFT, TPOT, GAP, E2E, NORMALISED = "wait", "ttft", "tpot", "longest_gap", "e2e", "normalised_latency"
 
+PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
+
 # Of each request: an array (n,) with NaN where there is no such time.
 LATENCIES: dict[str, Callable[[Run], np.ndarray]] = {
     WAITED: lambda s: s.outcome["scheduled"] - s.jobs["arrival"],  # s, until it is first scheduled
@@ -42,16 +44,18 @@ class Measured:
         served: the run.
         ttft_slo: most s until the first token; None asks for nothing.
         tpot_slo: most s for each later token; None asks for nothing.
+        e2e_slo: most s until the last token; None asks for nothing.
         warmup: share of the requests, from the first on, that latencies and `attainment` leave out.
     """
 
     served: Run
     ttft_slo: float | None = None
     tpot_slo: float | None = None
+    e2e_slo: float | None = None
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("ttft_slo", "tpot_slo"):
+        for name in ("ttft_slo", "tpot_slo", "e2e_slo"):
             given = getattr(self, name)
             if given is not None and not given > 0:
                 raise BadInput(f"{name}={given:g} must be positive, in s, for example 0.2")
@@ -81,6 +85,8 @@ class Measured:
             met &= LATENCIES[TTFT](self.served) <= self.ttft_slo
         if self.tpot_slo is not None:
             met &= ~(LATENCIES[TPOT](self.served) > self.tpot_slo)
+        if self.e2e_slo is not None:
+            met &= LATENCIES[E2E](self.served) <= self.e2e_slo
         return met
 
     @cached_property
@@ -164,7 +170,11 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
 
 
 def measure(
-    served: Run, ttft_slo: float | None = None, tpot_slo: float | None = None, warmup: float = 0.0
+    served: Run,
+    ttft_slo: float | None = None,
+    tpot_slo: float | None = None,
+    e2e_slo: float | None = None,
+    warmup: float = 0.0,
 ) -> dict[str, Any]:
     """Return every metric of a run.
 
@@ -172,16 +182,17 @@ def measure(
         served: the run.
         ttft_slo: most s until the first token; None asks for nothing.
         tpot_slo: most s for each later token, on average over a request; None asks for nothing.
+        e2e_slo: most s until the last token; None asks for nothing.
         warmup: share of the requests, from the first on, that latencies, `attainment` and fairness leave out.
 
     Returns:
-        `requests`, `done`, `reason`, `truncated` and `latencies_of`; each of `LATENCIES` with its mean, p50, p90 and
-        p99, NaN where no request has one; each of `SERVING_METRICS`.
+        `requests`, `done`, `reason`, `truncated` and `latencies_of`; each of `LATENCIES` with its mean, p50, p90,
+        p95 and p99, NaN where no request has one; each of `SERVING_METRICS`.
 
     Raises:
         BadInput: an objective or the warm-up is out of range.
     """
-    run = Measured(served, ttft_slo, tpot_slo, warmup)
+    run = Measured(served, ttft_slo, tpot_slo, e2e_slo, warmup)
     n, done = len(served), int(served.done.sum())
     told = {
         "requests": n,
@@ -202,12 +213,12 @@ def per_request(served: Run) -> dict[str, np.ndarray]:
 
 
 def summary(values: np.ndarray) -> dict[str, float]:
-    """Return mean, p50, p90 and p99 of the values `(n,)` that are not NaN."""
+    """Return the mean and `PERCENTILES` of the values `(n,)` that are not NaN."""
     values = values[~np.isnan(values)]
     if not len(values):
-        return dict.fromkeys(("mean", "p50", "p90", "p99"), np.nan)
-    p50, p90, p99 = np.percentile(values, (50, 90, 99))
-    return {"mean": float(values.mean()), "p50": float(p50), "p90": float(p90), "p99": float(p99)}
+        return dict.fromkeys(("mean", *PERCENTILES), np.nan)
+    found = np.percentile(values, list(PERCENTILES.values()))
+    return {"mean": float(values.mean()), **dict(zip(PERCENTILES, found.tolist(), strict=True))}
 
 
 def _later_tokens(served: Run) -> np.ndarray:

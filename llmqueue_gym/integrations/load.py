@@ -10,7 +10,6 @@
 
 import importlib
 import os
-import runpy
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from llmqueue_gym.envs.rollout import acting
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import BasePolicy
+from llmqueue_gym.policies.file import names_in
 from llmqueue_gym.policies.learned import load
 from llmqueue_gym.policies.learned.artefact import CARD
 
@@ -86,11 +86,7 @@ def _named(target: str) -> Any:
 
 
 def _defined(path: Path) -> Any:
-    try:
-        names = runpy.run_path(str(path), run_name=path.stem)
-    except Exception as error:
-        raise BadInput(f"{path}: {type(error).__name__}: {_line(error)}") from None
-    agent = names.get("agent")
+    agent = names_in(path, run_name=path.stem).get("agent")
     if agent is None:
         raise BadInput(f"{path}: it defines no `agent`, an object with act(observation), or a policy")
     if acting(agent) is None and not isinstance(agent, BasePolicy):

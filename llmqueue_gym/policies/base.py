@@ -24,7 +24,7 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput, NotApplicable, TruthError, nearest
 from llmqueue_gym.jobs import JOB
-from llmqueue_gym.policies.reading import columns_read
+from llmqueue_gym.policies.reading import columns_read, constants_of
 from llmqueue_gym.registry import Registry
 
 NOTHING, PREDICTION, TRUTH = TOLD = ("nothing", "prediction", "truth")  # what a policy is told, from the least on
@@ -89,22 +89,35 @@ class BasePolicy:
         """Make a policy of a plain function.
 
         Raises:
-            BadInput: it is none, or it takes another number of arguments.
+            BadInput: it is none, or it takes other arguments.
         """
-        arguments = ", ".join([*(shown.name for shown in cls.shown), "params"])
-        code = getattr(function, "__code__", None)
-        if not callable(function) or code is None or code.co_argcount != 1 + len(cls.shown):
-            first, what = cls.functions[0], getattr(function, "__name__", repr(function))
-            raise BadInput(f"{what} is not a {cls.kind}: give a registered name or a function {first}({arguments})")
-        return cls(**{"name": function.__name__, cls.functions[0]: function, **traits})
+        first = cls.functions[0]
+        cls._check_form(first, function)
+        return cls(**{"name": function.__name__, first: function, **traits})
+
+    @classmethod
+    def _check_form(cls, field: str, function: Any) -> None:
+        """Refuse what is no plain function of the records and of `params`."""
+        arguments, code = [*(shown.name for shown in cls.shown), "params"], getattr(function, "__code__", None)
+        more = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+        if inspect.isfunction(function) and code is not None:
+            if code.co_argcount == len(arguments) and not code.co_kwonlyargcount and not code.co_flags & more:
+                return
+        what = getattr(function, "__name__", repr(function))
+        raise BadInput(
+            f"{what} is not a {cls.kind}: give a registered name or a function {field}({', '.join(arguments)})"
+        )
 
     def check(self) -> None:
-        """Refuse functions that read what there is not.
+        """Refuse functions of another form, and those that read what there is not.
 
         Raises:
             TruthError: a function reads the true size.
-            BadInput: a column does not exist.
+            BadInput: it is no plain function of the right arguments, or a column does not exist.
         """
+        for field in self.functions:
+            if getattr(self, field) is not None:
+                self._check_form(field, getattr(self, field))
         for function in self._functions():
             for position, shown in enumerate(self.shown):
                 for column in sorted(columns_read(function, shown.readable, position)):
@@ -170,6 +183,51 @@ class BasePolicy:
         zero = _ZEROS[len(dtypes)]
         return tuple(_pointer(getattr(self, name) or zero, dtypes) for name in self.functions)
 
+    def refuse_failure(self, params: np.ndarray, work: np.ndarray | None = None) -> None:
+        """Refuse what has come of a run or a decision in which one of its functions failed.
+
+        Args:
+            params: the very array that the functions were given.
+            work: rows of the table that they were shown, for the number of the job.
+
+        Raises:
+            BadInput: a function raised or gave NaN; the message names the job.
+        """
+        from llmqueue_gym._jit import failure
+
+        failed = failure(params)
+        if failed is None:
+            return
+        records = [np.frombuffer(row, shown.dtype)[0] for row, shown in zip(failed.records, self.shown, strict=True)]
+        who, shown = f"a {self.shown[0].name}", []
+        if work is not None:
+            came = np.flatnonzero(work["arrival"] == records[0]["arrival"])
+            alike = came[work["predicted"][came] == records[0]["predicted"]]
+            who = f"{self.shown[0].name} {[*alike, *came][0]}"
+        for position, record in enumerate(records):
+            where = self.shown[position]
+            shown += [
+                f"{where.name}.{name}={record[name]:g}" for name in where.readable if name in self.reads(position)
+            ]
+        at = f"{who}, where {', '.join(shown)}" if shown else who
+        what = f"{self.kind} {self.name!r}"
+        if not failed.raised:
+            given = f"{self.functions[0]} NaN" if len(self._functions()) == 1 else "NaN"
+            raise BadInput(f"{what} gives {given} to {at}; it must be a number")
+        constants = params.view()
+        constants.flags.writeable = False
+        error = self._error_of([*(record.view(np.recarray) for record in records), constants])
+        raise BadInput(f"{what} fails at {at}: {error}")
+
+    def _error_of(self, given: list[Any]) -> str:
+        """Return in words what one of its functions raises of these arguments."""
+        for function in self._functions():
+            try:
+                function(*given)
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+        return "it raises an error"
+
     def with_exact_sizes(self, name: str) -> Self:
         """Return the exact-information version under its own name: the same policy, told the true size."""
         return replace(self, name=name, predictor=EXACT)  # type: ignore[type-var]
@@ -179,18 +237,17 @@ class BasePolicy:
 
 
 def _pointer(function: Any, dtypes: tuple[np.dtype, ...]) -> Any:
+    constants = constants_of(function)
+    if constants is not None:
+        return _kept_pointer(function, dtypes, constants)
+    return _kept_pointer.__wrapped__(function, dtypes, None)  # what it reads may change between calls
+
+
+@functools.lru_cache(maxsize=256)
+def _kept_pointer(function: Any, dtypes: tuple[np.dtype, ...], constants: Any) -> Any:
     from llmqueue_gym._jit import pointer  # numba, which listing the policies does not need
 
-    if str(function.__module__).startswith("llmqueue_gym."):
-        return _library_pointer(function, dtypes)
-    return pointer(function, dtypes, cache=False)  # a user's function may read globals that change between calls
-
-
-@functools.cache
-def _library_pointer(function: Any, dtypes: tuple[np.dtype, ...]) -> Any:
-    from llmqueue_gym._jit import pointer
-
-    return pointer(function, dtypes, cache=True)
+    return pointer(function, dtypes, cache=str(function.__module__).startswith("llmqueue_gym."))
 
 
 def _zero(job: Any, params: np.ndarray) -> float:

@@ -7,8 +7,10 @@ into a helper or another name, every attribute that the function or a plain func
 import dis
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
+
+import numpy as np
 
 _OTHERS = ("numpy", "math", "numba", "builtins")  # whose functions see numbers, not rows
 
@@ -56,6 +58,39 @@ def names_within_reach(function: Callable[..., Any]) -> set[str]:
     return names
 
 
+def constants_of(function: Callable[..., Any]) -> tuple[Any, ...] | None:
+    """Return what a function takes from around it, which compiling it fixes; None where that may change unseen.
+
+    They are numbers and texts, and functions with what these take in turn; arrays and modules of the user may change.
+    """
+    found: list[Any] = []
+    ahead, seen = [function], set()
+    while ahead:
+        one = ahead.pop()
+        seen.add(one)
+        for thing in _taken(one):
+            if isinstance(thing, FunctionType):
+                found.append(thing)
+                ahead += [thing] if thing not in seen else []
+            elif isinstance(thing, (int, float, str, type(None))):
+                found += [type(thing), thing]
+            elif not isinstance(thing, (ModuleType, BuiltinFunctionType, np.ufunc, type)) or not _of_numbers(thing):
+                return None
+    return tuple(found)
+
+
+def _of_numbers(thing: Any) -> bool:
+    """Whether a module, or what it defines, is one of those whose functions see numbers, not rows."""
+    return (getattr(thing, "__module__", None) or thing.__name__).partition(".")[0] in _OTHERS
+
+
+def _taken(function: Any) -> list[Any]:
+    """Return the globals and captured values that a function names."""
+    names = sorted({name for code in _codes(function.__code__) for name in code.co_names})
+    captured = [cell.cell_contents for cell in function.__closure__ or ()]
+    return [function.__globals__[name] for name in names if name in function.__globals__] + captured
+
+
 def _codes(code: CodeType) -> Iterator[CodeType]:
     """Yield a code object and those of the functions inside it."""
     yield code
@@ -67,8 +102,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 def _callees(function: Any) -> Iterator[FunctionType]:
     """Yield the plain functions that a function names: globals, captured ones, and attributes of modules."""
     names = {name for code in _codes(function.__code__) for name in code.co_names}
-    captured = [cell.cell_contents for cell in function.__closure__ or ()]
-    for thing in [function.__globals__.get(name) for name in names] + captured:
+    for thing in _taken(function):
         found = [getattr(thing, name, None) for name in names] if isinstance(thing, ModuleType) else [thing]
         for one in found:
             if isinstance(one, FunctionType) and one.__module__.partition(".")[0] not in _OTHERS:

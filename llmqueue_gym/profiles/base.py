@@ -4,6 +4,7 @@ The time of an iteration is one of a few forms (see `engines.batching.cost`), ea
 of a form, its numbers, and where they come from.
 """
 
+import re
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -14,8 +15,12 @@ from llmqueue_gym.errors import BadInput, nearest
 
 Form = Literal["roofline", "phases", "splitwise", "vidur-tables"]
 
-# How many numbers a form has, where that is fixed.
-COUNTS = {"roofline": 5, "phases": 12}
+# How many numbers a form has, where that is fixed; of Vidur's tables the shapes stand in `engines.batching.cost`.
+COUNTS = {"roofline": 5, "phases": 12, "vidur-tables": 1 + 512 + 512 * 65 + 4096 + 65 * 512}
+LEAST, MOST = 1e-9, 1e6  # s: what an iteration takes at least, and the most that a coefficient may be
+MOST_TOKENS = 10**9  # of memory
+MOST_OF = 1e15  # of all other numbers
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and halves of pairs, which no file can hold
 
 
 @dataclass(frozen=True)
@@ -71,19 +76,35 @@ class Profile:
     price_source: str = ""
 
     def __post_init__(self) -> None:
+        for key in ("name", "model", "gpu", "source", "error", "estimated", "price_source"):
+            if odd := _CONTROL.search(getattr(self, key)):
+                raise BadInput(f"profile: {key} has the character {odd[0]!r}; it must be one line of text")
         numbers = np.ascontiguousarray(self.numbers, dtype=np.float64)
         object.__setattr__(self, "numbers", numbers)
         if self.form not in get_args(Form):
             raise BadInput(f"profile {self.name!r}: unknown form {self.form!r}; {nearest(self.form, get_args(Form))}")
-        if self.kv_tokens < 1 or self.kv_tokens != int(self.kv_tokens):
+        if not (1 <= self.kv_tokens <= MOST_TOKENS and self.kv_tokens == int(self.kv_tokens)):
             raise BadInput(
-                f"profile {self.name!r}: kv_tokens={self.kv_tokens} is not a positive whole number; try 10000"
+                f"profile {self.name!r}: kv_tokens={self.kv_tokens:g} is not a whole number from 1 to "
+                f"{MOST_TOKENS:g}; try 10000"
             )
-        if not (np.isnan(self.kv_bytes_per_token) or self.kv_bytes_per_token > 0):
+        if self.kv_bytes_per_token == 0:
             raise BadInput(f"profile {self.name!r}: kv_bytes_per_token={self.kv_bytes_per_token:g} is not positive")
+        for key in ("kv_bytes_per_token", "memory_gb", "price_per_hour"):
+            _check_number(self.name, key, getattr(self, key))
+        for key in ("idle", "prefill", "decode"):
+            _check_number(self.name, f"power.{key}", getattr(self.power, key))
         object.__setattr__(self, "kv_tokens", int(self.kv_tokens))
         if wrong := _wrong(self.form, numbers):
             raise BadInput(f"profile {self.name!r}: {wrong}")
+
+    def check_transfers(self, who: str) -> None:
+        """Refuse to time moves of blocks to the host and back, which `who` makes, where the bytes are not known."""
+        if np.isnan(self.kv_bytes_per_token):
+            raise BadInput(
+                f"{who} swaps blocks to the host, and profile {self.name!r} does not say how many bytes a token has: "
+                "fit it with --kv-bytes-per-token, or read it as file:PATH:kv_bytes_per_token=131072 (Llama-3-8B)"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, as `from_dict` reads them back; the numbers as a list."""
@@ -120,20 +141,33 @@ def kv_capacity(memory_bytes: float, weight_bytes: float, bytes_per_token: float
     return int((share * memory_bytes - weight_bytes) // bytes_per_token)
 
 
+def _check_number(name: str, key: str, value: float) -> None:
+    """Refuse what is neither unknown (NaN) nor in proportion."""
+    if not (np.isnan(value) or 0 <= value <= MOST_OF):
+        raise BadInput(f"profile {name!r}: {key}={value:g} must lie between 0 and {MOST_OF:g}")
+
+
 def _wrong(form: str, numbers: np.ndarray) -> str:
     """Return what is wrong with the numbers of a form, or nothing."""
     if numbers.ndim != 1 or numbers.size == 0:
         return f"numbers of shape {numbers.shape} are not a row"
-    if form == "vidur-tables":
-        return ""
-    if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
-        return f"number {numbers[~(numbers >= 0) | ~np.isfinite(numbers)][0]:g} is not finite and at least 0"
+    good = (numbers >= 0) & (numbers <= MOST)  # false for NaN, too
+    if not good.all():
+        return f"number {numbers[~good][0]:g} is not finite and from 0 to {MOST:g}"
     if form in COUNTS and len(numbers) != COUNTS[form]:
         return f"form {form!r} has {COUNTS[form]} numbers, not {len(numbers)}"
     if form == "splitwise":
         return _wrong_tables(numbers)
-    bases = [max(numbers[:2])] if form == "roofline" else (numbers[[0, 4, 7]] + numbers[10]).tolist()
-    return "" if min(bases) > 0 else "an iteration must take some time even where it has little to do; give a base"
+    if form == "roofline":
+        least = max(numbers[:2])
+    elif form == "phases":
+        least = min(numbers[[0, 4, 7]] + numbers[10])
+    else:
+        least = numbers[0] * min(numbers[1:513])
+    return "" if least >= LEAST else _TOO_SHORT
+
+
+_TOO_SHORT = f"an iteration must take some time even where it has little to do, {LEAST:g} s at least; give a base"
 
 
 def _wrong_tables(numbers: np.ndarray) -> str:
@@ -147,7 +181,10 @@ def _wrong_tables(numbers: np.ndarray) -> str:
     if min(b, c) < 2 or len(numbers) != at + 2 + b + c + b * c:
         return broken
     grids = (numbers[2 : 2 + k], numbers[at + 2 : at + 2 + b], numbers[at + 2 + b : at + 2 + b + c])
-    return "" if all((np.diff(grid) > 0).all() for grid in grids) else f"{broken}: a grid does not ascend"
+    if any((np.diff(grid) <= 0).any() for grid in grids):
+        return f"{broken}: a grid does not ascend"
+    shortest = min(numbers[2 + k] * min(1, numbers[0]), numbers[at + 2 + b + c]) / 2  # as `cost.splitwise_time` has it
+    return "" if shortest >= LEAST else _TOO_SHORT
 
 
 def _read(cls: Any, told: dict[str, Any], what: str) -> Any:
@@ -167,11 +204,12 @@ def _value(what: str, key: str, kind: Any, value: Any) -> Any:
     if kind is float and value is None:
         return float("nan")
     if kind is np.ndarray:
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, OverflowError):
             return np.array(value, dtype=np.float64)
     elif kind in (float, int):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value) if kind is float else value
+            with suppress(OverflowError):  # a whole number beyond the floats
+                return float(value) if kind is float or abs(value) > MOST_OF else value
     elif kind is Power or isinstance(value, str):
         return value
     raise BadInput(f"{what}: {key}={value!r} is not what belongs there")

@@ -17,7 +17,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.profiles.hardware import GPUS, MODELS
-from llmqueue_gym.storage import write_text
+from llmqueue_gym.storage import parsed, write_text
 
 CAPACITY = "kv_tokens computed: 0.9 of the GPUs' memory less bf16 weights, activations not subtracted"
 
@@ -91,24 +91,25 @@ def write_profile(path: str | os.PathLike[str], profile: Profile, fit: dict[str,
     write_text(path, json.dumps(_without_nan(told), indent=1, allow_nan=False) + "\n")
 
 
-def read_profile(path: str, kv_tokens: int | None = None) -> Profile:
+def read_profile(path: str, kv_tokens: int | None = None, kv_bytes_per_token: float | None = None) -> Profile:
     """Return the profile in a JSON file, as `write_profile` and `llmqueue profile fit` write them.
 
-    Where given, `kv_tokens` stands instead of the number in the file.
+    Where given, `kv_tokens` and `kv_bytes_per_token` stand instead of the numbers in the file.
 
     Raises:
         BadInput: the file cannot be read or is no profile.
     """
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        told = parsed(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(told, dict):
         raise BadInput(f"{path} is not a profile: it holds no JSON object")
     told.pop("fit", None)
     try:
         profile = Profile.from_dict(told)
-        return profile if kv_tokens is None else dataclasses.replace(profile, kv_tokens=kv_tokens)
+        told = {"kv_tokens": kv_tokens, "kv_bytes_per_token": kv_bytes_per_token}
+        return dataclasses.replace(profile, **{name: value for name, value in told.items() if value is not None})
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 

@@ -1,9 +1,10 @@
 """Fit a roofline to measured iterations: max(floor, base + token * tokens) + pair * pairs + context * context.
 
 The floor is base + token * knee, so that for a given knee the times are linear in four coefficients that are not
-negative; the knee is searched for. What is minimised is the sum of squared relative errors. Every second iteration is
-fitted, the others are held out: their errors are those of the very numbers in the profile. Both halves come from one
-run, so that a load unlike it can fare worse.
+negative; the knee is searched for. What is minimised is the sum of squared relative errors. Iterations that take far
+more or less than the others lead one to expect are left out before, with a word, as one of 0.03 ms among thousands of
+10 ms would weigh more than all of them. Every second iteration is fitted, the others are held out: their errors are
+those of the very numbers in the profile. Both halves come from one run, so that a load unlike it can fare worse.
 """
 
 import os
@@ -14,12 +15,20 @@ from scipy.optimize import minimize_scalar, nnls
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.profiles.hardware import MODELS
 from llmqueue_gym.profiles.iterations import Iterations, read_iterations
 
 LEAST_ROWS = 20
 KNEES = 40  # knees tried before the best of them is refined
 ALIKE = 0.999  # of the variation of a column that the others explain: from here on its slope is not to be trusted
 NOTHING = 1e-4  # share of the time, in the iteration where it is largest, below which a cost counts as none
+SCREENED = 10_000  # iterations by which is seen what is usual
+STARTS, FEW, MANY = 20, 12, 100  # fits, of which the best is taken, with each number of iterations
+ROUNDS = 30  # of weighting anew
+APART = 2.0  # times as long or as short as expected at least, and ...
+SPREADS = 6.0  # ... so many standard deviations away on a log scale: then an iteration is left out
+TOO_MANY = 0.1  # share of them from which on the table is refused
+ROUGH = 15.0  # percent; mean error from which on there is a warning
 COEFFICIENTS = ("floor", "base", "token", "pair", "context")
 
 
@@ -38,6 +47,7 @@ class FitReport:
 
     Attributes:
         rows: iterations in the table.
+        left_out: those of them that take far more or less than the others lead one to expect.
         coefficients: floor, base s; token, pair, context s for each.
         fitted: errors on the half that was fitted.
         held_out: errors on the other half.
@@ -46,6 +56,7 @@ class FitReport:
     """
 
     rows: int
+    left_out: int
     coefficients: dict[str, float]
     fitted: Errors
     held_out: Errors
@@ -69,26 +80,34 @@ def fit(
         name: of the profile.
         model: model served.
         gpu: GPUs of the replica.
-        kv_bytes_per_token: see `Profile`; used where caches are moved.
+        kv_bytes_per_token: see `Profile`; used where caches are moved. NaN takes that of the model, if its name is
+            known to `profiles.hardware`.
 
     Raises:
-        BadInput: a file that cannot be read, or too few iterations.
+        BadInput: a file that cannot be read, too few iterations, or too many that have nothing in common.
     """
     if not isinstance(table, Iterations):
-        table = read_iterations(table)
+        table = read_iterations(table, kv_tokens)
     if len(table) < LEAST_ROWS:
         raise BadInput(f"{table.source} has {len(table)} iterations; a fit needs at least {LEAST_ROWS}")
+    rows, expected = len(table), _expected(table)
+    far = np.flatnonzero(_apart(table, expected))
+    strays = _strays(table, expected, far)
+    table = table.rows(np.delete(np.arange(rows), far))
     fitted, held_out = table.rows(slice(0, None, 2)), table.rows(slice(1, None, 2))
     numbers = roofline(fitted)
     report = FitReport(
-        rows=len(table),
+        rows=rows,
+        left_out=len(far),
         coefficients=dict(zip(COEFFICIENTS, numbers.tolist(), strict=True)),
         fitted=_errors(fitted, numbers),
         held_out=_errors(held_out, numbers),
         by_kind={kind: _errors(held_out.rows(mask), numbers).mape for kind, mask in held_out.kinds().items()},
-        warnings=(*table.notes, *_warnings(fitted, numbers)),
+        warnings=(*table.notes, *strays, *_warnings(fitted, numbers), *_rough(held_out, numbers)),
     )
     told = report.held_out
+    if np.isnan(kv_bytes_per_token) and model in MODELS:
+        kv_bytes_per_token = MODELS[model].kv_bytes_per_token
     made = Profile(
         name=name,
         model=model,
@@ -97,7 +116,7 @@ def fit(
         numbers=numbers,
         kv_tokens=kv_tokens,
         kv_bytes_per_token=kv_bytes_per_token,
-        source=f"roofline fitted to {len(fitted)} of {len(table)} iterations in {table.source}",
+        source=f"roofline fitted to {len(fitted)} of {rows} iterations in {table.source}",
         error=f"mean absolute error {told.mape:.3g} %, 95th percentile {told.p95:.3g} %, bias {told.bias:.2g} %"
         " on the held-out half",
         estimated="; ".join(report.warnings),
@@ -105,28 +124,92 @@ def fit(
     return made, report
 
 
-def roofline(table: Iterations) -> np.ndarray:
-    """Return the five coefficients of the roofline with the least squared relative errors, s."""
+def _expected(table: Iterations) -> np.ndarray:
+    """Return the times `(n,)`, s, that most iterations agree on: by Tukey's M-estimator of relative errors.
+
+    Errors are relative to what is expected, not to what was measured, so that a far too short time weighs no more than
+    others. It starts from the best of many fits to a few iterations each, most of which have met no slip.
+    """
+    some = table.rows(slice(None, None, 1 + len(table) // SCREENED))
+    rng = np.random.default_rng(0)
+    sizes = [FEW, min(max(FEW, len(some) // 20), MANY)] * STARTS  # few are clean more often, more tell slopes better
+    starts = [roofline(some.rows(rng.choice(len(some), size, replace=False))) for size in sizes]
+    numbers = min(starts, key=lambda start: float(np.median(_error(some, start))))
+    for _ in range(ROUNDS):
+        expected = _positive(some.predict(numbers))
+        off = np.abs(some.seconds / expected - 1)
+        usual = max(4.685 * 1.4826 * float(np.median(off)), 1e-9)
+        before, weights = numbers, np.maximum(1 - (off / usual) ** 2, 0) / expected
+        numbers = roofline(some, weights)
+        if np.allclose(numbers, before, rtol=1e-3, atol=0):
+            break
+    return _positive(table.predict(numbers))
+
+
+def _positive(times: np.ndarray) -> np.ndarray:
+    return np.maximum(times, 1e-9)
+
+
+def _error(table: Iterations, numbers: np.ndarray) -> np.ndarray:
+    """Return by how much the logarithms of predicted and measured times differ `(n,)`."""
+    return np.abs(np.log(table.seconds / _positive(table.predict(numbers))))
+
+
+def _apart(table: Iterations, expected: np.ndarray) -> np.ndarray:
+    """Return which iterations take far more or less than expected, bool `(n,)`."""
+    apart = np.abs(np.log(table.seconds / expected))
+    return apart > max(np.log(APART), SPREADS * 1.4826 * float(np.median(apart)))
+
+
+def _strays(table: Iterations, expected: np.ndarray, far: np.ndarray) -> list[str]:
+    """Return a warning of what is left out; BadInput where that is too much."""
+    if not len(far):
+        return []
+    first = far[0]
+    example = f"row {first + 1} takes {1e3 * table.seconds[first]:.3g} ms, about {1e3 * expected[first]:.3g} are usual"
+    told = f"{len(far):,} of {len(table):,} iterations take far more or less than the others would: {example}"
+    if len(far) > TOO_MANY * len(table):
+        raise BadInput(
+            f"{table.source}: {told}; nothing is fitted to that (vLLM times iterations wholly only with "
+            "--no-async-scheduling; leave out those in which it compiles)"
+        )
+    return [f"left out, {told}"]
+
+
+def _rough(table: Iterations, numbers: np.ndarray) -> list[str]:
+    """Return a warning where the profile is off by much on the held-out iterations."""
+    error = _errors(table, numbers).mape
+    return [f"the fit is rough, {error:.3g} % off on average"] if error > ROUGH else []
+
+
+def roofline(table: Iterations, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return the five coefficients of the roofline with the least squared relative errors, s.
+
+    Args:
+        table: iterations.
+        weights: of errors `(n,)`, 1/s, in place of one over the times.
+    """
+    weights = 1 / table.seconds if weights is None else weights
     low, high = table.tokens.min(), table.tokens.max()
     knees = np.unique(np.append(np.geomspace(low, high, KNEES), 0.0))
-    losses = [_solve(table, knee)[1] for knee in knees]
+    losses = [_solve(table, knee, weights)[1] for knee in knees]
     best = int(np.argmin(losses))
     ends = knees[max(best - 1, 0)], knees[min(best + 1, len(knees) - 1)]
     knee = knees[best]
     if ends[0] < ends[1]:
         precise = {"xatol": 1e-7 * ends[1]}
-        found = minimize_scalar(lambda x: _solve(table, x)[1], bounds=ends, method="bounded", options=precise)
+        found = minimize_scalar(lambda x: _solve(table, x, weights)[1], bounds=ends, method="bounded", options=precise)
         knee = found.x if found.fun < losses[best] else knee
-    base, token, pair, context = _solve(table, knee)[0]
+    base, token, pair, context = _solve(table, knee, weights)[0]
     return np.array([base + token * knee, base, token, pair, context])
 
 
-def _solve(table: Iterations, knee: float) -> tuple[np.ndarray, float]:
+def _solve(table: Iterations, knee: float, weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the coefficients other than the floor for a given knee, and the root of the sum of squared errors."""
     columns = (np.ones(len(table)), np.maximum(table.tokens, knee), table.pairs, table.context)
-    relative = np.stack(columns, axis=1) / table.seconds[:, None]
+    relative = np.stack(columns, axis=1) * weights[:, None]
     scale = np.maximum(np.linalg.norm(relative, axis=0), 1e-300)
-    reduced = np.asarray(np.linalg.qr(np.column_stack([relative / scale, np.ones(len(table))]), mode="r"))
+    reduced = np.asarray(np.linalg.qr(np.column_stack([relative / scale, table.seconds * weights]), mode="r"))
     solution, loss = nnls(reduced[:, :-1], reduced[:, -1])
     return solution / scale, float(loss)
 

@@ -36,8 +36,8 @@ def plot_fit(profile: Profile, table: Iterations, path: str | os.PathLike[str]) 
     _draw_errors(right, table, predicted)
     try:
         figure.savefig(path, dpi=160)
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from None
+    except ValueError as error:  # a format that it does not know
+        raise BadInput(f"{os.path.basename(path)}: {error}") from None
 
 
 def _draw_times(axes: Any, table: Iterations, predicted: np.ndarray) -> None:

@@ -95,6 +95,11 @@ class System(ABC):
         """Return the first four moments of the time that a job keeps all servers busy, or None where none are known."""
         return None
 
+    @property
+    def closed(self) -> bool:
+        """Whether jobs come as others end, so that there is neither a load nor a rate."""
+        return False
+
     @classmethod
     def asked(cls, policy: Any) -> dict[str, Any]:
         """Return fields that a policy asks for, where the command line does not tell them."""

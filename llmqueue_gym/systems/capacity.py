@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 GROWTH = 0.01  # s by which waits may grow in each second of arrivals before the replica counts as falling behind
+SAMPLE, STRETCHES = 10_000, 20  # most requests of a pass: of a longer stream, so many stretches from all over it
 REQUESTS = 2000  # fewest in a pass of the run that decides this; a shorter stream is repeated within it
 TOLERANCE = 0.01  # relative, of the capacity
 FOLDER_VARIABLE = "LLMQUEUE_CACHE"  # of what was found; the user's cache folder unless told otherwise
@@ -47,11 +48,13 @@ class Capacity(NamedTuple):
         rate_scale: factor on the workload's rate.
         rate: requests/s.
         backlog_rate: requests/s that it completes while a backlog never ends, for comparison.
+        requests: that it was looked for with.
     """
 
     rate_scale: float
     rate: float
     backlog_rate: float
+    requests: int
 
 
 _FOUND: dict[str, Capacity] = {}
@@ -69,12 +72,29 @@ def capacity(scenario: "Scenario", seed: int = 0, progress: Progress | None = No
         BadInput: all requests arrive at one time, so there is no rate; or not all of them are ever done.
     """
     plain = _plain(scenario)
-    drawn = plain.draw(seed, "fcfs")
+    drawn = sample(plain.draw(seed, "fcfs"))
     key = _key(drawn, plain.system)
     if key not in _FOUND:
         file = _folder() / f"{key}.json"
         _FOUND[key] = _stored(file) or _kept(file, search(drawn, plain.system, progress))
     return _FOUND[key]
+
+
+def sample(drawn: "Drawn") -> "Drawn":
+    """Return at most `SAMPLE` of the requests, at the rate of all: stretches of neighbours, evenly over the stream."""
+    n = len(drawn.sizes)
+    if n <= SAMPLE:
+        return drawn
+    each = SAMPLE // STRETCHES
+    rows = (np.linspace(0, n - each, STRETCHES).astype(int)[:, None] + np.arange(each)).ravel()
+    gaps = np.diff(drawn.work["arrival"], prepend=drawn.work["arrival"][0])[rows]
+    work = drawn.work[rows]
+    work["place"] = np.arange(len(rows))
+    times = np.cumsum(gaps) - gaps[0]
+    if times[-1] > 0:
+        times *= (len(rows) - 1) / recorded_rate(drawn.work) / times[-1]
+    set_arrivals(work, times)
+    return drawn._replace(work=work, truth={"sizes": drawn.sizes[rows], "refreshed": never_refreshed(len(rows))})
 
 
 def search(drawn: "Drawn", system: Any, progress: Progress | None = None) -> Capacity:
@@ -101,7 +121,7 @@ def search(drawn: "Drawn", system: Any, progress: Progress | None = None) -> Cap
         low, high = (middle, high) if holds(middle) else (low, middle)
     if progress is not None:
         progress(total, total)
-    return Capacity(low, low * rate, backlog_rate)
+    return Capacity(low, low * rate, backlog_rate, len(drawn.sizes))
 
 
 def keeps_up(drawn: "Drawn", system: Any) -> bool:
@@ -122,7 +142,7 @@ def backlog_throughput(drawn: "Drawn", system: Any) -> float:
     completion of the first half to the last of the second.
     """
     at_once = repeated(drawn, 2 * -(-REQUESTS // len(drawn.sizes)))
-    _set_arrivals(at_once.work, np.zeros(len(at_once.sizes)))
+    set_arrivals(at_once.work, np.zeros(len(at_once.sizes)))
     run = system.simulate(at_once, system.policies("fcfs"))
     if not run.done.all():
         raise BadInput(f"fcfs never gets done with these requests ({run.reason}), so there is no capacity")
@@ -145,7 +165,7 @@ def recorded_rate(requests: np.ndarray) -> float:
 def stretched(requests: np.ndarray, rate_scale: float) -> np.ndarray:
     """Return requests `(n,)` at a rate larger by a factor: arrival times are divided by it."""
     requests = requests.copy()
-    _set_arrivals(requests, requests["arrival"] / rate_scale)
+    set_arrivals(requests, requests["arrival"] / rate_scale)
     return requests
 
 
@@ -154,19 +174,21 @@ def repeated(drawn: "Drawn", passes: int) -> "Drawn":
     n, requests = len(drawn.sizes), np.tile(drawn.work, passes)
     arrival = drawn.work["arrival"] - drawn.work["arrival"][0]
     period = arrival[-1] * n / max(n - 1, 1)
-    _set_arrivals(requests, np.concatenate([arrival + k * period for k in range(passes)]))
+    set_arrivals(requests, np.concatenate([arrival + k * period for k in range(passes)]))
     requests["place"] = np.arange(n * passes)
     truth = {"sizes": np.tile(drawn.sizes, passes), "refreshed": never_refreshed(n * passes)}
     return drawn._replace(work=requests, truth=truth)
 
 
-def _set_arrivals(requests: np.ndarray, times: np.ndarray) -> None:
+def set_arrivals(requests: np.ndarray, times: np.ndarray) -> None:
+    """Let requests `(n,)`, which have not begun, arrive at sorted times, s."""
     requests["arrival"] = requests["last_token"] = requests["last_scheduled"] = times
 
 
 def _plain(scenario: "Scenario") -> "Scenario":
     """Return the scenario at the rate of what it is sampled from, which reads no prediction."""
-    return replace(scenario, load=None, rate=1.0 if scenario.workload is None else None, predictor="exact")
+    few = {"n_jobs": min(scenario.n_jobs, SAMPLE), "rate": 1.0} if scenario.workload is None else {"rate": None}
+    return replace(scenario, load=None, predictor="exact", **few)
 
 
 def _key(drawn: "Drawn", system: Any) -> str:
@@ -201,7 +223,7 @@ def _folder() -> Path:
 def _stored(file: Path) -> Capacity | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return Capacity(*(float(found[name]) for name in Capacity._fields))
+        return Capacity(*(kind(found[name]) for name, kind in Capacity.__annotations__.items()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -22,7 +22,7 @@ from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.agents.pick import PickAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import lost_share
-from llmqueue_gym.systems.job_system import Servers, refuse_nan, tables_of
+from llmqueue_gym.systems.job_system import Servers, tables_of
 from llmqueue_gym.systems.picks import PickEpisodes, PickView
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_flags
@@ -109,7 +109,7 @@ class Central(Servers):
 
         play(1)  # the first call in a process loads or compiles the kernel
         jobs, outcome, elapsed = play(len(jobs))
-        refuse_nan(policy, jobs)
+        policy.refuse_failure(params, jobs)
         return Run(policy.name, jobs, sizes, outcome, elapsed, self)
 
     @property

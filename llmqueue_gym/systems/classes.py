@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 
+MOST_CLASSES = 1000
+
+
 class JobClass(NamedTuple):
     """A class of jobs.
 
@@ -168,6 +171,8 @@ def job_classes(told: str, rows: Sequence[Any], kind: Callable[[Any], Any], wron
     table = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in listed]
     if not table or () in table:
         raise BadInput(f"{told} {wrong}")
+    if len(table) > MOST_CLASSES:
+        raise BadInput(f"{told[:60]}: {len(table)} classes are too many; at most {MOST_CLASSES}")
     try:
         kinds = [kind(row[0]) for row in table]
         shares = [float(row[1]) if len(row) > 1 else np.nan for row in table]

@@ -26,7 +26,7 @@ from llmqueue_gym.systems.agents.dispatch import DispatchAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.central import RESOLUTION, SHAPES
 from llmqueue_gym.systems.episodes import JobEpisodes
-from llmqueue_gym.systems.job_system import Servers, refuse_nan, tables_of
+from llmqueue_gym.systems.job_system import Servers, tables_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import queues_scene
@@ -71,6 +71,7 @@ class DispatchView(View):
         "in_system": "jobs in system with it",
         "unseen": "how many of them are in queues that are not visible",
         "since_decision": "since the last decision, s",
+        "tie": "where all queues are visible, a number in [0, 1) that policies choose by among equal ones; else 0",
     }
     actions: ClassVar[str] = "the row of the queue that the job joins for good; every row is open"
 
@@ -160,20 +161,19 @@ class Dispatch(Servers):
         choices, ties = drawn.truth["choices"], drawn.truth["ties"]
         traits = (order.preemptive, SHAPES[order.shape], order.lcfs_up_to, RESOLUTION, float(sizes.mean()))
 
-        def play(n: int) -> tuple[np.ndarray, np.ndarray, int, float]:
+        def play(n: int) -> tuple[np.ndarray, np.ndarray, float]:
             table, outcome, links = jobs[:n].copy(), outcome_table(n), np.zeros(n, np.int64)
             tables = (records(table), sizes[:n], records(outcome), links, records(idle_sites(self.server_speeds)))
             scratch = (records(np.zeros(1, QUEUE)), np.zeros(self.servers))
             draws = (choices[:n], ties[:n])
             start = time.perf_counter()
-            lost = dispatch.simulate(*tables, *scratch, *draws, score, numbers, policy.split, rank, params, *traits)
-            return table, outcome, lost, time.perf_counter() - start
+            dispatch.simulate(*tables, *scratch, *draws, score, numbers, policy.split, rank, params, *traits)
+            return table, outcome, time.perf_counter() - start
 
         play(1)  # the first call in a process loads or compiles the kernel
-        jobs, outcome, lost, elapsed = play(len(jobs))
-        if lost:
-            raise BadInput(f"{policy.kind} {policy.name!r} gives score NaN {lost} times; it must be a number")
-        refuse_nan(order, jobs)
+        jobs, outcome, elapsed = play(len(jobs))
+        policy.refuse_failure(numbers, jobs)
+        order.refuse_failure(params, jobs)
         return Run(policy.name, jobs, sizes, outcome, elapsed, self)
 
     def known(self, scenario: "Scenario", policy: DispatchPolicy) -> list[Row]:
@@ -218,7 +218,7 @@ class DispatchEpisodes(JobEpisodes):
         self._looks = join_shortest_queue() if view.sees is None else power_of_d(view.sees)
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.outcome, self.links, self.sites),
-            *(self.times, self.choices, self.queues, self.actions, self.observation["jobs"]),
+            *(self.times, self.choices, self.ties, self.queues, self.actions, self.observation["jobs"]),
             *(self.observation["system"], np.array(STEP_ORDERS[str(system.order)]), float(view.split)),
             *(order.preemptive, SHAPES[order.shape], order.lcfs_up_to, float(view.horizon)),
         )

@@ -196,12 +196,3 @@ def tables_of(drawn: Drawn, policy: Any = None) -> tuple[np.ndarray, np.ndarray]
     if not good.all():
         raise BadInput(f"job {int(np.argmin(good))}: arrival and size must be finite, and the size not negative")
     return jobs, sizes
-
-
-def refuse_nan(policy: Any, jobs: np.ndarray) -> None:
-    """Raise BadInput where a rank came out as NaN, which has no place in an order."""
-    lost = int(np.isnan(jobs["rank"]).sum())
-    if lost:
-        raise BadInput(
-            f"{policy.kind} {policy.name!r} gives rank NaN to {lost} of {len(jobs)} jobs; it must be a number"
-        )

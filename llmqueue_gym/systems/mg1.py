@@ -20,7 +20,7 @@ from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import srpt_mean
 from llmqueue_gym.systems.episodes import SlotEpisodes
-from llmqueue_gym.systems.job_system import JobSystem, refuse_nan, tables_of
+from llmqueue_gym.systems.job_system import JobSystem, tables_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import one_server_scene
@@ -70,7 +70,7 @@ class MG1(JobSystem):
         play = _sharing if policy.preemptive and policy.shape == "general" else _single
         play(jobs[:1].copy(), sizes[:1], policy, rank, params)  # the first call in a process loads or compiles it
         outcome, elapsed = play(jobs, sizes, policy, rank, params)
-        refuse_nan(policy, jobs)
+        policy.refuse_failure(params, jobs)
         return Run(policy.name, jobs, sizes, outcome, elapsed, self)
 
     def bound(self, drawn: Drawn) -> float:

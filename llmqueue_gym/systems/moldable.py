@@ -110,9 +110,7 @@ class Moldable(ClassedSystem):
         (score,), params = policy.compiled(), policy.params_for(**facts)
         self._play(jobs[:1].copy(), predicted, times, policy.window, score, params)  # the first call loads the kernel
         outcome, state, elapsed = self._play(jobs, predicted, times, policy.window, score, params)
-        if np.isnan(state["least"]):
-            when = f"at {state['clock']:g} s"
-            raise BadInput(f"{policy.kind} {policy.name!r} gives score NaN {when}; it must be a number, or inf")
+        policy.refuse_failure(params, jobs)
         if state["done"] < len(jobs):
             raise BadInput(
                 f"{policy.kind} {policy.name!r} starts none of {state['waiting']} waiting jobs though all "

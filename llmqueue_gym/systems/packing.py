@@ -22,7 +22,7 @@ from llmqueue_gym.systems.agents.pick import PickAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import floor
 from llmqueue_gym.systems.classes import ClassedSystem, JobClass, job_classes
-from llmqueue_gym.systems.job_system import refuse_nan, tables_of
+from llmqueue_gym.systems.job_system import tables_of
 from llmqueue_gym.systems.picks import PickEpisodes, PickView
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_counts
@@ -126,7 +126,7 @@ class Packing(ClassedSystem):
         (rank,), params = policy.compiled(), policy.params_for(**facts)
         self._play(jobs[:1].copy(), sizes[:1], policy, rank, params)  # the first call in a process loads the kernel
         outcome, state, elapsed = self._play(jobs, sizes, policy, rank, params)
-        refuse_nan(policy, jobs)
+        policy.refuse_failure(params, jobs)
         totals = {name: float(state[name]) for name in ("busy", "idle_wanted", "idle_fitting")}
         return Run(policy.name, jobs, sizes, outcome, elapsed, self, totals=totals)
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import tables
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules
-from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.errors import BadInput, NotApplicable, nearest
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
@@ -26,7 +27,7 @@ from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import Requests, request_table
 from llmqueue_gym.systems.agents.serving import ServingAgent
 from llmqueue_gym.systems.base import Drawn, System
-from llmqueue_gym.systems.capacity import capacity, recorded_rate, stretched
+from llmqueue_gym.systems.capacity import capacity, recorded_rate, set_arrivals, stretched
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 ADMISSIONS = {"fits": tables.FITS, "reserve": tables.RESERVE, "peak": tables.PEAK}
+WORK = 2_000_000  # looks at a request between two moments at which an interrupt is heard, well below 1 s
 _PREDICTED = ("predicted", "first_predicted", "lower", "upper")
 
 
@@ -51,6 +53,7 @@ class Replica(System):
         max_tokens: most tokens of prompt and output together; a request of a law that exceeds them is drawn anew. What
             the replica can hold unless told otherwise.
         cut_off: times as long as arrivals take after which a run ends, whatever is left.
+        concurrency: clients, each of which sends its next request when its last one has ended, in place of arrivals.
     """
 
     name: ClassVar[str] = "replica"
@@ -66,6 +69,7 @@ class Replica(System):
     objectives: ClassVar[Mapping[str, str]] = {
         "ttft_slo": "most s until the first token, for goodput",
         "tpot_slo": "most s for each later token, for goodput",
+        "e2e_slo": "most s until the last token, for goodput",
     }
     defaults: ClassVar[Mapping[str, Any]] = {
         "size": "azure-conv",
@@ -78,15 +82,20 @@ class Replica(System):
     rules: str | Rules = "vllm-v1"
     max_tokens: int | None = None
     cut_off: float = np.inf
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("profile", Profile), ("rules", Rules)):
             value = getattr(self, name)
             if not isinstance(value, (str, kind)):
                 raise BadInput(f"{name}={value!r} must be a name or a {kind.__name__}")
-        if self.max_tokens is not None and self.max_tokens < 2:
-            raise BadInput(f"max_tokens={self.max_tokens} must be at least 2: one of prompt and one of output")
+        if self.max_tokens is not None and not 2 <= self.max_tokens <= MOST_TOKENS:
+            raise BadInput(
+                f"max_tokens={self.max_tokens} must be from 2, one of prompt and one of output, to {MOST_TOKENS:,}"
+            )
         check_positive(self, "cut_off", infinite=True)
+        if self.concurrency is not None and self.concurrency < 1:
+            raise BadInput(f"concurrency={self.concurrency} must be at least 1 client")
         _ = self.bound_rules  # a wrong part is found here, not at the first run
 
     @cached_property
@@ -96,8 +105,8 @@ class Replica(System):
 
     @cached_property
     def bound_rules(self) -> Rules:
-        """The rule set with the blocks that the profile's memory holds."""
-        return rule_set(self.rules).on(self.cost_profile.kv_tokens)
+        """The rule set with the blocks, seats and token budget that it has on the profile's GPU."""
+        return rule_set(self.rules).on(self.cost_profile.kv_tokens, self.cost_profile.gpu)
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse wrong parts here, not at the first run."""
@@ -105,7 +114,18 @@ class Replica(System):
             raise BadInput(f"predictor={scenario.predictor!r} must be a name or a LengthPredictor")
         if scenario.workload is not None and not callable(getattr(scenario.workload, "sample", None)):
             raise BadInput(f"workload={scenario.workload!r} has no method sample(n, arrival_rng, length_rng)")
+        for name in ("load", "rate"):
+            if self.closed and getattr(scenario, name) is not None:
+                raise BadInput(
+                    f"{name}={getattr(scenario, name):g} has no place beside concurrency={self.concurrency}, "
+                    "whose clients wait for their answers; give one of them"
+                )
         _ = scenario.source, scenario.fitted
+
+    @property
+    def closed(self) -> bool:
+        """Whether clients wait for their answers."""
+        return self.concurrency is not None
 
     def source(self, scenario: "Scenario") -> Any:
         """Return what requests are drawn from; a law at the rate, or at 1 request/s where a load is told."""
@@ -169,8 +189,11 @@ class Replica(System):
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
         if not 1 <= len(given.outputs) <= scenario.n_jobs:
             raise BadInput(f"the workload returned {len(given.outputs)} requests, not 1 to {scenario.n_jobs}")
-        scale = self.rate_scale(scenario)
-        requests = given.requests if scale == 1.0 else stretched(given.requests, scale)
+        requests = given.requests
+        if self.concurrency is not None:
+            set_arrivals(requests, np.where(np.arange(len(requests)) < self.concurrency, 0.0, np.inf))
+        elif (scale := self.rate_scale(scenario)) != 1.0:
+            requests = stretched(requests, scale)
         most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
@@ -192,11 +215,14 @@ class Replica(System):
         replica = loaded(drawn, rules, policy.merged)
         *loop, functions = kernel_arguments(policy, profile, rules)
         start = time.perf_counter()
-        proceed(0, replica, *loop, 0, 0, *functions)
+        while proceed(0, replica, *loop, 0, 0, *functions, WORK) == tables.PAUSED:
+            pass  # an interrupt is heard here
         elapsed = time.perf_counter() - start
-        lost = int(np.isnan(replica.requests[0]["rank"]).sum())
-        if lost:
-            raise BadInput(f"{policy.kind} {policy.name!r} gives rank NaN to {lost} requests; it must be a number")
+        if replica.state["reason"][0] == tables.TIMELESS:
+            raise BadInput(
+                f"profile {profile.name!r} gives an iteration a time that is not a finite number; check its numbers"
+            )
+        policy.refuse_failure(functions[-1], replica.requests[0])
         return run_of(replica, 0, drawn.sizes, policy.name, served, elapsed)
 
     def under(self, policy: ServingPolicy) -> "Replica":
@@ -210,6 +236,8 @@ class Replica(System):
         for key in policy.rules:
             if key not in names:
                 raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
+        if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
+            self.cost_profile.check_transfers(f"policy {policy.name!r}")
         if policy.merged and (made.request_level or made.padded):
             raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
         return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
@@ -217,8 +245,8 @@ class Replica(System):
     def numbers(self, run: Run) -> dict[str, float]:
         """Return mean and 99th percentile of the latency, and mean time to first token; who is never done is late."""
         arrival = run.jobs["arrival"]
-        latency = np.where(run.done, run.outcome["completion"], np.inf) - arrival
-        first = np.where(run.done, run.outcome["first_token"], np.inf) - arrival
+        latency = np.where(run.done, run.outcome["completion"] - arrival, np.inf)
+        first = np.where(run.done, run.outcome["first_token"] - arrival, np.inf)
         # Percentiles between a number and infinity would be NaN.
         p99 = float(np.percentile(latency, 99, method="higher"))
         return {"cost": float(latency.mean()), "p99": p99, "ttft": float(first.mean())}
@@ -227,8 +255,12 @@ class Replica(System):
         """Return `theory.clairvoyant.latency_floor`.
 
         Raises:
-            NotApplicable: a cost profile by tables, for which no floor is known.
+            NotApplicable: a cost profile by tables, for which no floor is known, or clients who wait for their answers.
         """
+        if self.closed:
+            raise NotApplicable(
+                "when requests come depends on the policy, so no floor holds for all; leave concurrency"
+            )
         requests = request_table(drawn.work["arrival"], drawn.work["prompt"])
         return latency_floor(requests, drawn.sizes, self.cost_profile, self.bound_rules).mean
 
@@ -247,7 +279,7 @@ _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole rec
 def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTables:
     """Return the tables of a replica with the requests of a run in it."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
-    seats = max(rules.max_seqs, n) if merged else rules.max_seqs
+    seats = max(rules.max_seqs or 0, n if merged else 0)
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
     replica.give(0, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
     return replica

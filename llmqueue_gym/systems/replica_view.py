@@ -99,6 +99,8 @@ class ReplicaView(View):
         rules = scenario.system.bound_rules  # type: ignore[attr-defined]
         if rules.request_level and self.decides == "evict":
             raise BadInput(f"rules {rules.name!r} never let go of a batch: decides='evict' needs others")
+        if self.decides == "evict" or rules.preemption == "swap":
+            scenario.system.cost_profile.check_transfers("the agent")  # type: ignore[attr-defined]
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return the rows of the observation's `jobs`."""

@@ -5,6 +5,7 @@ It is what the command line builds, what a board holds, and the configuration of
 
 import importlib
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -13,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym import systems
-from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.errors import BadInput, Unstable, nearest
 from llmqueue_gym.systems.base import Drawn, Row, System
 from llmqueue_gym.systems.run import Run
+from llmqueue_gym.workloads.arrivals import FASTEST, SLOWEST
 
+MOST_JOBS = 10**9
+BYTES = 200  # that a job takes in all tables of a run, about
 _ENVIRONMENT = "llmqueue_gym.envs.scalar:QueueEnv"  # resolved when one is opened: this layer lies below environments
 
 
@@ -31,7 +35,7 @@ class Scenario:
         system: what serves.
         size: law of what a job is: of its size in s, or of the lengths of a request; see `llmqueue workloads`.
         predictor: prediction model; `srpt` and others bring their own.
-        load: share of what the system can do at most.
+        load: share of what the system can do at most; below 1, unless jobs give up or are recorded.
         rate: arrivals per s, in place of the load.
         arrivals: arrival process.
         workload: anything with `sample(n, arrival_rng, size_rng)`, such as a `TraceWorkload`, in place of size and
@@ -40,6 +44,7 @@ class Scenario:
 
     Raises:
         BadInput: a field does not exist, or a value is out of range; the message names it.
+        Unstable: the queue would grow without end.
     """
 
     system: System
@@ -78,16 +83,36 @@ class Scenario:
                 known = [*own, *_COMMON, *kind.spelled]
                 raise BadInput(f"system {kind.name!r} has no field {key!r}; {nearest(key, known)}")
         made = kind(**parts) if isinstance(system, str) else _changed(system, parts)
+        if made.closed and "load" not in given:
+            common["load"] = None
         for name, value in {"system": made, **common}.items():
             object.__setattr__(self, name, value)
-        if not isinstance(self.n_jobs, (int, np.integer)) or isinstance(self.n_jobs, bool) or self.n_jobs < 1:
-            raise BadInput(f"n_jobs={self.n_jobs!r} must be a whole number of at least 1")
+        if (
+            not isinstance(self.n_jobs, (int, np.integer))
+            or isinstance(self.n_jobs, bool)
+            or not (1 <= self.n_jobs <= MOST_JOBS)
+        ):
+            raise BadInput(f"n_jobs={self.n_jobs!r} must be a whole number from 1 to {MOST_JOBS:,}")
         for name in ("load", "rate"):
             value = getattr(self, name)
             number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if value is not None and not (number and 0 < value < np.inf):
-                raise BadInput(f"{name}={value!r} must be positive and finite, for example 0.8")
+            if value is not None and not (number and SLOWEST <= value <= FASTEST):
+                raise BadInput(
+                    f"{name}={value!r} must be positive and finite, from {SLOWEST:g} to {FASTEST:g}, for example 0.8"
+                )
         made.check(self)
+        self._refuse_overload()
+
+    def _refuse_overload(self) -> None:
+        """Refuse jobs without end that are more than the servers can do; a workload of its own may have an end."""
+        load = self.load
+        if load is None and self.rate is not None:
+            load = getattr(self.source, "load", 0.0) / getattr(self.system, "capacity", 1.0)
+        if load is not None and load >= 1 and self.workload is None and not self.system.lossy:
+            raise Unstable(
+                f"load {load:g} is unstable: the queue grows without end from load 1 on; try 0.95, or jobs that leave "
+                "(central with patience) or are recorded (a workload)"
+            )
 
     def policy(self, given: Any) -> Any:
         """Return a policy of this system from its spec, the policy itself, or a plain function."""
@@ -100,6 +125,8 @@ class Scenario:
             seed: not negative.
             policy: for its own predictor, if it brings one along.
         """
+        if self.workload is None:
+            _refuse_too_many(int(self.n_jobs))
         return self.system.draw(self, seed, policy if policy is None else self.policy(policy))
 
     def simulate(self, policy: Any = "fcfs", seed: int = 0) -> Run:
@@ -170,6 +197,18 @@ def scenario_fields(kind: type[System]) -> dict[str, Any]:
     own = {field.name: field.default for field in fields(kind)}
     common = {**dict.fromkeys(_COMMON), "arrivals": "poisson", **kind.defaults}
     return {**own, **common}
+
+
+def _refuse_too_many(n_jobs: int) -> None:
+    """Refuse jobs that the memory of this machine could not hold, where it says how much that is."""
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" in names and n_jobs * BYTES > (
+        memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    ):
+        raise BadInput(
+            f"n_jobs={n_jobs} take about {n_jobs * BYTES / 1e9:.0f} GB, and this machine has {memory / 1e9:.0f} GB; "
+            f"choose {memory // BYTES // 10**6 * 10**6:,} at most"
+        )
 
 
 def _changed(system: System, parts: Mapping[str, Any]) -> System:

@@ -59,7 +59,7 @@ def latency_floor(requests: np.ndarray, outputs: np.ndarray, profile: Any, rules
     """
     if len(requests) == 0:
         raise BadInput("a floor needs at least one request")
-    rules = rules.on(profile.kv_tokens)
+    rules = rules.on(profile.kv_tokens, profile.gpu)
     numbers, limits = roofline_below(profile), _limits(rules)
     arrivals = np.ascontiguousarray(requests["arrival"], np.float64)
     prompts = np.ascontiguousarray(requests["prompt"], np.int64)

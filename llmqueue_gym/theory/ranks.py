@@ -58,6 +58,7 @@ class Ranks:
         y, a = (np.ascontiguousarray(x, float) for x in np.broadcast_arrays(predictions, ages))
         out = np.empty(len(y))
         ranks_at(self._rank, self._params, _job(arrival=arrival), y, a, out)
+        self._policy.refuse_failure(self._params)
         return out
 
     def check(self) -> None:
@@ -75,8 +76,6 @@ class Ranks:
     def along(self, row: Row) -> tuple[Row, np.ndarray]:
         """Return the row and its ranks; where the rank jumps, the ages before and after the jump are put in."""
         ranks = self._at(row.y, row.ages)
-        if np.isnan(ranks).any():
-            raise NotApplicable(f"the rank is not a number at prediction {row.y:g}")
         middles = self._at(row.y, 0.5 * (row.ages[1:] + row.ages[:-1]))
         jumps = _jumps(ranks[:-1], middles, ranks[1:])
         if not len(jumps):

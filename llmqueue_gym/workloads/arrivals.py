@@ -11,6 +11,9 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.registry import Named
 from llmqueue_gym.workloads.traces import load_trace
 
+SLOWEST, FASTEST = 1e-12, 1e12  # arrivals per s
+SPELLS = 100  # most sojourns in the mean gap between arrivals
+
 
 @dataclass(frozen=True)
 class ArrivalProcess(Named):
@@ -38,8 +41,8 @@ class ArrivalProcess(Named):
         """
         if n < 1:
             raise BadInput(f"n={n}: at least one arrival is needed")
-        if not 0 < rate < np.inf:
-            raise BadInput(f"rate={rate:g} must be positive and finite")
+        if not SLOWEST <= rate <= FASTEST:
+            raise BadInput(f"rate={rate:g} must be positive and finite, from {SLOWEST:g} to {FASTEST:g} a second")
         return self._times(n, rate, rng)
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
@@ -93,14 +96,19 @@ class MarkovModulated(ArrivalProcess):
     period: float = 100.0
 
     def __post_init__(self) -> None:
-        self._check("ratio", 1 <= self.ratio < np.inf, "be finite and at least 1")
-        self._check("period", 0 < self.period < np.inf, "be positive and finite")
+        self._check("ratio", 1 <= self.ratio <= FASTEST, f"lie between 1 and {FASTEST:g}")
+        self._check("period", 0 < self.period <= FASTEST, f"be positive, and {FASTEST:g} s at most")
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         # A Poisson process of rate 1, read on the clock of the cumulative intensity.
         clock = np.cumsum(rng.standard_exponential(n))
         calm = 2 * rate / (1 + self.ratio)  # both states are equally likely, so the mean rate is `rate`
         intensity = np.array([calm, calm * self.ratio])
+        if rate * self.period < 1 / SPELLS:
+            raise BadInput(
+                f"{self.name}: period={self.period:g} s is so short beside the gaps between arrivals, {1 / rate:g} s, "
+                "that they are Poisson; take poisson, or a longer one"
+            )
         time, count = np.zeros(1), np.zeros(1)  # knots of the cumulative intensity
         state = int(rng.integers(2))
         while count[-1] < clock[-1]:

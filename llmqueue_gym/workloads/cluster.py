@@ -31,7 +31,10 @@ def patience_of(spec: str | Distribution | None) -> Distribution | None:
     """
     if spec is None:
         return None
-    law = size_law(spec)
+    try:
+        law = size_law(spec)
+    except BadInput as error:
+        raise BadInput(f"patience={str(spec)!r}: {error}") from None
     if float(law.sf(0.0)) < 1:
         raise BadInput(f"patience {law} is zero with positive probability, so such a job never comes at all")
     return law

@@ -22,6 +22,7 @@ class _Vidur(Rules):
     """What the schedulers have in common that Vidur writes down."""
 
     allocation: str = "known"
+    max_seqs: int | None = 128
     watermark: float = 0.01
     pause: bool = False
     asker_stops: bool = False
@@ -37,7 +38,7 @@ class VllmV0(_Vidur):
 
     name: ClassVar[str] = "vllm-v0"
     order: str = "prefill-first"
-    token_budget: int = 4096
+    token_budget: int | None = 4096
     chunked: bool = False
     padded: bool = True
 
@@ -48,7 +49,7 @@ class Sarathi(_Vidur):
 
     name: ClassVar[str] = "sarathi"
     order: str = "decode-first"
-    token_budget: int = 512
+    token_budget: int | None = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,8 @@ class Orca(Rules):
 
     name: ClassVar[str] = "orca"
     allocation: str = "longest"
-    token_budget: int = 1 << 30  # tokens; no limit
-    max_seqs: int = 128
+    token_budget: int | None = 1 << 30  # tokens; no limit
+    max_seqs: int | None = 128
     max_model_len: int = 2048
     chunked: bool = False
     null_block: bool = False

@@ -20,6 +20,7 @@
 reserves the greatest length; `static` serves a batch to the end of its last request, as FasterTransformer does.
 """
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -45,6 +46,12 @@ ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decod
 ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
 
+MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
+
+# What `vllm serve` takes, 0.19 and later, on most GPUs, and on those of 70 GiB and more other than the A100.
+SERVED = ({"max_seqs": 256, "token_budget": 2048}, {"max_seqs": 1024, "token_budget": 8192})
+LARGE = re.compile(r"\b(GH200|H[128]00|H20|G?B[123]00|MI3\d\d)", re.IGNORECASE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -54,8 +61,8 @@ class Rules:
         name: of the rule set.
         blocks: KV blocks of the replica; None takes what the cost profile's memory holds.
         block_size: tokens a block.
-        token_budget: most tokens in an iteration.
-        max_seqs: most requests in the running list.
+        token_budget: most tokens in an iteration; None takes what `vllm serve` takes on the GPU, see `SERVED`.
+        max_seqs: most requests in the running list; None likewise.
         max_model_len: a request ends at this many tokens, prompt and output; 0 stands for what the blocks hold.
         chunked: whether a prompt may be cut to fit the budget.
         long_prefill_threshold: longest prefill chunk; 0 for no limit.
@@ -89,8 +96,8 @@ class Rules:
     name: ClassVar[str] = "vllm-v1"
     blocks: int | None = None
     block_size: int = 16
-    token_budget: int = 2048
-    max_seqs: int = 128
+    token_budget: int | None = None
+    max_seqs: int | None = None
     max_model_len: int = 0
     chunked: bool = True
     long_prefill_threshold: int = 0
@@ -122,18 +129,24 @@ class Rules:
         for key, table in (("order", ORDERS), ("allocation", ALLOCATIONS), ("preemption", PREEMPTIONS)):
             if getattr(self, key) not in table:
                 raise BadInput(f"{self.name}: {key}={getattr(self, key)!r}; {nearest(getattr(self, key), table)}")
-        for key in ("block_size", "token_budget", "max_seqs", "patience"):
-            if getattr(self, key) < 1:
-                raise BadInput(f"{self.name}: {key}={getattr(self, key)} must be at least 1")
-        for key in ("max_model_len", "long_prefill_threshold", "lookahead"):
-            if getattr(self, key) < 0:
-                raise BadInput(f"{self.name}: {key}={getattr(self, key)} must not be negative")
-        if self.blocks is not None and self.blocks < 1:
-            raise BadInput(f"{self.name}: blocks={self.blocks} must be at least 1")
+        for least, keys in (
+            (1, ("block_size", "token_budget", "max_seqs", "patience", "blocks")),
+            (0, ("max_model_len", "long_prefill_threshold", "lookahead")),
+        ):
+            for key in keys:
+                if getattr(self, key) is not None and not least <= getattr(self, key) <= MOST:
+                    raise BadInput(
+                        f"{self.name}: {key}={getattr(self, key)} must be at least {least}, {MOST:,} at most"
+                    )
         if not 0 <= self.watermark < 1:
             raise BadInput(f"{self.name}: watermark={self.watermark:g} is a share of the blocks, from 0 to below 1")
         if not self.bandwidth > 0:
             raise BadInput(f"{self.name}: bandwidth={self.bandwidth:g} must be positive, in bytes/s")
+        if self.request_level and self.allocation != "longest":
+            raise BadInput(
+                f"{self.name}: request_level=true holds a batch to its end, which allocation={self.allocation} cannot; "
+                "add allocation=longest"
+            )
         if not self.horizon > 0:
             raise BadInput(f"{self.name}: horizon={self.horizon:g} must be positive, in s")
 
@@ -142,9 +155,16 @@ class Rules:
         base = type(self)()
         return spec_of(self, self.name, **{field.name: getattr(base, field.name) for field in fields(base)})
 
-    def on(self, kv_tokens: int) -> "Rules":
-        """Return these rules with the blocks of a replica whose memory holds so many tokens, unless they are set."""
-        return self if self.blocks is not None else replace(self, blocks=kv_tokens // self.block_size)
+    def on(self, kv_tokens: int, gpu: str = "") -> "Rules":
+        """Return these rules with all set that is None.
+
+        Args:
+            kv_tokens: tokens that the memory of the replica holds.
+            gpu: of the replica, in words.
+        """
+        usual = SERVED[LARGE.search(gpu) is not None] | {"blocks": kv_tokens // self.block_size}
+        unset: dict[str, Any] = {key: value for key, value in usual.items() if getattr(self, key) is None}
+        return replace(self, **unset)
 
     @property
     def spare_blocks(self) -> int:
@@ -156,7 +176,7 @@ class Rules:
         """The most tokens that a request can have."""
         usable = (self.blocks or 0) - (self.spare_blocks if self.watermark_always else 0)
         held = usable * self.block_size - self.lookahead + 1  # the last token needs no room
-        return min(self.max_model_len, held) if self.max_model_len else held
+        return min(held, self.max_model_len or MOST)
 
     def to_record(self, kv_bytes_per_token: float) -> Any:
         """Return the `RULES` record.
@@ -165,10 +185,11 @@ class Rules:
             kv_bytes_per_token: of the model, for the time of transfers.
 
         Raises:
-            BadInput: blocks are not set; see `on`.
+            BadInput: blocks, token budget or seats are not set; see `on`.
         """
-        if self.blocks is None:
-            raise BadInput(f"{self.name}: the number of blocks is not set; use rules.on(kv_tokens)")
+        for key in ("blocks", "token_budget", "max_seqs"):
+            if getattr(self, key) is None:
+                raise BadInput(f"{self.name}: {key} is not set; use rules.on(kv_tokens, gpu)")
         row = np.zeros(1, RULES)
         for key in RULES.names or ():
             if hasattr(self, key):
@@ -200,7 +221,7 @@ class Rules:
                 f"request {i + 1} has {prompts[i]} prompt and {outputs[i]} output tokens, more than the {self.longest} "
                 f"that fit ({self.name}); leave out longer ones with max_tokens={self.longest}"
             )
-        if not self.chunked:
+        if not self.chunked and self.token_budget is not None:
             bad = np.flatnonzero(prompts > self.token_budget)
             if len(bad):
                 raise BadInput(

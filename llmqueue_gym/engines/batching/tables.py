@@ -30,6 +30,7 @@ REPLICA_STATE = np.dtype(
         ("budget", "i8"),  # tokens left in this iteration
         ("limit", "i8"),  # longest prefill chunk in this iteration
         ("arrived", "i8"),
+        ("sent", "i8"),  # requests whose arrival is known; of a closed loop the next one comes when one leaves
         ("done", "i8"),
         ("head", "i8"),  # where the ring of the queue begins
         ("first_place", "i8"),  # place for the next request that goes to the front of the queue
@@ -96,11 +97,12 @@ BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER = 0, 1, 2, 3, 4
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
-NOTHING, ADMIT, EVICT, RANK, LOOK = 0, 1, 2, 3, 4
+NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED = 0, 1, 2, 3, 4, 5
+ENDLESS = 1 << 62  # work that a call of the loop may do where it is not to come back before a decision
 
 # Why a run stopped.
-GOING, DRAINED, HORIZON, STUCK, LIVELOCK = 0, 1, 2, 3, 4
-REASONS = ("going", "drained", "horizon", "stuck", "livelock")
+GOING, DRAINED, HORIZON, STUCK, LIVELOCK, TIMELESS = 0, 1, 2, 3, 4, 5
+REASONS = ("going", "drained", "horizon", "stuck", "livelock", "timeless")
 
 # Rule set as numbers; see `rules.Rules`.
 RULES = np.dtype(
@@ -229,6 +231,7 @@ class ReplicaTables(NamedTuple):
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
         self.state["n"][e], self.state["every"][e] = n, refreshed.every
+        self.state["sent"][e] = np.isfinite(given.requests["arrival"]).sum()
         truth = self.truth[e]
         # Much faster than record by record.
         self.requests[e, :n].view(np.int64)[:] = given.requests.view(np.int64)

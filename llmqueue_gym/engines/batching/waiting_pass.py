@@ -63,6 +63,8 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     """
     system, notes = r.system[e], r.notes[e]
     n = system.running + 1
+    if n == 1:
+        return True  # whoever is alone fits, see `Rules.check`
     most, tokens = 0.0, 0.0
     for k in range(n):
         row = i if k == system.running else r.running[e, k]

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 class DispatchAgent(Agent):
     """Sends each job to the visible queue of least score.
 
-    Of the job an observation has its predicted size and weight alone. Where all queues are visible, `act` gives equal
-    scores to the first, which is the fastest server, and `act_env` breaks ties as the closed loop does.
+    Of the job an observation has its predicted size and weight alone. Ties are broken as in the closed loop.
     """
 
     def __init__(self, policy: Any, scenario: "Scenario", view: Any):
@@ -45,7 +44,8 @@ class DispatchAgent(Agent):
         system = columns_of(observation, "system", self.view.system)
         predicted, weight = np.atleast_1d(system["predicted"]), np.atleast_1d(system["weight"])
         jobs = job_table(np.zeros(len(predicted)), predicted, weight)
-        return {"jobs": jobs, "queues": np.atleast_2d(queues), "ties": np.zeros(len(jobs))}
+        ties = np.atleast_1d(system["tie"]).astype(np.float64)
+        return {"jobs": jobs, "queues": np.atleast_2d(queues), "ties": ties}
 
     def look(self, seen: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arrival and the queues that it sees."""
@@ -56,6 +56,6 @@ class DispatchAgent(Agent):
         jobs, queues = (np.ascontiguousarray(seen[k], dtype) for k, dtype in (("jobs", JOB), ("queues", QUEUE)))
         actions, scores = np.zeros(len(jobs), np.int64), np.zeros(queues.shape[1])
         tables = records(jobs), records(queues)
-        if least_score(*tables, seen["ties"], self.pointers[0], self.params, scores, actions):
-            raise BadInput(f"dispatch policy {self.policy.name!r} gives score NaN; it must be a number")
+        least_score(*tables, seen["ties"], self.pointers[0], self.params, scores, actions)
+        self.policy.refuse_failure(self.params)
         return actions

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym._jit import kernel, records
-from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import JOB, OFFER
 from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.view import columns_of
@@ -25,11 +24,7 @@ def least_offer(jobs, offers, present, servers, score, params, window, actions):
         params: its parameters.
         window: slots that it looks at.
         actions: `(E,)`, written.
-
-    Returns:
-        how often a score was NaN.
     """
-    unordered = 0
     for e in range(jobs.shape[0]):
         least, actions[e] = np.inf, offers.shape[1]
         for slot in range(min(window, jobs.shape[1])):
@@ -37,13 +32,10 @@ def least_offer(jobs, offers, present, servers, score, params, window, actions):
                 break
             for at in range((slot + 1) * servers - 1, slot * servers - 1, -1):
                 value = score(jobs[e, slot], offers[e, at], params)
-                if np.isnan(value):
-                    unordered += 1
                 if value < least:
                     least, actions[e] = value, at
         if actions[e] < offers.shape[1] and offers[e, actions[e]].servers > offers[e, actions[e]].free:
             actions[e] = offers.shape[1]
-    return unordered
 
 
 class MoldableAgent(Agent):
@@ -82,8 +74,8 @@ class MoldableAgent(Agent):
         actions = np.zeros(len(jobs), np.int64)
         window = self.policy.window or jobs.shape[1]
         tables = records(jobs), records(offers), seen["present"], self._servers
-        if least_offer(*tables, self.pointers[0], self.params, window, actions):
-            raise BadInput(f"{self.policy.kind} {self.policy.name!r} gives score NaN; it must be a number, or inf")
+        least_offer(*tables, self.pointers[0], self.params, window, actions)
+        self.policy.refuse_failure(self.params)
         return np.where(actions < offers.shape[1], actions, passes)
 
     @property

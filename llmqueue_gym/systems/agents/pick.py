@@ -251,6 +251,7 @@ class PickAgent(Agent):
             self._passes,
             actions,
         )
+        policy.refuse_failure(self.params)
         if deadline:
             fastest = float(self.scenario.system.server_speeds[0])  # type: ignore[attr-defined]
             late = policy.late(rows, seen["clock"], fastest) & (place == WAITS)

@@ -79,4 +79,5 @@ class RankAgent(Agent):
         least_rank(
             records(rows), seen["present"], stays, self.pointers[0], self.params, self.policy.lcfs_up_to, actions
         )
+        self.policy.refuse_failure(self.params)
         return actions

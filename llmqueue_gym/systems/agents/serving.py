@@ -124,4 +124,5 @@ class ServingAgent(Agent):
     def _values(self, seen: dict[str, Any], function: int) -> np.ndarray:
         rows, values = np.ascontiguousarray(seen["rows"]), np.zeros(seen["rows"].shape)
         values_of(records(rows), records(seen["system"]), self.pointers[function], self.params, values)
+        self.policy.refuse_failure(self.params)
         return values

@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.registry import Named, Registry
 from llmqueue_gym.workloads.traces import load_lengths
@@ -49,8 +50,8 @@ class Lengths(Named):
 
 
 def whole_tokens(lengths: np.ndarray) -> np.ndarray:
-    """Return lengths `(n,)` rounded to whole tokens, int64, at least 1."""
-    return np.maximum(np.rint(lengths), 1).astype(np.int64)
+    """Return lengths `(n,)` rounded to whole tokens, int64, from 1 to a billion."""
+    return np.clip(np.rint(lengths), 1, MOST_TOKENS).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class ConstantLengths(Lengths):
 
     def __post_init__(self) -> None:
         for what in ("prompt", "output"):
-            self._check(what, getattr(self, what) >= 1, "be at least 1 token")
+            self._check(what, 1 <= getattr(self, what) <= MOST_TOKENS, f"be from 1 to {MOST_TOKENS:,} tokens")
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return the two lengths n times; nothing is random."""
@@ -98,9 +99,9 @@ class LognormalLengths(Lengths):
 
     def __post_init__(self) -> None:
         for what in ("prompt", "output"):
-            self._check(what, 1 <= getattr(self, what) < np.inf, "be finite and at least 1 token")
+            self._check(what, 1 <= getattr(self, what) <= MOST_TOKENS, f"be from 1 to {MOST_TOKENS:,} tokens")
         for what in ("prompt_sigma", "output_sigma"):
-            self._check(what, 0 <= getattr(self, what) < np.inf, "be finite and not negative")
+            self._check(what, 0 <= getattr(self, what) <= 100, "be from 0 to 100")
         self._check("correlation", -1 <= self.correlation <= 1, "lie between -1 and 1")
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.requests import request_table
 from llmqueue_gym.workloads import arrival_process
-from llmqueue_gym.workloads.arrivals import ArrivalProcess
+from llmqueue_gym.workloads.arrivals import FASTEST, SLOWEST, ArrivalProcess
 from llmqueue_gym.workloads.requests.workload import Rows, check_count
 from llmqueue_gym.workloads.traces import Trace, load_trace
 
@@ -33,6 +33,8 @@ class TraceRequests:
         order: `window` takes consecutive rows from a random one on; `first` takes them from the first on; `bootstrap`
             draws the lengths of rows with replacement (recorded times, where kept, are those of a window).
         max_tokens: most tokens of prompt and output together.
+        priorities: whole numbers `(rows,)`, lower is more urgent; 0 where they are not told.
+        classes: whole numbers `(rows,)`; 0 where they are not told.
         without_output: rows with 0 output tokens.
         too_long: rows with more than `max_tokens`.
     """
@@ -45,19 +47,26 @@ class TraceRequests:
     arrivals: str | ArrivalProcess = "poisson"
     order: str = "window"
     max_tokens: int | None = None
+    priorities: np.ndarray | None = field(default=None, repr=False)
+    classes: np.ndarray | None = field(default=None, repr=False)
     without_output: int = field(init=False)
     too_long: int = field(init=False)
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times, float)
         prompts, outputs = np.asarray(self.prompts, np.int64), np.asarray(self.outputs, np.int64)
-        if times.ndim != 1 or not len(times) or not times.shape == prompts.shape == outputs.shape:
+        told = {name: getattr(self, name) for name in ("priorities", "classes")}
+        told = {name: np.asarray(np.zeros_like(prompts) if v is None else v, np.int64) for name, v in told.items()}
+        columns = (prompts, outputs, *told.values())
+        if times.ndim != 1 or not len(times) or any(column.shape != times.shape for column in columns):
             shapes = f"times {times.shape}, prompts {prompts.shape} and outputs {outputs.shape}"
             raise BadInput(f"{shapes} must be lists of one length, not empty")
         if not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
             raise BadInput("times must be finite and sorted")
-        if not 0 < self.rate_scale < np.inf:
-            raise BadInput(f"rate_scale={self.rate_scale:g} must be positive and finite")
+        if not SLOWEST <= self.rate_scale <= FASTEST:
+            raise BadInput(
+                f"rate_scale={self.rate_scale:g} must be positive and finite, from {SLOWEST:g} to {FASTEST:g}"
+            )
         if self.rate is not None and not self.rate > 0:
             raise BadInput(f"rate={self.rate:g} must be positive, requests per s, or inf for all at once")
         if self.rate is not None and self.rate_scale != 1:
@@ -73,7 +82,8 @@ class TraceRequests:
             raise BadInput(
                 f"no request is left: {empty.sum()} without output, {long.sum()} above {self.max_tokens} tokens"
             )
-        read = {"times": times[kept], "prompts": prompts[kept], "outputs": outputs[kept]}
+        read = {"times": times, "prompts": prompts, "outputs": outputs, **told}
+        read = {name: column[kept] for name, column in read.items()}
         left_out = {"without_output": int(empty.sum()), "too_long": int(long.sum())}
         for name, value in {**read, **left_out, "arrivals": arrival_process(self.arrivals)}.items():
             object.__setattr__(self, name, value)
@@ -82,7 +92,8 @@ class TraceRequests:
     def from_trace(cls, trace: Trace | str | os.PathLike[str], *rest: Any, **named: Any) -> "TraceRequests":
         """Return the workload of a trace, or of a trace file in any known format; for the rest see the class."""
         trace = trace if isinstance(trace, Trace) else load_trace(trace)
-        return cls(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *rest, **named)
+        told = {"priorities": trace.priority, "classes": trace.klass, **named}
+        return cls(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *rest, **told)
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -106,7 +117,9 @@ class TraceRequests:
             times = np.zeros(n)
         else:
             times = arrival_process(self.arrivals).times(n, self.rate, arrival_rng)
-        return request_table(times, self.prompts[picked]), self.outputs[picked]
+        assert self.priorities is not None and self.classes is not None  # set on construction
+        told = {"klass": self.classes[picked], "priority": self.priorities[picked]}
+        return request_table(times, self.prompts[picked], **told), self.outputs[picked]
 
     def output_sample(self) -> np.ndarray:
         """Return the output lengths of all rows that are kept."""

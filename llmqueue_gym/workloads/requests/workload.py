@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
@@ -83,8 +84,10 @@ class RequestWorkload:
         object.__setattr__(self, "arrivals", arrival_process(self.arrivals))
         if not self.rate > 0:
             raise BadInput(f"rate={self.rate:g} must be positive, requests per s, or inf for all at once")
-        if self.max_tokens is not None and self.max_tokens < 2:
-            raise BadInput(f"max_tokens={self.max_tokens} must be at least 2: one of prompt and one of output")
+        if self.max_tokens is not None and not 2 <= self.max_tokens <= MOST_TOKENS:
+            raise BadInput(
+                f"max_tokens={self.max_tokens} must be from 2, one of prompt and one of output, to {MOST_TOKENS:,}"
+            )
 
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
         """Return n requests; BadInput where next to none is within `max_tokens`."""

@@ -1,13 +1,13 @@
 """Traces in their native formats. To add one: write its loader, add its line here."""
 
-import json
+import inspect
 import os
 
 from llmqueue_gym.columns import read_header, text_lines
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.registry import Registry
 from llmqueue_gym.workloads.traces.lengths import load_lengths, what_it_is
-from llmqueue_gym.workloads.traces.trace import Trace
+from llmqueue_gym.workloads.traces.trace import Trace, json_object
 
 __all__ = ["TRACE_FORMATS", "Trace", "load_lengths", "load_trace"]
 
@@ -46,13 +46,21 @@ def load_trace(path: str | os.PathLike[str], format: str = "auto", **options: ob
     Args:
         path: the file.
         format: a name in `TRACE_FORMATS`; "auto" takes the one that shares most columns with the file's header.
-        options: passed on to the loader of the format, such as `spread=False` for mooncake.
+        options: passed on to the loader of the format, such as `unit="ms"`, in which its times are, for most, or
+            `spread=False` for mooncake.
 
     Raises:
-        BadInput: the file cannot be read or is empty, has no known format, or has a wrong column or value; the
-            message names the file, the data row (from 1) and the column.
+        BadInput: the file cannot be read or is empty, has no known format, or has a wrong column or value, of which the
+            message names the file, the data row (from 1) and the column; or the format has no such option.
     """
-    return TRACE_FORMATS.builder(detect(path) if format == "auto" else format)(path, **options)
+    name = detect(path) if format == "auto" else format
+    load = TRACE_FORMATS.builder(name)
+    known = list(inspect.signature(load).parameters)[1:]
+    for option, value in options.items():
+        if option not in known:
+            hint = nearest(option, known) if known else "it has none"
+            raise BadInput(f"{path}: trace format {name!r} has no option {option}={value!r}; {hint}")
+    return load(path, **options)
 
 
 def detect(path: str | os.PathLike[str]) -> str:
@@ -65,10 +73,7 @@ def detect(path: str | os.PathLike[str]) -> str:
     if not line:
         raise BadInput(f"{path} is empty")
     is_json = line.startswith("{")
-    try:
-        fields = set(json.loads(line)) if is_json else set(read_header(path))
-    except ValueError:
-        fields = set()
+    fields = set(json_object(line) or ()) if is_json else set(read_header(path))
     if what := what_it_is(path, fields):
         raise BadInput(f"{path} {what}")
     shared = {name: len(fields & marks) for name, marks in _FIELDS.items() if (name in _JSON) == is_json}

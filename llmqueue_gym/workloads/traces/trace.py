@@ -1,15 +1,16 @@
 """What every loader returns, and what loaders share: rows of JSON, and rows put in the order of their times."""
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from llmqueue_gym.columns import Column, text_lines
 from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.storage import parsed
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,8 @@ class Trace:
         source: repository and paper, for attribution.
         licence: of the data, as their owner states it.
         dropped: rows of the file left out because the request failed.
+        priority: as their senders state it `(rows,)`, int64, lower is more urgent; None where the file does not say.
+        klass: number of each one's class `(rows,)`, int64; None where the file does not say.
     """
 
     arrival_s: np.ndarray
@@ -33,28 +36,46 @@ class Trace:
     source: str
     licence: str
     dropped: int = 0
+    priority: np.ndarray | None = None
+    klass: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
+    @property
+    def rate(self) -> float:
+        """Mean requests per s; NaN where all come at one time."""
+        span = float(self.arrival_s[-1])
+        return (len(self) - 1) / span if span > 0 else np.nan
+
 
 def ordered_trace(
-    path: str | os.PathLike[str], times: np.ndarray, prompts: np.ndarray, outputs: np.ndarray, source: str, licence: str
+    path: str | os.PathLike[str],
+    times: np.ndarray,
+    prompts: np.ndarray,
+    outputs: np.ndarray,
+    source: str,
+    licence: str,
+    **more: np.ndarray,
 ) -> Trace:
-    """Return the trace of rows in any order, sorted by time: times (s), prompt and output tokens, each `(rows,)`."""
+    """Return the trace of rows in any order, sorted by time: times (s), prompt and output tokens, each `(rows,)`.
+
+    What more there is of them goes by the names of `Trace`.
+    """
     order = np.argsort(times, kind="stable")
-    times = times[order]
-    return Trace(times - times[0], prompts[order], outputs[order], Path(path).name, source, licence)
+    times, columns = times[order], {name: column[order] for name, column in more.items()}
+    made = Trace(times - times[0], prompts[order], outputs[order], Path(path).name, source, licence)
+    return replace(made, **columns)  # type: ignore[arg-type]
 
 
 def sorted_trace(
-    path: str | os.PathLike[str], columns: Sequence[Column], source: str, licence: str, unit: float = 1.0
+    path: str | os.PathLike[str], columns: Sequence[Column], unit: str, source: str, licence: str, **more: np.ndarray
 ) -> Trace:
-    """Return the trace of a file whose rows are sorted by time: times (in `unit` s), prompt and output tokens."""
+    """Return the trace of a file whose rows are sorted by time: times in a unit, prompt and output tokens."""
     stamps, prompts, outputs = columns
-    times = stamps.numbers()
+    times = stamps.seconds(unit)
     stamps.check_sorted(times)
-    return ordered_trace(path, times * unit, prompts.counts(), outputs.counts(), source, licence)
+    return ordered_trace(path, times, prompts.counts(), outputs.counts(), source, licence, **more)
 
 
 def read_json_columns(path: str | os.PathLike[str], names: Sequence[str]) -> list[Column]:
@@ -65,11 +86,8 @@ def read_json_columns(path: str | os.PathLike[str], names: Sequence[str]) -> lis
     """
     columns = [Column(path, name, []) for name in names]
     for row, line in enumerate(text_lines(path)):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
+        record = json_object(line)
+        if record is None:
             raise BadInput(f"{path}: row {row + 1} is not a JSON object")
         for column in columns:
             if column.name not in record:
@@ -78,3 +96,12 @@ def read_json_columns(path: str | os.PathLike[str], names: Sequence[str]) -> lis
     if columns and not columns[0].cells:
         raise BadInput(f"{path} is empty")
     return columns
+
+
+def json_object(line: str) -> dict[str, Any] | None:
+    """Return the JSON object in a line, or None where it holds none."""
+    try:
+        record = parsed(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

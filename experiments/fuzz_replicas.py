@@ -1,0 +1,291 @@
+"""Does any small replica lose a request, a token or a block, run for ever, or depend on being watched?
+
+Draws random requests, policies (those by name and wild ranks), rule sets, switches of them, pools and profiles, serves
+the requests watched iteration by iteration and once more unwatched, and lets an agent play at random. Prints what broke
+which promise, with the number by which `--only` plays it again; exits 1 if anything did.
+
+    python experiments/fuzz_replicas.py --runs 30000 --seed 1
+"""
+
+import argparse
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
+from llmqueue_gym.engines.batching.rules import ALLOCATIONS, ORDERS, PREEMPTIONS, Rules
+from llmqueue_gym.engines.batching.tables import ENDLESS, LOOK, REASONS, WATCHING, queue
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
+from llmqueue_gym.policies.serving.base import ADMISSIONS
+from llmqueue_gym.profiles import PROFILES, Profile, profile
+from llmqueue_gym.requests import DONE, Refreshed, Requests, never_refreshed, request_table
+from llmqueue_gym.systems import Run, Scenario
+from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.serve import as_drawn, placed, serve
+
+SECONDS = 10  # of CPU time after which a run counts as one without end; most take milliseconds
+PATIENCE = 3000  # iterations without a new token before a run counts as a livelock
+
+
+def wild(request, system, params):
+    """Give infinite, NaN, huge, equal or fickle numbers, as the first parameter says."""
+    kind, odd = int(params[0]), request.place % 3
+    if kind == 0:
+        return np.inf if odd == 0 else (-np.inf if odd == 1 else request.predicted)
+    if kind == 1:
+        return np.nan if odd == 0 and request.generated > params[1] else request.predicted
+    if kind == 2:
+        return 1e308 * (1.0 - odd)
+    if kind == 3:
+        return (request.place * 7919 + system.iterations * 104729 + request.generated * 31) % 101 - 50.0
+    if kind == 4:
+        return -0.0
+    return -request.generated * params[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is played: requests, and the policy, profile and rules of a replica."""
+
+    given: Requests
+    policy: ServingPolicy
+    profile: Profile
+    rules: Rules
+
+    def __str__(self) -> str:
+        return f"{self.policy.name} on {self.profile.name} under {self.rules}, {len(self.given.outputs)} requests"
+
+
+def draw_case(rng: np.random.Generator) -> Case:
+    """Draw a small replica, and requests of which most fit."""
+    rules = draw_rules(rng)
+    names = [name for name in PROFILES if name != "file"]
+    return Case(draw_given(rng, rules), draw_policy(rng), profile(str(rng.choice(names))), rules)
+
+
+def draw_rules(rng: np.random.Generator) -> Rules:
+    """Draw a rule set by name, in one of three cases with other switches than its own."""
+    block_size, blocks = int(rng.choice([1, 2, 4, 16])), int(rng.integers(2, 40))
+    changes: dict[str, Any] = {"block_size": block_size, "blocks": blocks, "patience": PATIENCE}
+    changes |= {"max_seqs": int(rng.choice([1, 2, 4, 16])), "token_budget": int(rng.choice([1, 8, 64, 2048]))}
+    if rng.random() < 0.3:
+        changes["long_prefill_threshold"] = int(rng.integers(1, 20))
+    if rng.random() < 0.3:
+        changes["max_model_len"] = int(rng.integers(2, blocks * block_size + 2))
+    if rng.random() < 0.1:
+        changes["horizon"] = float(rng.choice([1e-3, 1.0, 30.0]))
+    if rng.random() < 0.3:
+        changes["preemption"] = str(rng.choice(list(PREEMPTIONS)))
+    if rng.random() < 1 / 3:
+        several = {"order": list(ORDERS), "allocation": list(ALLOCATIONS), "watermark": [0.0, 0.1, 0.5]}
+        several |= {"lookahead": [0, 1, 3], "bandwidth": [1.0, 32e9]}
+        switches = {field.name: [True, False] for field in fields(Rules) if field.type in (bool, "bool")}
+        for name, values in {**several, **switches}.items():
+            if rng.random() < 0.3:
+                changes[name] = values[rng.integers(len(values))]
+    named = rule_set(str(rng.choice(list(RULE_SETS))))
+    if changes.get("request_level", named.request_level):
+        changes["allocation"] = "longest"
+    return replace(named, **changes)
+
+
+def draw_policy(rng: np.random.Generator) -> ServingPolicy:
+    """Draw a policy by name, or wild functions with all that a policy can ask for."""
+    if rng.random() < 0.5:
+        return SERVING_POLICIES(str(rng.choice(list(SERVING_POLICIES))))
+    traits: dict[str, Any] = {"admission": str(rng.choice(ADMISSIONS)), "rules": {}}
+    traits |= {name: bool(rng.random() < 0.3) for name in ("ages", "merged", "keeps", "displaces", "skips")}
+    traits |= {name: wild for name in ("victim", "length", "progress") if rng.random() < 0.2}
+    traits |= {"spare": int(rng.integers(0, 5)), "margin": float(rng.choice([0.0, 1.0]))}
+    traits["preemption"] = rng.choice([None, *PREEMPTIONS])
+    ranked = traits["merged"] or rng.random() < 0.8
+    numbers = (float(rng.integers(0, 6)), float(rng.integers(0, 4)))
+    return ServingPolicy(f"wild-{numbers[0]:g}", wild if ranked else None, numbers, **traits)
+
+
+def draw_given(rng: np.random.Generator, rules: Rules) -> Requests:
+    """Draw requests that crowd a replica, with predictions that are off, and that are renewed in one of three cases."""
+    n, longest = int(rng.integers(1, 40)), max(rules.longest, 2)
+    if not rules.chunked:
+        longest = min(longest, rules.token_budget + 1)
+    gap = float(rng.choice([0.0, 0.01, 0.3, 20.0]))
+    arrivals = np.cumsum(rng.exponential(gap, n) * (rng.random(n) < 0.7))
+    prompts = rng.integers(1, max(2, int(longest * rng.choice([0.3, 1.0]))), n)
+    outputs = np.minimum(rng.integers(1, max(2, longest // 2), n), np.maximum(longest - prompts, 1)).astype(np.int64)
+    table = request_table(arrivals, prompts, rng.choice([0.5, 1.0, 3.0], n), rng.integers(0, 2, n))
+    every = int(rng.choice([0, 0, 1, 8]))
+    table["predicted"] = np.maximum(1.0, outputs * rng.lognormal(0, rng.choice([0.0, 1.0]), n))
+    refreshed = never_refreshed(n)
+    if every:
+        start = np.concatenate([[0], np.cumsum(outputs // every + 1)])
+        refreshed = Refreshed(every, rng.uniform(1, 2 * longest, start[-1]), start)
+        table["predicted"] = refreshed.total[start[:-1]]
+    table["first_predicted"] = table["lower"] = table["predicted"]
+    table["upper"] = table["predicted"] * rng.choice([1.0, 2.0])
+    return Requests(table, outputs, refreshed)
+
+
+def watched(case: Case, rules: Rules) -> tuple[Any, int]:
+    """Serve a case one iteration after another, and check each; return the replica at the end, and the iterations."""
+    replica = loaded(as_drawn(case.given), rules, case.policy.merged)
+    record, conduct, form, numbers, functions = kernel_arguments(case.policy, case.profile, rules)
+    system, state, requests = replica.system[0], replica.state[0], replica.requests[0]
+    clock, count = 0.0, 0
+    tokens = requests["generated"].copy()
+    go_on = partial(proceed, 0, replica, record, conduct, form, numbers, WATCHING, 0, *functions, ENDLESS)
+    while go_on() == LOOK:
+        running, waiting = replica.running[0, : system["running"]].tolist(), queue(replica, 0).tolist()
+        there = running + waiting
+        assert len(there) == len(set(there)) == state["arrived"] - state["done"], "somebody stands twice or nowhere"
+        assert system["free"] >= 0, "blocks beyond the pool"
+        assert system["free"] + requests["blocks"].sum() == rules.blocks, "blocks lost"
+        holds = requests["computed"] <= requests["blocks"] * rules.block_size
+        assert (holds | (requests["status"] == DONE))[running].all(), "keys and values nowhere"
+        assert requests["scheduled"].sum() == state["batch"]["tokens"] <= rules.token_budget, "beyond the budget"
+        seats = (requests["scheduled"] > 0).sum() if case.policy.merged else len(running)
+        assert seats <= rules.max_seqs, "one seat too many"
+        assert (requests["scheduled"][[i for i in there if i not in running]] == 0).all(), "who waits computes"
+        go_on()
+        count += 1
+        assert clock <= system["clock"] < np.inf, "time runs back"
+        growth = requests["generated"] - tokens
+        assert ((growth >= 0) & (growth <= 1)).all() or rules.forget_unread, "a token twice"
+        clock, tokens = system["clock"], requests["generated"].copy()
+    return replica, count
+
+
+def check(case: Case) -> str:
+    """Raise AssertionError where a case breaks a promise; return how it ended."""
+    place, policy = placed(case.policy, case.profile, case.rules, {})
+    rules = place.under(policy).bound_rules
+    run = serve(case.given, policy, case.profile, case.rules)
+    replica, count = watched(replace(case, policy=policy), rules)
+    conserved(run, rules, case.given, case.given.requests["weight"])
+    assert run.reason == REASONS[int(replica.state["reason"][0])], "another end when watched"
+    assert run.totals["iterations"] == count == replica.system["iterations"][0], "other iterations when watched"
+    for name in run.outcome.dtype.names or ():
+        np.testing.assert_array_equal(run.outcome[name], replica.service[0][name], f"other {name} when watched")
+    np.testing.assert_array_equal(run.jobs["generated"], replica.requests[0]["generated"])
+    if run.reason == "drained":
+        assert replica.system["free"][0] == rules.blocks, "blocks not given back"
+    return run.reason
+
+
+def conserved(run: Run, rules: Rules, given: Requests, weights: np.ndarray | float) -> None:
+    """Check what came of a run, whose requests cost `weights` a second: every token and every second is there."""
+    wanted = np.minimum(given.outputs, rules.longest - given.requests["prompt"])
+    assert np.isfinite(run.totals["clock"]) and run.totals["integral"] >= 0, "time lost"
+    assert (run.jobs["generated"] <= wanted).all() or rules.forget_unread, "tokens that nobody asked for"
+    if run.reason != "drained":
+        return
+    assert run.done.all(), "drained, but somebody is not done"
+    assert (run.jobs["generated"] == wanted).all() or rules.forget_unread, "tokens missing"
+    weighted = float((run.response_times * weights).sum())
+    np.testing.assert_allclose(run.totals["integral"], weighted, rtol=1e-9, err_msg="the cost is not that of the times")
+    assert (run.outcome["first_token"] >= run.outcome["scheduled"]).all(), "a token before the start"
+    assert (run.outcome["completion"] >= run.outcome["first_token"]).all(), "done before the first token"
+    if run.totals["preemptions"] == 0:
+        assert run.outcome["recomputed"].sum() == run.outcome["swapped"].sum() == 0
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A workload that always gives the same requests."""
+
+    given: Requests
+
+    def sample(self, n: int, arrival_rng: Any, length_rng: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return them."""
+        return self.given.requests.copy(), self.given.outputs.copy()
+
+    def output_sample(self) -> np.ndarray:
+        """Return their outputs."""
+        return self.given.outputs
+
+
+def check_agent(case: Case, rng: np.random.Generator) -> str:
+    """Let an agent play at random, closed actions among them; return how the episode ended."""
+    case = replace(case, rules=replace(case.rules, horizon=np.inf))  # else it may be over before it begins
+    told = {"profile": case.profile, "rules": case.rules, "workload": Given(case.given)}
+    told |= {"n_requests": len(case.given.outputs), "predictor": str(rng.choice(["exact", "trail", "lognormal"]))}
+    view = {"window": int(rng.integers(1, 9)), "seats": int(rng.integers(1, 9)), "levels": int(rng.integers(1, 9))}
+    env = Scenario("replica", load=None, **told).env(decides=str(rng.choice(["admit", "evict", "rank"])), **view)
+    _, info = env.reset(seed=int(rng.integers(1000)))
+    keen, over = rng.random(env.action_space.n), False  # so that some agents hold on to a habit
+    keen **= float(rng.choice([0, 8]))
+    while not over:
+        mask = np.maximum(info["action_mask"], 0.0 if rng.random() < 0.95 else 1.0) * keen
+        _, _, terminated, truncated, info = env.step(int(rng.choice(len(mask), p=mask / mask.sum())))
+        over = terminated or truncated
+    run = env.run()
+    conserved(run, case.rules, case.given, 1.0)
+    assert terminated == (run.reason == "drained")
+    return run.reason
+
+
+def play(number: int, seed: int, kinds: dict[str, Callable[[Case, np.random.Generator], str]]) -> tuple[str, Case]:
+    """Play run `number`; return its kind and how it ended, and what was played."""
+    rng = np.random.default_rng([seed, number])
+    case = draw_case(rng)
+    kind = str(rng.choice(list(kinds), p=np.array([8, 1]) / 9))
+
+    def too_long(*_: Any) -> None:
+        raise AssertionError(f"no end within {SECONDS} s")
+
+    signal.signal(signal.SIGVTALRM, too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    try:
+        return f"{kind}: {kinds[kind](case, rng)}", case
+    except BadInput as error:
+        return f"{kind}: refused, {' '.join(str(error).split()[:3])} ...", case
+    except Exception as error:
+        raise AssertionError(f"run {number}, {kind}: {case}: {error}") from error
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+KINDS = {"policy": lambda case, rng: check(case), "agent": check_agent}
+
+
+def main() -> int:
+    """Play the runs and print how they ended; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="play this one alone, and show where it breaks")
+    told = parser.parse_args()
+    ends, broken, start = Counter(), 0, time.monotonic()
+    first = Case(
+        draw_given(np.random.default_rng(0), Rules(blocks=40)),
+        SERVING_POLICIES("fcfs"),
+        profile("unit"),
+        Rules(blocks=40),
+    )
+    for kind in KINDS.values():  # compiles all but the functions of policies, which takes longer than a run may
+        kind(first, np.random.default_rng(0))
+    for number in range(told.runs) if told.only is None else [told.only]:
+        try:
+            ends[play(number, told.seed, KINDS)[0]] += 1
+        except AssertionError as error:
+            broken += 1
+            print(f"--seed {told.seed} --only {number}: {' '.join(str(error).split())[:400]}", flush=True)
+            if told.only is not None:
+                traceback.print_exc()
+    for end, count in ends.most_common():
+        print(f"{count:8,} {end}")
+    print(f"{broken} of {sum(ends.values()) + broken:,} runs broke a promise, {time.monotonic() - start:.0f} s")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
