@@ -91,6 +91,12 @@ class JointLaw:
         self.discrete = size.atoms() is not None
         self.edges = _edges(size, (*cuts, *(() if self.blind else predictor.breakpoints())), x_cells)
         self.x, self.p = size.quadrature(self.edges)
+        top = self.edges[-1]
+        rest = float(size.sf(top))
+        if rest > 0:  # one point stands for all that lies beyond, or the last jobs would look as if they ended soon
+            beyond = float(size.tail_moment(1, top)) / rest
+            self.edges = np.append(self.edges, 2 * beyond - top)
+            self.x, self.p = np.append(self.x, beyond), np.append(self.p, rest)
         self.exact = not self.blind and _is_exact(predictor, self.x)
         self._y_cells, self._cuts = y_cells, cuts
 

@@ -165,23 +165,24 @@ class Ranks:
 
     def along(self, row: Row) -> tuple[Row, np.ndarray]:
         """Return the row and its ranks, on ages between which they are lines; an age at which they jump stands twice."""
-        ages, ranks = trace(self._rank, self._params, _job(predicted=row.y), row.ages)
+        ages, ranks = self._trace(row.y, row.ages)
         if np.isnan(ranks).any():
             raise NotApplicable(f"the rank is not a number at prediction {row.y:g}")
         return row.refined(ages), ranks
 
     def cuts(self, joint: JointLaw) -> tuple[float, ...]:
-        """Return the predictions and the ages at which the rank jumps, such as the threshold of one bit of advice.
+        """Return where the time of a job jumps: predictions and ages at which ranks do, such as the threshold of one
+        bit of advice, and the ends of plateaus.
 
-        Cells must end there, or the jobs of one cell would be ranked alike on both sides. Of many predictions the ages
-        are those of some, as jumps that move with the prediction are smeared over all of them.
+        Cells must end there, or all jobs of one cell would be alike on both sides. Of many predictions the ages are those
+        of some. Where Y is continuous a rank that `prepare` tabulates is continuous, too.
         """
-        if self._policy.prepare is not None:  # tabulated ranks are continuous
+        if joint.continuous and self._policy.prepare is not None:
             return ()
         y = np.zeros(1) if joint.blind else joint.y_edges[1:]
         cuts = []
         for one in y[:: max(1, len(y) // SOME)]:
-            ages, _ = trace(self._rank, self._params, _job(predicted=one), joint.edges)
+            ages, _ = self._trace(one, joint.edges)
             cuts.append(ages[1:][ages[1:] == ages[:-1]])
         if joint.continuous:
             y = joint.y_edges
@@ -190,6 +191,25 @@ class Ranks:
                 at = (y[i], y[i + 1], ends[i], ends[i + 1])
                 cuts.append([limits_at(self._rank, self._params, _job(), *at, False)[0]])
         return tuple(np.setdiff1d(np.concatenate(cuts), joint.edges).tolist())
+
+    def _trace(self, y: float, ages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _off_plateaus(*trace(self._rank, self._params, _job(predicted=y), ages))
+
+
+def _off_plateaus(ages: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ages and ranks that come to a plateau, or leave it, by the smallest of jumps.
+
+    All jobs on a plateau have one rank, and who was there longer goes first. A job that ends as it comes to the plateau
+    has not had its rank, and one that ends as soon as it has left had a worse one.
+    """
+    slope = np.sign(np.diff(ranks))
+    cell = np.diff(ages) > 0
+    flat, sloped = cell & (slope == 0), cell & (slope != 0)
+    come, left = np.flatnonzero(sloped[:-1] & flat[1:]), np.flatnonzero(flat[:-1] & sloped[1:])
+    point = np.concatenate([left, come]) + 1
+    side = np.concatenate([slope[left + 1], -slope[come]])
+    where = np.concatenate([left + 2, come + 1])  # after the point, or before it
+    return np.insert(ages, where, ages[point]), np.insert(ranks, where, np.nextafter(ranks[point], side * np.inf))
 
 
 def _job(**columns: float) -> Any:

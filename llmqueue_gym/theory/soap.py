@@ -143,12 +143,11 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, load: float) -> list[
 
     result = []
     for row, ranks in rows:
-        worst = np.interp(np.maximum.accumulate(ranks), levels, waiting)
-        response = worst + residence(row.ages, np.interp(ranks, levels, slowness))
-        end = np.searchsorted(row.ages, row.x)  # before a jump at this very age
-        start = np.maximum(end - 1, 0)
-        share = (row.x - row.ages[start]) / (row.ages[end] - row.ages[start])
-        result.append(Conditional(row.x, row.p, (1 - share) * response[start] + share * response[end]))
+        response = _at(np.maximum.accumulate(ranks), levels, waiting)
+        response += residence(row.ages, _at(ranks, levels, slowness))
+        end = np.searchsorted(row.ages, row.x)  # of a jump at this very age, the side before it
+        share = (row.x - row.ages[end - 1]) / (row.ages[end] - row.ages[end - 1])
+        result.append(Conditional(row.x, row.p, (1 - share) * response[end - 1] + share * response[end]))
     return result
 
 
@@ -162,6 +161,13 @@ def _without_preemption(rows: list[Any], joint: JointLaw, load: float) -> list[C
     idle = 1 - load + sums_from_above(np.bincount(group, work))
     wait = 0.5 * lam * joint.size.moment(2) / (idle[1:] * idle[:-1])
     return [Conditional(row.x, row.p, wait[g] + row.x) for (row, _), g in zip(rows, group, strict=True)]
+
+
+def _at(ranks: np.ndarray, levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return values at ranks `(n,)`: those of the level itself, be the next one as near as can be, or on a line."""
+    i = np.minimum(np.searchsorted(levels, ranks), len(levels) - 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(levels[i] == ranks, values[i], np.interp(ranks, levels, values))
 
 
 def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
@@ -181,8 +187,9 @@ def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
             everywhere = everywhere[(everywhere < start[0]) | (everywhere > start[-1])]
         start = np.concatenate([ties, between, ends])
     step = max(1, len(everywhere) // MAX_LEVELS)
-    turns = [] if continuous else [_turns(r) for r in ranks]
-    return np.unique(np.concatenate([start, *turns, everywhere[::step], everywhere[-1:]]))
+    turns = everywhere[:0] if continuous else np.unique(np.concatenate([_turns(r) for r in ranks]))
+    beside = np.nextafter(turns, -np.inf), np.nextafter(turns, np.inf)
+    return np.unique(np.concatenate([start, turns, *beside, everywhere[::step], everywhere[-1:]]))
 
 
 def _turns(ranks: np.ndarray) -> np.ndarray:
