@@ -65,7 +65,7 @@ def exact(job: tuple[str, str, float]) -> dict[str, Any]:
     if name.startswith("one-bit"):
         joint = JointLaw(law, told.bind(law))
         best = minimize_scalar(
-            lambda u: FORMULAS[name](joint, LOAD / law.mean, np.exp(u)), bounds=np.log((0.05, 60.0)), method="bounded"
+            lambda u: FORMULAS[name](joint, LOAD, np.exp(u)), bounds=np.log((0.05, 60.0)), method="bounded"
         )
         spec = f"{name}:threshold={float(np.exp(best.x))!r}"
     found = analyse(policy(spec), law, told, LOAD)

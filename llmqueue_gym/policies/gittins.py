@@ -48,10 +48,10 @@ def rank(job, params):
     v = (job.age - params[lo]) / (params[hi] - params[lo])
     v = min(max(v, 0.0), 1.0)
     row = 2 + m + n + j * n + i
-    value = (1.0 - v) * params[row] + v * params[row + 1]
+    value = params[row] + v * (params[row + 1] - params[row])  # in this form equal ranks stay equal between grid points
     if u > 0.0:
         row += n
-        value = (1.0 - u) * value + u * ((1.0 - v) * params[row] + v * params[row + 1])
+        value += u * (params[row] + v * (params[row + 1] - params[row]) - value)
     return value
 
 
@@ -65,7 +65,7 @@ def rank_blind(job, params):
         else:
             hi = mid
     v = min(max((job.age - params[lo]) / (params[hi] - params[lo]), 0.0), 1.0)
-    return (1.0 - v) * params[lo + n] + v * params[lo + n + 1]
+    return params[lo + n] + v * (params[lo + n + 1] - params[lo + n])
 
 
 @lru_cache(maxsize=8)

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
+from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.theory.closed_forms import FORMULAS
+from llmqueue_gym.theory.erlang import stable_load
 from llmqueue_gym.theory.joint import JointLaw
 from llmqueue_gym.theory.ranks import Ranks
 from llmqueue_gym.theory.soap import Conditional, soap
@@ -53,10 +54,7 @@ def analyse(
     Raises:
         NotApplicable: the method does not cover the policy.
     """
-    if not load > 0:
-        raise BadInput(f"load={load:g} must be positive and below 1, for example 0.8")
-    if load >= 1:
-        raise Unstable(f"load={load:g} is unstable: there is no mean response time at load 1 or more; try 0.95")
+    stable_load(load)
     if method not in ("auto", "formula", "soap"):
         raise BadInput(f"unknown method {method!r}; choose from: auto, formula, soap")
     if not np.isfinite(size.moment(2)):
@@ -64,22 +62,21 @@ def analyse(
     bound = None if predictor is None else predictor.bind(size)
     params = policy.params_for(size, bound)
     coarse, joint = _laws(size, bound)
-    lam = load / size.mean
     at = Ranks(policy, params).cuts(joint)
     if at:
         coarse, joint = _laws(size, bound, at)
     used, mean = "soap", None
     if method != "soap":
         try:
-            mean, used = _formula(policy, joint, lam), "formula"
+            mean, used = _formula(policy, joint, load), "formula"
         except NotApplicable:
             if method == "formula":
                 raise
     if mean is not None and not by_size:
         return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load)
     try:
-        x, p, response = _by_size(soap(policy, params, joint, lam), joint.x)
-        rough = _by_size(soap(policy, params, coarse, lam), coarse.x)
+        x, p, response = _by_size(soap(policy, params, joint, load), joint)
+        rough = _by_size(soap(policy, params, coarse, load), coarse)
     except NotApplicable:
         if mean is None:
             raise
@@ -106,20 +103,23 @@ def _extrapolated(fine: float, coarse: float) -> float:
     return fine + (fine - coarse) / 3 if np.isfinite(fine) and np.isfinite(coarse) else fine
 
 
-def _formula(policy: Any, joint: JointLaw, lam: float) -> float:
+def _formula(policy: Any, joint: JointLaw, load: float) -> float:
     if policy.formula is None:
         raise NotApplicable(f"policy {policy.name!r} has no closed form; use method 'soap'")
-    return FORMULAS[policy.formula](joint, lam, *policy.params)
+    return FORMULAS[policy.formula](joint, load, *policy.params)
 
 
-def _by_size(types: list[Conditional], x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _by_size(types: list[Conditional], joint: JointLaw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Average the response times of all predictions at each size."""
-    if len(types[0].x) == len(x):  # every row stands on the same sizes
-        p = np.sum([t.p for t in types], axis=0)
-        response = np.sum([t.p * t.response for t in types], axis=0)
-        return x, p, np.divide(response, p, out=np.zeros_like(p), where=p > 0)
-    x, p, response = (np.concatenate(column) for column in zip(*types, strict=True))
-    return x, p, response
+    if joint.exact:  # one size a row
+        x, p, response = (np.concatenate(column) for column in zip(*types, strict=True))
+        return x, p, response
+    p, response = np.zeros((2, len(joint.x)))
+    for t in types:  # each stands on some of the sizes
+        first = np.searchsorted(joint.x, t.x[0])
+        p[first : first + len(t.x)] += t.p
+        response[first : first + len(t.x)] += t.p * t.response
+    return joint.x, p, np.divide(response, p, out=np.zeros_like(p), where=p > 0)
 
 
 def _mean_slowdown(size: Any, x: np.ndarray, p: np.ndarray, response: np.ndarray) -> float:

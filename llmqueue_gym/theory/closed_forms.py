@@ -16,32 +16,30 @@ from llmqueue_gym.errors import NotApplicable
 from llmqueue_gym.theory.joint import JointLaw, Row
 
 
-def pollaczek_khinchine(joint: JointLaw, lam: float) -> float:
+def pollaczek_khinchine(joint: JointLaw, load: float) -> float:
     """FCFS: E[S] + lambda E[S^2] / (2 (1 - rho))."""
-    mean = joint.size.mean
-    return mean + lam * joint.size.moment(2) / (2 * (1 - lam * mean))
+    return joint.size.mean + _work(joint, load) / (1 - load)
 
 
-def lcfs(joint: JointLaw, lam: float) -> float:
+def lcfs(joint: JointLaw, load: float) -> float:
     """Preemptive LCFS: E[S] / (1 - rho), whatever the law."""
-    return joint.size.mean / (1 - lam * joint.size.mean)
+    return joint.size.mean / (1 - load)
 
 
-def spjf(joint: JointLaw, lam: float) -> float:
+def spjf(joint: JointLaw, load: float) -> float:
     """E[S] + E over Y of lambda E[S^2] / (2 (1 - rho_Y)^2)."""
-    share, load, _ = _by_level(joint, lam)
-    wait = lam * joint.size.moment(2) / (2 * (1 - load) ** 2)
-    return joint.size.mean + _expectation(wait, share)
+    law = _Levels(joint, load)
+    return joint.size.mean + law.expectation(_work(joint, load) / law.idle**2)
 
 
-def pspjf(joint: JointLaw, lam: float) -> float:
+def pspjf(joint: JointLaw, load: float) -> float:
     """E[T(x, y)] = (lambda / 2) E[S^2; Y <= y] / (1 - rho_y)^2 + x / (1 - rho_y)."""
-    share, load, second = _by_level(joint, lam)
-    wait = _expectation(0.5 * lam * second / (1 - load) ** 2, share)
-    return wait + _stieltjes(1 / (1 - load), load / lam, joint.size.mean)
+    law = _Levels(joint, load)
+    wait = law.expectation(0.5 * law.lam * law.second / law.idle**2)
+    return wait + law.expectation(1 / law.idle, 1)
 
 
-def limited_preemption(joint: JointLaw, lam: float, c: float) -> float:
+def limited_preemption(joint: JointLaw, load: float, c: float) -> float:
     """Waiting by rank at arrival, with the old work that unfinished jobs recycle, then residence.
 
     E[T(x, y)] = (lambda / 2) {E[S^2; Y <= y] + E[((S - min(Y - y, c Y))^+)^2; Y > y]} / (1 - rho_y)^2
@@ -49,7 +47,7 @@ def limited_preemption(joint: JointLaw, lam: float, c: float) -> float:
     """
     from scipy.interpolate import PchipInterpolator  # which takes a while to import
 
-    share, load, second = _by_level(joint, lam)
+    law = _Levels(joint, load)
     levels, rows = joint.levels, joint.rows
     edges = joint.y_edges  # between the edges a row, which stands for a cell, would count as a whole or not at all
     recycled = np.zeros(len(edges))
@@ -57,8 +55,8 @@ def limited_preemption(joint: JointLaw, lam: float, c: float) -> float:
         i = np.searchsorted(edges, row.y)
         recycled[:i] += _excess2(row, np.minimum(row.y - edges[:i], c * row.y))
     recycled = PchipInterpolator(edges, recycled)(levels)
-    wait = _expectation(0.5 * lam * (second + recycled) / (1 - load) ** 2, share)
-    slowness = 1 / (1 - load)
+    wait = law.expectation(0.5 * law.lam * (law.second + recycled) / law.idle**2)
+    slowness = 1 / law.idle
     residence = 0.0
     for row in rows:
         ages = np.unique(np.concatenate([row.ages, row.y * np.linspace(0, c, 65)]))
@@ -69,28 +67,26 @@ def limited_preemption(joint: JointLaw, lam: float, c: float) -> float:
     return wait + residence
 
 
-def one_bit(joint: JointLaw, lam: float, threshold: float) -> float:
+def one_bit(joint: JointLaw, load: float, threshold: float) -> float:
     """Without preemption: E[S] + lambda E[S^2] / 2 / (1 - rho_s) (p_s + p_l / (1 - rho))."""
-    short, load, _ = _shorts(joint, lam, threshold)
-    rho = lam * joint.size.mean
-    wait = lam * joint.size.moment(2) / 2 / (1 - load)
-    return joint.size.mean + wait * (short + (1 - short) / (1 - rho))
+    (short, long), (_, later), _ = _bits(joint, threshold)
+    idle = 1 - load + load * later / joint.size.mean
+    return joint.size.mean + _work(joint, load) / idle * (short + long / (1 - load))
 
 
-def one_bit_lcfs(joint: JointLaw, lam: float, threshold: float) -> float:
+def one_bit_lcfs(joint: JointLaw, load: float, threshold: float) -> float:
     """Every arriving short job preempts: (E[S] + P(long) lambda E[S^2] / (2 (1 - rho))) / (1 - rho_s)."""
-    short, load, _ = _shorts(joint, lam, threshold)
-    rho = lam * joint.size.mean
-    return (joint.size.mean + (1 - short) * lam * joint.size.moment(2) / (2 * (1 - rho))) / (1 - load)
+    (_, long), (_, later), _ = _bits(joint, threshold)
+    idle = 1 - load + load * later / joint.size.mean
+    return (joint.size.mean + long * _work(joint, load) / (1 - load)) / idle
 
 
-def one_bit_fcfs(joint: JointLaw, lam: float, threshold: float) -> float:
+def one_bit_fcfs(joint: JointLaw, load: float, threshold: float) -> float:
     """Two preemptive priority classes, FCFS within each."""
-    short, load, second = _shorts(joint, lam, threshold)
-    rho, mean = lam * joint.size.mean, joint.size.mean
-    shorts = short * 0.5 * lam * second / (1 - load) + load / lam
-    longs = (1 - short) * 0.5 * lam * joint.size.moment(2) / ((1 - rho) * (1 - load)) + (mean - load / lam) / (1 - load)
-    return shorts + longs
+    (short, long), (first, later), (second, _) = _bits(joint, threshold)
+    lam = load / joint.size.mean
+    idle = 1 - load + lam * later
+    return short * 0.5 * lam * second / idle + first + (long * _work(joint, load) / (1 - load) + later) / idle
 
 
 def one_bit_exponential(lam: float, threshold: float) -> tuple[float, float]:
@@ -115,36 +111,53 @@ FORMULAS: dict[str, Callable[..., float]] = {
 }
 
 
-def _by_level(joint: JointLaw, lam: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return P(Y <= y), rho_y and E[S^2; Y <= y] at each level y, each by its complement, which is exact at the top."""
-    if not joint.continuous:
-        raise NotApplicable("the closed form needs predictions without ties; method 'soap' has no such need")
-    tail = joint.level_tails
-    return 1 - tail[0], lam * (joint.size.mean - tail[1]), joint.size.moment(2) - tail[2]
+class _Levels:
+    """The load and second moment of the jobs predicted at most y, at each level y of a joint law.
 
+    Attributes:
+        lam: arrival rate, 1/s.
+        idle: 1 - rho_y `(m,)`.
+        second: E[S^2; Y <= y] `(m,)`.
 
-def _stieltjes(value: np.ndarray, measure: np.ndarray, total: float) -> float:
-    """Return the integral of value over a cumulative measure, both given at the levels of a joint law.
-
-    Trapezoid rule on all levels and on every second one, extrapolated to steps of zero.
+    Raises:
+        NotApplicable: predictions have ties.
     """
-    coarse, fine = (
-        np.sum(0.5 * (v[1:] + v[:-1]) * np.diff(m)) for v, m in ((value[::2], measure[::2]), (value, measure))
-    )
-    inner = fine + (fine - coarse) / 3
-    return float(inner + value[0] * measure[0] + value[-1] * (total - measure[-1]))
+
+    def __init__(self, joint: JointLaw, load: float):
+        if not joint.continuous:
+            raise NotApplicable("the closed form needs predictions without ties; method 'soap' has no such need")
+        self._below, self._above = joint.at_levels
+        self.lam = load / joint.size.mean
+        self.idle = 1 - load + self.lam * self._above[1]
+        self.second = self._below[2]
+
+    def expectation(self, value: np.ndarray, order: int = 0) -> float:
+        """Return E[S^order value(Y)] for values at the levels `(m,)`.
+
+        Trapezoid rule on all levels and on every second one, extrapolated to steps of zero.
+        """
+        below, above = self._below[order], self._above[order]
+        fine, coarse = (
+            np.sum(0.5 * (v[1:] + v[:-1]) * np.where(b[1:] < a[:-1], np.diff(b), -np.diff(a)))
+            for v, b, a in ((value, below, above), (value[::2], below[::2], above[::2]))
+        )
+        return float(fine + (fine - coarse) / 3 + value[0] * below[0] + value[-1] * above[-1])
 
 
-def _expectation(value: np.ndarray, share: np.ndarray) -> float:
-    return _stieltjes(value, share, 1.0)
+def _work(joint: JointLaw, load: float) -> float:
+    """Return lambda E[S^2] / 2, the mean work in service."""
+    return 0.5 * load / joint.size.mean * joint.size.moment(2)
 
 
-def _shorts(joint: JointLaw, lam: float, threshold: float) -> tuple[float, float, float]:
-    """Return p_s, rho_s and E[S^2; short] for the jobs predicted at most the threshold."""
+def _bits(joint: JointLaw, threshold: float) -> np.ndarray:
+    """Return E[S^k; short] and E[S^k; long] `(3, 2)` for k = 0, 1, 2; short are those predicted at most the threshold.
+
+    Raises:
+        NotApplicable: there are no predictions.
+    """
     if joint.blind:
         raise NotApplicable("one bit of advice needs a predictor")
-    tail = joint.tail_moments((0, 1, 2), np.array([threshold]))[:, 0]
-    return 1 - tail[0], lam * (joint.size.mean - tail[1]), joint.size.moment(2) - tail[2]
+    return joint.parted((0, 1, 2), np.array([threshold]))[:, :, 0].T
 
 
 def _excess2(row: Row, b: np.ndarray) -> np.ndarray:

@@ -17,26 +17,39 @@ import numpy as np
 from llmqueue_gym._jit import kernel
 from llmqueue_gym.theory.joint import JointLaw, Row
 
-# Beyond this part of a row's probability its tail is rounding error, and the rank stays what it was.
-_TAIL = 1e-10
+_TAIL = 1e-10  # of a row's jobs and of their E[S^2]: the rank stays what it was where so little is left
+_NOISE = 1e-10  # relative: ranks that differ by less are one, or a rank that is constant would rise and fall
 _AFTER = 1 + 1e-9  # an atom has a rank just before it and another just after
 FEW_ATOMS = 64
 
 
 @kernel
-def least_slopes(above, ahead):
-    """Return the least slope from each point (Sbar, H) to a later one; both fall along the arrays `(n,)`."""
-    n = above.shape[0]
+def least_ratios(service, chance):
+    """Return the least ratio of sums, of service over chance, from each step to a later one, all `(n,)`.
+
+    Steps that belong together are merged from the last one on, so that only sums of positive numbers are compared.
+    """
+    n = service.shape[0]
     rank = np.empty(n)
-    rank[n - 1] = 0.0
-    for i in range(n - 1):
-        best = np.inf
-        for j in range(i + 1, n):
-            drop = above[i] - above[j]
-            if drop > 0.0:
-                best = min(best, (ahead[i] - ahead[j]) / drop)
-        rank[i] = best
+    services, chances = np.empty(n), np.empty(n)  # of the merged steps to come, the next one on top
+    top = 0
+    for i in range(n - 1, -1, -1):
+        s, c = service[i], chance[i]
+        while top > 0 and services[top - 1] * c <= s * chances[top - 1]:
+            top -= 1
+            s, c = s + services[top], c + chances[top]
+        services[top], chances[top] = s, c
+        top += 1
+        rank[i] = s / c if c > 0.0 else np.inf
     return rank
+
+
+@kernel
+def without_noise(ranks):
+    """Let each rank `(n,)` be the one before, in place, where they differ by rounding alone."""
+    for i in range(1, ranks.shape[0]):
+        if abs(ranks[i] - ranks[i - 1]) <= _NOISE * ranks[i - 1]:
+            ranks[i] = ranks[i - 1]
 
 
 def gittins_ranks(row: Row) -> tuple[np.ndarray, np.ndarray]:
@@ -45,19 +58,26 @@ def gittins_ranks(row: Row) -> tuple[np.ndarray, np.ndarray]:
     At an atom the rank is 0 just before and jumps just after, so both ages are given. Where sizes have many atoms, as
     numbers of tokens do, only the ages just after them are: between those the rank is a line instead of a saw.
     """
-    ages, above, ahead = row.ages, row.reached, row.served[-1] - row.served
-    atom = row.reached > row.above
-    after = row.ages[atom] * _AFTER, row.above[atom], ahead[atom]
-    if np.count_nonzero(atom) > FEW_ATOMS:
-        ages, above, ahead = ages[:1], above[:1], ahead[:1]
-    ages, above, ahead = (np.concatenate(pair) for pair in zip((ages, above, ahead), after, strict=True))
-    order = np.argsort(ages, kind="stable")
-    ages, above, ahead = ages[order], above[order], ahead[order]
-    kept = above > _TAIL * above[0]
-    ages, above, ahead = ages[kept], above[kept], ahead[kept]
-    rank = least_slopes(np.append(above, 0.0), np.append(ahead, 0.0))[:-1]
-    # Noise in the last digits would make ranks that are constant rise and fall.
-    return ages, np.array([float(f"{r:.6e}") for r in rank])
+    n = len(row.ages)
+    after = np.searchsorted(row.ages, row.x)  # of the two ages that a size lies between, or the age that it is
+    atom = row.x == row.ages[after]
+    start = after[~atom] - 1
+    # Two steps for each age: the jobs that end there, and those that end before the next age.
+    chance, service = np.zeros((n, 2)), np.zeros((n, 2))
+    chance[:, 0] = np.bincount(after[atom], row.p[atom], n)
+    chance[:, 1] = np.bincount(start, row.p[~atom], n)
+    service[:, 1] = np.bincount(start, row.p[~atom] * (row.x[~atom] - row.ages[start]), n)
+    service[:-1, 1] += np.diff(row.ages) * row.reached[1:]
+    ranks = least_ratios(service.ravel(), chance.ravel())
+    ages = np.repeat(row.ages, 2)
+    ages[1::2] *= np.where(chance[:, 0] > 0, _AFTER, 1.0)
+    square = row.served2[-1] - row.served2
+    left = (row.above > _TAIL * row.reached[0]) | (square > _TAIL * row.served2[-1])
+    kept = np.stack([(chance[:, 0] > 0) & (np.count_nonzero(chance[:, 0]) <= FEW_ATOMS), left], axis=1)
+    kept[0] = False, True
+    ages, ranks = ages[kept.ravel()], ranks[kept.ravel()]
+    without_noise(ranks)
+    return ages, ranks
 
 
 def gittins_table(size: Any, predictor: Any, y_cells: int = 300, x_cells: int = 600) -> tuple[np.ndarray, ...]:

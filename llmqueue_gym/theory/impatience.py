@@ -172,7 +172,7 @@ class NoisyOverload:
 
     def _below(self, y: np.ndarray) -> np.ndarray:
         """Return P(Y <= y) and E[S; Y <= y] `(2, m)`."""
-        return np.array([[1.0], [self.mean]]) - self._joint.tail_moments((0, 1), y)
+        return self._joint.parted((0, 1), y)[0]
 
     def _served(self, y: np.ndarray) -> np.ndarray:
         """Return the share of the jobs that is served if those predicted at most y are preferred `(m,)`."""

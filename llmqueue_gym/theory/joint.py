@@ -2,6 +2,9 @@
 
 Y is cut into rows (its own values where it is discrete, else narrow cells), S into points. Any predictor that states
 `cdf(y, x)` is turned into this form, so a new prediction model needs no new theory.
+
+Waiting is made of E[S^2], and where tails are heavy most of that is in sizes of next to no probability. So grids reach
+as far as the second moment does, and what is small is summed by itself, never the difference of two large sums.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +14,9 @@ from typing import Any
 import numpy as np
 
 _BLOCK = 1 << 22  # entries of a cdf table that are evaluated at a time
+_SAME = 1e-9  # relative: ages closer than this are one
+_CUT = 1e-13  # of E[S^2], beyond the last edge
+_AHEAD = 256  # ages of a row before its least size, where no job ends but ranks move
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,14 @@ class Row:
         return i, self.above[i] + share * (self.reached[i + 1] - self.above[i])
 
     def refined(self, ages: np.ndarray) -> "Row":
-        """Return the row on a finer grid `(k,)` that contains its own."""
+        """Return the row on a finer grid `(k,)` that contains its own; an age may stand twice."""
         i, above = self.reached_at(ages)
         served, served2 = cubic(self.ages, self.above, self.reached, self.served, self.served2, i, ages)
-        own = np.searchsorted(ages, self.ages)
         reached = above.copy()
-        above[own], reached[own], served[own], served2[own] = self.above, self.reached, self.served, self.served2
+        own = np.minimum(np.searchsorted(self.ages, ages), len(self.ages) - 1)
+        same = self.ages[own] == ages
+        for new, old in ((above, self.above), (reached, self.reached), (served, self.served), (served2, self.served2)):
+            new[same] = old[own[same]]
         return replace(self, ages=ages, above=above, reached=reached, served=served, served2=served2)
 
 
@@ -83,6 +91,12 @@ class JointLaw:
         self.discrete = size.atoms() is not None
         self.edges = _edges(size, (*cuts, *(() if self.blind else predictor.breakpoints())), x_cells)
         self.x, self.p = size.quadrature(self.edges)
+        top = self.edges[-1]
+        rest = float(size.sf(top))
+        if rest > 0:  # one point stands for all that lies beyond, or the last jobs would look as if they ended soon
+            beyond = float(size.tail_moment(1, top)) / rest
+            self.edges = np.append(self.edges, 2 * beyond - top)
+            self.x, self.p = np.append(self.x, beyond), np.append(self.p, rest)
         self.exact = not self.blind and _is_exact(predictor, self.x)
         self._y_cells, self._cuts = y_cells, cuts
 
@@ -94,16 +108,17 @@ class JointLaw:
         edges = self.y_edges
         return np.unique(np.concatenate([edges[:-1] + q * np.diff(edges) for q in (0, 0.25, 0.5, 0.75)] + [edges[-1:]]))
 
-    def tail_moments(self, orders: tuple[int, ...], y: np.ndarray) -> np.ndarray:
-        """Return E[S^k; Y > y] `(len(orders), m)` for each order k and each y `(m,)`."""
+    def parted(self, orders: tuple[int, ...], y: np.ndarray) -> np.ndarray:
+        """Return E[S^k; Y <= y] and E[S^k; Y > y] `(2, len(orders), m)` for each order k and each y `(m,)`."""
         if self.exact:
-            return np.array([self.size.tail_moment(k, y) for k in orders])
-        return self._sum(np.array([self.p * self.x**k for k in orders]), y)
+            law = self.size
+            return np.array([[f(k, y) for k in orders] for f in (law.partial_moment, law.tail_moment)])
+        return self._parted(np.array([self.p * self.x**k for k in orders]), y)
 
     @cached_property
-    def level_tails(self) -> np.ndarray:
-        """E[S^k; Y > y] for k = 0, 1, 2 at each level `(3, m)`."""
-        return self.tail_moments((0, 1, 2), self.levels)
+    def at_levels(self) -> np.ndarray:
+        """E[S^k; Y <= y] and E[S^k; Y > y] for k = 0, 1, 2 at each level `(2, 3, m)`."""
+        return self.parted((0, 1, 2), self.levels)
 
     @property
     def continuous(self) -> bool:
@@ -117,20 +132,20 @@ class JointLaw:
             return self.edges
         atoms = self.predictor.atoms()
         if atoms is not None:
-            return np.concatenate([[-np.inf], atoms])
+            return np.append(min(atoms[0], 0.0) - 1, atoms)
         wide = np.geomspace(self.x[0] * 1e-4, self.x[-1] * 1e4, 3000)
-        below = 1 - self._sum(self.p[None, :], wide)[0]
-        low = wide[np.searchsorted(below, 1e-7)]
-        high = wide[min(int(np.searchsorted(below, 1 - 1e-12)), len(wide) - 1)]
-        inside = (wide >= low) & (wide <= high)
-        quantiles = np.interp(
-            np.concatenate(
-                [np.geomspace(1e-7, 0.5, self._y_cells // 3), 1 - np.geomspace(1e-12, 0.5, self._y_cells // 3)]
-            ),
-            below[inside],
-            wide[inside],
-        )
-        return np.unique(np.concatenate([[0.0], np.geomspace(low, high, self._y_cells // 3), quantiles, self._cuts]))
+        below, above = self._parted(np.array([self.p, self.p * self.x**2 / (self.p @ self.x**2)]), wide)
+        low = wide[np.searchsorted(below[0], 1e-7)]
+        far = (above[0] < 1e-12) & (above[1] < _CUT)
+        high = wide[np.argmax(far)] if far.any() else wide[-1]
+        n = self._y_cells // 3
+        first = np.interp(np.geomspace(1e-7, 0.5, n), below[0], wide)
+        # From above, so that the quantiles of a tail are told apart; half as many where the second moment is.
+        last = np.interp(np.geomspace(1e-12, 0.5, n), above[0][::-1], wide[::-1])
+        large = np.interp(np.geomspace(_CUT, 0.5, n // 2), above[1][::-1], wide[::-1])
+        large = large[large > last.max()]
+        inner = np.concatenate([np.geomspace(low, high, n), first, last, large, self._cuts])
+        return np.unique(np.concatenate([[0.0], inner[(inner >= low) & (inner <= high)]]))
 
     # Rows, for SOAP and Gittins.
 
@@ -142,16 +157,28 @@ class JointLaw:
         if self.exact:
             return self._exact_rows()
         edges = self.y_edges
-        below = self._cdf_points(edges)
-        below[:, -1] = 1.0
-        mass = np.diff(below, axis=1) * self.p[:, None]
         discrete = self.predictor.atoms() is not None
         middle = edges[1:] if discrete else 0.5 * (edges[1:] + edges[:-1])
-        total = mass.sum(axis=0)
-        return [self._row(y, mass[:, j]) for j, y in enumerate(middle) if total[j] > 1e-15]
+        square = self.x**2 / (self.p @ self.x**2)
+        step = max(1, _BLOCK // len(self.x))
+        rows = []
+        for i in range(0, len(middle), step):
+            below = self._cdf_points(edges[i : i + step + 1])
+            if i + step >= len(middle):
+                below[:, -1] = 1.0
+            mass = np.maximum(np.diff(below, axis=1), 0.0).T * self.p
+            counts = (mass.sum(axis=1) > 1e-15) | (mass @ square > 1e-15)
+            rows += [self._row(y, p) for y, p in zip(middle[i : i + step][counts], mass[counts], strict=True)]
+        return rows
 
     def _row(self, y: float, p: np.ndarray) -> Row:
-        ages, x = self.edges, self.x
+        """Return the row of a prediction with the probabilities p `(k,)` of all points; it ends at its largest size."""
+        first, last = np.flatnonzero(p)[[0, -1]]
+        x, p = self.x[first : last + 1], p[first : last + 1].copy()
+        least, end = np.searchsorted(self.edges, [x[0], x[-1]])
+        ages = self.edges[: end + 1]
+        if least > _AHEAD:
+            ages = np.concatenate([ages[: least - 1 : least // _AHEAD], ages[least - 1 :]])
         sums = [np.concatenate([[0.0], np.cumsum(p * x**k)]) for k in range(3)]
         right = np.searchsorted(x, ages, side="right")
         left = np.searchsorted(x, ages, side="left")
@@ -181,26 +208,62 @@ class JointLaw:
         """Return P(Y <= y | S = x) `(k, m)` for the points x of S."""
         return np.asarray(self.predictor.cdf(y[None, :], self.x[:, None]), float)
 
-    def _sum(self, weights: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the sums over x of weight(x) P(Y > y | S = x) for each row of weights and each y."""
+    def _parted(self, weights: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the sums over x of weight(x) P(Y <= y | S = x), and P(Y > y | S = x), for each row and each y."""
         step = max(1, _BLOCK // len(self.x))
-        blocks = [weights @ (1 - self._cdf_points(y[i : i + step])) for i in range(0, len(y), step)]
-        return np.concatenate(blocks, axis=1)
+        parts = []
+        for i in range(0, len(y), step):
+            below = self._cdf_points(y[i : i + step])
+            parts.append([weights @ below, weights @ (1 - below)])
+        return np.concatenate(parts, axis=2)
+
+
+def reach(size: Any) -> float:
+    """Return the size beyond which there is less than 1e-14 of the jobs and 1e-13 of E[S^2]."""
+    atoms = size.atoms()
+    if atoms is not None:
+        return float(atoms[-1])
+    second = size.moment(2)
+    few, many = 14, 300  # decimal digits of the probability beyond it
+    while many - few > 1:
+        digits = (few + many) // 2
+        if size.tail_moment(2, size.isf(10.0**-digits)) > _CUT * second:
+            few = digits
+        else:
+            many = digits
+    least = 14 if size.tail_moment(2, size.isf(1e-14)) <= _CUT * second else many
+    return float(size.isf(10.0**-least))
 
 
 def _edges(size: Any, breakpoints: tuple[float, ...], cells: int) -> np.ndarray:
     """Return ascending edges from 0 that are dense in size, in probability and in the tail."""
-    low, high = float(size.ppf(1e-7)), float(size.isf(1e-14))
-    parts: list[Any] = [[0.0], breakpoints, size.breakpoints(), np.geomspace(low, high, cells // 3)]
+    low, high = float(size.ppf(1e-7)), reach(size)
+    n = cells // 3
+    grid = [np.geomspace(low, high, n)]
     if low > 1e-3 * size.mean:  # ages below the smallest size: no job ends there, but ranks move
-        parts.append(np.linspace(0, low, cells // 6))
+        grid.append(np.linspace(0, low, n // 2))
     atoms = size.atoms()
     if atoms is not None:
-        parts += [atoms, np.linspace(0, high, cells // 3)]
+        grid.append(np.linspace(0, high, n))
     else:
-        parts += [size.ppf(np.geomspace(1e-7, 0.5, cells // 3)), size.isf(np.geomspace(1e-14, 0.5, cells // 3))]
-    edges = np.unique(np.concatenate([np.asarray(part, float) for part in parts]))
+        grid += [size.ppf(np.geomspace(1e-7, 0.5, n)), size.isf(np.geomspace(1e-14, 0.5, n))]
+        rare = size.sf(high)
+        if 0 < rare < 1e-14:
+            grid.append(size.isf(np.geomspace(rare, 1e-14, n // 2)))
+    edges = _apart([0.0] if atoms is None else np.append(0.0, atoms), (*breakpoints, *size.breakpoints()), *grid)
     return edges[(edges >= 0) & (edges <= high)]
+
+
+def _apart(exact: Any, *others: Any) -> np.ndarray:
+    """Return the points of all groups, ascending, but for those that are the same as one before."""
+    kept = np.unique(exact)
+    for group in others:
+        new = np.unique(group)
+        new = new[np.diff(new, prepend=-1.0) > _SAME * new]
+        after = np.searchsorted(kept, new)
+        gap = np.minimum(np.abs(new - kept[after - 1]), np.abs(kept[np.minimum(after, len(kept) - 1)] - new))
+        kept = np.union1d(kept, new[gap > _SAME * new])
+    return kept
 
 
 def _is_exact(predictor: Any, x: np.ndarray) -> bool:

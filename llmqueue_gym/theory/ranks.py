@@ -9,37 +9,128 @@ from llmqueue_gym.errors import NotApplicable
 from llmqueue_gym.jobs import JOB
 from llmqueue_gym.theory.joint import JointLaw, Row
 
+MOST = 1e300  # stands for an infinite rank: above all others, and numbers can be drawn through it
+BESIDE = 1e-8  # relative: just before and after an age, but further than rounding or a guard against it moves a jump
+STILL = 1e-3  # of the change in the cells beside: less than this at one age is no jump
+SOME = 32  # predictions
+HALVINGS = 6  # of a cell in which the rank is no line
+_EMITTED = 2 * (1 << HALVINGS) + 2  # ages that one cell gives at most
+
 
 @kernel
 def ranks_at(rank, params, row, predictions, ages, out):
-    """Write the rank of a job of each prediction at each age `(n,)`, left limits where it jumps at an age."""
+    """Write the rank of a job of each prediction at each age `(n,)`."""
     for i in range(ages.shape[0]):
         row.predicted, row.age = predictions[i], ages[i]
-        out[i] = rank(row, params)
+        out[i] = min(max(rank(row, params), -MOST), MOST)
 
 
 @kernel
-def find_jumps(rank, params, row, by_age, lows, highs):
-    """Close in, in place, on the age, or else the prediction, at which the rank jumps from each lows[i] to highs[i]."""
-    for i in range(lows.shape[0]):
-        low, high = lows[i], highs[i]
-        value_low = value_high = 0.0
-        for step in range(62):  # the two ends, then halves
-            at = low if step == 0 else high if step == 1 else 0.5 * (low + high)
-            if by_age:
-                row.age = at
-            else:
-                row.predicted = at
-            value = rank(row, params)
-            if step == 0:
-                value_low = value
-            elif step == 1:
-                value_high = value
-            elif abs(value - value_low) > abs(value_high - value) or (np.isinf(value) and np.isfinite(value_low)):
-                high, value_high = at, value
-            else:
-                low, value_low = at, value
-        lows[i], highs[i] = low, high
+def limits_at(rank, params, row, low, high, value_low, value_high, by_age):
+    """Close in on where the rank jumps between two ages or else predictions; return that place and both limits."""
+    for _ in range(60):
+        at = 0.5 * (low + high)
+        if by_age:
+            row.age = at
+        else:
+            row.predicted = at
+        value = min(max(rank(row, params), -MOST), MOST)
+        if abs(value - value_low) > abs(value_high - value):
+            high, value_high = at, value
+        else:
+            low, value_low = at, value
+    return low, value_low, value_high
+
+
+def jumps(low, middle, high):
+    """Whether a function jumps in a cell: its middle is then as high as one of the ends."""
+    change = abs(high - low)
+    return (abs(middle - 0.5 * (high + low)) > 0.4 * change) & (change > 1e-9 * abs(low))
+
+
+jumped = kernel(jumps)
+
+
+@kernel
+def trace(rank, params, row, ages):
+    """Return ages and ranks on which the rank is a line from each to the next; an age at which it jumps stands twice.
+
+    Jobs whose size is such an age are gone before the jump, be the rank of the age itself that before or after it. So
+    the rank is looked at just before and just after each of the given ages `(n,)`, and not at it; and a cell in which
+    it is no line is halved until it is, or until all that is left is a jump, whose place is then found.
+    """
+    n = ages.shape[0]
+    where, found = np.empty(2 * n + _EMITTED), np.empty(2 * n + _EMITTED)
+    before, at, after, middle = np.empty(n), np.empty(n), np.empty(n), np.empty((n, 3))
+    for i in range(n):
+        for out, age in ((before, ages[i] * (1 - BESIDE)), (at, ages[i]), (after, ages[i] * (1 + BESIDE))):
+            row.age = age
+            out[i] = min(max(rank(row, params), -MOST), MOST)
+        if i < n - 1:
+            for q in range(3):
+                row.age = ages[i] + 0.25 * (q + 1) * (ages[i + 1] - ages[i])
+                middle[i, q] = min(max(rank(row, params), -MOST), MOST)
+    row.age = 1e-6 * ages[1]
+    after[0], before[0] = min(max(rank(row, params), -MOST), MOST), at[0]
+    # Without a jump the three are one.
+    for i in range(n):
+        moves = 1e-300
+        if i > 0:
+            moves += abs(middle[i - 1, 2] - before[i])
+        if i < n - 1:
+            moves += abs(middle[i, 0] - after[i])
+        if abs(after[i] - before[i]) <= STILL * moves or i == n - 1:
+            before[i] = after[i] = at[i] if i < n - 1 or abs(at[i] - before[i]) <= STILL * moves else before[i]
+        else:
+            if abs(at[i] - before[i]) <= STILL * moves:
+                before[i] = at[i]
+            if abs(at[i] - after[i]) <= STILL * moves:
+                after[i] = at[i]
+
+    count = 0
+    stack, depth = np.empty((HALVINGS + 2, 7)), np.empty(HALVINGS + 2, np.int64)
+    for i in range(n):
+        if count + _EMITTED > where.shape[0]:
+            where, found = np.append(where, np.empty(where.shape[0])), np.append(found, np.empty(found.shape[0]))
+        where[count], found[count] = ages[i], before[i]
+        count += 1
+        if after[i] != before[i]:
+            where[count], found[count] = ages[i], after[i]
+            count += 1
+        if i == n - 1:
+            break
+        top = 1
+        stack[0] = (ages[i], ages[i + 1], after[i], middle[i, 0], middle[i, 1], middle[i, 2], before[i + 1])
+        depth[0] = 0
+        while top > 0:
+            top -= 1
+            low, high, r0, r1, r2, r3, r4 = stack[top]
+            deep = depth[top]
+            change = max(r0, r1, r2, r3, r4) - min(r0, r1, r2, r3, r4)
+            bend = max(
+                abs(r1 - (0.75 * r0 + 0.25 * r4)), abs(r2 - (0.5 * r0 + 0.5 * r4)), abs(r3 - (0.25 * r0 + 0.75 * r4))
+            )
+            if deep < HALVINGS and bend > 0.05 * change and change > 1e-9 * abs(r2):
+                half = 0.5 * (low + high)
+                new = np.empty(4)
+                for q in range(4):
+                    row.age = low + (0.125 + 0.25 * q) * (high - low)
+                    new[q] = min(max(rank(row, params), -MOST), MOST)
+                stack[top] = (half, high, r2, new[2], r3, new[3], r4)
+                stack[top + 1] = (low, half, r0, new[0], r1, new[1], r2)
+                depth[top] = depth[top + 1] = deep + 1
+                top += 2
+                continue
+            if jumped(r0, r2, r4):
+                place, left, right = limits_at(rank, params, row, low, high, r0, r4, True)
+                if abs(right - left) > 0.4 * abs(r4 - r0):  # and no kink
+                    where[count], found[count] = place, left
+                    where[count + 1], found[count + 1] = place, right
+                    count += 2
+            if top > 0:
+                where[count], found[count] = high, r4
+                count += 1
+    return where[:count], found[:count]
 
 
 class Ranks:
@@ -74,29 +165,52 @@ class Ranks:
                 )
 
     def along(self, row: Row) -> tuple[Row, np.ndarray]:
-        """Return the row and its ranks; where the rank jumps, the ages before and after the jump are put in."""
-        ranks = self._at(row.y, row.ages)
-        middles = self._at(row.y, 0.5 * (row.ages[1:] + row.ages[:-1]))
-        jumps = _jumps(ranks[:-1], middles, ranks[1:])
-        if not len(jumps):
-            return row, ranks
-        lows, highs = row.ages[jumps], row.ages[jumps + 1]
-        find_jumps(self._rank, self._params, _job(predicted=row.y), True, lows, highs)
-        ages = np.unique(np.concatenate([row.ages, lows, highs]))
-        return row.refined(ages), self._at(row.y, ages)
+        """Return the row and its ranks, on ages between which they are lines; an age at which they jump stands twice."""
+        ages, ranks = self._trace(row.y, row.ages)
+        if np.isnan(ranks).any():
+            raise NotApplicable(f"the rank is not a number at prediction {row.y:g}")
+        return row.refined(ages), ranks
 
     def cuts(self, joint: JointLaw) -> tuple[float, ...]:
-        """Return the predictions at which the rank of a new job jumps, such as the threshold of one bit of advice.
+        """Return where the time of a job jumps: predictions and ages at which ranks do, such as the threshold of one
+        bit of advice, and the ends of plateaus.
 
-        Cells of predictions must end there, or the jobs of one cell would be ranked alike on both sides.
+        Cells must end there, or all jobs of one cell would be alike on both sides. Of many predictions the ages are those
+        of some. Where Y is continuous a rank that `prepare` tabulates is continuous, too.
         """
-        if not joint.continuous or self._policy.prepare is not None:  # tabulated ranks are continuous in the prediction
+        if joint.continuous and self._policy.prepare is not None:
             return ()
-        low, high = joint.y_edges[:-1], joint.y_edges[1:]
-        jumps = _jumps(*(self._at(y, 0.0) for y in (low, 0.5 * (low + high), high)))
-        lows, highs = low[jumps], high[jumps]
-        find_jumps(self._rank, self._params, _job(), False, lows, highs)
-        return tuple(lows.tolist())
+        y = np.zeros(1) if joint.blind else joint.y_edges[1:]
+        cuts = []
+        for one in y[:: max(1, len(y) // SOME)]:
+            ages, _ = self._trace(one, joint.edges)
+            cuts.append(ages[1:][ages[1:] == ages[:-1]])
+        if joint.continuous:
+            y = joint.y_edges
+            ends, middles = self._at(y, 0.0), self._at(0.5 * (y[1:] + y[:-1]), 0.0)
+            for i in np.flatnonzero(jumps(ends[:-1], middles, ends[1:])):
+                at = (y[i], y[i + 1], ends[i], ends[i + 1])
+                cuts.append([limits_at(self._rank, self._params, _job(), *at, False)[0]])
+        return tuple(np.setdiff1d(np.concatenate(cuts), joint.edges).tolist())
+
+    def _trace(self, y: float, ages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _off_plateaus(*trace(self._rank, self._params, _job(predicted=y), ages))
+
+
+def _off_plateaus(ages: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ages and ranks that come to a plateau, or leave it, by the smallest of jumps.
+
+    All jobs on a plateau have one rank, and who was there longer goes first. A job that ends as it comes to the plateau
+    has not had its rank, and one that ends as soon as it has left had a worse one.
+    """
+    slope = np.sign(np.diff(ranks))
+    cell = np.diff(ages) > 0
+    flat, sloped = cell & (slope == 0), cell & (slope != 0)
+    come, left = np.flatnonzero(sloped[:-1] & flat[1:]), np.flatnonzero(flat[:-1] & sloped[1:])
+    point = np.concatenate([left, come]) + 1
+    side = np.concatenate([slope[left + 1], -slope[come]])
+    where = np.concatenate([left + 2, come + 1])  # after the point, or before it
+    return np.insert(ages, where, ages[point]), np.insert(ranks, where, np.nextafter(ranks[point], side * np.inf))
 
 
 def _job(**columns: float) -> Any:
@@ -104,11 +218,3 @@ def _job(**columns: float) -> Any:
     for name, value in {"weight": 1.0, **columns}.items():
         job[name] = value
     return job[0]
-
-
-def _jumps(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the cells in which a function jumps: its middle is then as high as one of the ends."""
-    with np.errstate(invalid="ignore"):
-        change = np.abs(high - low)
-        bend = np.abs(middle - 0.5 * (high + low))
-        return np.flatnonzero((bend > 0.4 * change) & (change > 1e-9 * np.abs(low)) | np.isinf(change))

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmqueue_gym._jit import kernel
+from llmqueue_gym.distributions.integration import sums_from_above
 from llmqueue_gym.theory.joint import JointLaw, cubic
 from llmqueue_gym.theory.ranks import Ranks
 
@@ -45,40 +46,43 @@ def first_level(levels, rank, strict):
 
 
 @kernel
-def visits(ages, ranks, above, reached, served, served2, levels, strict, first, squares):
+def visits(ages, ranks, above, reached, served, served2, levels, strict, later, squares):
     """Add one row's service while its rank is at most each level (below it where strict).
 
-    The rank is a straight line between the ages `(n,)`, and the law is that of a `Row`. To `first` is added E of the
-    service of the first visit, from age 0 on, and to `squares` the sum over visits of E[service^2], both `(m,)` as are
-    the ascending levels.
+    The rank is a straight line between the ages `(n,)`, and the law is that of a `Row`. To `later` is added E of the
+    service after the first visit, which begins at age 0, and to `squares` the sum over visits of E[service^2], both
+    `(m,)` as are the ascending levels.
     """
     m, n = levels.shape[0], ages.shape[0]
     begin = np.full(m, -1.0)  # age at which the visit under way began, or -1
     begun1, begun2 = np.zeros(m), np.zeros(m)
     from_start = np.zeros(m, np.bool_)
-    for k in range(first_level(levels, ranks[0], strict), m):
-        begin[k], from_start[k] = 0.0, True
+    at_start = first_level(levels, ranks[0], strict)
+    for k in range(m):
+        if k >= at_start:
+            begin[k], from_start[k] = 0.0, True
+        else:
+            later[k] += served[n - 1]
     for i in range(n - 1):
         a, b = ranks[i], ranks[i + 1]
         if a == b:
             continue
         # The levels whose visit the rank leaves or enters between the two ages.
         for k in range(first_level(levels, min(a, b), strict), first_level(levels, max(a, b), strict)):
-            share = (levels[k] - a) / (b - a) if np.isfinite(a) and np.isfinite(b) else 0.0
-            t = ages[i] + min(max(share, 0.0), 1.0) * (ages[i + 1] - ages[i])
-            s1, s2 = between(ages, above, reached, served, served2, i, t)
+            t, s1, s2 = ages[i], served[i], served2[i]
+            if ages[i + 1] > t:
+                t += min(max((levels[k] - a) / (b - a), 0.0), 1.0) * (ages[i + 1] - t)
+                s1, s2 = between(ages, above, reached, served, served2, i, t)
             if b < a:
                 begin[k], begun1[k], begun2[k] = t, s1, s2
             elif begin[k] >= 0.0:
                 squares[k] += 2.0 * ((s2 - begun2[k]) - begin[k] * (s1 - begun1[k]))
                 if from_start[k]:
-                    first[k] += s1
+                    later[k] += served[n - 1] - s1
                 begin[k], from_start[k] = -1.0, False
     for k in range(m):
         if begin[k] >= 0.0:
             squares[k] += 2.0 * ((served2[n - 1] - begun2[k]) - begin[k] * (served[n - 1] - begun1[k]))
-            if from_start[k]:
-                first[k] += served[n - 1]
 
 
 @kernel
@@ -105,14 +109,14 @@ def residence(ages, slowness):
     return total
 
 
-def soap(policy: Any, params: np.ndarray, joint: JointLaw, lam: float) -> list[Conditional]:
+def soap(policy: Any, params: np.ndarray, joint: JointLaw, load: float) -> list[Conditional]:
     """Return the mean response time of each job type in the M/G/1 under a policy.
 
     Args:
         policy: a Policy; its rank may depend on prediction, age and constants.
         params: parameters of its rank function for these laws `(k,)`.
         joint: law of size and prediction.
-        lam: arrival rate, 1/s, with lam E[S] < 1.
+        load: lambda E[S], below 1.
 
     Raises:
         NotApplicable: the rank depends on more than the job's type and age, so the theorem does not hold.
@@ -120,8 +124,9 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, lam: float) -> list[C
     ranks_of = Ranks(policy, params)
     ranks_of.check()
     rows = [ranks_of.along(row) for row in joint.rows]
+    lam = load / joint.size.mean
     if not policy.preemptive:
-        return _without_preemption(policy, rows, joint, lam)
+        return _without_preemption(rows, joint, load)
 
     levels = _levels([ranks for _, ranks in rows], joint.continuous)
     lcfs = levels <= policy.lcfs_up_to
@@ -130,29 +135,39 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, lam: float) -> list[C
         law = (row.ages, ranks, row.above, row.reached, row.served, row.served2, levels)
         visits(*law, False, *at_most)
         visits(*law, True, *below)
-    old_first, old_squares = np.where(lcfs, below, at_most)
-    new_first = np.where(lcfs, at_most[0], below[0])
-    waiting = 0.5 * lam * old_squares / ((1 - lam * old_first) * (1 - lam * new_first))
-    slowness = 1 / (1 - lam * new_first)
+    old_later, old_squares = np.where(lcfs, below, at_most)
+    new_later = np.where(lcfs, at_most[0], below[0])
+    idle = 1 - load + lam * new_later
+    waiting = 0.5 * lam * old_squares / ((1 - load + lam * old_later) * idle)
+    slowness = 1 / idle
 
     result = []
     for row, ranks in rows:
-        worst = np.interp(np.maximum.accumulate(ranks), levels, waiting)
-        response = worst + residence(row.ages, np.interp(ranks, levels, slowness))
-        result.append(Conditional(row.x, row.p, np.interp(row.x, row.ages, response)))
+        response = _at(np.maximum.accumulate(ranks), levels, waiting)
+        response += residence(row.ages, _at(ranks, levels, slowness))
+        end = np.searchsorted(row.ages, row.x)  # of a jump at this very age, the side before it
+        share = (row.x - row.ages[end - 1]) / (row.ages[end] - row.ages[end - 1])
+        result.append(Conditional(row.x, row.p, (1 - share) * response[end - 1] + share * response[end]))
     return result
 
 
-def _without_preemption(policy: Any, rows: list[Any], joint: JointLaw, lam: float) -> list[Conditional]:
+def _without_preemption(rows: list[Any], joint: JointLaw, load: float) -> list[Conditional]:
     """The same theorem where the rank falls to minus infinity as soon as a job runs."""
     at_start = np.array([ranks[0] for _, ranks in rows])
-    load = lam * np.array([float(np.sum(row.p * row.x)) for row, _ in rows])
+    lam = load / joint.size.mean
+    work = lam * np.array([float(np.sum(row.p * row.x)) for row, _ in rows])
     levels = np.unique(at_start)
     group = np.searchsorted(levels, at_start)
-    by_level = np.bincount(group, load)
-    at_most = np.cumsum(by_level)
-    wait = 0.5 * lam * joint.size.moment(2) / ((1 - at_most) * (1 - (at_most - by_level)))
+    idle = 1 - load + sums_from_above(np.bincount(group, work))
+    wait = 0.5 * lam * joint.size.moment(2) / (idle[1:] * idle[:-1])
     return [Conditional(row.x, row.p, wait[g] + row.x) for (row, _), g in zip(rows, group, strict=True)]
+
+
+def _at(ranks: np.ndarray, levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return values at ranks `(n,)`: those of the level itself, be the next one as near as can be, or on a line."""
+    i = np.minimum(np.searchsorted(levels, ranks), len(levels) - 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(levels[i] == ranks, values[i], np.interp(ranks, levels, values))
 
 
 def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
@@ -162,10 +177,7 @@ def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
     rows are right half-way between two such ranks, where no cell is cut. Ranks that several rows share are real ties.
     """
     start, rows = np.unique([r[0] for r in ranks], return_counts=True)
-    inside = np.isfinite(start)
-    start, rows = start[inside], rows[inside]
     everywhere = np.unique(np.concatenate(ranks))
-    everywhere = everywhere[np.isfinite(everywhere)]
     if continuous and len(start) > 1:
         ties = start[rows > 1]
         alone = start[rows == 1]
@@ -175,17 +187,16 @@ def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
             everywhere = everywhere[(everywhere < start[0]) | (everywhere > start[-1])]
         start = np.concatenate([ties, between, ends])
     step = max(1, len(everywhere) // MAX_LEVELS)
-    turns = [] if continuous else [_turns(r) for r in ranks]
-    return np.unique(np.concatenate([start, *turns, everywhere[::step], everywhere[-1:]]))
+    turns = everywhere[:0] if continuous else np.unique(np.concatenate([_turns(r) for r in ranks]))
+    beside = np.nextafter(turns, -np.inf), np.nextafter(turns, np.inf)
+    return np.unique(np.concatenate([start, turns, *beside, everywhere[::step], everywhere[-1:]]))
 
 
 def _turns(ranks: np.ndarray) -> np.ndarray:
-    """Return the finite ranks at which a row turns from rising to falling or back.
+    """Return the ranks at which a row turns from rising to falling or back.
 
     Waiting jumps there, as longer visits begin, and all jobs that have seen the peak have it as their worst rank, so a
     line between two levels on either side of it tells nothing.
     """
-    with np.errstate(invalid="ignore"):
-        slope = np.sign(np.diff(ranks))
-    turns = ranks[1:-1][slope[1:] != slope[:-1]]
-    return turns[np.isfinite(turns)]
+    slope = np.sign(np.diff(ranks))
+    return ranks[1:-1][slope[1:] != slope[:-1]]
