@@ -23,6 +23,7 @@ from typing import Any
 from llmqueue_gym.boards.recorded import played, read_recordings
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.systems import SYSTEMS, Scenario, System
+from llmqueue_gym.systems.view import RESPONSE_TIME
 
 DATA = Path(__file__).with_name("data")
 TRACKS = ("mg1", "servers", "llm")  # files of `DATA`, in the order in which they are shown
@@ -45,6 +46,8 @@ class Board:
         view: what an agent sees and decides, fields of the system's view.
         players: traits that a policy must have: a value, a list of those allowed, or `{most = 2}`.
         rule: the same in words.
+        numbers: most numbers in an entry from outside, constants and parameters. Hundreds of times as many jobs are
+            scored, so that no table of them fits; the largest trained policy of the library has half as many numbers.
         leave_out: registered policies that do not belong here.
         beside: policies to hold side by side, because they differ in one thing.
         episode: a short run for the page's player: `note`, `seed`, `scenario`, `view`.
@@ -65,6 +68,7 @@ class Board:
     view: Fields = field(default_factory=dict)
     players: Fields = field(default_factory=dict)
     rule: str = ""
+    numbers: int = 320
     leave_out: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     episode: Fields | None = None
@@ -183,6 +187,15 @@ def chosen(given: str | None = None) -> dict[str, Board]:
     return {given: found[given]}
 
 
+def fair_view(view: Fields) -> Fields:
+    """Return the view of an agent; BadInput where its reward is weighed by true sizes, which gives them away."""
+    reward = view.get("reward", "response_time")
+    if reward not in RESPONSE_TIME:
+        words = ", ".join(RESPONSE_TIME)
+        raise BadInput(f"reward={reward!r} gives hidden sizes away, so no board has it; choose from: {words}")
+    return view
+
+
 def _seeds(value: Any) -> tuple[int, ...]:
     given = range(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(given, (range, list)) or len(given) < 2 or not all(isinstance(seed, int) for seed in given):
@@ -208,6 +221,7 @@ def _read(name: str, row: Any, more: Fields, path: str | os.PathLike[str]) -> Bo
         raise BadInput(f"{where}: unknown system {given['system']!r}; {nearest(str(given['system']), SYSTEMS)}")
     try:
         given = {key: _TYPES.get(key, _tuples)(value) for key, value in given.items()}
+        fair_view(given.get("view", {}))
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from None
     kind: Any = SYSTEMS.builder(given["system"])

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.boards.board import Board
-from llmqueue_gym.boards.entry import CARD, registered
+from llmqueue_gym.boards.entry import registered
+from llmqueue_gym.policies.learned.artefact import CARD
 from llmqueue_gym.boards.page import page
 from llmqueue_gym.boards.page.sections import template
 from llmqueue_gym.boards.play import BOUND

@@ -70,7 +70,7 @@ def run(
                 stored.store(Path(folder), play.bounds(on, work, bar))
             for player in players:  # one after another, so that what is done is kept when somebody interrupts
                 if player.name not in kept:
-                    stored.store(Path(folder), play.play_entry(on, player, work, bar))
+                    stored.store(Path(folder), stored.played(on, player, kept, work, bar))
                     played += 1
     if as_json:
         print_json({"played": played, "folder": str(Path(folder, "results"))})
@@ -90,12 +90,11 @@ def add(entry: str, folder: str, name: str | None, workers: int | None) -> None:
     defines `policy`. It is refused if it reads true sizes, if its numbers change with the order of runs, or if its card
     does not say what command made it.
     """
-    from llmqueue_gym.boards import entry as entries
-    from llmqueue_gym.boards import stored
+    from llmqueue_gym.boards import outside, stored
     from llmqueue_gym.boards.board import chosen
 
     among = chosen(name)
-    entries.read(entry, among)  # refused before anything is shown
+    outside.read(Path(entry), among)  # refused before anything is shown
     with _working(workers) as (work, bar):
         path = stored.add(Path(folder), Path(entry), work, bar, among)
     click.echo(f"added: {path}")
@@ -119,8 +118,7 @@ def verify(folder: str, name: str | None, policy: str | None, workers: int | Non
         for on, players, kept in chosen:
             for player in players:
                 if player.name in kept:
-                    again = play.play_entry(on, player, work, bar)
-                    found[f"{on.name}/{player.name}"] = play.differences(kept[player.name], again)
+                    found[f"{on.name}/{player.name}"] = stored.replayed(on, player, kept, work, bar)
             if play.BOUND in kept and policy is None:
                 found[f"{on.name}/bound"] = play.differences(kept[play.BOUND], play.bounds(on, work, bar))
     wrong = {key: words for key, words in found.items() if words}

@@ -1,0 +1,75 @@
+"""What an entry may say of its policy beside functions and numbers: traits of plain types, and a few rules."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin
+
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.policies.base import EXACT, BasePolicy
+
+MOST = 10**6  # of a count
+# What a policy decides of a rule set, and between which numbers; memory, model and clock are the scenario's.
+_RULES: Mapping[str, Any] = {
+    "token_budget": (1, 65_536),
+    "max_seqs": (1, 1024),
+    "long_prefill_threshold": (0, 65_536),
+    "watermark": (0.0, 0.99),
+    "no_watermark": bool,
+    "allocation": Literal["chunk", "known", "longest"],
+}
+_TRAITS: Mapping[str, Any] = {
+    "rules": _RULES,
+    "predictor": Literal[EXACT, None],  # better predictions than the scenario's are another game, but for the truth
+    "preemption": Literal["recompute", "swap", None],  # "free" is of no engine
+}
+_COUNT, _NUMBER = (0, MOST), (-math.inf, math.inf)
+
+
+def fair_traits(kind: type[BasePolicy], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the traits of an entry's policy.
+
+    Args:
+        kind: type of the policy; its fields that are a bool, a number or one of some words are traits.
+        given: by field.
+        where: what says so, for messages.
+
+    Raises:
+        BadInput: there is no such trait, or its value is of another type or out of range.
+    """
+    wanted = {field.name: _TRAITS.get(field.name, _wanted(field.type)) for field in fields(kind)}  # type: ignore[arg-type]
+    return _fair(given, {name: one for name, one in wanted.items() if one is not None}, where)
+
+
+def _wanted(kind: Any) -> Any:
+    """Return what a field of a type may hold, or None where it is no trait."""
+    return kind if kind is bool or get_origin(kind) is Literal else {int: _COUNT, float: _NUMBER}.get(kind)
+
+
+def _fair(given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> dict[str, Any]:
+    made = {}
+    for name, value in given.items():
+        if type(name) is not str or name not in wanted:
+            raise BadInput(f"{where}: an entry cannot set {name!r:.80}; {nearest(str(name)[:80], wanted)}")
+        made[name], told = _value(value, wanted[name], f"{where}: {name}")
+        if told:
+            raise BadInput(f"{where}: {name}={value!r:.80} must be {told}")
+    return made
+
+
+def _value(value: Any, wanted: Any, where: str) -> tuple[Any, str]:
+    """Return a value, and what it must be where it is something else."""
+    if isinstance(wanted, Mapping):
+        return (_fair(value, wanted, where), "") if type(value) is dict else (value, "a table")
+    if wanted is bool:
+        return value, "" if type(value) is bool else "True or False"
+    if not isinstance(wanted, tuple):
+        words = get_args(wanted)
+        return value, "" if type(value) in (
+            str,
+            type(None),
+        ) and value in words else f"one of {', '.join(map(repr, words))}"
+    (least, most), whole = wanted, type(wanted[0]) is int
+    if type(value) not in ((int,) if whole else (int, float)) or not least <= value <= most or not math.isfinite(value):
+        return value, f"a {'whole ' if whole else ''}number" + (f" from {least} to {most}" if most < math.inf else "")
+    return value if whole else float(value), ""
