@@ -137,6 +137,11 @@ def read_card(files: Files) -> dict[str, Any]:
     return card
 
 
+def card_in(path: Path) -> dict[str, Any]:
+    """Return the card of an entry from its path."""
+    return read_card(read_files(path.parent))
+
+
 def _policies(system: str) -> Any:
     kind: Any = SYSTEMS.builder(system)
     return kind.policies

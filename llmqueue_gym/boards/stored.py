@@ -35,9 +35,9 @@ def stored(folder: Path, on: Board) -> dict[str, Row]:
     """Return the stored results of a board's present version, the bound among them, by name.
 
     Raises:
-        BadInput: a file is not what `store` writes, or says what cannot be.
+        BadInput: a file is not what `store` writes, says what cannot be, or is of nobody.
     """
-    found = {}
+    found: dict[str, Row] = {}
     for path in sorted((folder / "results" / on.name).glob("*.json")):
         try:
             row = read_json(path)
@@ -46,9 +46,12 @@ def stored(folder: Path, on: Board) -> dict[str, Row]:
                 found[path.stem] = row
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(f"{path}: not a result of this board ({error}); delete it and run it again") from None
-    for name, row in found.items():
-        if BOUND in found and name != BOUND:
-            _check_bound(row, found[BOUND], folder / "results" / on.name / f"{name}.json")
+    for name in set(found) - {BOUND}:
+        path = folder / "results" / on.name / f"{name}.json"
+        if name not in on.kind.policies and not (folder / "entries" / on.name / name).is_dir():
+            raise BadInput(f"{path}: a result of nobody, neither a policy of the library nor an entry; delete it")
+        if BOUND in found:
+            _check_bound(found[name], found[BOUND], path)
     return found
 
 
