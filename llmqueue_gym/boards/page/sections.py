@@ -19,9 +19,9 @@ _TEMPLATES = Environment(
 )
 
 
-def filled(name: str, **given: Any) -> Markup:
+def filled(file: str, **given: Any) -> Markup:
     """Return a file of this folder with what is given in its places, escaped unless it is `Markup`."""
-    return Markup(_TEMPLATES.get_template(f"{name}.html").render(given))
+    return Markup(_TEMPLATES.get_template(f"{file}.html").render(given))
 
 
 def section(ranked: Ranked, shown: bool) -> Markup:
