@@ -154,7 +154,7 @@ def load_boards(path: str | os.PathLike[str], data: str | os.PathLike[str] | Non
     return {name: _read(name, row, more, path) for name, row in rows.items()}
 
 
-def boards(track: str | None = None, data: str | None = None) -> dict[str, Board]:
+def boards(track: str | None = None, data: str | os.PathLike[str] | None = None) -> dict[str, Board]:
     """Return the boards that come with the library by name, those of one track or all.
 
     Raises:
@@ -171,15 +171,16 @@ def board(name: str) -> Board:
     return chosen(name)[name]
 
 
-def chosen(given: str | None = None) -> dict[str, Board]:
+def chosen(given: str | None = None, data: str | os.PathLike[str] | None = None) -> dict[str, Board]:
     """Return boards by name: those whose results are stored, the one that is named, or those of a file.
 
     Args:
         given: None, the name of a board, or a file that ends in `.toml`.
+        data: folder of the recorded work.
     """
     if given is not None and given.endswith(".toml"):
-        return load_boards(given)
-    found = boards()
+        return load_boards(given, data)
+    found = boards(data=data)
     if given is None:
         return {name: on for name, on in found.items() if on.stored}
     if given not in found:

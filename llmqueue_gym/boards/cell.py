@@ -5,6 +5,7 @@ gives up the right to open files, to write to any, and to more memory and time t
 of the entry compiled and played. Nobody gets such rights back, so a cell plays one entry and ends.
 """
 
+from collections.abc import Callable
 from concurrent.futures import TimeoutError as TooLate
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -57,7 +58,7 @@ def confined(entry: Entry, tasks: list[Task], bar: Progress, what: str) -> list[
         with pool(1) as cell:
             cell.submit(_close, entry, tasks, limits).result()
             until = monotonic() + limits.patience
-            futures = [cell.submit(call, *given) for call, given in tasks]
+            futures = [cell.submit(_done, call, given) for call, given in tasks]
             for future in bar.track(futures, description=what):
                 found.append(future.result(max(0.0, until - monotonic())))
     except (TooLate, BrokenProcessPool, MemoryError):
@@ -87,6 +88,16 @@ def _close(entry: Entry, tasks: list[Task], limits: Limits) -> None:
         (resource.RLIMIT_NOFILE, 1),  # which is taken; what is open stays so
     ):
         resource.setrlimit(right, (most, most))
+
+
+def _done(call: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    """Do a task; whatever an entry brings about is told in a line."""
+    try:
+        return call(*given)
+    except (BadInput, MemoryError):
+        raise
+    except Exception as error:
+        raise BadInput(f"it cannot be played ({type(error).__name__}: {str(error).partition(chr(10))[0]})") from None
 
 
 def _shell(policy: Any) -> BasePolicy:

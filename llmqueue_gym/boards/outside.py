@@ -132,6 +132,9 @@ def read_card(files: Files) -> dict[str, Any]:
         )
     if type(card.get("learned", False)) is not bool:
         raise BadInput(f"{path}: 'learned' must be true or false")
+    cost, curve = card.get("cost", {}), card.get("curve", [])
+    if type(cost) is not dict or type(curve) is not list or not all(map(_is_row, (list(cost.values()), *curve))):
+        raise BadInput(f"{path}: 'cost' must be numbers by name, and 'curve' rows of numbers")
     if _plain(card["name"]) in {_plain(name) for kind in SYSTEMS for name in _policies(kind)}:
         raise BadInput(f"{path}: the library has a policy of that name, {card['name']!r}; choose another")
     return card
@@ -145,6 +148,10 @@ def card_in(path: Path) -> dict[str, Any]:
 def _policies(system: str) -> Any:
     kind: Any = SYSTEMS.builder(system)
     return kind.policies
+
+
+def _is_row(row: Any) -> bool:
+    return type(row) is list and all(type(x) in (int, float) and abs(x) < 1e300 for x in row)
 
 
 def _plain(name: str) -> str:

@@ -33,10 +33,17 @@ _KEYS = ("kind", "file", "used", "instead", "embedded", "source", "licence")
 
 
 def data_folder(data: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the folder of the recorded work: the given one, else that of $LLMQUEUE_DATA, else a place near here."""
-    given = data or os.environ.get(FOLDER_VARIABLE)
-    folders = [given] if given else _FOLDERS
-    return next((Path(folder) for folder in folders if Path(folder).is_dir()), None)
+    """Return the folder of the recorded work: the given one, else that of $LLMQUEUE_DATA, else a place near here.
+
+    Raises:
+        BadInput: the one that is given is none; where nothing is given there may be none.
+    """
+    given = os.environ.get(FOLDER_VARIABLE) if data is None else data
+    if given is None:
+        return next((Path(folder) for folder in _FOLDERS if Path(folder).is_dir()), None)
+    if not given or not Path(given).is_dir():
+        raise BadInput(f"{str(given)!r}: no such folder of recorded work")
+    return Path(given)
 
 
 def read_recordings(rows: Any, data: str | os.PathLike[str] | None = None) -> dict[str, Recording]:

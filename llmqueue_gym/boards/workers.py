@@ -55,7 +55,11 @@ def workers(count: int, backend: str = PROCESSES) -> Iterator[Work]:
 
 @contextmanager
 def pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Give so many processes of our own, which end with this one, and at once where something is raised."""
+    """Give so many processes of our own, which end with this one, and at once where something is raised.
+
+    Nothing is imported in them from the folder where this one was called, which may be that of an entry.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
     before = set(multiprocessing.active_children())
     made = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), begin)
     try:

@@ -218,7 +218,7 @@ def _run_agent(
 def _view(given: str | None) -> dict[str, Any]:
     """Return the fields of a view from `slots=32,quantum=0.5`."""
     fields: dict[str, Any] = {}
-    for part in given.split(",") if given else []:
+    for part in [] if given is None else given.split(","):
         key, equals, text = part.partition("=")
         if not equals:
             raise BadInput(f"--view {part!r} must be fields of the view, as in slots=32")

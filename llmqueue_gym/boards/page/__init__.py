@@ -68,8 +68,8 @@ def put_tables(readme: Path, found: Sequence[Ranked]) -> None:
     """
     try:
         text = readme.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(f"{readme}: no such file") from None
+    except (OSError, ValueError):
+        raise BadInput(f"{readme}: no such text file") from None
     tables = "\n\n".join(markdown(ranked.on, ranked.rows) for ranked in found)
     block = f"<!-- leaderboard -->\n{tables}\n<!-- /leaderboard -->"
     new, count = _BLOCK.subn(lambda _: block, text)

@@ -91,7 +91,7 @@ def read_numbers(file: IO[bytes], where: str) -> np.ndarray:
         if dtype != np.float64 or shape != (len(data[begin.tell() :]) // 8,):
             raise ValueError(f"{dtype} {shape}")
         return np.frombuffer(data, np.float64, offset=begin.tell()).copy()
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, MemoryError, ValueError, OSError) as error:
         raise BadInput(f"{where}: not a file of an artefact, one array `params` of float64 ({error})") from None
 
 
