@@ -17,6 +17,7 @@ from llmqueue_gym.boards.play import BOUND, TOLERANCE, Numbers, Row, play_scenar
 from llmqueue_gym.boards.workers import Work
 from llmqueue_gym.errors import BadInput
 
+FEWEST = 12  # fresh seeds
 DOUBT = 0.01  # probability that a board refuses an entry that knows nothing
 
 
@@ -37,27 +38,30 @@ def play_fairly(on: Board, entry: Entry, kept: Mapping[str, Row], work: Work, ba
     reporting, fresh = list(on.seeds), fresh_seeds(on, entry)
     seeds = [*reporting, *fresh, reporting[0]]
     played = play_scenarios(on, entry, seeds, work, bar, entry.name)
-    n = len(reporting)
     for name, one in zip(on.fields, played, strict=True):
         check_order(name, entry, one)
-    found, elsewhere = (
-        [{key: row[key][part] for key in row} for row in played] for part in (slice(n), slice(n, 2 * n))
-    )
-    check_costs(on, entry, found, kept)
-    peer = nearest_peer(on, found, kept) or find(on, on.base)
-    there = play_scenarios(on, peer, reporting, work, bar, f"{peer.name} again")
-    usual = play_scenarios(on, peer, fresh, work, bar, f"{peer.name} on fresh seeds")
-    check_seeds(on, entry, peer, *(_leads(on, one, other) for one, other in ((found, there), (elsewhere, usual))))
-    return found
+    n = len(reporting)
+    found, elsewhere = ([{key: row[key][part] for key in row} for row in played] for part in (slice(n), slice(n, -1)))
+    check_costs(on, entry, played, kept)
+    for peer in (nearest_peer(on, found, kept), find(on, on.base)):
+        if peer is not None:
+            there, usual = (
+                play_scenarios(on, peer, some, work, bar, f"{peer.name} beside it") for some in (reporting, fresh)
+            )
+            leads = _leads(on, found, there), _leads(on, elsewhere, usual)
+            if all(np.isfinite(lead).all() for lead in leads):
+                check_seeds(on, entry, peer, *leads)
+                return found
+    raise BadInput(f"board {on.name!r}: {on.base} leaves jobs unserved, so that nobody can be compared")
 
 
 def fresh_seeds(on: Board, entry: Entry) -> list[int]:
-    """Return as many seeds as a board reports; they follow from the files of the entry, and are beyond guessing."""
+    """Return twice as many seeds as a board reports, and not few; they follow from the entry's files, beyond guessing."""
     if entry.files is None:
         raise BadInput(f"{entry.name!r} is not from outside")
     return [
         int.from_bytes(entry.files.digest(on.name, on.version, k)[:16]) + 2**64  # far from all that are chosen
-        for k in range(len(on.seeds))
+        for k in range(max(2 * len(on.seeds), FEWEST))
     ]
 
 
@@ -78,8 +82,8 @@ def check_costs(on: Board, entry: Entry, played: Sequence[Numbers], kept: Mappin
         cost = np.array(one["cost"])
         if not np.isfinite(cost).all():
             raise BadInput(f"entry {entry.name!r} leaves jobs unserved on {name!r}")
-        least = np.array(kept[BOUND]["scenarios"][name]["cost"]) if BOUND in kept else np.zeros(len(cost))
-        if (cost <= 0).any() or (cost < least * (1 - TOLERANCE)).any():
+        least = np.array(kept[BOUND]["scenarios"][name]["cost"]) if BOUND in kept else np.zeros(len(on.seeds))
+        if (cost <= 0).any() or (cost[: len(least)] < least * (1 - TOLERANCE)).any():
             raise BadInput(f"entry {entry.name!r} has a cost on {name!r} that no policy can have, {cost.min():g}")
 
 
@@ -96,24 +100,26 @@ def nearest_peer(on: Board, found: Sequence[Numbers], kept: Mapping[str, Row]) -
 def check_seeds(on: Board, entry: Entry, peer: Entry, reported: np.ndarray, fresh: np.ndarray) -> None:
     """Refuse an entry whose lead on the reporting seeds is larger than on fresh ones, by more than chance makes it.
 
-    Welch's t in each scenario and over all of them together, each with its share of `DOUBT`.
+    Student's t in each scenario and over all of them together, each with its share of `DOUBT`. How leads scatter is
+    taken from the fresh seeds: on those that it knows an entry may make them scatter as it likes.
 
     Args:
         on: the board.
         entry: who leads.
         peer: whom.
         reported: log of the peer's cost over the entry's `(scenarios, seeds)`.
-        fresh: the same on fresh seeds.
+        fresh: the same on fresh seeds `(scenarios, fresh seeds)`.
 
     Raises:
         BadInput: its lead is larger.
     """
-    n, gaps = len(on.seeds), reported.mean(1) - fresh.mean(1)
-    variances = np.stack([reported.var(1, ddof=1), fresh.var(1, ddof=1)], 1) / n + TOLERANCE**2  # (scenarios, 2)
-    everywhere = (["all scenarios together"], [gaps.mean()], [variances.ravel() / len(gaps) ** 2])
-    for name, gap, parts in zip(*(map(list.__add__, everywhere, ([*on.fields], [*gaps], [*variances]))), strict=True):
-        freedom = parts.sum() ** 2 / ((parts**2).sum() / (n - 1))
-        if gap > stats.t.isf(DOUBT / (1 + len(gaps)), freedom) * np.sqrt(parts.sum()):
+    (count, n), m = reported.shape, fresh.shape[1]
+    gaps, variances = reported.mean(1) - fresh.mean(1), fresh.var(1, ddof=1) * (1 / n + 1 / m) + TOLERANCE**2
+    freedom = variances.sum() ** 2 / (variances**2).sum() * (m - 1)  # Welch and Satterthwaite
+    rows = [("all scenarios together", gaps.mean(), variances.sum() / count**2, freedom)]
+    rows += [(name, gap, variance, m - 1) for name, gap, variance in zip(on.fields, gaps, variances, strict=True)]
+    for name, gap, variance, degrees in rows:
+        if gap > stats.t.isf(DOUBT / (1 + count), degrees) * np.sqrt(variance):
             raise BadInput(
                 f"entry {entry.name!r} knows the reporting seeds: on {name} its cost, over that of {peer.name}, is "
                 f"{-np.expm1(-gap):.2%} less there than on fresh seeds, which is not by chance"
