@@ -19,7 +19,6 @@ from llmqueue_gym.boards.workers import progress, workers
 from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import read_json, write_json
-from llmqueue_gym.jobs import JOB
 from llmqueue_gym.policies import Policy
 from llmqueue_gym.policies.learned import zoo_folder
 from llmqueue_gym.systems.mg1 import MG1
@@ -79,49 +78,6 @@ def test_a_trained_policy_sent_from_outside_plays_as_that_of_the_library(folder,
     assert (sent.told, sent.learned, sent.player.params) == (ours.told, True, ours.player.params)
     scenario = on.scenarios["a"]
     assert numbers(scenario, sent, [0], on.view) == numbers(scenario, ours, [0], on.view)
-
-
-LANGUAGE = """
-'''All that the language has.'''
-import math
-import numpy as np
-from math import log, pi as PI
-from llmqueue_gym.policies import Policy
-
-SCALE = -2.0
-NEVER = math.inf
-
-
-def rank(job, params):
-    '''Of two parts.'''
-    total = 0.0
-    for k in range(2):
-        total += params[k] * SCALE**2 + params[job.klass + k]
-    if not job.age > 3 and (total < NEVER or job["need"] == 1) and True:
-        return min(total, math.erf(total), np.minimum(total, 3)) + log(max(job.predicted, 0.1, 0.2)) - params[-1] % 2
-    elif total == PI:
-        left = abs(-job.predicted)
-    else:
-        left = job.age // 2 if job.age > 4 else int(job.age) + math.floor(job.predicted) + len(params)
-    return float(left) / 3
-
-
-policy = Policy("other name", rank, (1, 2.5, 3), shape="general", preemptive=True, source="a paper")
-"""
-
-
-def test_the_language_means_what_python_means(entry, small):
-    _, made = outside.read(entry(LANGUAGE), small)
-    space = {}
-    exec(LANGUAGE, space)  # our own
-    params = np.array(made.player.params)
-    assert made.player.name == "mine" and params.tolist() == [1, 2.5, 3]
-    compiled = made.player.compiled()[0]
-    for predicted, age, klass in itertools.product((0.05, 1.0, 7.0), (0.5, 3.5, 4.5), (0, 1)):
-        row = np.zeros(1, JOB).view(np.recarray)[0]
-        row.predicted, row.age, row.klass, row.need = predicted, age, klass, 1
-        assert made.player.rank(row, params) == pytest.approx(space["rank"](row, params))
-    assert compiled is not None
 
 
 # Who is refused.

@@ -56,7 +56,7 @@ def play_fairly(on: Board, entry: Entry, kept: Mapping[str, Row], work: Work, ba
 
 
 def fresh_seeds(on: Board, entry: Entry) -> list[int]:
-    """Return twice as many seeds as a board reports, and not few; they follow from the entry's files, beyond guessing."""
+    """Return seeds beyond guessing, which follow from the files of an entry: two for each that is reported, or more."""
     if entry.files is None:
         raise BadInput(f"{entry.name!r} is not from outside")
     return [

@@ -49,7 +49,7 @@ def _held(x, last):  # type: ignore[no-untyped-def]
 
 _HERE: Mapping[str, Any] = {
     **{"__builtins__": {}, "__name__": "entry", "math": math, "numpy": np, "held": _held},
-    **{"abs": abs, "float": float, "min": min, "max": max, "range": range},
+    **{"abs": abs, "min": min, "max": max, "range": range},
 }
 _OWN = "own_"  # begins every name that the text gives, so that none is one of these
 
@@ -170,7 +170,7 @@ class _Body:
                 case ast.Pass():
                     made.append(ast.Pass())
                 case ast.Return(value=ast.expr() as value):
-                    made.append(ast.Return(_call("float", self._value(value, known))))
+                    made.append(ast.Return(_float(self._value(value, known))))
                     known = None
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     made.append(ast.Assign([self._own(node, name)], self._value(value, known)))
@@ -274,9 +274,15 @@ class _Body:
                 node, f"gives {name} not {least if least == most else f'{least} to {most}'} plain arguments"
             )
         given = [self._value(one, known) for one in node.args]
+        if (module, name) == ("builtins", "float"):
+            return _float(*given)
         if name in ("floor", "ceil", "trunc", "int"):  # as floats, which have room for infinity
             module, name = "numpy", name.replace("int", "trunc")
         return _call(name if module == "builtins" else f"{module}.{name}", *given)
+
+
+def _float(value: ast.expr) -> ast.expr:
+    return ast.BinOp(value, ast.Mult(), ast.Constant(1.0))  # of a comparison too, which the compiler's `float` is not
 
 
 def _number(value: float) -> ast.expr:

@@ -92,7 +92,8 @@ def read_numbers(file: IO[bytes], where: str) -> np.ndarray:
             raise ValueError(f"{dtype} {shape}")
         return np.frombuffer(data, np.float64, offset=begin.tell()).copy()
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, MemoryError, ValueError, OSError) as error:
-        raise BadInput(f"{where}: not a file of an artefact, one array `params` of float64 ({error})") from None
+        why = str(error).partition("\n")[0]
+        raise BadInput(f"{where}: not a file of an artefact, one array `params` of float64 ({why})") from None
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
