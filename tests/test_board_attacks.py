@@ -247,6 +247,12 @@ def test_the_language_means_what_python_means(entry, small):
         assert ask(made, **told) == pytest.approx(space["rank"](_Job(told), made.params), rel=1e-12)
 
 
+def test_the_entry_of_the_documentation_is_one(entry, small):
+    text = (Path(__file__).parents[1] / "docs" / "entries.md").read_text(encoding="utf-8")
+    made = outside.read(entry(text.split("```python\n")[1].split("```")[0]), small)[1].player
+    assert made.params == (0.5,) and made.shape == "falling"
+
+
 class _Job(dict):
     __getattr__ = dict.__getitem__
 
@@ -413,14 +419,19 @@ def test_only_plain_files_are_read(entry, small, tmp_path):
 
 def test_nothing_that_lies_beside_an_entry_is_imported(tmp_path):
     """Processes may begin in the folder of an entry, where modules of any name may lie."""
+    beside = tmp_path / "entry"
+    beside.mkdir()
     for name in ("multiprocessing", "pickle", "numpy", "sitecustomize", "llmqueue_gym", "signal", "policy"):
-        (tmp_path / f"{name}.py").write_text("import pathlib\npathlib.Path('trapped').touch()\n")
-    script = (
-        "from llmqueue_gym.boards.workers import pool\nwith pool(1) as run:\n    print(run.submit(abs, -5).result())"
+        (beside / f"{name}.py").write_text("import pathlib\npathlib.Path('trapped').touch()\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from llmqueue_gym.boards.workers import pool\n"
+        "if __name__ == '__main__':\n"
+        "    with pool(1) as run:\n"
+        "        print(run.submit(abs, -5).result())\n"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, env=CLEAN, capture_output=True, text=True)
-    assert done.stdout == "5\n", done.stderr
-    assert not (tmp_path / "trapped").exists()
+    done = subprocess.run([sys.executable, script], cwd=beside, env=CLEAN, capture_output=True, text=True)
+    assert not (beside / "trapped").exists() and done.stdout == "5\n", done.stderr
 
 
 # The cell, and processes that end.

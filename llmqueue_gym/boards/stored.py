@@ -22,6 +22,8 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import read_json, write_json
 from llmqueue_gym.policies import TOLD
 
+MOST_BYTES = 2**24  # of a result
+
 
 def store(folder: Path, row: Mapping[str, Any]) -> Path:
     """Write a result in its place."""
@@ -40,6 +42,8 @@ def stored(folder: Path, on: Board) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for path in sorted((folder / "results" / on.name).glob("*.json")):
         try:
+            if path.stat().st_size > MOST_BYTES:
+                raise ValueError(f"larger than {MOST_BYTES} bytes")
             row = read_json(path)
             if row["version"] == on.version:
                 _check(row, on, path.stem)

@@ -87,8 +87,9 @@ def add(entry: str, folder: str, name: str | None, workers: int | None) -> None:
     """Check the entry in a folder, play it and keep it with its result.
 
     ENTRY holds card.json (name, board, description, command) and policy.npz, a learned policy, or policy.py, which
-    defines `policy`. It is refused if it reads true sizes, if its numbers change with the order of runs, or if its card
-    does not say what command made it.
+    defines `policy` in a small language and is never run as Python. It is refused if it says anything else, if it reads
+    true sizes, if it does better on the reporting seeds than on fresh ones, or if its numbers change with the order of
+    runs.
     """
     from llmqueue_gym.boards import outside, stored
     from llmqueue_gym.boards.board import chosen
