@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import provenance
 from llmqueue_gym.evaluation.statistics import across_seeds
@@ -223,6 +224,7 @@ def _places(task_name: str, jobs: int) -> list[Scenario]:
 def quiet() -> None:
     """Leave Ctrl-C to the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def main(args: Args) -> None:
