@@ -13,6 +13,7 @@ of a board are unseen by whoever keeps to that.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -204,24 +205,39 @@ def _seeds(value: Any) -> tuple[int, ...]:
     return tuple(given)
 
 
-_TYPES: dict[str, Callable[[Any], Any]] = {"seeds": _seeds, "leave_out": tuple, "beside": tuple}
+_MADE: dict[str, Callable[[Any], Any]] = {"seeds": _seeds, "leave_out": tuple, "beside": tuple}
+_TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("title", "system", "short", "base", "rule"), (str, "a text")),
+    **dict.fromkeys(("fields", "view", "players", "episode"), (dict, "a table")),
+    **dict.fromkeys(("leave_out", "beside"), (list, "a list")),
+    **dict.fromkeys(("version", "numbers"), (int, "a whole number")),
+    "stored": (bool, "true or false"),
+}
+_WRITTEN = {"fields": "scenarios"}  # as the file has it
 _SET_HERE = ("name", "track", "heading", "recordings")
 
 
 def _read(name: str, row: Any, more: Fields, path: str | os.PathLike[str]) -> Board:
     where = f"{path}: board {name!r}"
-    if not isinstance(row, dict):
-        raise BadInput(f"{where} is not a table")
+    if not isinstance(row, dict) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise BadInput(f"{where} must be a table, and its name letters, digits, - and _")
     given = {"fields" if key == "scenarios" else key: value for key, value in row.items()}
     own = [field.name for field in fields(Board) if field.name not in _SET_HERE]
     _known(given, own, where)
     for key in ("title", "system", "fields", "seeds"):
         if not given.get(key):
-            raise BadInput(f"{where} has no {'scenarios' if key == 'fields' else key}")
+            raise BadInput(f"{where} has no {_WRITTEN.get(key, key)}")
+    for key, value in given.items():
+        wanted, words = _TYPES.get(key, (object, ""))
+        if wanted is not object and type(value) is not wanted:
+            raise BadInput(f"{where}: {_WRITTEN.get(key, key)}={value!r} must be {words}")
+    for scenario, told in given["fields"].items():
+        if type(told) is not dict or type(told.get("n_jobs", 1)) is not int:
+            raise BadInput(f"{where}: scenario {scenario!r} must be a table, and its n_jobs a whole number")
     if given["system"] not in SYSTEMS:
         raise BadInput(f"{where}: unknown system {given['system']!r}; {nearest(str(given['system']), SYSTEMS)}")
     try:
-        given = {key: _TYPES.get(key, _tuples)(value) for key, value in given.items()}
+        given = {key: _MADE.get(key, _tuples)(value) for key, value in given.items()}
         fair_view(given.get("view", {}))
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from None
@@ -232,7 +248,7 @@ def _read(name: str, row: Any, more: Fields, path: str | os.PathLike[str]) -> Bo
 def _known(given: Fields, known: Any, where: Any) -> None:
     for key in given:
         if key not in known:
-            words = ["scenarios" if name == "fields" else name for name in known]
+            words = [_WRITTEN.get(name, name) for name in known]
             raise BadInput(f"{where} has no key {key!r}; {nearest(key, words)}")
 
 

@@ -54,6 +54,8 @@ def read_recordings(rows: Any, data: str | os.PathLike[str] | None = None) -> di
     """
     folder = data_folder(data)
     found: dict[str, Recording] = {}
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise BadInput("recordings must be tables [recordings.NAME]")
     for name, row in rows.items():
         for key in row:
             if key not in _KEYS:
@@ -61,7 +63,7 @@ def read_recordings(rows: Any, data: str | os.PathLike[str] | None = None) -> di
         kind = str(row.get("kind"))
         if kind not in KINDS:
             raise BadInput(f"recording {name!r}: unknown kind {kind!r}; {nearest(kind, KINDS)}")
-        if not row.get("file"):
+        if type(row.get("file")) is not str:
             raise BadInput(f"recording {name!r} has no file")
         path = folder / row["file"] if folder is not None and (folder / row["file"]).is_file() else None
         found[name] = {**row, "path": path}
