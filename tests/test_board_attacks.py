@@ -18,7 +18,7 @@ import pytest
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.boards import boards, cell, load_boards, outside
-from llmqueue_gym.boards.language import FUNCTIONS
+from llmqueue_gym.boards.names import FUNCTIONS
 from llmqueue_gym.boards.workers import progress
 from llmqueue_gym.errors import BadInput, TruthError
 
@@ -387,7 +387,7 @@ def test_numbers_that_are_none_or_too_many_are_refused(numbers, entry, small, ca
         ({"traits": {"prepare": "x"}}, "cannot set 'prepare'"),
         ({"traits": {"predictor": "lognormal:sigma=0.001"}}, "must be one of 'exact', None"),
         ({"traits": {"preemptive": 1}}, "must be True or False"),
-        ({"traits": {"lcfs_up_to": True}}, "must be a number"),
+        ({"traits": {"lcfs_up_to": True}}, "must be a finite number"),
         ({"traits": {"params": [1.0]}}, "cannot set 'params'"),
         ({"traits": {"name": "srpt"}}, "cannot set 'name'"),
         ({"kind": "dispatch", "board": "mg1"}, "not a network of 8 features"),

@@ -16,7 +16,8 @@ import ast
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
-from llmqueue_gym.boards.language import CONSTANTS, FUNCTIONS, Names, function
+from llmqueue_gym.boards.language import function
+from llmqueue_gym.boards.names import CONSTANTS, FUNCTIONS, Names
 from llmqueue_gym.boards.traits import fair_traits
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import BasePolicy

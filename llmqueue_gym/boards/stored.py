@@ -67,6 +67,8 @@ def _check(row: Any, on: Board, name: str) -> None:
             raise ValueError(f"{key}={row[key]!r:.80}")
     if (row["policy"], row["board"], row["seeds"]) != (name, on.name, list(on.seeds)):
         raise ValueError("another policy, board or seeds")
+    if set(row["scenarios"]) != set(on.fields):
+        raise ValueError("other scenarios")
     if name != BOUND and row["told"] not in TOLD:
         raise ValueError(f"told={row['told']!r:.80}")
     for scenario, numbers in row["scenarios"].items():

@@ -47,29 +47,29 @@ def _wanted(kind: Any) -> Any:
 
 
 def _fair(given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> dict[str, Any]:
-    made = {}
+    made: dict[str, Any] = {}
     for name, value in given.items():
         if type(name) is not str or name not in wanted:
             raise BadInput(f"{where}: an entry cannot set {name!r:.80}; {nearest(str(name)[:80], wanted)}")
-        made[name], told = _value(value, wanted[name], f"{where}: {name}")
-        if told:
+        if isinstance(wanted[name], Mapping) and type(value) is dict:
+            made[name] = _fair(value, wanted[name], f"{where}: {name}")
+            continue
+        good, told = _judged(value, wanted[name])
+        if not good:
             raise BadInput(f"{where}: {name}={value!r:.80} must be {told}")
+        made[name] = float(value) if wanted[name] == _NUMBER else value
     return made
 
 
-def _value(value: Any, wanted: Any, where: str) -> tuple[Any, str]:
-    """Return a value, and what it must be where it is something else."""
+def _judged(value: Any, wanted: Any) -> tuple[bool, str]:
+    """Return whether a value is what is wanted, and that in words."""
     if isinstance(wanted, Mapping):
-        return (_fair(value, wanted, where), "") if type(value) is dict else (value, "a table")
+        return False, "a table"
     if wanted is bool:
-        return value, "" if type(value) is bool else "True or False"
-    if not isinstance(wanted, tuple):
-        words = get_args(wanted)
-        return value, "" if type(value) in (
-            str,
-            type(None),
-        ) and value in words else f"one of {', '.join(map(repr, words))}"
-    (least, most), whole = wanted, type(wanted[0]) is int
-    if type(value) not in ((int,) if whole else (int, float)) or not least <= value <= most or not math.isfinite(value):
-        return value, f"a {'whole ' if whole else ''}number" + (f" from {least} to {most}" if most < math.inf else "")
-    return value if whole else float(value), ""
+        return type(value) is bool, "True or False"
+    if isinstance(wanted, tuple):
+        (least, most), types = wanted, (int,) if type(wanted[0]) is int else (int, float)
+        good = type(value) in types and least <= value <= most and math.isfinite(value)
+        return good, "a finite number" if wanted == _NUMBER else f"a {types[-1].__name__} from {least} to {most}"
+    words = get_args(wanted)
+    return type(value) in (str, type(None)) and value in words, f"one of {', '.join(map(repr, words))}"
