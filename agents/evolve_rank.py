@@ -11,7 +11,7 @@ for nothing else, and the better is kept. Ctrl-C ends the search early; `--resum
 Source: Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; pycma.
 """
 
-import pickle
+import json
 import signal
 import sys
 import time
@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import provenance
 from llmqueue_gym.evaluation.statistics import across_seeds
@@ -223,6 +224,7 @@ def _places(task_name: str, jobs: int) -> list[Scenario]:
 def quiet() -> None:
     """Leave Ctrl-C to the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def main(args: Args) -> None:
@@ -233,19 +235,22 @@ def main(args: Args) -> None:
     places = _places(args.task, args.jobs)
     out, run = args.folder / task.kind / name, args.runs / name
     run.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = run / "checkpoint.pkl", SummaryWriter(str(run))
+    checkpoint, log = run / "checkpoint.json", SummaryWriter(str(run))
     first = TRAINING_SEEDS + 1_000_000 * args.seed
     if args.resume:
         if not checkpoint.exists():
             raise BadInput(f"{checkpoint}: no such checkpoint; leave out --resume")
-        saved = pickle.loads(checkpoint.read_bytes())
+        saved = json.loads(checkpoint.read_text(encoding="utf-8"))
     else:
         begin = beginning(task, args, float(np.mean([place.draw(first).sizes.mean() for place in places])))
         begin = np.append(begin, np.zeros(len(task.rules)))
         options = {"popsize": args.population, "seed": args.seed + 1, "verbose": -9, "CMA_diagonal": len(begin) > 150}
-        search = cma.CMAEvolutionStrategy(begin[HEAD:], args.sigma, options)
-        saved = {"begin": begin, "search": search, "generation": 0, "seconds": 0.0, "played": 0, "curve": []}
-    begin, search, curve = saved["begin"], saved["search"], saved["curve"]
+        saved = {"begin": begin.tolist(), "sigma": args.sigma, "options": options, "gains": []}
+        saved |= {"generation": 0, "seconds": 0.0, "played": 0, "curve": []}
+    begin, curve = np.array(saved["begin"]), saved["curve"]
+    search = cma.CMAEvolutionStrategy(begin[HEAD:], saved["sigma"], saved["options"])
+    for gains in saved["gains"]:  # the search goes its way again, without playing
+        search.tell(search.ask(), gains)
     head, started = begin[:HEAD], time.perf_counter() - saved["seconds"]
     pool = ProcessPoolExecutor(args.processes, initializer=quiet) if args.processes > 1 else None
 
@@ -266,6 +271,7 @@ def main(args: Args) -> None:
                 found = costs([begin, centre, *(np.concatenate([head, one]) for one in genes)], seeds)
                 gain = (found[1:] - found[0]).mean(axis=1)
                 search.tell(genes, gain[1:].tolist())
+                saved["gains"].append(gain[1:].tolist())
                 saved.update(generation=g + 1, seconds=time.perf_counter() - started)
                 curve.append([round(saved["seconds"], 1), round(float(np.exp(gain[0])), 5)])
                 log.add_scalar("ratio/centre", np.exp(gain[0]), g)
@@ -310,7 +316,7 @@ def main(args: Args) -> None:
 
 def write(path: Path, saved: dict[str, Any]) -> None:
     """Write a checkpoint, whole or not at all."""
-    path.with_suffix(".new").write_bytes(pickle.dumps(saved))
+    path.with_suffix(".new").write_text(json.dumps(saved), encoding="utf-8")
     path.with_suffix(".new").replace(path)
 
 

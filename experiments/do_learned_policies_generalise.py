@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from llmqueue_gym import analyse, policy, predictor, size_law
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.evaluation import across_seeds, result, write_json
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.policies.learned import stored
@@ -135,7 +136,7 @@ def main() -> None:
         *((impatient, (setting, options.seeds)) for setting in OVERLOADS),
         *((dispatched, (setting, options.seeds)) for setting in QUEUES),
     ]
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         futures = [pool.submit(call, job) for call, job in work]
         done = [future.result() for future in track(futures, "settings", console=Console(stderr=True))]
     first, second = len(grid), len(grid) + len(OVERLOADS)

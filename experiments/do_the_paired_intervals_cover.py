@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.evaluation.compare import compare
 from llmqueue_gym.evaluation.results import plain
@@ -94,7 +95,7 @@ def count(truth: dict[str, float], given: list[dict[str, list[float]]]) -> dict[
 def run(lengths: Iterable[int], runs: int, truth_runs: int, truth_requests: int, processes: int) -> list[dict]:
     """Return the truth and the counts of every setting and length."""
     rows = []
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
         for setting, scenario in SETTINGS.items():
             rate = scenario.load * capacity(replace(scenario, n_jobs=MEASURED)).rate_scale
             jobs = [(setting, rate, truth_requests, TRUTH_SEED + k) for k in range(truth_runs)]

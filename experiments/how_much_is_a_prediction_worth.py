@@ -18,6 +18,7 @@ from rich.table import Table
 from scipy.optimize import minimize_scalar
 
 from llmqueue_gym import analyse, policy, predictor, size_law
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.evaluation import Scenario, across_seeds, control_variate, result, write_json
 from llmqueue_gym.theory.closed_forms import FORMULAS
 from llmqueue_gym.theory.joint import JointLaw
@@ -100,7 +101,7 @@ def break_even(sigmas: np.ndarray, means: np.ndarray, blind: float) -> float | N
 def compute() -> dict[str, Any]:
     """Return the curves, the references, the simulated points and the break-even errors."""
     jobs = [(size, name, sigma) for size in SIZES for name in TOLD for sigma in SIGMAS]
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=end_with_parent) as pool:
         curves = list(track(pool.map(exact, jobs), "exact", len(jobs), console=Console(stderr=True)))
         specs = {(c["size"], c["policy"], c["sigma"]): c["spec"] for c in curves}
         points = [(size, name, specs[size, name, sigma], sigma) for size in SIZES for name, sigma in SIMULATED]

@@ -35,6 +35,7 @@ from rich.table import Table
 
 from llmqueue_gym.boards.board import Board, boards
 from llmqueue_gym.boards.recorded import told
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.evaluation import across_seeds, result, write_json
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.policies import TRUTH
@@ -256,7 +257,7 @@ def main() -> None:
     on = replace(on, fields={name: given for name, given in on.fields.items() if given["profile"] == PROFILE})
     places = {name: place(on, name) for name in on.fields}
     blocks = []
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         jobs = [(where, made) for where, (_, made) in product(places.values(), everybody.values())]
         done = iter(track(pool.map(once, jobs), "runs", len(jobs), console=Console(stderr=True)))
         by_place = {name: {one: next(done) for one in everybody} for name in places}

@@ -34,6 +34,7 @@ from rich.progress import track
 from rich.table import Table
 
 from llmqueue_gym._jit import kernel
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.evaluation.results import plain, read_json
 from llmqueue_gym.evaluation.serving import serve
@@ -182,6 +183,7 @@ def summary(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def hush() -> None:
     """Silence the standard output of a process: HiGHS writes to it now and then, whatever it is told."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    end_with_parent()
 
 
 def compute(trials: int, limit: float) -> dict[str, Any]:

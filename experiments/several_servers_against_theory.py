@@ -38,6 +38,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.evaluation import across_seeds, control_variate, result, write_json
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.evaluation.statistics import Estimate
@@ -362,7 +363,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     seeds = QUICK if options.quick else SEEDS
     jobs = parts(seeds)
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         done = list(track(pool.map(call, jobs), "parts", len(jobs), console=Console(stderr=True)))
     rows = [row for some in done for row in some]
     told = {"quick": options.quick, "warmup": WARMUP, "joint_level": JOINT}

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.progress import track
 
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.evaluation.results import plain, result, write_json
 
 
@@ -52,7 +53,7 @@ def study(
     parser.add_argument("--out", type=Path, default=out, help="where results are stored, without ending")
     options = parser.parse_args(arguments)
     asked = tasks(options)
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         played = list(track(pool.map(play, asked), "playing", len(asked), console=Console(stderr=True)))
     found = result(tell(played, options), None, range(first_seed, first_seed + options.seeds))
     options.out.parent.mkdir(exist_ok=True)

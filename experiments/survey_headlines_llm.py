@@ -37,6 +37,7 @@ from rich.table import Table
 from survey_claims_llm import CLAIMS, Claim
 from survey_factors_llm import interval
 
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.evaluation.results import plain
 
@@ -123,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="where the result is stored")
     options = parser.parse_args(arguments)
     jobs = [(row, options.requests, options.seeds) for row in range(len(CLAIMS))]
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         console = Console(stderr=True)
         rows = list(track(pool.map(settle_row, jobs), "claims", len(jobs), console=console))
     values = {"requests": options.requests, "seeds": options.seeds, "rule": __doc__, "claims": rows}

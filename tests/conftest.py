@@ -54,6 +54,25 @@ def refused(run):
     return call
 
 
+@pytest.fixture
+def entry(tmp_path):
+    """Write the folder of an entry from outside; what is None is left out, and other files are added."""
+    card = {"name": "mine", "board": "mg1", "description": "by hand", "command": "written by hand"}
+
+    def write(code="def policy(job, params):\n    return job.predicted - 0.5 * job.age\n", files=(), **changes):
+        folder = tmp_path / "entry"
+        folder.mkdir(exist_ok=True)
+        told = {key: value for key, value in {**card, **changes}.items() if value is not None}
+        (folder / "card.json").write_text(json.dumps(told))
+        if code is not None:
+            (folder / "policy.py").write_bytes(code if isinstance(code, bytes) else code.encode())
+        for name, content in dict(files).items():
+            (folder / name).write_bytes(content)
+        return folder
+
+    return write
+
+
 SMALL_BOARDS = """
 title = "Small boards"
 

@@ -101,7 +101,7 @@ def written(folder, name, rows=400):
 
 
 def test_where_a_file_is_missing_tables_stand_in_and_it_is_told(tmp_path):
-    on = boards("mg1", str(tmp_path / "absent"))["mg1-recorded"].sized(2, 300)
+    on = boards("mg1", tmp_path)["mg1-recorded"].sized(2, 300)
     assert [scenario.workload for scenario in on.scenarios.values()] == [None] * 4
     for name in ("azure-hour", "ssjf-pairs"):
         assert "was not found; in its place: " in told(on.recordings[name])
@@ -151,6 +151,9 @@ def test_the_folder_of_recorded_work(tmp_path, monkeypatch):
         (("--board", "centrl"), "did you mean 'central'"),
         (("--seeds", "1"), "1 is not in the range"),
         (("--board", "none.toml"), "no such file"),
+        (("--board", "mg1", "--track", "llm"), "give one of them"),
+        (("--data", "/nonexistent"), "'/nonexistent': no such folder of recorded work"),
+        (("--data", "/nonexistent", "--board", "mg1"), "'/nonexistent': no such folder of recorded work"),
         (("--backend", "ray", "--workers", "2"), "leave workers out"),
     ],
 )

@@ -1,5 +1,6 @@
 """Entries: what each is told, who is refused and why, agents, and results that come out again."""
 
+import itertools
 import json
 import pickle
 from dataclasses import replace
@@ -8,22 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmqueue_gym.boards import board, boards, load_boards, registered, stored
-from llmqueue_gym.boards import entry as entries
-from llmqueue_gym.boards.entry import Entry, find, misfit, named
+from llmqueue_gym.boards import board, boards, fairness, load_boards, outside, play, registered, stored
+from llmqueue_gym.boards.entry import Entry, agent_entry, find, misfit, named
 from llmqueue_gym.boards.page import put_tables
 from llmqueue_gym.boards.play import BOUND, numbers
 from llmqueue_gym.boards.ranked import Ranked
 from llmqueue_gym.boards.standings import ranking
 from llmqueue_gym.boards.workers import progress, workers
 from llmqueue_gym.envs.opened import baseline_agent
-from llmqueue_gym.errors import BadInput, TruthError
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import read_json, write_json
 from llmqueue_gym.policies import Policy
+from llmqueue_gym.policies.learned import zoo_folder
 from llmqueue_gym.systems.mg1 import MG1
 
-CARD = {"name": "mine", "board": "mg1", "description": "by hand", "command": "written by hand"}
-GOOD = "def policy(job, params):\n    return job.predicted - 0.5 * job.age\n"
 FROZEN = [on for on in boards().values() if on.stored]
 ROOT = Path(__file__).parents[1]
 STORED, README = ROOT / "experiments" / "leaderboard", ROOT / "README.md"
@@ -35,19 +34,9 @@ def small(small_boards):
 
 
 @pytest.fixture
-def entry(tmp_path):
-    """Write the folder of an entry."""
-
-    def write(code=GOOD, **changes):
-        folder = tmp_path / "entry"
-        folder.mkdir(exist_ok=True)
-        card = {key: value for key, value in {**CARD, **changes}.items() if value is not None}
-        (folder / "card.json").write_text(json.dumps(card))
-        if code is not None:
-            (folder / "policy.py").write_text(code)
-        return folder
-
-    return write
+def here(monkeypatch):
+    """Play entries from outside in this process, which is quicker than a cell."""
+    monkeypatch.setattr(play, "confined", lambda entry, tasks, bar, what: [call(*given) for call, given in tasks])
 
 
 # What an entry is told.
@@ -64,134 +53,129 @@ def test_what_registered_policies_are_told():
     [
         ("def policy(job, queue, params):\n    return queue.jobs\n", "nothing"),
         ("def policy(job, queue, params):\n    return queue.jobs + 0.1 * queue.work\n", "prediction"),
-        (  # the predictions are read in another function, and under another name
-            "def long(line):\n    return line.left / line.speed\n"
-            "def policy(job, queue, params):\n    return queue.jobs + 0.1 * long(queue)\n",
-            "prediction",
-        ),
-        (
-            "def total(j, q):\n    return j.predicted + q.jobs\n"
-            "def policy(job, queue, params):\n    return total(job, queue)\n",
-            "prediction",
-        ),
     ],
 )
-def test_a_dispatcher_is_told_what_its_helpers_read(code, told, entry, small):
-    on, made = entries.read(entry(code, board="dispatch"), small)
-    assert made.told == told and made.player.d == 2
+def test_an_entry_is_told_what_it_reads(code, told, entry, small):
+    on, made = outside.read(entry(code, board="dispatch"), small)
+    assert made.told == told and made.player.d == 2 and made.player.name == "mine"
     assert numbers(on.scenarios["a"], made, [0], on.view)["cost"][0] > 0
 
 
 def test_an_entry_travels_to_other_processes(entry, small):
-    for one in (named(MG1, "srpt"), entries.read(entry(), small)[1]):
+    for one in (named(MG1, "srpt"), outside.read(entry(), small)[1]):
         again = pickle.loads(pickle.dumps(one))
         assert (again.name, again.told) == (one.name, one.told)
         scenario = small["mg1"].scenarios["a"]
         assert numbers(scenario, again, [1], {}) == numbers(scenario, one, [1], {})
 
 
+@pytest.mark.parametrize("folder", sorted(zoo_folder().glob("*/*")), ids=lambda folder: folder.name)
+def test_a_trained_policy_sent_from_outside_plays_as_that_of_the_library(folder, entry, small):
+    on = next(on for on in small.values() if any(one.name == folder.name for one in registered(on)))
+    card = json.loads((folder / "card.json").read_text()) | {"name": "sent", "board": on.name}
+    _, sent = outside.read(entry(None, {"policy.npz": (folder / "policy.npz").read_bytes()}, **card), small)
+    ours = find(on, folder.name)
+    assert (sent.told, sent.learned, sent.player.params) == (ours.told, True, ours.player.params)
+    scenario = on.scenarios["a"]
+    assert numbers(scenario, sent, [0], on.view) == numbers(scenario, ours, [0], on.view)
+
+
 # Who is refused.
 
 
-def test_an_entry_may_not_bring_better_predictions(entry):
-    code = "from llmqueue_gym.policies import Policy\ndef rank(job, params):\n    return job.predicted - job.age\n"
-    for predictor in ("lognormal:sigma=0.001", "none"):
-        with pytest.raises(BadInput, match="brings its own"):
-            entries.read(entry(f"{code}policy = Policy('x', rank, predictor='{predictor}')\n"))
-    assert entries.read(entry(f"{code}policy = Policy('x', rank, predictor='exact')\n"))[1].told == "truth"
+def faked(cost, monkeypatch):
+    """Let `play_fairly` see made-up costs of (player, seed, seeds played before)."""
+
+    def plays(on, one, seeds, work, bar, what):
+        costs = [cost(one.name, seed, list(seeds[:k])) for k, seed in enumerate(seeds)]
+        return [{"cost": costs, "p99": costs} for _ in on.fields]
+
+    monkeypatch.setattr(fairness, "play_scenarios", plays)
 
 
-@pytest.mark.parametrize("read", ["job.size", "job['size'] - job.age"])
-def test_an_entry_that_reads_the_truth_is_refused(read, entry):
-    with pytest.raises(TruthError, match="true sizes are hidden"):
-        entries.read(entry(f"def policy(job, params):\n    return {read}\n"))
+def fairly(on, entry, kept=()):
+    return fairness.play_fairly(on, entry, dict(kept), None, None)
 
 
-@pytest.mark.parametrize(
-    ("code", "told"),
-    [
-        ("import os\n" + GOOD, "line 1: imports 'os'"),
-        ("from llmqueue_gym.boards import boards\n" + GOOD, "hidden sizes, seeds or files"),
-        ("from llmqueue_gym.policies.learned.artefact import os\n" + GOOD, "imports os from"),
-        ("import llmqueue_gym\n" + GOOD, "imports 'llmqueue_gym'"),
-        ("import numpy as np\nx = np.lib.format\n" + GOOD, "line 2: 'lib'"),
-        ("import numpy as np\nsizes = np.load('truth.npy')\n" + GOOD, "line 2: 'load'"),
-        ("sizes = open('truth.txt')\n" + GOOD, "line 1: 'open' reaches beyond"),
-        ("x = (1).__class__\n" + GOOD, "'__class__' reaches beyond"),
-        ("import numpy as np\nx = np.random.rand()\n" + GOOD, "without chance and files"),
-        ("from math import\n", "line 1: "),
-        ("rank = 1\n", "defines no `policy`"),
-        ("policy = 1 / 0\n", "ZeroDivisionError"),
-        ("policy = 5\n", "not a policy"),
-    ],
-)
-def test_a_file_that_could_cheat_or_is_none_is_refused(code, told, entry):
-    with pytest.raises(BadInput, match=told) as error:
-        entries.read(entry(code))
-    assert "\n" not in str(error.value)
+def chance(seed):
+    return float(np.random.default_rng(seed).uniform(1, 9))
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"command": None}, "'command' is missing"),
-        ({"command": "  "}, "'command' is missing"),
-        ({"board": "mg2"}, "unknown board 'mg2'; did you mean 'mg1'"),
-        ({"name": "../x"}, "must be letters, digits"),
-        ({"name": None}, "'name' is missing"),
-        ({"board": "impatient"}, "preemptive=False"),
-    ],
-)
-def test_cards(changes, told, entry):
+def better(name, seed, share=0.8):
+    """Cost of somebody who knows nothing of seeds."""
+    return chance(seed) * (share + 0.01 * chance(seed + 1) if name == "mine" else 1.0)
+
+
+HONEST = [
+    lambda name, seed, before: better(name, seed),
+    lambda name, seed, before: better(name, seed, 2.0),
+    lambda name, seed, before: 0.9 * better(name, seed) if seed > 2**64 else better(name, seed),  # better elsewhere
+]
+UNFAIR = {
+    "knows the reporting seeds: on ": lambda name, seed, before: better(
+        name, seed, 0.4 if seed < 100 and name == "mine" else 0.8
+    ),
+    "changes with the order of runs: on 'a' its first run": lambda name, seed, before: better(name, seed) + len(before),
+    "after others were played": lambda name, seed, before: (
+        better(name, seed) * (1 + any(one > 2**64 for one in before))
+    ),
+    "leaves jobs unserved on 'a'": lambda name, seed, before: np.inf if name == "mine" else 1.0,
+    "cost on 'a' that no policy can have": lambda name, seed, before: -1.0 if name == "mine" else 1.0,
+    "that no policy can have, 0.5": lambda name, seed, before: 0.5 if name == "mine" else 1.0,
+}
+
+
+@pytest.mark.parametrize("cost", HONEST)
+def test_who_knows_nothing_of_seeds_is_taken_with_the_numbers_of_the_reporting_ones(cost, small, entry, monkeypatch):
+    on, made = outside.read(entry(), small)
+    faked(cost, monkeypatch)
+    own = [cost("mine", seed, []) for seed in on.seeds]
+    assert fairly(on, made) == [{"cost": own, "p99": own}] * len(on.fields)
+
+
+@pytest.mark.parametrize(("told", "cost"), UNFAIR.items())
+def test_who_is_not_what_it_seems_is_refused(told, cost, small, entry, monkeypatch):
+    on, made = outside.read(entry(), small)
+    faked(cost, monkeypatch)
+    bound = {BOUND: {"scenarios": {name: {"cost": [0.6] * len(on.seeds)} for name in on.fields}}}
     with pytest.raises(BadInput, match=told):
-        entries.read(entry(**changes))
+        fairly(on, made, bound)
 
 
-def test_a_folder_without_a_policy_or_a_card(entry, tmp_path):
-    with pytest.raises(BadInput, match=r"neither policy\.py nor policy\.npz"):
-        entries.read(entry(code=None))
-    with pytest.raises(BadInput, match="no such file; an entry is a folder"):
-        entries.read(tmp_path / "nothing")
+def test_fresh_seeds_follow_from_the_files_and_are_nobodys(small, entry):
+    def seeds(on, **changes):
+        return fairness.fresh_seeds(on, outside.entry_of(outside.read_files(entry(**changes)), on))
+
+    on = small["mg1"]
+    first = seeds(on)
+    assert first == seeds(on) and len(set(first)) == 12
+    others = [seeds(on, description="By hand"), seeds(on, code="def policy(job, params):\n    return job.age\n")]
+    others += [seeds(replace(on, version=2)), seeds(replace(on, name="other"))]
+    everybody = [*first, *itertools.chain(*others)]
+    assert len(set(everybody)) == len(everybody) and min(everybody) >= 2**64  # too many to be tried out
 
 
-class Moody(MG1):
-    """Gives other numbers each time."""
-
-    calls = iter(range(1000))
-
-    def numbers(self, run):
-        return {"cost": float(next(self.calls)), "p99": 1.0}
-
-
-def test_an_entry_that_changes_with_the_order_of_runs_is_refused(small):
-    one, on = named(MG1, "sprpt"), small["mg1"]
-    stored.check_order(on, one)
-    moody = replace(on)
-    moody.__dict__["scenarios"] = {"a": replace(on.scenarios["a"], system=Moody())}
-    with pytest.raises(BadInput, match="'sprpt' changes with the order of runs: on 'a' seed 0"):
-        stored.check_order(moody, one)
-
-
-def test_an_entry_that_knows_the_reporting_seeds_is_refused(small, entry):
-    """Sizes of the reporting seeds, looked up by arrival: a clairvoyant there and nowhere else."""
-    on, found = small["mg1"], []
+@pytest.mark.parametrize("told", [1.0, 0.02])  # the sizes of all jobs, or of those that are worst predicted
+def test_a_table_of_the_reporting_seeds_is_refused(told, small, entry, here):
+    on, made = outside.read(entry(), small)
+    rows = []
     for scenario in on.scenarios.values():
         for seed in on.seeds:
             work, truth = scenario.draw(seed)
-            found += zip(work["arrival"].tolist(), truth["sizes"].tolist(), strict=True)
-    arrivals, sizes = np.array(sorted(found)).T
-    code = (
-        "import numpy as np\nfrom llmqueue_gym.policies import Policy\n"
-        f"ARRIVALS = np.array({arrivals.tolist()})\nSIZES = np.array({sizes.tolist()})\n"
-        "def rank(job, params):\n"
-        "    i = np.searchsorted(ARRIVALS, job.arrival)\n"
-        "    return SIZES[min(i, len(SIZES) - 1)] - job.age\n"
-        "policy = Policy('x', rank, shape='falling')\n"
-    )
-    _, made = entries.read(entry(code), small)
-    played = [numbers(scenario, made, on.seeds, on.view) for scenario in on.scenarios.values()]
-    with workers(1) as work, progress(None) as bar, pytest.raises(BadInput, match="'mine' knows the reporting seeds"):
-        stored.check_seeds(on, made, played, work, bar)
+            harm = np.argsort(work["predicted"] - truth["sizes"])[: int(told * len(work))]
+            rows += zip(work["arrival"][harm].tolist(), truth["sizes"][harm].tolist(), strict=True)
+    arrivals, sizes = np.array(sorted(rows)).T.copy()
+
+    def rank(job, params):
+        i = np.searchsorted(arrivals, job.arrival)
+        known = i < len(arrivals) and arrivals[i] == job.arrival
+        return (sizes[i] if known else job.predicted) - job.age
+
+    knows = replace(made, player=Policy("mine", rank, shape="falling"))
+    with workers(1) as work, progress(None) as bar:
+        kept = {name: play.play_entry(on, named(MG1, name), work, bar) for name in ("fcfs", "sprpt")}
+        with pytest.raises(BadInput, match="'mine' knows the reporting seeds"):
+            fairness.play_fairly(on, knows, kept, work, bar)
 
 
 # Agents.
@@ -274,9 +258,20 @@ def test_an_agent_stands_among_the_stored_results(small_boards, run, tmp_path, m
     assert not (tmp_path / "results" / "mg1" / "alone.json").exists()
 
 
-def test_a_name_that_is_taken(small, entry, tmp_path):
-    with workers(1) as work, progress(None) as bar, pytest.raises(BadInput, match="has a policy of that name"):
-        stored.add(tmp_path, entry(name="sprpt"), work, bar, small)
+def test_an_entry_is_added_once_and_not_replaced_by_another(small, entry, here, tmp_path):
+    with workers(1) as work, progress(None) as bar:
+        first = stored.add(tmp_path, entry(), work, bar, small).read_bytes()
+        assert stored.add(tmp_path, entry(), work, bar, small).read_bytes() == first
+        with pytest.raises(BadInput, match=r"'mine': .* has that name; choose another"):
+            stored.add(tmp_path, entry("def policy(job, params):\n    return job.age\n"), work, bar, small)
+        assert stored.replayed(
+            small["mg1"], *stored.added(tmp_path, small["mg1"]), {"mine": {"scenarios": {}}}, work, bar
+        )
+    (tmp_path / "entries" / "mg1" / "mine").rename(tmp_path / "entries" / "mg1" / "yours")
+    with pytest.raises(BadInput, match="a folder has the name of its entry"):
+        stored.added(tmp_path, small["mg1"])
+    with pytest.raises(BadInput, match=r"mine\.json: a result of nobody"):
+        stored.stored(tmp_path, small["mg1"])
 
 
 @pytest.mark.parametrize(
@@ -294,7 +289,57 @@ def test_bad_commands_are_told_in_a_line(args, told, refused):
     assert told in refused("leaderboard", *args)
 
 
+@pytest.mark.parametrize("reward", ["slowdown", "normalised_latency"])
+def test_no_board_has_a_reward_that_gives_sizes_away(reward, small_boards, tmp_path):
+    with pytest.raises(BadInput, match=f"'{reward}' gives hidden sizes away"):
+        agent_entry(lambda path: Alone(), "alone", {"reward": reward})
+    file = tmp_path / "mine.toml"
+    text = small_boards.read_text(encoding="utf-8")
+    file.write_text(text.replace("view = {sees = 2}", f'view = {{reward = "{reward}"}}'), encoding="utf-8")
+    with pytest.raises(BadInput, match=f"board 'dispatch': .*'{reward}' gives hidden sizes away"):
+        load_boards(file)
+
+
 # What is stored.
+
+
+def spoilt(change):
+    """Return a result of three policies, one of them changed."""
+    rows = {}
+    for name in ("fcfs", "sprpt", BOUND):
+        said = {"told": "nothing", "learned": False, "description": "", "command": ""} if name != BOUND else {}
+        scenarios = {key: {"cost": [2.0, 2.0, 2.0] if name != BOUND else [1.0] * 3} for key in ("a", "b")}
+        rows[name] = {"policy": name, "board": "mg1", "version": 1, "seeds": [0, 1, 2], **said, "scenarios": scenarios}
+    change(rows["sprpt"])
+    return rows
+
+
+SPOILT = {
+    "a cost is not positive": lambda row: row["scenarios"]["a"].update(cost=[2.0, -1.0, 2.0]),
+    "no list of 3 numbers": lambda row: row["scenarios"]["a"].update(cost=[2.0, None, 2.0]),
+    "p99 is no list of 3": lambda row: row["scenarios"]["a"].update(p99=[1.0]),
+    "below the bound": lambda row: row["scenarios"]["b"].update(cost=[0.5, 2.0, 2.0]),
+    "told='<img>'": lambda row: row.update(told="<img>"),
+    "learned=1": lambda row: row.update(learned=1),
+    "description=5": lambda row: row.update(description=5),
+    "'command'": lambda row: row.pop("command"),
+    "another policy, board or seeds": lambda row: row.update(policy="fcfs"),
+    "another policy, board or": lambda row: row.update(seeds=[0, 1]),
+    "'cost'": lambda row: row["scenarios"].update(a={}),
+    "not a result of this board": lambda row: row.update(scenarios=[]),
+    "other scenarios": lambda row: row["scenarios"].pop("b"),
+}
+
+
+@pytest.mark.parametrize(("told", "change"), SPOILT.items())
+def test_a_result_that_cannot_be_is_not_read(told, change, small, tmp_path):
+    for row in spoilt(lambda row: None).values():
+        stored.store(tmp_path, row)
+    assert set(stored.stored(tmp_path, small["mg1"])) == {"fcfs", "sprpt", BOUND}
+    write_json(tmp_path / "results" / "mg1" / "sprpt.json", spoilt(change)["sprpt"])
+    with pytest.raises(BadInput, match=r"sprpt\.json: ") as error:
+        stored.stored(tmp_path, small["mg1"])
+    assert told in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("on", FROZEN, ids=lambda on: on.name)

@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from llmqueue_gym.boards import load_boards, registered
-from llmqueue_gym.boards.page import put_tables
+from llmqueue_gym.boards.page import page, put_tables
+from llmqueue_gym.boards.ranked import Ranked
 from llmqueue_gym.boards.recordings import record
 from llmqueue_gym.boards.standings import ranking
 from llmqueue_gym.boards.stored import stored
@@ -114,6 +116,26 @@ def test_words_of_an_entry_cannot_end_the_script(out, data):
     assert data["mg1"]["rows"][0]["policy"] and CARD["description"] in {r["description"] for r in data["mg1"]["rows"]}
     text = out.read_text(encoding="utf-8")
     assert text.count("</script>") == 2 and "<!--" not in text
+
+
+def test_whatever_a_result_says_is_text(small):
+    """Results are checked as they are read; were one to pass, its words would still be words."""
+    bad, on = "<img src=x onerror=alert(1)>\"'", small["mg1"]
+    numbers = {name: {"cost": [2.0, 2.2, 2.4], "p99": [1.0, 1.0, 1.0]} for name in on.fields}
+    said = {"told": bad, "learned": True, "description": bad, "command": bad, "scenarios": numbers}
+    row = {"policy": bad, **said}
+    bound = {"policy": "_bound", "scenarios": {name: {"cost": [1.0, 1.0, 1.0]} for name in on.fields}}
+    hand = {**said, "policy": "sprpt", "told": "prediction", "learned": False}
+    found = Ranked(
+        replace(on, title=bad, short=bad, heading=bad),
+        {bad: row, "_bound": bound, "fcfs": {**hand, "policy": "fcfs"}, "sprpt": hand},
+        checks=[{"scenario": bad, "policy": bad, "metric": bad, "kind": bad, "source": bad}
+                | dict.fromkeys(("value", "mean", "low", "high"), 1.0)],
+        warnings=[bad],
+        curves=[{"policy": bad, "across": bad, "up": bad, "points": [[0.0, 1.0]]}],
+    )  # fmt: skip
+    text = page([found], bad, bad, {bad: [bad]})
+    assert "<img" not in text and text.count("&lt;img") > 20 and 'onerror=alert(1)>"' not in text
 
 
 def test_the_page_shows_the_numbers_of_the_ranking(folder, data, small):

@@ -76,6 +76,15 @@ def test_a_board_of_a_file(written):
         ("load = 0.5", 'recording = "hour"', "unknown recording 'hour'"),
         ("[boards.mine]", "[board.mine]", "no key 'board'; did you mean 'boards'"),
         ("seeds = 3", "seeds = ", "not a TOML file"),
+        ("[boards.mine]", '[boards."../mine"]', "name letters, digits"),
+        ('title = "Mine"', "title = 5", "title=5 must be a text"),
+        ('system = "mg1"', 'system = ["mg1"]', "must be a text"),
+        ("seeds = 3", 'seeds = 3\nnumbers = "many"', "numbers='many' must be a whole number"),
+        ("seeds = 3", "seeds = 3\nview = 5", "view=5 must be a table"),
+        ("seeds = 3", 'seeds = 3\nleave_out = "fcfs"', "leave_out='fcfs' must be a list"),
+        ("seeds = 3", 'seeds = 3\nstored = "no"', "stored='no' must be true or false"),
+        ("a = {load = 0.5, n_jobs = 200}", "a = 5", "scenario 'a' must be a table"),
+        ("n_jobs = 200", 'n_jobs = "200"', "scenario 'a' must be a table, and its n_jobs a whole number"),
     ],
 )
 def test_a_bad_board_is_told_in_a_line(old, new, told, written):

@@ -362,7 +362,7 @@ def test_evolution_leaves_an_artefact_and_goes_on_from_its_checkpoint(tmp_path):
     trained(tmp_path, "evolve_rank.py", *budget, "--generations", "4", "--resume")
     card = read_card(folder)
     assert len(card["curve"]) == 4 and card["seeds"][0] == [1_000_000, 1_000_009]
-    assert load(folder).looks == "sample" and (tmp_path / "runs" / "learned-x" / "checkpoint.pkl").is_file()
+    assert load(folder).looks == "sample" and (tmp_path / "runs" / "learned-x" / "checkpoint.json").is_file()
 
 
 @AGENTS

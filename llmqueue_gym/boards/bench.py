@@ -84,8 +84,9 @@ def bench(
     if seeds < 2:
         raise BadInput(f"seeds={seeds}: at least 2 are needed for an interval")
     begin = time.perf_counter()
-    names = None if track == ALL else track
-    found = boards(names, None if data is None else str(data)) if given is None else chosen(given)
+    if given is not None and track != ALL:
+        raise BadInput(f"board {given!r} and track {track!r}: give one of them")
+    found = boards(None if track == ALL else track, data) if given is None else chosen(given, data)
     played = [on.sized(seeds, requests if on.requests else jobs) for on in found.values()]
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ of a board are unseen by whoever keeps to that.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -23,6 +24,7 @@ from typing import Any
 from llmqueue_gym.boards.recorded import played, read_recordings
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.systems import SYSTEMS, Scenario, System
+from llmqueue_gym.systems.view import RESPONSE_TIME
 
 DATA = Path(__file__).with_name("data")
 TRACKS = ("mg1", "servers", "llm")  # files of `DATA`, in the order in which they are shown
@@ -45,6 +47,8 @@ class Board:
         view: what an agent sees and decides, fields of the system's view.
         players: traits that a policy must have: a value, a list of those allowed, or `{most = 2}`.
         rule: the same in words.
+        numbers: most numbers in an entry from outside, constants and parameters. Hundreds of times as many jobs are
+            scored, so that no table of them fits; the largest trained policy of the library has half as many numbers.
         leave_out: registered policies that do not belong here.
         beside: policies to hold side by side, because they differ in one thing.
         episode: a short run for the page's player: `note`, `seed`, `scenario`, `view`.
@@ -65,6 +69,7 @@ class Board:
     view: Fields = field(default_factory=dict)
     players: Fields = field(default_factory=dict)
     rule: str = ""
+    numbers: int = 320
     leave_out: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     episode: Fields | None = None
@@ -150,7 +155,7 @@ def load_boards(path: str | os.PathLike[str], data: str | os.PathLike[str] | Non
     return {name: _read(name, row, more, path) for name, row in rows.items()}
 
 
-def boards(track: str | None = None, data: str | None = None) -> dict[str, Board]:
+def boards(track: str | None = None, data: str | os.PathLike[str] | None = None) -> dict[str, Board]:
     """Return the boards that come with the library by name, those of one track or all.
 
     Raises:
@@ -167,20 +172,30 @@ def board(name: str) -> Board:
     return chosen(name)[name]
 
 
-def chosen(given: str | None = None) -> dict[str, Board]:
+def chosen(given: str | None = None, data: str | os.PathLike[str] | None = None) -> dict[str, Board]:
     """Return boards by name: those whose results are stored, the one that is named, or those of a file.
 
     Args:
         given: None, the name of a board, or a file that ends in `.toml`.
+        data: folder of the recorded work.
     """
     if given is not None and given.endswith(".toml"):
-        return load_boards(given)
-    found = boards()
+        return load_boards(given, data)
+    found = boards(data=data)
     if given is None:
         return {name: on for name, on in found.items() if on.stored}
     if given not in found:
         raise BadInput(f"unknown board {given!r}; {nearest(given, found)}")
     return {given: found[given]}
+
+
+def fair_view(view: Fields) -> Fields:
+    """Return the view of an agent; BadInput where its reward is weighed by true sizes, which gives them away."""
+    reward = view.get("reward", "response_time")
+    if reward not in RESPONSE_TIME:
+        words = ", ".join(RESPONSE_TIME)
+        raise BadInput(f"reward={reward!r} gives hidden sizes away, so no board has it; choose from: {words}")
+    return view
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
@@ -190,24 +205,40 @@ def _seeds(value: Any) -> tuple[int, ...]:
     return tuple(given)
 
 
-_TYPES: dict[str, Callable[[Any], Any]] = {"seeds": _seeds, "leave_out": tuple, "beside": tuple}
+_MADE: dict[str, Callable[[Any], Any]] = {"seeds": _seeds, "leave_out": tuple, "beside": tuple}
+_TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("title", "system", "short", "base", "rule"), (str, "a text")),
+    **dict.fromkeys(("fields", "view", "players", "episode"), (dict, "a table")),
+    **dict.fromkeys(("leave_out", "beside"), (list, "a list")),
+    **dict.fromkeys(("version", "numbers"), (int, "a whole number")),
+    "stored": (bool, "true or false"),
+}
+_WRITTEN = {"fields": "scenarios"}  # as the file has it
 _SET_HERE = ("name", "track", "heading", "recordings")
 
 
 def _read(name: str, row: Any, more: Fields, path: str | os.PathLike[str]) -> Board:
     where = f"{path}: board {name!r}"
-    if not isinstance(row, dict):
-        raise BadInput(f"{where} is not a table")
+    if not isinstance(row, dict) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise BadInput(f"{where} must be a table, and its name letters, digits, - and _")
     given = {"fields" if key == "scenarios" else key: value for key, value in row.items()}
     own = [field.name for field in fields(Board) if field.name not in _SET_HERE]
     _known(given, own, where)
     for key in ("title", "system", "fields", "seeds"):
         if not given.get(key):
-            raise BadInput(f"{where} has no {'scenarios' if key == 'fields' else key}")
+            raise BadInput(f"{where} has no {_WRITTEN.get(key, key)}")
+    for key, value in given.items():
+        wanted, words = _TYPES.get(key, (object, ""))
+        if wanted is not object and type(value) is not wanted:
+            raise BadInput(f"{where}: {_WRITTEN.get(key, key)}={value!r} must be {words}")
+    for scenario, told in given["fields"].items():
+        if type(told) is not dict or type(told.get("n_jobs", 1)) is not int:
+            raise BadInput(f"{where}: scenario {scenario!r} must be a table, and its n_jobs a whole number")
     if given["system"] not in SYSTEMS:
         raise BadInput(f"{where}: unknown system {given['system']!r}; {nearest(str(given['system']), SYSTEMS)}")
     try:
-        given = {key: _TYPES.get(key, _tuples)(value) for key, value in given.items()}
+        given = {key: _MADE.get(key, _tuples)(value) for key, value in given.items()}
+        fair_view(given.get("view", {}))
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from None
     kind: Any = SYSTEMS.builder(given["system"])
@@ -217,7 +248,7 @@ def _read(name: str, row: Any, more: Fields, path: str | os.PathLike[str]) -> Bo
 def _known(given: Fields, known: Any, where: Any) -> None:
     for key in given:
         if key not in known:
-            words = ["scenarios" if name == "fields" else name for name in known]
+            words = [_WRITTEN.get(name, name) for name in known]
             raise BadInput(f"{where} has no key {key!r}; {nearest(key, words)}")
 
 

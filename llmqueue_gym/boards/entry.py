@@ -1,29 +1,19 @@
-"""Who plays: every registered policy, trained artefacts, folders from outside, and agents that act on observations.
+"""Who plays: every registered policy, trained artefacts, entries from outside, and agents that act on observations."""
 
-An entry's folder has `card.json` with at least `name`, `board`, `description` and `command`, and beside it either the
-numbers of a learned policy (`policy.npz`; see `policies.learned.artefact`) or one file `policy.py`, which defines
-`policy`: a policy of the board's system, or a plain function of its kind. The command says how the entry came to be:
-how it was trained, or that it was written by hand.
-"""
-
-import json
-import os
-import runpy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llmqueue_gym.boards.board import Board, boards
-from llmqueue_gym.boards.vetting import vet
+from llmqueue_gym.boards.board import Board, fair_view
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.policies import PREDICTION, TRUTH
+from llmqueue_gym.policies import PREDICTION
 from llmqueue_gym.policies.base import BasePolicy
-from llmqueue_gym.policies.learned import Trained, load
+from llmqueue_gym.policies.learned import Trained
 from llmqueue_gym.systems import System
 
-CARD, CODE, NUMBERS = "card.json", "policy.py", "policy.npz"
-NEEDED = ("name", "board", "description", "command")
+if TYPE_CHECKING:
+    from llmqueue_gym.boards.outside import Files
 
 
 @dataclass(frozen=True)
@@ -36,7 +26,7 @@ class Entry:
         description: one line.
         command: how it came to be; empty for what the library defines in its own files.
         learned: whether it was trained.
-        folder: where it lies, or None.
+        files: of one from outside, else None.
         view: of an agent, what it sees beside what the board says.
         made_by: function and arguments that make it in another process; None where it is sent as it is.
     """
@@ -46,7 +36,7 @@ class Entry:
     description: str = ""
     command: str = ""
     learned: bool = False
-    folder: Path | None = None
+    files: "Files | None" = None
     view: Mapping[str, Any] = field(default_factory=dict)
     made_by: tuple[Callable[..., "Entry"], tuple[Any, ...]] | None = field(default=None, compare=False)
 
@@ -86,7 +76,11 @@ def agent_entry(make: Callable[[str], Any], path: str, view: Mapping[str, Any]) 
         make: makes it from its path, here and in other processes.
         path: its file or folder.
         view: what it sees, as the system's view says it.
+
+    Raises:
+        BadInput: it sees what gives sizes away.
     """
+    fair_view(view)
     made, name = make(path), Path(path).resolve().stem
     made_by = (agent_entry, (make, path, dict(view)))
     return Entry(name, made, f"from {path}", f"trained elsewhere: {path}", True, view=view, made_by=made_by)
@@ -124,70 +118,3 @@ def find(on: Board, name: str, others: Iterator[Entry] | tuple[Entry, ...] = ())
     if name not in everybody:
         raise BadInput(f"no policy {name!r} on board {on.name!r}; {nearest(name, everybody)}")
     return everybody[name]
-
-
-def read(folder: str | os.PathLike[str], among: Mapping[str, Board] | None = None) -> tuple[Board, Entry]:
-    """Return the entry of a folder, and its board.
-
-    Args:
-        folder: where card and policy lie.
-        among: boards by name; those of the library unless told otherwise.
-
-    Raises:
-        TruthError: its policy reads true sizes.
-        BadInput: something is missing or is not what it should be; the message names it.
-    """
-    folder = Path(folder)
-    card, known = read_card(folder), boards() if among is None else among
-    if card["board"] not in known:
-        raise BadInput(f"{folder}: unknown board {card['board']!r}; {nearest(card['board'], known)}")
-    on = known[card["board"]]
-    wanted: Any = on.kind.policies.made
-    if (folder / NUMBERS).is_file():
-        made, learned = load(folder), True
-    elif (folder / CODE).is_file():
-        made, learned = _from_code(folder / CODE, on, card["name"]), bool(card.get("learned", False))
-    else:
-        raise BadInput(f"{folder}: neither {CODE} nor {NUMBERS} is there; an entry is a card and one of them")
-    if not isinstance(made, wanted):
-        raise BadInput(f"{folder}: board {on.name!r} is for a {wanted.__name__}, not a {type(made).__name__}")
-    why = misfit(made, on)
-    if why is None and made.predictor and made.told != TRUTH:
-        why = f"predictions are those of the scenario, and the policy brings its own, {made.predictor!r}"
-    if why is not None:
-        raise BadInput(f"{folder}: on board {on.name!r} {why}")
-    made_by = (_again, (str(folder), None if among is None else on))
-    return on, Entry(card["name"], made, card["description"], card["command"], learned, folder, made_by=made_by)
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Return the card of an entry; BadInput where something is missing."""
-    path = folder / CARD
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; an entry is a folder with {CARD} and a policy") from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not JSON ({error})") from None
-    for key in NEEDED:
-        if not isinstance(card, dict) or not isinstance(card.get(key), str) or not card[key].strip():
-            raise BadInput(f"{path}: {key!r} is missing; a card says {', '.join(NEEDED)}")
-    if not card["name"].replace("-", "").replace("_", "").isalnum():
-        raise BadInput(f"{path}: name {card['name']!r} must be letters, digits, - and _")
-    return card
-
-
-def _again(folder: str, on: Board | None) -> Entry:
-    return read(folder, None if on is None else {on.name: on})[1]
-
-
-def _from_code(path: Path, on: Board, name: str) -> Any:
-    """Return what a file defines as `policy`, once its text has been read."""
-    vet(path)
-    try:
-        defined = runpy.run_path(str(path), run_name=f"entry_{name}")
-    except Exception as error:
-        raise BadInput(f"{path}: {type(error).__name__}: {error}") from None
-    if "policy" not in defined:
-        raise BadInput(f"{path}: it defines no `policy`, a {on.kind.policies.made.__name__} or a plain function")
-    return on.kind.policies(defined["policy"])

@@ -11,6 +11,7 @@ import numpy as np
 from rich.progress import Progress
 
 from llmqueue_gym.boards.board import Board
+from llmqueue_gym.boards.cell import confined
 from llmqueue_gym.boards.entry import Entry
 from llmqueue_gym.boards.workers import Task, Work
 from llmqueue_gym.envs.rollout import rollouts
@@ -32,9 +33,11 @@ def play_entry(on: Board, entry: Entry, work: Work, bar: Progress) -> Row:
 def play_scenarios(
     on: Board, entry: Entry, seeds: Sequence[int], work: Work, bar: Progress, what: str
 ) -> list[Numbers]:
-    """Return the numbers of an entry in every scenario of a board."""
+    """Return the numbers of an entry in every scenario of a board; one from outside is played in a cell."""
     tasks: list[Task] = [(numbers, (scenario, entry, tuple(seeds), on.view)) for scenario in on.scenarios.values()]
-    return work(tasks, bar, f"{on.name}: {what}")
+    if entry.files is None:
+        return work(tasks, bar, f"{on.name}: {what}")
+    return confined(entry, tasks, bar, f"{on.name}: {what}")
 
 
 def bounds(on: Board, work: Work, bar: Progress) -> Row:

@@ -33,10 +33,17 @@ _KEYS = ("kind", "file", "used", "instead", "embedded", "source", "licence")
 
 
 def data_folder(data: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the folder of the recorded work: the given one, else that of $LLMQUEUE_DATA, else a place near here."""
-    given = data or os.environ.get(FOLDER_VARIABLE)
-    folders = [given] if given else _FOLDERS
-    return next((Path(folder) for folder in folders if Path(folder).is_dir()), None)
+    """Return the folder of the recorded work: the given one, else that of $LLMQUEUE_DATA, else a place near here.
+
+    Raises:
+        BadInput: the one that is given is none; where nothing is given there may be none.
+    """
+    given = os.environ.get(FOLDER_VARIABLE) if data is None else data
+    if given is None:
+        return next((Path(folder) for folder in _FOLDERS if Path(folder).is_dir()), None)
+    if not given or not Path(given).is_dir():
+        raise BadInput(f"{str(given)!r}: no such folder of recorded work")
+    return Path(given)
 
 
 def read_recordings(rows: Any, data: str | os.PathLike[str] | None = None) -> dict[str, Recording]:
@@ -47,6 +54,8 @@ def read_recordings(rows: Any, data: str | os.PathLike[str] | None = None) -> di
     """
     folder = data_folder(data)
     found: dict[str, Recording] = {}
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise BadInput("recordings must be tables [recordings.NAME]")
     for name, row in rows.items():
         for key in row:
             if key not in _KEYS:
@@ -54,7 +63,7 @@ def read_recordings(rows: Any, data: str | os.PathLike[str] | None = None) -> di
         kind = str(row.get("kind"))
         if kind not in KINDS:
             raise BadInput(f"recording {name!r}: unknown kind {kind!r}; {nearest(kind, KINDS)}")
-        if not row.get("file"):
+        if type(row.get("file")) is not str:
             raise BadInput(f"recording {name!r} has no file")
         path = folder / row["file"] if folder is not None and (folder / row["file"]).is_file() else None
         found[name] = {**row, "path": path}

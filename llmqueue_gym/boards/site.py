@@ -1,6 +1,5 @@
 """The leaderboard's page: what is stored, its episodes and the learning curves of trained policies."""
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -8,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from llmqueue_gym.boards import outside
 from llmqueue_gym.boards.board import Board
-from llmqueue_gym.boards.entry import CARD, registered
+from llmqueue_gym.boards.entry import registered
 from llmqueue_gym.boards.page import page
-from llmqueue_gym.boards.page.sections import template
+from llmqueue_gym.boards.page.sections import filled
 from llmqueue_gym.boards.play import BOUND
 from llmqueue_gym.boards.ranked import Ranked
 from llmqueue_gym.boards.recordings import record
-from llmqueue_gym.boards.stored import added, stored
+from llmqueue_gym.boards.stored import stored
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.policies.learned import zoo_folder
+from llmqueue_gym.policies.learned import read_card, zoo_folder
+from llmqueue_gym.policies.learned.artefact import CARD
 from llmqueue_gym.storage import write_text
 
 Row = dict[str, Any]
@@ -40,7 +41,9 @@ def gather(folder: Path, among: Mapping[str, Board]) -> tuple[list[Ranked], list
         if missing:
             notes.append(f"board {on.name!r} is left out: no result of {' and of '.join(map(repr, missing))}")
             continue
-        players = [player for player in (*registered(on), *added(folder, on)) if player.name in results]
+        players = [
+            player for player in registered(on) if player.name in results
+        ]  # those from outside play in cells alone
         curves = [curve(name, trained[name]) for name in results if name in trained]
         curves = [one for one in curves if one["points"]]
         found.append(Ranked(on, results, curves=curves, episode=record(on, players)))
@@ -56,7 +59,7 @@ def site(found: Sequence[Ranked], notes: Sequence[str] = ()) -> str:
     ]
     provenance = {"Software": [f"llmqueue-gym {metadata.version('llmqueue-gym')}"], "Boards": lines}
     left = {"Left out": list(notes)} if notes else {}
-    return page(found, "the leaderboard", LEDE, {**provenance, **left}, template("entries").substitute())
+    return page(found, "the leaderboard", LEDE, {**provenance, **left}, filled("entries"))
 
 
 def written(found: Sequence[Ranked], notes: Sequence[str], out: Path) -> str:
@@ -67,16 +70,14 @@ def written(found: Sequence[Ranked], notes: Sequence[str], out: Path) -> str:
 
 
 def cards(folder: Path) -> dict[str, Row]:
-    """Return the cards with a learning curve, of the zoo and of added entries, by name."""
-    found = {}
-    for path in (*sorted(zoo_folder().glob(f"*/*/{CARD}")), *sorted((folder / "entries").glob(f"*/*/{CARD}"))):
-        try:
-            card = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BadInput(f"{path}: not JSON ({error})") from None
-        if card.get("curve"):
-            found[card["name"]] = card
-    return found
+    """Return the cards with a learning curve, of the zoo and of added entries, by name.
+
+    Raises:
+        BadInput: a card is not what it should be.
+    """
+    zoo = [read_card(path.parent) for path in sorted(zoo_folder().glob(f"*/*/{CARD}"))]
+    paths = sorted((folder / "entries").glob(f"*/[!.]*/{CARD}"))
+    return {card["name"]: card for card in (*zoo, *map(outside.card_in, paths)) if card.get("curve")}
 
 
 def curve(name: str, card: Mapping[str, Any]) -> Row:
@@ -94,8 +95,8 @@ def curve(name: str, card: Mapping[str, Any]) -> Row:
         raise BadInput(f"the card of {name!r}: curve must be rows of (cost so far, score so far)") from None
     points = [[x, y] for x, y in rows if np.isfinite(x) and np.isfinite(y)]
     spent = points[-1][0] if points else 0.0
-    units = [key for key, total in card["cost"].items() if _near(total, spent)]
-    score = card.get("score")
+    cost, score = card.get("cost"), card.get("score")
+    units = [key for key, total in cost.items() if _near(total, spent)] if isinstance(cost, Mapping) else []
     up = next(iter(score)) if isinstance(score, Mapping) and score else "score"
     return {"policy": name, "across": units[0] if units else "cost so far", "up": up, "points": points}
 

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -41,23 +42,34 @@ def workers(count: int, backend: str = PROCESSES) -> Iterator[Work]:
     if count == 1:
         yield lambda tasks, bar, what: [call(*given) for call, given in bar.track(tasks, description=what)]
         return
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _ignore_interrupt)
+    with pool(count) as run:
 
-    def work(tasks: list[Task], bar: Progress, what: str) -> list[Any]:
-        futures = [pool.submit(call, *given) for call, given in tasks]
-        for future in bar.track(as_completed(futures), total=len(futures), description=what):
-            future.result()  # a failure ends the whole run now
-        return [future.result() for future in futures]
+        def work(tasks: list[Task], bar: Progress, what: str) -> list[Any]:
+            futures = [run.submit(call, *given) for call, given in tasks]
+            for future in bar.track(as_completed(futures), total=len(futures), description=what):
+                future.result()  # a failure ends the whole run now
+            return [future.result() for future in futures]
 
-    try:
         yield work
+
+
+@contextmanager
+def pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Give so many processes of our own, which end with this one, and at once where something is raised.
+
+    Nothing is imported in them from the folder where this one was called, which may be that of an entry.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    before = set(multiprocessing.active_children())
+    made = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), begin)
+    try:
+        yield made
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
+        made.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
+            process.kill()
         raise
-    pool.shutdown()
+    made.shutdown()
 
 
 @contextmanager
@@ -104,6 +116,19 @@ def progress(console: Console | None) -> Progress:
     return Progress(*columns, console=console or Console(quiet=True), disable=console is None)
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which ends its children."""
+def begin() -> None:
+    """Leave Ctrl-C to the parent, which ends its children; and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process end as soon as its parent does, however that ends: what it works for is gone."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

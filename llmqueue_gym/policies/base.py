@@ -31,7 +31,7 @@ NOTHING, PREDICTION, TRUTH = TOLD = ("nothing", "prediction", "truth")  # what a
 EXACT = "exact"  # the predictor that tells the truth, whatever is predicted
 
 READABLE = ("arrival", "predicted", "weight", "age", "klass", "deadline", "need")
-_TRUTH = frozenset(
+TRUE_COLUMNS = frozenset(
     ["size", "true_size", "sizes", "remaining", "truth", "service_time", "completion", "times", "output", "outputs"]
 ) | {"output_tokens", "true_output"}
 
@@ -122,7 +122,7 @@ class BasePolicy:
             for position, shown in enumerate(self.shown):
                 for column in sorted(columns_read(function, shown.readable, position)):
                     what = f"{self.kind} {self.name!r} reads {shown.name}.{column}"
-                    if column in _TRUTH and position == 0:
+                    if column in TRUE_COLUMNS and position == 0:
                         raise TruthError(
                             f"{what}: true sizes are hidden from policies; for a clairvoyant policy use the predictor "
                             f"{EXACT!r} and read {shown.name}.predicted"

@@ -167,8 +167,6 @@ class Ranks:
     def along(self, row: Row) -> tuple[Row, np.ndarray]:
         """Return the row and its ranks, on ages between which they are lines; an age at which they jump stands twice."""
         ages, ranks = self._trace(row.y, row.ages)
-        if np.isnan(ranks).any():
-            raise NotApplicable(f"the rank is not a number at prediction {row.y:g}")
         return row.refined(ages), ranks
 
     def cuts(self, joint: JointLaw) -> tuple[float, ...]:
@@ -194,7 +192,9 @@ class Ranks:
         return tuple(np.setdiff1d(np.concatenate(cuts), joint.edges).tolist())
 
     def _trace(self, y: float, ages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _off_plateaus(*trace(self._rank, self._params, _job(predicted=y), ages))
+        found = trace(self._rank, self._params, _job(predicted=y), ages)
+        self._policy.refuse_failure(self._params)
+        return _off_plateaus(*found)
 
 
 def _off_plateaus(ages: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,13 +8,14 @@ by the scripts beside this file.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from llmqueue_gym.boards.page.sections import HERE, section, template
+from llmqueue_gym.boards.page.parts import joined
+from llmqueue_gym.boards.page.sections import HERE, filled, section
 from llmqueue_gym.boards.ranked import Ranked
 from llmqueue_gym.boards.words import markdown
 from llmqueue_gym.errors import BadInput
@@ -28,7 +29,11 @@ _BLOCK = re.compile(r"<!-- leaderboard -->.*?<!-- /leaderboard -->", re.DOTALL)
 
 
 def page(
-    found: Sequence[Ranked], title: str, lede: str, provenance: Mapping[str, Sequence[str]], more: str = ""
+    found: Sequence[Ranked],
+    title: str,
+    lede: str,
+    provenance: Mapping[str, Sequence[str]],
+    more: Markup = Markup(""),  # noqa: B008
 ) -> str:
     """Return the page.
 
@@ -41,19 +46,16 @@ def page(
     """
     data = {ranked.on.name: _data(ranked) for ranked in found}
     text = json.dumps(_short(plain(data)), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    lines = (
-        f"<dt>{escape(key)}</dt>" + "".join(f"<dd>{escape(value)}</dd>" for value in values)
-        for key, values in provenance.items()
-    )
-    return template("index").substitute(
-        title=escape(title),
-        lede=escape(lede),
-        style=(HERE / "style.css").read_text(encoding="utf-8"),
+    return filled(
+        "index",
+        title=title,
+        lede=lede,
+        style=_own("style.css"),
         tabs=_tabs(found),
-        boards="\n".join(section(ranked, shown=ranked is found[0]) for ranked in found),
-        data=text.replace("<", "\\u003c"),  # neither "</script" nor "<!--" may stand in a script
-        script="\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        provenance="".join(lines),
+        boards=joined((section(ranked, shown=ranked is found[0]) for ranked in found), "\n"),
+        data=Markup(text.replace("<", "\\u003c")),  # neither "</script" nor "<!--" may stand in a script
+        script=joined(map(_own, SCRIPTS), "\n"),
+        provenance=joined(_told(key, values) for key, values in provenance.items()),
         more=more,
     )
 
@@ -66,8 +68,8 @@ def put_tables(readme: Path, found: Sequence[Ranked]) -> None:
     """
     try:
         text = readme.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(f"{readme}: no such file") from None
+    except (OSError, ValueError):
+        raise BadInput(f"{readme}: no such text file") from None
     tables = "\n\n".join(markdown(ranked.on, ranked.rows) for ranked in found)
     block = f"<!-- leaderboard -->\n{tables}\n<!-- /leaderboard -->"
     new, count = _BLOCK.subn(lambda _: block, text)
@@ -78,15 +80,22 @@ def put_tables(readme: Path, found: Sequence[Ranked]) -> None:
     write_text(readme, new)
 
 
-def _tabs(found: Sequence[Ranked]) -> str:
-    groups: dict[str, list[str]] = {}
+def _own(name: str) -> Markup:
+    """Return a file of this folder as it is."""
+    return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def _told(key: str, values: Sequence[str]) -> Markup:
+    return Markup("<dt>{}</dt>{}").format(key, joined(Markup("<dd>{}</dd>").format(value) for value in values))
+
+
+def _tabs(found: Sequence[Ranked]) -> Markup:
+    groups: dict[str, list[Markup]] = {}
     for ranked in found:
-        link = f'<a href="#{ranked.on.name}">{escape(ranked.on.short)}</a>'
+        link = Markup('<a href="#{}">{}</a>').format(ranked.on.name, ranked.on.short)
         groups.setdefault(ranked.on.heading, []).append(link)
-    return "".join(
-        f'<span class="group"><span class="track-name">{escape(heading)}</span>{"".join(links)}</span>'
-        for heading, links in groups.items()
-    )
+    group = Markup('<span class="group"><span class="track-name">{}</span>{}</span>')
+    return joined(group.format(heading, joined(links)) for heading, links in groups.items())
 
 
 def _data(ranked: Ranked) -> dict[str, Any]:

@@ -1,57 +1,64 @@
-"""What the sections of the page are made of: cells, heads and lists, and ratios of results."""
+"""What the sections of the page are made of: cells, heads and lists, and ratios of results.
 
-from collections.abc import Mapping, Sequence
-from html import escape
+HTML is `Markup`: whatever is put into it is escaped, unless it is `Markup` itself.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 Row = Mapping[str, Any]
 
 
-def heads(names: Mapping[str, str], buttons: bool = False) -> str:
+def heads(names: Mapping[str, str], buttons: bool = False) -> Markup:
     """Return the heads of a table, each with its look; those with a button can be sorted by."""
-    cells = []
-    for name, look in names.items():
-        text = f'<button type="button">{escape(name)}</button>' if buttons and name else escape(name)
-        cells.append(f'<th scope="col" class="{look}">{text}</th>')
-    return "".join(cells)
+    cell, button = Markup('<th scope="col" class="{}">{}</th>'), Markup('<button type="button">{}</button>')
+    return joined(cell.format(look, button.format(name) if buttons and name else name) for name, look in names.items())
 
 
-def tr(cells: Sequence[str], look: str = "") -> str:
+def tr(cells: Iterable[Markup], look: str = "") -> Markup:
     """Return a row of cells."""
-    return f'<tr class="{look}">{"".join(cells)}</tr>'
+    return Markup('<tr class="{}">{}</tr>').format(look, joined(cells))
 
 
-def word(text: str, look: str = "") -> str:
-    """Return a cell with words."""
-    return f'<td class="{look}">{escape(text)}</td>' if look else f"<td>{escape(text)}</td>"
+def td(content: str, look: str = "", value: str | None = None) -> Markup:
+    """Return a cell with what is shown, and the value by which it is sorted where that is another."""
+    value = Markup("") if value is None else Markup(' data-v="{}"').format(value)
+    return Markup("<td{}{}>{}</td>").format(Markup(' class="{}"').format(look) if look else "", value, content)
 
 
-def number(value: float | None, form: str, text: str | None = None, look: str = "") -> str:
+def number(value: float | None, form: str, text: str | None = None, look: str = "") -> Markup:
     """Return a cell with a number, which may be shown as another text; who is never done is late, NaN is empty."""
     look = f"n {look}".rstrip()
     if value is None or not np.isfinite(value):
-        return f'<td class="{look}" data-v="">{"late" if value == np.inf else ""}</td>'
-    return f'<td class="{look}" data-v="{value:.6g}">{escape(format(value, form) if text is None else text)}</td>'
+        return td("late" if value == np.inf else "", look, "")
+    return td(format(value, form) if text is None else text, look, f"{value:.6g}")
 
 
-def interval(score: Mapping[str, float], low: float, look: str) -> str:
+def interval(score: Mapping[str, float], low: float, look: str) -> Markup:
     """Return a score and its interval as a drawing, with lines at 0, 0.5 and 1; places are percentages of the width."""
 
     def place(value: float) -> float:
         return 2 + 96 * (min(max(value, low), 1.0) - low) / (1.0 - low)
 
-    lines = [(place(tick), place(tick), 0, 22, "grid") for tick in (0.0, 0.5, 1.0)]
-    lines.append((place(score["low"]), place(score["high"]), 11, 11, look))
-    drawn = (f'<line class="{c}" x1="{x:.2f}%" x2="{z:.2f}%" y1="{y}" y2="{w}"/>' for x, z, y, w, c in lines)
-    dot = f'<circle class="{look}" cx="{place(score["mean"]):.2f}%" cy="11" r="4.5"/>'
-    return f'<svg class="track" height="22" aria-hidden="true">{"".join(drawn)}{dot}</svg>'
+    line = Markup('<line class="{}" x1="{:.2f}%" x2="{:.2f}%" y1="{}" y2="{}"/>')
+    drawn = [line.format("grid", place(tick), place(tick), 0, 22) for tick in (0.0, 0.5, 1.0)]
+    drawn.append(line.format(look, place(score["low"]), place(score["high"]), 11, 11))
+    drawn.append(Markup('<circle class="{}" cx="{:.2f}%" cy="11" r="4.5"/>').format(look, place(score["mean"])))
+    return Markup('<svg class="track" height="22" aria-hidden="true">{}</svg>').format(joined(drawn))
 
 
-def items(sentences: Sequence[str]) -> str:
+def items(sentences: Sequence[str]) -> Markup:
     """Return a list of sentences; nothing where there are none."""
-    return f'<ul class="found">{"".join(f"<li>{escape(words)}</li>" for words in sentences)}</ul>' if sentences else ""
+    listed = joined(Markup("<li>{}</li>").format(words) for words in sentences)
+    return Markup('<ul class="found">{}</ul>').format(listed) if sentences else Markup("")
+
+
+def joined(parts: Iterable[str], between: str = "") -> Markup:
+    """Return pieces one after another."""
+    return Markup(between).join(parts)
 
 
 def has(results: Mapping[str, Row], metric: str) -> bool:

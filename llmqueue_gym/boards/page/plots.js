@@ -32,9 +32,9 @@ function intervals(rows, scale, marks, caption, form = short, worst = Infinity) 
   const grid = marks.map(tick => `<line class="${tick === 0 ? "zero" : "grid"}" x1="${scale(tick)}%" x2="${scale(tick)}%" y1="0" y2="22"/>`).join("");
   const drawn = rows.map(row => {
     const bar = finite(row.low) && finite(row.high)
-      ? `<line class="${row.told}" x1="${scale(row.low)}%" x2="${scale(row.high)}%" y1="11" y2="11"/>` : "";
-    const dot = `<circle class="${row.told}" cx="${scale(finite(row.mean) ? row.mean : worst)}%" cy="11" r="4.5"><title>${esc(row.title)}</title></circle>`;
-    return `<div class="row ${row.look}"><span class="name">${row.name}</span><svg height="22" aria-hidden="true">${grid}${bar}${dot}</svg><span class="value">${form(row.mean)}</span></div>`;
+      ? `<line class="${esc(row.told)}" x1="${scale(row.low)}%" x2="${scale(row.high)}%" y1="11" y2="11"/>` : "";
+    const dot = `<circle class="${esc(row.told)}" cx="${scale(finite(row.mean) ? row.mean : worst)}%" cy="11" r="4.5"><title>${esc(row.title)}</title></circle>`;
+    return `<div class="row ${esc(row.look)}"><span class="name">${row.name}</span><svg height="22" aria-hidden="true">${grid}${bar}${dot}</svg><span class="value">${form(row.mean)}</span></div>`;
   });
   const labels = marks.map(tick => `<text x="${scale(tick)}%" y="12" text-anchor="middle">${form(tick)}</text>`).join("");
   return `${drawn.join("")}<div class="row"><span></span><svg class="axis" height="16" aria-hidden="true">${labels}</svg><span></span></div><p class="caption">${esc(caption)}</p>`;
@@ -51,7 +51,7 @@ function plane(points, width, height, name) {
   const look = tick => tick === 1 ? "zero" : "grid";
   const lines = across.map(t => `<line class="${look(t)}" x1="${right(t)}%" x2="${right(t)}%" y1="0" y2="${height}"/>`)
     .concat(up.map(t => `<line class="${look(t)}" x1="0" x2="100%" y1="${down(t)}" y2="${down(t)}"/><text class="tick" x="3" y="${Math.max(down(t) - 3, 12)}">${t}</text>`));
-  const dots = shown.map(p => `<circle class="${p.told}" cx="${right(p.x)}%" cy="${down(p.y)}" r="4.5"><title>${esc(`${p.name}: mean ${short(p.x)}, p99 ${short(p.y)}`)}</title></circle>`);
+  const dots = shown.map(p => `<circle class="${esc(p.told)}" cx="${right(p.x)}%" cy="${down(p.y)}" r="4.5"><title>${esc(`${p.name}: mean ${short(p.x)}, p99 ${short(p.y)}`)}</title></circle>`);
   const taken = shown.map(p => [right(p.x) * width / 100 - 5, down(p.y) - 5, right(p.x) * width / 100 + 5, down(p.y) + 5]);
   const texts = [];
   for (const p of shown) {

@@ -9,13 +9,16 @@ The library replays it as an ordinary policy, compiled and without the framework
 * `curve`: rows of (cost so far, score so far), may be empty.
 """
 
+import io
 import json
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -35,6 +38,7 @@ KINDS = Registry(
     },
 )
 CARD, NUMBERS = "card.json", "policy.npz"
+MOST_BYTES = 2**23  # of numbers
 TRAINING_SEEDS = 10_000  # and up; reports use seeds below
 _TEXTS, _TABLES = ("name", "kind", "description", "command"), ("traits", "trained_on", "cost")
 
@@ -45,20 +49,51 @@ def load(folder: str | os.PathLike[str]) -> Any:
     Raises:
         BadInput: a file is missing or is not what it should be; the message names it.
     """
-    card = read_card(folder)
-    path = Path(folder, NUMBERS)
+    card, path = read_card(folder), Path(folder, NUMBERS)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            params = arrays["params"]
+        with path.open("rb") as file:
+            params = read_numbers(file, str(path))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; an artefact is a folder with {CARD} and {NUMBERS}") from None
-    except (ValueError, KeyError, OSError) as error:
-        raise BadInput(f"{path}: not a file of an artefact, which has one array `params` ({error})") from None
-    build: Callable[..., Any] = KINDS.builder(card["kind"])
+    return build(card, params, str(Path(folder, CARD)))
+
+
+def build(card: Mapping[str, Any], params: np.ndarray, where: str) -> Any:
+    """Return the policy of a card and its numbers; BadInput where they do not fit."""
+    builder: Callable[..., Any] = KINDS.builder(card["kind"])
     try:
-        return build(card["name"], params, f"trained: {card['command']}", **card["traits"])
+        return builder(card["name"], params, f"trained: {card['command']}", **card["traits"])
     except TypeError as error:
-        raise BadInput(f"{Path(folder, CARD)}: traits {card['traits']} do not fit the kind: {error}") from None
+        raise BadInput(f"{where}: traits {card['traits']} do not fit the kind: {error}") from None
+
+
+def read_numbers(file: IO[bytes], where: str) -> np.ndarray:
+    """Return the array `params` `(k,)` of an npz file. Its sizes are looked at before anything is unpacked.
+
+    Args:
+        file: opened.
+        where: its path, for messages.
+
+    Raises:
+        BadInput: it has something else, or more than `MOST_BYTES`.
+    """
+    try:
+        with zipfile.ZipFile(file) as packed:
+            (member,) = packed.infolist()
+            if member.filename != "params.npy" or member.file_size > MOST_BYTES:
+                raise ValueError(f"{member.filename!r} of {member.file_size} bytes")
+            with packed.open(member) as unpacked:
+                data = unpacked.read(MOST_BYTES)
+        begin = io.BytesIO(data)
+        if np.lib.format.read_magic(begin) != (1, 0):  # type: ignore[no-untyped-call]
+            raise ValueError("another version of the format")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(begin)  # type: ignore[no-untyped-call]
+        if dtype != np.float64 or shape != (len(data[begin.tell() :]) // 8,):
+            raise ValueError(f"{dtype} {shape}")
+        return np.frombuffer(data, np.float64, offset=begin.tell()).copy()
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, MemoryError, ValueError, OSError) as error:
+        why = str(error).partition("\n")[0]
+        raise BadInput(f"{where}: not a file of an artefact, one array `params` of float64 ({why})") from None
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -74,7 +109,7 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise BadInput(f"{path}: no such file; an artefact is a folder with {CARD} and {NUMBERS}") from None
     except ValueError as error:
         raise BadInput(f"{path}: not JSON ({error})") from None
-    _check(card, path)
+    check_card(card, path)
     return card
 
 
@@ -90,7 +125,7 @@ def save(folder: str | os.PathLike[str], params: np.ndarray, card: Mapping[str, 
         BadInput: the card lacks something, or the numbers are not of its kind.
     """
     folder = Path(folder)
-    _check(card, folder / CARD)
+    check_card(card, folder / CARD)
     KINDS.builder(card["kind"])(card["name"], params, "", **card["traits"])  # a bad one is refused before it is kept
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
@@ -104,7 +139,8 @@ def save(folder: str | os.PathLike[str], params: np.ndarray, card: Mapping[str, 
     return folder
 
 
-def _check(card: Any, path: Path) -> None:
+def check_card(card: Any, path: Path) -> None:
+    """Refuse a card that is not as the module says; the path is for the message."""
     if not isinstance(card, Mapping):
         raise BadInput(f"{path}: a card is a JSON object")
     for key, kind in [*((key, str) for key in _TEXTS), *((key, Mapping) for key in _TABLES)]:

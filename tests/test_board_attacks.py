@@ -1,0 +1,507 @@
+"""Entries that would cheat or break out, and what holds them: the language, their files, the cell."""
+
+import errno
+import io
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.boards import boards, cell, load_boards, outside
+from llmqueue_gym.boards.names import FUNCTIONS
+from llmqueue_gym.boards.workers import progress
+from llmqueue_gym.errors import BadInput, TruthError
+
+CLEAN = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+CLEAN["PYTHONPATH"] = str(Path(cell.__file__).parents[2])
+OF = "from llmqueue_gym.policies import Policy\ndef rank(job, params):\n    return job.predicted\n"
+OF_SERVING = OF.replace("Policy", "ServingPolicy").replace("job, params", "job, system, params")
+
+
+@pytest.fixture
+def small(small_boards):
+    return load_boards(small_boards)
+
+
+def body(text, head=""):
+    """The file of a policy with a body."""
+    return f"{head}def policy(job, params):\n    " + text.replace("\n", "\n    ") + "\n"
+
+
+# The file of a policy, which is read and never run.
+
+OUTSIDE = {
+    "import": "import os\npolicy = rank = 1",
+    "import of a submodule": "import numpy.ctypeslib\n" + body("return 1"),
+    "import from a relative module": "from . import x\n" + body("return 1"),
+    "import of everything": "from math import *\n" + body("return 1"),
+    "import of a loader": "from numpy import load\n" + body("return 1"),
+    "import of the engines": "from llmqueue_gym.policies.base import inspect\n" + body("return 1"),
+    "import within": body("import os\nreturn 1"),
+    "another type of policy": "from llmqueue_gym.policies.dispatch import DispatchPolicy\n" + body("return 1"),
+    "a class": "class policy:\n    pass",
+    "an instance of a class": body("return 1") + "class X:\n    pass\npolicy = X()",
+    "a builtin": "policy = print",
+    "a function of a module": "import math\npolicy = math.sin",
+    "a lambda": "policy = lambda job, params: 1",
+    "exit": "exit(3)",
+    "a loop without end": "while True:\n    pass",
+    "a decorator": "@print\n" + body("return 1"),
+    "a default": "def policy(job, params=open('x', 'w')):\n    return 1",
+    "a default of a keyword": "def policy(job, params, *, k=open('x', 'w')):\n    return 1",
+    "other arguments": "def policy(job, queue, params):\n    return 1",
+    "starred arguments": "def policy(*job):\n    return 1",
+    "a coroutine": "async def policy(job, params):\n    return 1",
+    "a generator": body("yield 1"),
+    "ctypes of an array": body("return np.zeros(1).ctypes", "import numpy as np\n"),
+    "an internal module": body("return np._core._internal.os", "import numpy as np\n"),
+    "a file of text": "import numpy as np\nnp.savetxt('x', [1])\n" + body("return 1"),
+    "chance": body("return np.random.rand()", "import numpy as np\n"),
+    "frames": body("return (x for x in ()).gi_frame.f_builtins"),
+    "capture by match": body("match job:\n    case object(__class__=x):\n        return x"),
+    "a class of a number": body("return (1).__class__"),
+    "globals of a function": body("return policy.__globals__"),
+    "globals": body("global job\nreturn 1"),
+    "nonlocals": body("nonlocal job\nreturn 1"),
+    "eval": body("return eval('1')"),
+    "a format string": body("return f'{job.predicted!r:>{10**9}}'"),
+    "text": body("return 'a' * 10**9"),
+    "bytes": body("return b'a'[0]"),
+    "a complex number": body("return 1j"),
+    "a list": body("return [1] * 10**12"),
+    "a comprehension": body("return [x for x in (1, 2)][0]"),
+    "a table": body("return {0.1: 1.0}[job.predicted]"),
+    "a lambda within": body("return (lambda: 1)()"),
+    "a walrus": body("return (job := 1)"),
+    "a function within": body("def f():\n    return 1\nreturn f()"),
+    "its own self": body("return policy(job, params)"),
+    "an exception": body("raise ValueError"),
+    "a try": body("try:\n    return 1\nfinally:\n    pass"),
+    "an assertion": body("assert job.age\nreturn 1"),
+    "a with": body("with job:\n    return 1"),
+    "a deletion": body("del job\nreturn 1"),
+    "a write to the job": body("job.age = 0.5 * job.predicted\nreturn 1"),
+    "a write to the job by name": body("job['age'] = 1.0\nreturn 1"),
+    "a sum written to the job": body("job.age += 1.0\nreturn 1"),
+    "a write to params": body("params[0] = 1.0\nreturn 1"),
+    "another name for the job": body("other = job\nreturn other.age"),
+    "the job itself": body("return float(job)"),
+    "the job as a function's": body("return max(job, params)"),
+    "a slice": body("return params[0:9][0]"),
+    "a parameter beyond": body("return params[0]"),
+    "bits": body("return 1 << 40"),
+    "matrices": body("return job @ job"),
+    "identity": body("return job is params"),
+    "keywords of a function": body("return max(job.age, 1, key=print)"),
+    "a star in a call": body("return max(*params)"),
+    "a name without a value": body("if job.age > 1:\n    x = 2.0\nreturn x"),
+    "a way without a return": body("if job.age > 1:\n    return 1"),
+    "a return of nothing": body("return"),
+    "a loop within loops": body("for k in range(9):\n    for j in range(9):\n        pass\nreturn 1"),
+    "a loop as long as a number": body("for k in range(10**9):\n    pass\nreturn 1"),
+    "a loop as long as a prediction": body("for k in range(job.predicted):\n    pass\nreturn 1"),
+    "a loop over the job": body("for k in job:\n    pass\nreturn 1"),
+    "a loop with an else": body("for k in range(3):\n    break\nelse:\n    return 1\nreturn 1"),
+    "a builtin of another meaning": body("max = 3.0\nreturn max"),
+    "an argument of another meaning": "import math\ndef policy(job, math):\n    return 1",
+    "a letter that looks like another": "def policy(job, params):\n    \N{CYRILLIC SMALL LETTER A} = 1.0\n    return 1",
+    "two policies": "policy = 1\npolicy = 2",
+    "a policy by another name": "from llmqueue_gym.policies import Policy\nPolicy.check = print\n" + body("return 1"),
+    "no policy": "rank = 1",
+    "nothing": "",
+    "a number too large": body("return 1e999"),
+    "an integer too large": body("return 0x" + "f" * 5000),
+    "digits without end": body("return " + "9" * 5000),
+    "too many parentheses": body("return " + "(" * 7000),
+    "too many signs": body("return " + "-" * 15000 + "1"),
+    "too many terms": body("return 1" + "+1" * 7000),
+    "too many conditions": "".join(f"{' ' * k}if 1:\n" for k in range(99)),
+    "null": "policy = 1\0",
+    "not UTF-8": b"policy = '\xff'",
+    "half a character": b"\xed\xa0\x80",
+    "another encoding": "# -*- coding: utf-16 -*-\npolicy = 1",
+    "more than may be": "#" * 20_000,
+    "more numbers than may be": OF + f"policy = Policy('x', rank, {tuple(range(400))})",
+    "more numbers than may be, with names": "".join(f"N{k} = {k}\n" for k in range(400)) + body("return N0"),
+    "no function": "from llmqueue_gym.policies import Policy\npolicy = Policy('x')",
+    "a number for a function": "from llmqueue_gym.policies import Policy\npolicy = Policy('x', 1)",
+    "a function of the library": "from llmqueue_gym.policies import Policy\npolicy = Policy('x', Policy.check)",
+    "a preparation": OF + "policy = Policy('x', rank, prepare=rank)",
+    "a table of keywords": OF + "policy = Policy('x', rank, **{'preemptive': False})",
+    "an argument twice": OF + "policy = Policy('x', rank, name='y')",
+    "an argument of nobody": OF + "policy = Policy('x', rank, told='nothing')",
+    "better predictions": OF + "policy = Policy('x', rank, predictor='lognormal:sigma=0.001')",
+    "no predictions": OF + "policy = Policy('x', rank, predictor='none')",
+    "a formula": OF + "policy = Policy('x', rank, formula='sprpt')",
+    "a number for a flag": OF + "policy = Policy('x', rank, preemptive=1)",
+    "a shape of nobody": OF + "policy = Policy('x', rank, shape='square')",
+    "params that are no numbers": OF + "policy = Policy('x', rank, ('a',))",
+    "params that are infinite": OF + "policy = Policy('x', rank, (1e999,))",
+    "a chain": OF + "policy = Policy('x', rank).with_exact_sizes('y')",
+    "an import from a file": OF + "policy = Policy('x', rank, source=open('x'))\nimport os",
+}
+
+
+@pytest.mark.parametrize("code", OUTSIDE.values(), ids=OUTSIDE)
+def test_what_is_not_of_the_language_is_refused_in_a_line(code, entry, small):
+    with pytest.raises(BadInput) as refused:
+        outside.read(entry(code), small)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500 and "entry" in str(refused.value)
+
+
+SERVING = {
+    "memory": "rules={'blocks': 10**8}",
+    "seats": "rules={'max_seqs': 10**6}",
+    "no tokens": "rules={'token_budget': 0}",
+    "the clock": "rules={'horizon': 1.0}",
+    "the cache": "rules={'block_size': 1}",
+    "a rule that is no table": "rules=('max_seqs', 1)",
+    "a rule with a number for a name": "rules={1: 1}",
+    "free preemption": "preemption='free'",
+    "no count": "spare=-1",
+    "a count without end": "spare=10**30",
+    "a margin that is no number": "margin=True",
+    "an admission of nobody": "admission='all'",
+}
+
+
+@pytest.mark.parametrize("trait", SERVING.values(), ids=SERVING)
+def test_an_entry_sets_no_more_than_a_policy_decides(trait, entry, small):
+    with pytest.raises(BadInput, match=r"policy\.py"):
+        outside.read(entry(f"{OF_SERVING}policy = ServingPolicy('x', rank, {trait})", board="llm"), small)
+    code = OF_SERVING + "policy = ServingPolicy('x', rank, rules={'max_seqs': 64, 'watermark': 0.1}, spare=2)"
+    assert outside.read(entry(code, board="llm"), small)[1].player.rules == {"max_seqs": 64, "watermark": 0.1}
+
+
+@pytest.mark.parametrize("read", ["job.size", "job['size'] - job.age", "job.true_size", "job.remaining"])
+def test_an_entry_that_reads_the_truth_is_refused_with_its_line(read, entry, small):
+    with pytest.raises(TruthError, match=r"policy\.py: line 2: job\.\w+: true sizes are hidden"):
+        outside.read(entry(body(f"return {read}")), small)
+
+
+@pytest.mark.parametrize("column", ["rank", "status", "site", "__class__", "dtype", "ctypes", "prdicted"])
+def test_columns_that_policies_do_not_see_are_refused(column, entry, small):
+    with pytest.raises(BadInput, match=rf"line 2: job\.{column} does not exist; "):
+        outside.read(entry(body(f"return job.{column}")), small)
+
+
+LANGUAGE = """
+'''All that the language has.'''
+import math
+import numpy as np
+from math import log, pi as PI
+from llmqueue_gym.policies import Policy
+
+SCALE = -2.0
+NEVER = math.inf
+
+
+def rank(job, params):
+    '''Of two parts.'''
+    total = 0.0
+    for k in range(2):
+        total += params[k] * SCALE**2 + params[job.klass + k]
+    if not job.age > 3 and (total < NEVER or job["need"] == 1) and True:
+        return min(total, math.erf(total), np.minimum(total, 3)) + log(max(job.predicted, 0.1, 0.2)) - params[-1] % 2
+    elif total == PI:
+        left = abs(-job.predicted)
+    else:
+        left = job.age // 2 if job.age > 4 else int(job.age) + math.floor(job.predicted) + len(params)
+    return float(left) / 3
+
+
+policy = Policy("other name", rank, (1, 2.5, 3), shape="general", preemptive=True, source="a paper")
+"""
+
+
+@numba.njit
+def asked(rank, row, params):
+    return rank(row, params)
+
+
+def ask(policy, **columns):
+    """Return the rank of a job, as it is compiled."""
+    row = np.zeros(1, policy.shown[0].dtype)
+    for name, value in columns.items():
+        row[name] = value
+    with np.errstate(all="ignore"):
+        return asked(*policy.compiled(), records(row)[0], np.array(policy.params))
+
+
+def test_the_language_means_what_python_means(entry, small):
+    made, space = outside.read(entry(LANGUAGE), small)[1].player, {}
+    exec(LANGUAGE, space)
+    assert (made.name, made.params, made.preemptive) == ("mine", (1.0, 2.5, 3.0), True)
+    for predicted, age, klass in itertools.product((0.05, 1.0, 7.0), (0.5, 3.5, 4.5), (0, 1)):
+        told = {"predicted": predicted, "age": age, "klass": klass, "need": 1}
+        assert ask(made, **told) == pytest.approx(space["rank"](_Job(told), made.params), rel=1e-12)
+
+
+def test_the_entry_of_the_documentation_is_one(entry, small):
+    text = (Path(__file__).parents[1] / "docs" / "entries.md").read_text(encoding="utf-8")
+    made = outside.read(entry(text.split("```python\n")[1].split("```")[0]), small)[1].player
+    assert made.params == (0.5,) and made.shape == "falling"
+
+
+class _Job(dict):
+    __getattr__ = dict.__getitem__
+
+
+@pytest.mark.parametrize("name", [name for module in FUNCTIONS for name in FUNCTIONS[module]])
+def test_every_function_of_the_language_compiles_to_what_it_is(name, entry, small):
+    module = next(module for module in FUNCTIONS if name in FUNCTIONS[module])
+    called = f"{name}({', '.join(['job.age', 'job.predicted'][: FUNCTIONS[module][name][0]])})"
+    prefix = "" if module == "builtins" else f"{module}."
+    made = outside.read(entry(body(f"return {prefix}{called}", "import math, numpy\n")), small)[1].player
+    wanted = eval(f"{prefix}{called}", {"math": math, "numpy": np, "job": _Job(age=2.5, predicted=-1.5)})
+    assert ask(made, age=2.5, predicted=-1.5) == pytest.approx(float(wanted))
+
+
+def test_an_index_stays_in_bounds_and_no_literal_is_too_large(entry, small):
+    code = OF.replace("job.predicted", "params[1 / job.age] + params[job.predicted] + params[-2] + 2**70 * 0")
+    made = outside.read(entry(code + "policy = Policy('x', rank, (1, 20, 300))"), small)[1].player
+    for age, predicted in itertools.product((0.0, 1e-300, -1.0, np.nan), (-5.0, 0.0, 1.0, 1e300, np.nan, np.inf)):
+        first = 300.0 if age in (0.0, 1e-300) else 1.0
+        assert (
+            ask(made, age=age, predicted=predicted)
+            == first + (20 if predicted == 1 else 300 if predicted > 1 else 1) + 20
+        )
+
+
+# Its card, its numbers, and other files.
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"command": None}, "'command' is missing"),
+        ({"command": "  "}, "'command' is missing"),
+        ({"board": "mg2"}, "unknown board 'mg2'; did you mean 'mg1'"),
+        ({"board": ["mg1"]}, "'board' is missing"),
+        ({"name": None}, "'name' is missing"),
+        ({"name": "../x"}, "must be letters, digits"),
+        ({"name": "_bound"}, "must be letters, digits"),
+        ({"name": ".hidden"}, "must be letters, digits"),
+        ({"name": "mine\n"}, "printable letters"),
+        ({"name": "spr\N{CYRILLIC SMALL LETTER ER}t"}, "of ASCII"),
+        ({"name": "\N{FULLWIDTH DIGIT ONE}"}, "of ASCII"),
+        ({"name": "x" * 65}, "at most 64"),
+        ({"name": "srpt"}, "has a policy of that name"),
+        ({"name": "SRPT"}, "has a policy of that name"),
+        ({"name": "power_of_d"}, "has a policy of that name"),  # of another board
+        ({"name": "learned-gittins-weibull"}, "has a policy of that name"),
+        ({"description": "\x1b[2J"}, "printable letters"),
+        ({"description": "\N{RIGHT-TO-LEFT OVERRIDE}"}, "printable letters"),
+        ({"description": "x" * 501}, "at most 500"),
+        ({"learned": 1}, "'learned' must be true or false"),
+        ({"curve": [[1.0, "<img>"]]}, "'curve' rows of numbers"),
+        ({"curve": [[10**400, 1]]}, "'curve' rows of numbers"),
+        ({"cost": {"seconds": "5"}}, "'cost' must be numbers"),
+        ({"board": "impatient"}, "preemptive=False"),
+    ],
+)
+def test_a_card_that_says_too_little_or_too_much_is_refused(changes, told, entry, small):
+    with pytest.raises(BadInput) as refused:
+        outside.read(entry(**changes), boards() if changes.get("board") == "impatient" else small)
+    assert told in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("card", [b"[" * 100_000, b'{"name": NaN}', b"\xff", b"[]", b"", b" " * 300_000, b"9" * 5000])
+def test_a_card_that_is_none_is_refused(card, entry, small):
+    with pytest.raises(BadInput, match=r"card\.json") as refused:
+        outside.read(entry(files={"card.json": card}), small)
+    assert "\n" not in str(refused.value)
+
+
+NET = {"kind": "order", "traits": {}, "trained_on": {}, "cost": {}, "seeds": []}
+
+
+def packed(array=None, name="params.npy", data=None, **more):
+    """An npz file of an array, or of other data."""
+    if data is None:
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        data = buffer.getvalue()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as into:
+        for member, content in {name: data, **more}.items():
+            into.writestr(member, content)
+    return file.getvalue()
+
+
+class Pickled:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def header(shape, dtype="<f8"):
+    """An array that claims to be of a shape."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+NUMBERS = {
+    "pickled": packed(np.array([Pickled()], dtype=object)),
+    "a bomb": packed(data=bytes(2**27)),
+    "a shape without end": packed(data=header((10**15,))),
+    "a shape of two": packed(np.ones((2, 3))),
+    "a shape of none": packed(data=header(())),
+    "whole numbers": packed(np.arange(6)),
+    "text": packed(np.array(["a"])),
+    "a record": packed(np.zeros(3, [("x", "f8")])),
+    "the other byte order": packed(np.ones(3, ">f8")),
+    "another member": packed(np.ones(3), more=b"x"),
+    "another name": packed(np.ones(3), "../params.npy"),
+    "no members": packed(np.ones(3))[:0] + b"PK\x05\x06" + bytes(18),
+    "cut": packed(np.ones(300))[:-40],
+    "no archive": b"params",
+    "too large": bytes(70_000),
+    "a header without end": packed(data=b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65_535),
+    "another network": packed(np.ones(7)),
+    "numbers that are none": packed(np.full(6, np.nan)),
+    "too many": packed(np.r_[99.0, 1.0, np.ones(4 + 99 * 6)]),
+}
+
+
+@pytest.mark.parametrize("numbers", NUMBERS.values(), ids=NUMBERS)
+def test_numbers_that_are_none_or_too_many_are_refused(numbers, entry, small, capfd):
+    with pytest.raises(BadInput) as refused:
+        outside.read(entry(None, {"policy.npz": numbers}, **NET), small)
+    assert "\n" not in str(refused.value) and capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"traits": {"prepare": "x"}}, "cannot set 'prepare'"),
+        ({"traits": {"predictor": "lognormal:sigma=0.001"}}, "must be one of 'exact', None"),
+        ({"traits": {"preemptive": 1}}, "must be True or False"),
+        ({"traits": {"lcfs_up_to": True}}, "must be a finite number"),
+        ({"traits": {"params": [1.0]}}, "cannot set 'params'"),
+        ({"traits": {"name": "srpt"}}, "cannot set 'name'"),
+        ({"kind": "dispatch", "board": "mg1"}, "not a network of 8 features"),
+        ({"kind": "os:system"}, "unknown kind"),
+        ({"seeds": [[0, 10]]}, "from 10000 on"),
+    ],
+)
+def test_a_network_brings_its_numbers_and_no_more(changes, told, entry, small):
+    numbers = packed(np.array([0.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
+    assert outside.read(entry(None, {"policy.npz": numbers}, **NET), small)[1].learned
+    with pytest.raises(BadInput, match=told):
+        outside.read(entry(None, {"policy.npz": numbers}, **{**NET, **changes}), small)
+
+
+def test_only_plain_files_are_read(entry, small, tmp_path):
+    folder = entry(None)
+    with pytest.raises(BadInput, match=r"neither policy\.py nor policy\.npz"):
+        outside.read(folder, small)
+    for make in (lambda path: path.symlink_to("/dev/zero"), os.mkfifo, os.mkdir):
+        make(folder / "policy.py")
+        with pytest.raises(BadInput, match=r"policy\.py: not a plain file"):
+            outside.read(folder, small)
+        (folder / "policy.py").rmdir() if (folder / "policy.py").is_dir() else (folder / "policy.py").unlink()
+    with pytest.raises(BadInput, match="both are there"):
+        outside.read(entry(files={"policy.npz": b"x"}), small)
+    with pytest.raises(BadInput, match="no such file; an entry is a folder"):
+        outside.read(tmp_path / "nothing", small)
+
+
+def test_nothing_that_lies_beside_an_entry_is_imported(tmp_path):
+    """Processes may begin in the folder of an entry, where modules of any name may lie."""
+    beside = tmp_path / "entry"
+    beside.mkdir()
+    for name in ("multiprocessing", "pickle", "numpy", "sitecustomize", "llmqueue_gym", "signal", "policy"):
+        (beside / f"{name}.py").write_text("import pathlib\npathlib.Path('trapped').touch()\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from llmqueue_gym.boards.workers import pool\n"
+        "if __name__ == '__main__':\n"
+        "    with pool(1) as run:\n"
+        "        print(run.submit(abs, -5).result())\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=beside, env=CLEAN, capture_output=True, text=True)
+    assert not (beside / "trapped").exists() and done.stdout == "5\n", done.stderr
+
+
+# The cell, and processes that end.
+
+
+def misuse(scenario, player, seeds, what, path):
+    """Do what an entry could not say, once the cell is closed."""
+    if player.made_by is None:  # the harmless one, before
+        return None
+    if what == "wait":
+        time.sleep(600)
+    while what == "spin":
+        pass
+    found = []
+    for flags in (os.O_RDONLY, os.O_CREAT | os.O_WRONLY):
+        try:
+            os.open(path if flags else __file__, flags)
+        except OSError as error:
+            found.append(error.errno)
+    try:
+        bytearray(2**34)
+    except MemoryError:
+        found.append("memory")
+    return found
+
+
+def in_cell(entry, small, what, path):
+    on, made = outside.read(entry(), small)
+    tasks = [(misuse, (on.scenarios["a"], made, [0], what, path))]
+    with progress(None) as bar:
+        return cell.confined(made, tasks, bar, what)
+
+
+def test_a_cell_opens_writes_and_takes_nothing(entry, small, tmp_path):
+    (found,) = in_cell(entry, small, "open", str(tmp_path / "new"))
+    assert found == [errno.EMFILE, errno.EMFILE, "memory"] and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("what", "limits"), [("spin", cell.Limits(seconds=1)), ("wait", cell.Limits(patience=1))])
+def test_a_cell_ends(what, limits, entry, small, monkeypatch):
+    monkeypatch.setattr(cell, "LIMITS", limits)
+    with pytest.raises(BadInput, match="'mine' does not end within its limits"):
+        in_cell(entry, small, what, "")
+
+
+def test_workers_end_with_their_parent_however_it_ends(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from llmqueue_gym.boards.workers import pool\n"
+        "if __name__ == '__main__':\n"
+        "    with pool(2) as run:\n"
+        "        for one in [run.submit(os.getpid), run.submit(time.sleep, 1), run.submit(os.getpid)]:\n"
+        "            one.result()\n"
+        "        busy = [run.submit(time.sleep, 600) for _ in range(2)]\n"
+        "        print(*run._processes, flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=CLEAN, text=True) as parent:
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.send_signal(signal.SIGKILL)
+    assert len(children) == 2
+    until = time.monotonic() + 20
+    while any(map(_runs, children)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(_runs, children))
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
