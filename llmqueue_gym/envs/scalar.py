@@ -52,7 +52,7 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
         self.episodes = self.scenario.system.open(self.scenario, self.view, 1)
         self.observation_space, self.action_space = self.episodes.observation_space, self.episodes.action_space
         self._n_actions = int(self.episodes.action_space.n)
-        self._over, self._begun = True, False
+        self._over, self._begun, self._return = True, False, 0.0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -62,9 +62,10 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
         if options:
             raise BadInput(f"options={options!r}: there are none")
         self.episodes.begin(0, seed if seed is not None else int(self.np_random.integers(2**63)))
-        self.episodes.advance()
+        self.episodes.proceed()
         observation, _, terminated, truncated, info = self.episodes.report(0)
         self._over, self._begun = terminated or truncated, True
+        info["return"] = self._return = 0.0
         return observation, info
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -80,10 +81,12 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
         if not 0 <= chosen < self._n_actions:
             raise BadInput(f"action {chosen} is not in the action space: choose 0 to {self._n_actions - 1}")
         self.episodes.actions[0] = chosen
-        self.episodes.advance()
-        report = self.episodes.report(0)
-        self._over = report[2] or report[3]
-        return report
+        self.episodes.proceed()
+        observation, reward, terminated, truncated, info = self.episodes.report(0)
+        self._over = terminated or truncated
+        self._return += info["raw_reward"]
+        info["return"] = self._return
+        return observation, reward, terminated, truncated, info
 
     def render(self) -> Any:
         """Return a frame of the present decision, or None without a render mode.

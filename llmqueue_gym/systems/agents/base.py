@@ -42,6 +42,7 @@ class Agent(ABC):
             raise BadInput(f"{policy.kind} {policy.name!r} needs an environment with predictor={told!r}")
         self.params = policy.params_for(**scenario.facts())
         self.pointers = policy.compiled()
+        self._units = view.units(scenario)
 
     def _same_predictor(self) -> bool:
         system: Any = self.scenario.system
@@ -53,16 +54,20 @@ class Agent(ABC):
         Times of arrival are taken from now, so they are right up to a constant. Features are float32, so ranks that
         differ by less than that count as tied.
         """
-        actions = self.choose(self.read(observation))
+        actions = self.choose(self.read(self.raw(observation)))
         return actions if observation["jobs"].ndim > 2 else int(actions[0])
 
     def act_env(self, env: Any) -> int:
         """Return the action for the present decision of a scalar environment, from what it shows in float64."""
         return int(self.choose(self.look(env.unwrapped.episodes.seen()))[0])
 
+    def raw(self, observation: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return observations in s, tokens and other raw numbers."""
+        return {part: rows * self._units[part] if part in self._units else rows for part, rows in observation.items()}
+
     @abstractmethod
     def read(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Return what `choose` takes from observations; every table has a leading axis E, 1 for a single one."""
+        """Return what `choose` takes from raw observations; every table has a leading axis E, 1 for a single one."""
 
     @abstractmethod
     def look(self, seen: Mapping[str, Any]) -> dict[str, Any]:
