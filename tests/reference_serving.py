@@ -101,7 +101,7 @@ class VllmReference:
             chosen = [r["id"] if n == 1 else [r["id"], n] for r, n in scheduled]
             call = (len(calls), round(now, 9), add, chosen, admitted, preempted, free, finished, self.free)
             calls.append((*call, run, wait, tokens))  # the time is rounded where it is written, not where it adds up
-            now += self.cost(tokens)
+            now += self.cost(tokens) if tokens else 0.0  # a schedule of nothing is not computed
         return calls
 
     def wait(self, request, front=False):

@@ -17,7 +17,7 @@ from llmqueue_gym._jit import DISABLED
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
-from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
+from llmqueue_gym.engines.batching.tables import BEGIN, ENDLESS, LOOK, WATCHING, queue
 from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
 from llmqueue_gym.requests import DONE
@@ -84,7 +84,7 @@ def iterations(instance, policy, rules):
     profile = a_profile()
     replica = loaded(as_drawn(instance), rules, policy.merged)
     record, conduct, form, numbers, functions = kernel_arguments(policy, profile, rules)
-    while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:
+    while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions, ENDLESS) == LOOK:
         yield replica
         compute(0, replica, record, form, numbers, 0)
         replica.state[0]["phase"] = BEGIN

@@ -6,6 +6,7 @@ import pytest
 from played import at_random, finish
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
+from llmqueue_gym.engines.batching.tables import ADMIT
 from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.envs.rollout import rollout
 from llmqueue_gym.errors import BadInput
@@ -100,6 +101,27 @@ def test_an_action_that_is_not_open_is_told_and_does_no_harm(decides):
         told += info.get("illegal_action", False)
         over = terminated or truncated
     assert info["episode_metrics"]["ended"] == "drained" and (told > 0 or decides == "rank")
+
+
+@pytest.mark.parametrize("rules", ["vllm-v1", "vllm-v0", "sarathi", "vllm-v1:preemption=swap"])
+def test_an_agent_that_preempts_whenever_it_can_pays_a_token_each_time_and_comes_to_an_end(rules):
+    """Whoever was preempted stays, once it is back, until it has a token more; and nothing runs without tokens."""
+    env = made("evict", rules=rules + (",max_seqs=6" if ":" in rules else ":max_seqs=6"))
+    asked, at_will = list(env.view.system).index("question"), 0
+
+    def choose(env):
+        nonlocal at_will
+        mask = env.action_masks()
+        open_to_it = np.flatnonzero(mask)
+        preempts = open_to_it[(open_to_it >= 6) & (open_to_it < 18)]
+        at_will += len(preempts) > 0 and env.episodes.observation["system"][0, asked] == ADMIT
+        assert not (mask[-1] and mask[:6].any() and not env.episodes.seen()["running"].size)
+        return int(preempts[0] if len(preempts) else open_to_it[0])
+
+    _, steps, info = finish(env, choose, 0)
+    tokens = int(env.run().sizes.sum())
+    assert info["episode_metrics"]["ended"] == "drained"
+    assert 0 < at_will <= tokens and steps <= 4 * tokens
 
 
 def test_an_overloaded_episode_is_truncated_at_its_horizon():

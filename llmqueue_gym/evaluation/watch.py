@@ -12,7 +12,7 @@ import numpy as np
 
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.iteration import compute
-from llmqueue_gym.engines.batching.tables import BEGIN, LOOK, WATCHING, queue
+from llmqueue_gym.engines.batching.tables import BEGIN, ENDLESS, LOOK, WATCHING, queue
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems import Drawn
 from llmqueue_gym.systems.replica import kernel_arguments, loaded
@@ -68,7 +68,7 @@ def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **chan
     record, conduct, form, numbers, functions = kernel_arguments(chosen, place.cost_profile, bound)
     system, state, requests = replica.system[0], replica.state[0], replica.requests[0]
     arrived = 0
-    while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions) == LOOK:
+    while proceed(0, replica, record, conduct, form, numbers, WATCHING, 0, *functions, ENDLESS) == LOOK:
         running = replica.running[0, : system["running"]].tolist()
         admitted = replica.notes["admitted"][0, : state["admitted"]].tolist()
         iteration = Iteration(
@@ -84,7 +84,7 @@ def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **chan
             free_after=int(system["free"]),
         )
         arrived = int(state["arrived"])
-        if running or state["victims"]:
+        if state["batch"]["tokens"] or state["victims"]:
             compute(0, replica, record, form, numbers, 0)
             state["phase"] = BEGIN
             left = np.isfinite(replica.service[0]["completion"][running])

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 ADMISSIONS = {"fits": tables.FITS, "reserve": tables.RESERVE, "peak": tables.PEAK}
+WORK = 2_000_000  # looks at a request between two moments at which an interrupt is heard, well below 1 s
 _PREDICTED = ("predicted", "first_predicted", "lower", "upper")
 
 
@@ -210,8 +211,13 @@ class Replica(System):
         replica = loaded(drawn, rules, policy.merged)
         *loop, functions = kernel_arguments(policy, profile, rules)
         start = time.perf_counter()
-        proceed(0, replica, *loop, 0, 0, *functions)
+        while proceed(0, replica, *loop, 0, 0, *functions, WORK) == tables.PAUSED:
+            pass  # an interrupt is heard here
         elapsed = time.perf_counter() - start
+        if replica.state["reason"][0] == tables.TIMELESS:
+            raise BadInput(
+                f"profile {profile.name!r} gives an iteration a time that is not a finite number; check its numbers"
+            )
         lost = int(np.isnan(replica.requests[0]["rank"]).sum())
         if lost:
             raise BadInput(f"{policy.kind} {policy.name!r} gives rank NaN to {lost} requests; it must be a number")

@@ -18,6 +18,7 @@ from llmqueue_gym.engines.batching.tables import (
     HORIZON,
     LOOK,
     NOTHING,
+    PAUSED,
     PREFILL_FIRST,
     RANK,
     RANKING,
@@ -42,8 +43,21 @@ def may_admit(e, r, rules):
 
 
 @inner_kernel
-def has_choice(e, r, rules, conduct, length, params, window):
-    """Whether an agent can admit one of the first `window` requests of the queue."""
+def may_preempt(request):
+    """Whether the agent may preempt a running request at will: not before it got a token since it was last preempted.
+
+    So the agent cannot go in circles: whoever is admitted stays until there is more of its output.
+    """
+    return request.generated > request.note
+
+
+@inner_kernel
+def has_choice(e, r, rules, conduct, agent, length, params, window):
+    """Whether an agent can admit one of the first `window` requests of the queue, or may preempt one."""
+    if agent & EVICTION:
+        for k in range(r.system[e].running):
+            if may_preempt(r.requests[e, r.running[e, k]]):
+                return True
     if r.system[e].running >= rules.max_seqs:
         return False
     for k in range(min(window, r.system[e].waiting)):
@@ -53,8 +67,8 @@ def has_choice(e, r, rules, conduct, length, params, window):
 
 
 @lean_kernel
-def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, length, progress, params):
-    """Go on until the agent has to decide or the run is over.
+def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, length, progress, params, work):
+    """Go on until the agent has to decide, the run is over, or so much is done that Python should have a turn.
 
     Args:
         e: row of the run.
@@ -71,17 +85,22 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         length: likewise.
         progress: likewise.
         params: their parameters.
+        work: looks at a request after which it comes back, about; it goes on from there when it is called again.
 
     Returns:
-        ADMIT, EVICT or RANK where the agent decides, LOOK where it watches; NOTHING where the run is over, for
-        `state.reason`.
+        ADMIT, EVICT or RANK where the agent decides, LOOK where it watches, PAUSED where the work is done; NOTHING
+        where the run is over, for `state.reason`.
     """
     system, state = r.system[e], r.state[e]
     steady = conduct.admission != RESERVE and not (
         conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING)
     )
+    scans = conduct.ages or conduct.merged or conduct.has_progress or conduct.skips  # the whole queue
     while state.reason == GOING:
         if state.phase == BEGIN:
+            if work <= 0:
+                return PAUSED
+            work -= 1 + system.running + (system.waiting if scans else 0)
             if state.done == state.n:
                 state.reason = DRAINED
                 break
@@ -114,9 +133,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if may_admit(e, r, rules):
                 if not agent & (ADMISSION | EVICTION):
                     schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
-                elif has_choice(e, r, rules, conduct, length, params, window) or (
-                    agent & EVICTION and system.running > 0
-                ):
+                elif has_choice(e, r, rules, conduct, agent, length, params, window):
                     return ADMIT
                 elif state.admitted == 0:
                     state.blocked = 1
@@ -129,15 +146,16 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 return LOOK
         if state.phase == COMPUTE:
             state.phase = BEGIN
-            if system.running == 0 and state.victims == 0:  # nothing runs, and nothing that waits can be admitted
+            if state.batch.tokens == 0 and state.victims == 0:  # nothing can run before something arrives
                 if state.arrived == state.n:
                     state.reason = STUCK
                     break
-                system.clock = max(system.clock, r.requests[e, state.arrived].arrival)
+                start, system.clock = system.clock, r.requests[e, state.arrived].arrival
+                state.integral += state.cost_rate * (system.clock - start)
                 continue
             run_model(e, r, rules, form, numbers, agent & RANKING)
             if progress is not None:
-                if conduct.has_progress:
+                if conduct.has_progress and state.batch.tokens > 0:
                     note_progress(e, r, progress, params)
             if agent & RANKING:
                 state.phase = AFTER

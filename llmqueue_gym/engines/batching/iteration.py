@@ -7,7 +7,7 @@ from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
-from llmqueue_gym.engines.batching.tables import LIVELOCK
+from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
 from llmqueue_gym.requests import DECODING, DONE
 
 MANY = 1 << 40  # more tokens than any request has
@@ -64,7 +64,8 @@ def pass_time(e, r, dt):
     """Let an iteration take dt s, and account for it."""
     system, state, batch = r.system[e], r.state[e], r.state[e].batch
     system.clock += dt
-    system.step_time = dt
+    if batch.tokens > 0:
+        system.step_time = dt
     system.iterations += 1
     if batch.prefills > 0:
         state.prefill_time += dt
@@ -98,12 +99,16 @@ def run_model(e, r, rules, form, numbers, stop_at_refresh):
     """
     system, state, running, requests = r.system[e], r.state[e], r.running[e], r.requests[e]
     start = system.clock
-    dt = iteration_time(form, numbers, state.batch)
+    # Without tokens, where all that ran was preempted, the model does not run.
+    dt = iteration_time(form, numbers, state.batch) if state.batch.tokens > 0 else 0.0
     if state.moved > 0:
         transfer = state.moved * rules.block_seconds
         longer = max(0.0, transfer - dt) if rules.overlapped else transfer
         state.transfer_time += longer
         dt += longer
+    if not 0.0 <= dt < np.inf:
+        state.reason = TIMELESS
+        return
     pass_time(e, r, dt)
     now, every = system.clock, state.every
     state.barren += 1
@@ -249,6 +254,8 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         else:
             longest = max(longest, clock - before)
         done += 1
+    if not clock < np.inf:  # left to `run_model`, which says so
+        return False
     system.clock, system.step_time, system.iterations = clock, dt, system.iterations + done
     system.mean_step_time = (state.prefill_time + decode_time) / system.iterations
     state.integral, state.decode_time, state.decode_tokens = integral, decode_time, state.decode_tokens + n * done

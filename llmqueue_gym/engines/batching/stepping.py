@@ -5,12 +5,13 @@ first, and then the running list; for a ranking agent the request in question co
 """
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
-from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.closed_loop import may_preempt, proceed
 from llmqueue_gym.engines.batching.pool import preempt
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import (
     ADMIT,
     DRAINED,
+    ENDLESS,
     EVICT,
     EVICTION,
     NOTHING,
@@ -26,12 +27,6 @@ from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.requests import PENDING
 
 FEW = 8  # requests
-
-
-@inner_kernel
-def may_return(request, system):
-    """Whether a request was not preempted by the agent in this very iteration; decisions must not go in circles."""
-    return request.note != system.iterations + 1
 
 
 @inner_kernel
@@ -59,16 +54,15 @@ def write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask):
         mask[e, k] = 0
     if ask == ADMIT:
         for k in range(min(window, system.waiting)):
-            i = row_at(e, r, k)
-            open_to_it = may_return(r.requests[e, i], system) and may_join(e, r, rules, conduct, None, numbers, i)
-            mask[e, k] = 1 if open_to_it else 0
+            mask[e, k] = 1 if may_join(e, r, rules, conduct, None, numbers, row_at(e, r, k)) else 0
         any_open = False
         for k in range(window):
             any_open = any_open or mask[e, k] == 1
         mask[e, actions - 1] = 1 if system.running > 0 or not any_open else 0
     if agent & EVICTION:
         for k in range(min(seats, system.running)):
-            mask[e, window + k] = mask[e, window + seats + k] = 1
+            if ask == EVICT or may_preempt(r.requests[e, r.running[e, k]]):
+                mask[e, window + k] = mask[e, window + seats + k] = 1
 
 
 @inner_kernel
@@ -87,7 +81,8 @@ def carry_out(e, r, rules, conduct, numbers, agent, ask, window, seats, action):
     elif agent & EVICTION and action < window + 2 * seats:
         position = (action - window) % seats
         way = RECOMPUTE if action < window + seats else SWAP
-        r.requests[e, r.running[e, position]].note = system.iterations + 1.0
+        request = r.requests[e, r.running[e, position]]
+        request.note = request.generated
         preempt(e, r, rules, conduct, None, numbers, position, way, system.blocks)
         if position < state.cursor:
             state.cursor -= 1
@@ -237,7 +232,7 @@ def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, fo
                 step.illegal = True
                 action = fallback(mask, e, asks[e], window, seats, system.running)
             carry_out(e, r, rules, conduct, numbers, agent, asks[e], window, seats, action)
-        ask = proceed(e, r, rules, conduct, form, numbers, agent, window, None, None, None, None, numbers)
+        ask = proceed(e, r, rules, conduct, form, numbers, agent, window, None, None, None, None, numbers, ENDLESS)
         asks[e] = ask
         step.reward = integral - state.integral
         step.dt = system.clock - clock

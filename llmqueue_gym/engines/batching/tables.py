@@ -96,11 +96,12 @@ BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER = 0, 1, 2, 3, 4
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
-NOTHING, ADMIT, EVICT, RANK, LOOK = 0, 1, 2, 3, 4
+NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED = 0, 1, 2, 3, 4, 5
+ENDLESS = 1 << 62  # work that a call of the loop may do where it is not to come back before a decision
 
 # Why a run stopped.
-GOING, DRAINED, HORIZON, STUCK, LIVELOCK = 0, 1, 2, 3, 4
-REASONS = ("going", "drained", "horizon", "stuck", "livelock")
+GOING, DRAINED, HORIZON, STUCK, LIVELOCK, TIMELESS = 0, 1, 2, 3, 4, 5
+REASONS = ("going", "drained", "horizon", "stuck", "livelock", "timeless")
 
 # Rule set as numbers; see `rules.Rules`.
 RULES = np.dtype(
