@@ -14,6 +14,7 @@ from llmqueue_gym.engines.payments import pay_leavers
 from llmqueue_gym.engines.state import SKIP, START, STEP, fresh_state
 from llmqueue_gym.jobs import JOB, outcome_table
 from llmqueue_gym.systems.base import Drawn
+from llmqueue_gym.systems.rival import Rival
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import scene_of_observation
@@ -48,6 +49,7 @@ class Episodes(ABC):
         self._jobs_factor = np.ascontiguousarray(np.broadcast_to(1 / units["jobs"], spaces[0]["jobs"].shape)).ravel()
         self._system_factor = 1 / units["system"]
         self._reward_unit, self._discount_time = view.reward_unit(scenario), float(view.discount_time)
+        self._rival = Rival(scenario, view, size) if view.relative_to else None
         self._shown: dict[str, np.ndarray] | None = None
         self._worth: np.ndarray | None = None
         if view.pays_leavers:
@@ -69,6 +71,8 @@ class Episodes(ABC):
         """Lay out an episode of this work in run `e`; see `begin`."""
         self.give(e, drawn)
         self.actions[e] = START
+        if self._rival is not None:
+            self._rival.begin(e, drawn)
         if self._worth is not None:
             n = len(drawn.work)
             self._arrival[e] = np.inf
@@ -92,6 +96,8 @@ class Episodes(ABC):
         if self._worth is not None:
             tables = self._arrival, self.completions(), self._worth, self._paid, self._first_unpaid
             pay_leavers(self.steps, self.actions, *tables)
+        if self._rival is not None:
+            self._rival.advance(self.steps, self.actions)
 
     @abstractmethod
     def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
@@ -139,7 +145,7 @@ class Episodes(ABC):
         np.multiply(self.observation["system"], self._system_factor, out=self._shown["system"])
         return dict(self._shown)
 
-    def rewards(self, raw: Any, dt: Any) -> tuple[Any, Any]:
+    def rewards(self, raw: Any, dt: Any, rows: Any = slice(None)) -> tuple[Any, Any]:
         """Return rewards in their unit, and what the reward after each counts.
 
         With a `discount_time` what accrues in a step is discounted as if it did so evenly; the sum of rewards, each
@@ -148,7 +154,10 @@ class Episodes(ABC):
         Args:
             raw: what came in the step, or in each of E.
             dt: its duration, s.
+            rows: which runs.
         """
+        if self._rival is not None:
+            raw = raw - self._rival.paid[rows]
         if self._discount_time == np.inf:
             return raw / self._reward_unit, 1.0
         gone = -np.expm1(-dt / self._discount_time)
@@ -165,7 +174,7 @@ class Episodes(ABC):
         if terminated or truncated:
             self.close(e)
         observation = self.shown(e)
-        reward, discount = self.rewards(raw, dt)
+        reward, discount = self.rewards(raw, dt, e)
         info = {
             "dt": dt,
             "clock": clock,

@@ -18,7 +18,7 @@ from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.episodes import JobEpisodes
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import servers_scene
-from llmqueue_gym.systems.view import Column, Columns, View, check_counts, check_flags, check_positive
+from llmqueue_gym.systems.view import Column, Columns, Group, View, check_counts, check_flags, check_positive
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -101,6 +101,12 @@ class PickView(View):
     def n_actions(self, scenario: "Scenario") -> int:
         """Return the number of actions."""
         return int(self.slots) * (2 if self.may_drop else 1) + (1 if self.may_pass else 0)
+
+    def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
+        """Return who can be started, who can be sent away, where that may be, and who is in service."""
+        slots = int(self.slots)
+        dropped = (Group(0, slots, slots, 2),) if self.may_drop else ()
+        return (Group(0, slots, 0), *dropped, Group(slots, int(scenario.system.servers)))  # type: ignore[attr-defined]
 
 
 class PickEpisodes(JobEpisodes):

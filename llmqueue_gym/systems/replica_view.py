@@ -31,7 +31,7 @@ from llmqueue_gym.systems.episodes import Episodes
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import replica_scene
-from llmqueue_gym.systems.view import RESPONSE_TIME, Column, Columns, Cost, View, check_counts
+from llmqueue_gym.systems.view import RESPONSE_TIME, Column, Columns, Cost, Group, View, check_counts
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -101,6 +101,11 @@ class ReplicaView(View):
         if rules.request_level and self.decides == "evict":
             raise BadInput(f"rules {rules.name!r} never let go of a batch: decides='evict' needs others")
 
+    @property
+    def graded(self) -> bool:  # type: ignore[override]
+        """Whether actions are levels."""
+        return self.decides == "rank"
+
     def scales(self, scenario: "Scenario") -> dict[str, float]:
         """Return what one of each unit of a column is in raw numbers."""
         return {**super().scales(scenario), "window": float(self.window), "seats": float(self.seats)}
@@ -113,6 +118,17 @@ class ReplicaView(View):
         """Return the number of actions."""
         window, seats = int(self.window), int(self.seats)
         return {"admit": window + 1, "evict": window + 2 * seats + 1, "rank": int(self.levels)}[self.decides]
+
+    def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
+        """Return who waits, who runs, once for each way to preempt, and before both who is to be ranked."""
+        window, seats = int(self.window), int(self.seats)
+        if self.decides == "rank":
+            return Group(0, 1), Group(1, window), Group(1 + window, seats)
+        runs = Group(window, seats)
+        if self.decides == "evict":
+            ways = Group(window, seats, window, 1), Group(window, seats, window + seats, 1)
+            return Group(0, window, 0), *ways, runs
+        return Group(0, window, 0), runs
 
 
 class ReplicaEpisodes(Episodes):

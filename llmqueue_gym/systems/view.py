@@ -6,7 +6,7 @@ a name and what it means, in the order in which the kernel writes them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -28,6 +28,22 @@ class Column(NamedTuple):
 
     words: str
     unit: str = ""
+
+
+class Group(NamedTuple):
+    """Rows of an observation's `jobs` among which an action of the same kind chooses.
+
+    Attributes:
+        first: the first row.
+        rows: how many.
+        action: the action of the first row, that of the next is one more and so on; None where no action chooses there.
+        shown: how many of them a learner sees, the most promising first; see `envs.learnable`.
+    """
+
+    first: int
+    rows: int
+    action: int | None = None
+    shown: int = 8
 
 
 Columns = Mapping[str, Column]
@@ -58,11 +74,14 @@ class View:
             blocks.
         discount_time: s in which what is to come loses all but 1/e of its worth; a reward is discounted from the
             decision on, and `info["discount"]` is what the next one counts.
+        relative_to: policy whose pay on the same jobs is taken off the reward, so that most of the chance in it
+            cancels; see `systems.rival`.
     """
 
     jobs: ClassVar[Columns]  # columns of the observation's `jobs`
     system: ClassVar[Columns]  # and of its `system`
     actions: ClassVar[str]  # what an action is, in words
+    graded: ClassVar[bool] = False  # whether actions that are near by number mean nearly the same
     rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"slowdown": lambda jobs, sizes: 1 / sizes}
     paid: ClassVar[Mapping[str, str]] = {"slowdown": ""}  # rewards that are paid when a job leaves, and their units
 
@@ -70,6 +89,8 @@ class View:
     horizon: float = np.inf
     scaled: bool = True
     discount_time: float = np.inf
+    relative_to: str = ""
+    per_job: ClassVar[float] = 0.0  # reward of a job served, in place of `reward`
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse what makes no sense in a scenario.
@@ -81,6 +102,8 @@ class View:
         check_flags(self, "scaled")
         if self.reward not in self.rewards:
             raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), self.rewards)}")
+        if self.relative_to:
+            scenario.policy(self.relative_to)
 
     @property
     def pays_leavers(self) -> bool:
@@ -99,6 +122,10 @@ class View:
     def n_actions(self, scenario: "Scenario") -> int:
         """Return the number of actions."""
         raise NotImplementedError
+
+    def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
+        """Return the rows of `jobs` by what is chosen among them; an agent's `preferences` are of the same form."""
+        return (Group(0, self.n_slots(scenario), 0),)
 
     def spaces(self, scenario: "Scenario") -> tuple[spaces.Dict, spaces.Discrete]:
         """Return observation and action space of one environment."""
@@ -124,7 +151,9 @@ class View:
         """
         scales = {**self.scales(scenario), "": 1.0}
         return {
-            part: np.array([_power_of_two(scales[c.unit]) if self.scaled else 1.0 for c in columns.values()], np.float32)
+            part: np.array(
+                [_power_of_two(scales[c.unit]) if self.scaled else 1.0 for c in columns.values()], np.float32
+            )
             for part, columns in (("jobs", self.jobs), ("system", self.system))
         }
 

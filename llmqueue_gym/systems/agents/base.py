@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from llmqueue_gym._jit import kernel
 from llmqueue_gym.errors import BadInput
 
 if TYPE_CHECKING:
@@ -76,3 +77,15 @@ class Agent(ABC):
     @abstractmethod
     def choose(self, seen: dict[str, Any]) -> np.ndarray:
         """Return the actions `(E,)`."""
+
+    @abstractmethod
+    def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
+        """Return numbers `(E, rows)` of the rows of each group of `View.groups`: the lowest is who would be chosen."""
+
+
+@kernel
+def ranks_of(rows, rank, params, ranks):
+    """Write the ranks `(E, m)` of rows `(E, m)`."""
+    for e in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            ranks[e, k] = rank(rows[e, k], params)
