@@ -4,11 +4,11 @@
     python agents/learn.py --ids MG1 LLMBatching --steps 1000000   # some, for longer
     python agents/learn.py --seeds 5                               # interquartile means of five trainings
 
-The environment is `learner(id)` of `llmqueue_gym.integrations.sb3`, the network an MLP, nothing is tuned. After each part
-of a training the agent plays jobs that it was not trained on, and so do first come first served (at a dispatcher a queue
-drawn at random), a random choice among the open actions, and every policy by hand that can do what the agent can and is
-told as much; the cost is that of the board of the system. An id is *learnt* where the agent is better than first come
-first served, and *matched* where it is also within 2 % of the best policy by hand.
+The environment is `learner(id)` of `llmqueue_gym.integrations.sb3`, the network an MLP, nothing is tuned. After each
+part of a training the agent plays jobs that it was not trained on, and so do first come first served (at a dispatcher a
+queue drawn at random), a random choice among the open actions, and every policy by hand that can do what the agent can
+and is told as much; the cost is that of the board of the system. An id is *learnt* where the agent is better than first
+come first served, and *matched* where it is also within 2 % of the best policy by hand.
 
 Every training is a file of its own in `<out>/runs`; what is there is not trained again, so a run that was stopped goes
 on. It ends with `<out>/learning_curves.json`, `.md`, `.png` and `.svg`.
@@ -117,7 +117,7 @@ def train(name: str, algorithm: str, seed: int, o: Options) -> dict[str, Any]:
 
 
 def kept(task: tuple[str, str, int, Options]) -> dict[str, Any]:
-    """Return what a training gave, or the rivals of an id where no algorithm is told; from its file where there is one."""
+    """Return what a training gave, or the rivals of an id where no algorithm is told; from its file if there is one."""
     name, algorithm, seed, o = task
     short = name.removeprefix("llmqueue/").removesuffix("-v0")
     asked = {"steps": o.steps, "parts": o.parts, "num_envs": o.num_envs} if algorithm else {}
@@ -192,9 +192,7 @@ def draw(rows: list[dict[str, Any]], runs: list[dict[str, Any]]) -> plt.Figure:
         handles += [plt.Line2D([], [], color="0.55", ls=(0, dashes)) for dashes in ((4, 3), (1, 2))]
         names = [*ALGORITHMS, "best by hand", "first come first served", "random choice"]
         figure.legend(handles, names, ncols=5, loc="lower left", bbox_to_anchor=(0.03, 0.0), frameon=False)
-        figure.suptitle(
-            "Cost over that of the best policy by hand, thousands of decisions to the right", x=0.04, ha="left"
-        )
+        figure.suptitle("Cost over that of the best policy by hand; thousands of decisions", x=0.04, ha="left")
         figure.tight_layout(rect=(0, 0.03, 1, 0.99))
     return figure
 

@@ -63,7 +63,11 @@ class Sight:
         self.action_space = spaces.Discrete(n)
 
     def look(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what a learner sees `(E, features)`, what is open `(E, n)`, and the actions behind its own `(E, n)`."""
+        """Return what a learner sees `(E, features)`, what is open `(E, n)`, and the actions behind its own `(E, n)`.
+
+        Args:
+            observation: of E environments.
+        """
         jobs, mask = observation["jobs"], observation["action_mask"] > 0
         seen = self._agent.read(self._agent.raw(observation))
         parts, opens, actions = [], [], []

@@ -49,9 +49,11 @@ def baseline_agent(given: Any, env: Any) -> Agent:
         env: a scalar or vector environment, wrapped or not.
 
     Raises:
-        BadInput: the policy is unknown or cannot be played in this environment.
+        BadInput: the policy is unknown or cannot be played in this environment, or `env` is none of this library.
     """
-    inner = env.unwrapped
+    inner = getattr(env, "unwrapped", None)
+    if not isinstance(getattr(inner, "scenario", None), Scenario):
+        raise BadInput(f"env={env!r} must be an environment of this library, as gymnasium.make returns it")
     scenario: Scenario = inner.scenario
     return scenario.system.agent(scenario.policy(given), scenario, inner.view)
 

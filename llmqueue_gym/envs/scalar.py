@@ -16,12 +16,14 @@ from llmqueue_gym.systems import Run, Scenario, System
 class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
     """A scenario in which the decisions that the view names are the agent's; a kernel goes from one to the next.
 
-    The reward is minus the integral of the cost rate since the last decision, so that the undiscounted return is minus
-    the total response time (or its weighted form). `terminated`: all have left. `truncated`: the horizon came first, or
-    the run can never end.
+    The raw reward is minus the integral of the cost rate since the last decision, so that the undiscounted raw return
+    is minus the total response time (or its weighted form). The reward is that in the unit of the view,
+    `reward_unit`, less what the view discounts and takes off. `terminated`: all have left. `truncated`: the horizon
+    came first, or the run can never end.
 
-    `info` has "dt" (s since the last decision, to discount by gamma ** dt), "clock" (s), "n_in_system" and
-    "action_mask"; "illegal_action" after an action that was not open; "episode_metrics" at the end.
+    `info` has "dt" (s since the last decision), "clock" (s), "n_in_system", "action_mask", "raw_reward", "return" (the
+    raw return so far), "discount" (what the next reward counts, see `View.discount_time`) and "illegal_action" (whether
+    the action was not open); "episode_metrics" at the end.
 
     The first episode after `reset(seed=s)` has the jobs of `scenario.draw(s)`; later ones draw their seed from
     `np_random`.
@@ -73,13 +75,16 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
 
         Raises:
             BadInput: the action is outside the action space.
-            ResetNeeded: no episode is under way.
+            ResetNeeded: no episode is under way, or the environment is closed.
         """
         if self._over:
             raise ResetNeeded("no episode is under way: call reset() before step()")
-        chosen = index(action)
+        try:
+            chosen = index(action)
+        except TypeError:
+            chosen = -1
         if not 0 <= chosen < self._n_actions:
-            raise BadInput(f"action {chosen} is not in the action space: choose 0 to {self._n_actions - 1}")
+            raise BadInput(f"action {action!r} is not in the action space: choose 0 to {self._n_actions - 1}")
         self.episodes.actions[0] = chosen
         self.episodes.proceed()
         observation, reward, terminated, truncated, info = self.episodes.report(0)
@@ -103,6 +108,10 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
             raise ResetNeeded("no episode has begun: call reset() before render()")
         title = self.spec.id if self.spec is not None else self.scenario.system.title
         return drawn(self.episodes.scene(title), self.render_mode)
+
+    def close(self) -> None:
+        """End the episode; `reset` begins another."""
+        self._over, self._begun = True, False
 
     def action_masks(self) -> np.ndarray:
         """Return the mask of the present decision, int8 `(n_actions,)`, as MaskablePPO asks for it."""

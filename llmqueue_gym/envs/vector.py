@@ -21,8 +21,8 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     Environment i, given the seed of a scalar environment, returns the same numbers, autoresets included. Infos follow
     `SyncVectorEnv`: an array `(num_envs,)` per key, and beside it `_key`, which environments it is valid for.
 
-    With `copy=False`, which is faster, `reset` and `step` return the same arrays each time, which the next call changes:
-    for learners that have used an observation by then.
+    With `copy=False`, which is faster, `reset` and `step` return the same arrays each time, which the next call
+    changes: for learners that have used an observation by then.
 
     Attributes:
         scenario: what comes and what serves.
@@ -158,7 +158,9 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise BadInput(f"actions have shape {actions.shape}, not ({self.num_envs},)")
-        np.copyto(batch.actions, actions, casting="same_kind")  # a float action is a TypeError
+        if actions.dtype.kind not in "iu":
+            raise BadInput(f"action {actions.flat[0]!r} is not in the action space: choose 0 to {self._n_actions - 1}")
+        np.copyto(batch.actions, actions, casting="same_kind")
         if batch.actions.min() < 0 or batch.actions.max() >= self._n_actions:
             bad = batch.actions[(batch.actions < 0) | (batch.actions >= self._n_actions)][0]
             raise BadInput(f"action {bad} is not in the action space: choose 0 to {self._n_actions - 1}")

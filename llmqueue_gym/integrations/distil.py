@@ -68,12 +68,13 @@ def distil(
         raise BadInput(f"system {kind.name!r}: only agents that see predicted sizes and ages of jobs are distilled")
     if view.n_actions(scenario) != slots:
         raise BadInput(f"system {kind.name!r}: only agents whose every action is the slot of a job are distilled")
-    env = QueueVectorEnv(scenario, _ENVS, copy=True, **vars(view))
+    env = QueueVectorEnv(scenario, _ENVS, **vars(view))
     seen, actions = _watch(player, env, first_seed, states)
     preemptive = bool(getattr(view, "preemptive", False))
     # A rank that falls with age never has to be taken anew between the decisions of the environment.
     traits = {"preemptive": preemptive, "shape": "falling" if preemptive else "constant"}
-    columns = columns_of({"jobs": seen["jobs"][:, :slots]}, "jobs", view.jobs)
+    raw = seen["jobs"][:, :slots] * view.units(scenario)["jobs"]
+    columns = columns_of({"jobs": raw}, "jobs", view.jobs)
     told = features(columns["predicted"], columns["age"], float(scenario.law.mean))
     params = _fit(told, seen["action_mask"] > 0, actions, float(scenario.law.mean), hidden, steps, first_seed)
     policy: Policy = order("distilled", params, "", **traits)

@@ -154,7 +154,7 @@ class Replica(System):
         return {"profile": self.cost_profile, "rules": self.bound_rules}
 
     def scales(self, scenario: "Scenario") -> dict[str, float]:
-        """Return mean lengths (tokens), the memory of such a request and in all (blocks), the budget (tokens), and times.
+        """Return mean lengths (tokens), the memory of such a request and in all (blocks), the budget, and times (s).
 
         An "iteration" is one in which a full batch of such requests decodes; "s" is as many of them as they have output
         tokens.

@@ -6,7 +6,7 @@ a name and what it means, in the order in which the kernel writes them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -75,7 +75,7 @@ class View:
         discount_time: s in which what is to come loses all but 1/e of its worth; a reward is discounted from the
             decision on, and `info["discount"]` is what the next one counts.
         relative_to: policy whose pay on the same jobs is taken off the reward, so that most of the chance in it
-            cancels; see `systems.rival`.
+            cancels; see `systems.rival`. For training: the reward then tells of jobs that this policy has served, too.
     """
 
     jobs: ClassVar[Columns]  # columns of the observation's `jobs`
@@ -160,7 +160,7 @@ class View:
     def reward_unit(self, scenario: "Scenario") -> float:
         """Return what a reward of one is in raw numbers."""
         scales = {**self.scales(scenario), "": 1.0}
-        return _power_of_two(scales[self.paid.get(self.reward, "s")]) if self.scaled else 1.0
+        return float(_power_of_two(scales[self.paid.get(self.reward, "s")])) if self.scaled else 1.0
 
     def costs(self, drawn: "Drawn") -> np.ndarray:
         """Return the cost per second in system of each job `(n,)`, the unit of the reward."""
@@ -210,9 +210,9 @@ class SlotView(View):
         return int(self.slots)
 
 
-def _power_of_two(x: float) -> float:
+def _power_of_two(x: Any) -> Any:
     """Return the power of two that is nearest to a positive number, on a scale of logarithms."""
-    return float(np.exp2(np.rint(np.log2(x))))
+    return np.exp2(np.rint(np.log2(x)))
 
 
 def columns_of(observation: Mapping[str, np.ndarray], part: str, columns: Columns) -> dict[str, np.ndarray]:

@@ -63,7 +63,15 @@ class Agent(ABC):
         return int(self.choose(self.look(env.unwrapped.episodes.seen()))[0])
 
     def raw(self, observation: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return observations in s, tokens and other raw numbers."""
+        """Return observations in s, tokens and other raw numbers.
+
+        Raises:
+            BadInput: they are not those of this agent's environment.
+        """
+        wanted = self.view.n_slots(self.scenario), len(self.view.jobs)
+        if (shape := np.shape(observation["jobs"])[-2:]) != wanted:
+            words = f"observation['jobs'] has {shape} rows and columns"
+            raise BadInput(f"{words}, and {wanted} in the environment of this agent: make one for this environment")
         return {part: rows * self._units[part] if part in self._units else rows for part, rows in observation.items()}
 
     @abstractmethod

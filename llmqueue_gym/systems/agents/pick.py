@@ -258,7 +258,7 @@ class PickAgent(Agent):
         return actions
 
     def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
-        """Return ranks, slacks where somebody may be sent away, and of who is in service what is predicted to be left."""
+        """Return ranks, slacks where somebody may be sent away, and what is predicted to be left of those served."""
         rows, slots = seen["rows"], int(self.view.slots)
         ranks, left = np.zeros(rows.shape), np.maximum(rows["predicted"] - rows["age"], 0.0)
         ranks_of(records(np.ascontiguousarray(rows)), self.pointers[0], self.params, ranks)
