@@ -62,7 +62,7 @@ class Options:
 
     out: Path = Path("results/learn")
     ids: tuple[str, ...] = ()
-    steps: int = 80_000
+    steps: int = 65_536
     parts: int = 4
     num_envs: int = 4
     seeds: int = 1
@@ -206,7 +206,7 @@ def main(o: Options) -> None:
     names = [known[one] for one in o.ids or known]
     (o.out / "runs").mkdir(parents=True, exist_ok=True)
     tasks = [(name, "", 0, o) for name in names]
-    tasks += [(name, algorithm, seed, o) for seed in range(o.seeds) for name in names for algorithm in ALGORITHMS]
+    tasks += [(name, algorithm, seed, o) for seed in range(o.seeds) for algorithm in ALGORITHMS for name in names]
     with ProcessPoolExecutor(o.processes) as pool:
         found = list(track(pool.map(kept, tasks), "learning", len(tasks), console=Console(stderr=True)))
     costs, runs = {one["id"]: one["costs"] for one in found[: len(names)]}, found[len(names) :]
@@ -220,9 +220,8 @@ def main(o: Options) -> None:
     print(table(rows))
     for algorithm in ALGORITHMS:
         said = [r["agents"][algorithm]["verdict"] for r in rows]
-        print(
-            f"{algorithm}: {len(said) - said.count('not learnt')} of {len(said)} learnt, {said.count('matched')} matched"
-        )
+        learnt = len(said) - said.count("not learnt")
+        print(f"{algorithm}: {learnt} of {len(said)} learnt, {said.count('matched')} of them matched")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a standard learner is given: the same episodes seen in another way, from which a policy by hand is one action."""
+"""What a standard learner is given: the same episodes, in which what a policy by hand does is one action."""
 
 import gymnasium as gym
 import numpy as np
