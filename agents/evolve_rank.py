@@ -33,7 +33,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import provenance
 from llmqueue_gym.evaluation.statistics import across_seeds
 from llmqueue_gym.policies.learned import read_card, save
-from llmqueue_gym.policies.learned.artefact import KINDS, NUMBERS
+from llmqueue_gym.policies.learned.artefact import CARD, KINDS, NUMBERS
 from llmqueue_gym.policies.learned.network import HEAD, random_weights
 from llmqueue_gym.systems import Scenario
 
@@ -171,8 +171,8 @@ class Args:
     """runs that decide between end and beginning"""
     processes: int = 1
     seed: int = 0
-    folder: Path = Path("agents/zoo")
-    """the policy is written to FOLDER/KIND/NAME"""
+    folder: Path = Path("runs")
+    """the policy is written to FOLDER/KIND/NAME, where there must be none yet"""
     runs: Path = Path("results/runs")
     """checkpoint and TensorBoard logs go to RUNS/NAME"""
     resume: bool = False
@@ -234,6 +234,8 @@ def main(args: Args) -> None:
     task, name = TASKS[args.task], args.name or f"learned-{args.task}"
     places = _places(args.task, args.jobs)
     out, run = args.folder / task.kind / name, args.runs / name
+    if (out / CARD).exists() and not args.resume:
+        raise BadInput(f"{out}: there is a policy already; take another --name or --folder, or --resume its search")
     run.mkdir(parents=True, exist_ok=True)
     checkpoint, log = run / "checkpoint.json", SummaryWriter(str(run))
     first = TRAINING_SEEDS + 1_000_000 * args.seed

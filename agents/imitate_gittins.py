@@ -32,6 +32,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.results import provenance
 from llmqueue_gym.evaluation.statistics import across_seeds
 from llmqueue_gym.policies.learned import load, save
+from llmqueue_gym.policies.learned.artefact import CARD
 from llmqueue_gym.policies.learned.network import Weights
 from llmqueue_gym.policies.learned.order import FEATURES, NEAR, features
 from llmqueue_gym.systems import Scenario
@@ -68,8 +69,8 @@ class Args:
     """jobs in each run of the closed loop"""
     check_seeds: int = 4
     seed: int = 0
-    folder: Path = Path("agents/zoo/order")
-    """the policy is written to FOLDER/NAME"""
+    folder: Path = Path("runs/order")
+    """the policy is written to FOLDER/NAME, where there must be none yet"""
     runs: Path = Path("results/runs")
     """checkpoint and TensorBoard logs go to RUNS/NAME"""
     resume: bool = False
@@ -200,6 +201,8 @@ def main(args: Args) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     out, run = args.folder / args.name, args.runs / args.name
+    if (out / CARD).exists() and not args.resume:
+        raise BadInput(f"{out}: there is a policy already; take another --name or --folder, or --resume its training")
     run.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(run / "checkpoint.pt", args.resume)
     log = SummaryWriter(str(run))

@@ -305,7 +305,8 @@ class Training:
         self.folder = Path(o.out)
         self.folder.mkdir(parents=True, exist_ok=True)
         register_all()
-        self.env: Any = gymnasium.make_vec(o.env_id, num_envs=o.num_envs, **env_arguments(o.env_args))
+        told = {"copy": False, "scaled": False, **env_arguments(o.env_args)}
+        self.env: Any = gymnasium.make_vec(o.env_id, num_envs=o.num_envs, **told)
         self.scenario, self.view = self.env.unwrapped.scenario, self.env.unwrapped.view
         self.order = Order.of(self.scenario, self.view)
         if o.shape not in ("falling", "general"):

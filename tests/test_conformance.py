@@ -284,24 +284,61 @@ def test_the_return_is_minus_the_cost_of_all_time_in_system(name):
     for reward in view.rewards:
         env = made(name, reward=reward).unwrapped
         total, _, info = finish(env, at_random(), 5)
-        run, drawn = env.run(), env.scenario.draw(5)
+        run, drawn, unit = env.run(), env.scenario.draw(5), env.view.reward_unit(env.scenario)
         assert info["episode_metrics"]["mean_response_time"] == pytest.approx(np.nanmean(run.response_times))
-        if run.done.all():
-            assert total == pytest.approx(-(env.view.costs(drawn) * run.response_times).sum())
+        assert total == pytest.approx(info["return"] / unit)
+        if run.done.all() and not env.view.per_job:
+            assert info["return"] == pytest.approx(-(env.view.costs(drawn) * run.response_times).sum())
+
+
+@ENVIRONMENT
+def test_rewards_and_observations_are_raw_numbers_in_units_that_are_told(name):
+    """Also with what a policy by hand is paid taken off, and discounted by elapsed time."""
+    kwargs = {"reward": "response_time"}
+    env, raw = made(name, **kwargs).unwrapped, made(name, scaled=False, **kwargs).unwrapped
+    order, tau = playable(env.scenario, env)[0], 3.0 * env.view.scales(env.scenario)["s"]
+    beside = made(name, relative_to=order, **kwargs).unwrapped
+    later = made(name, discount_time=tau, **kwargs).unwrapped
+    seen = [each.reset(seed=2)[0] for each in (env, raw, beside, later)]
+    units, unit, rng = env.view.units(env.scenario), env.view.reward_unit(env.scenario), np.random.default_rng(0)
+    total, worth, discounted, expected = 0.0, 1.0, 0.0, 0.0
+    over = False
+    while not over:
+        for part in ("jobs", "system"):
+            np.testing.assert_array_equal(seen[0][part] * units[part], seen[1][part])
+            np.testing.assert_array_equal(seen[0][part], seen[2][part])
+        action = legal(env.action_masks(), rng)
+        steps = [each.step(action) for each in (env, raw, beside, later)]
+        seen, info = [step[0] for step in steps], steps[0][4]
+        assert steps[0][1] * unit == steps[1][1] == info["raw_reward"] == steps[2][4]["raw_reward"]
+        total += steps[2][1] * unit
+        gone = 1 - np.exp(-info["dt"] / tau)
+        share = gone * tau / info["dt"] if info["dt"] > 0 else 1.0
+        discounted, expected = discounted + worth * steps[3][1], expected + worth * share * steps[0][1]
+        worth *= steps[3][4]["discount"]
+        over = steps[0][2] or steps[0][3]
+    assert worth == pytest.approx(np.exp(-(info["clock"] - env.scenario.draw(2).work["arrival"][0]) / tau), abs=1e-12)
+    assert discounted == pytest.approx(expected)
+    if not env.view.own_rules:
+        rival, costs = env.scenario.simulate(order, 2), env.view.costs(env.scenario.draw(2))
+        if rival.done.all():
+            paid = len(rival) * env.view.per_job or -(costs * rival.response_times).sum()
+            assert total == pytest.approx(info["return"] - paid, rel=1e-6, abs=1e-6 * abs(paid))
 
 
 @ENVIRONMENT
 def test_nothing_that_is_seen_or_drawn_depends_on_the_size_of_who_has_not_left(name):
     """Jobs that are still there after some decisions get another size, and the same decisions are taken again."""
-    env, rng = made(name, predictor=NOISY, render_mode="ansi").unwrapped, np.random.default_rng(0)
+    dear = list(type(made(name).unwrapped.view).rewards)[-1]  # the one that depends on the size
+    env, rng = made(name, predictor=NOISY, render_mode="ansi", reward=dear).unwrapped, np.random.default_rng(0)
     episodes = env.episodes
     drawn = episodes.draw(3)
 
     def watch(given, actions):
-        episodes.give(0, given)
+        episodes.begin_with(0, given)
         for action in [START, *actions]:
             episodes.actions[0] = action
-            episodes.advance()
+            episodes.proceed()
             observation, reward, *rest, info = episodes.report(0)
             yield {**observation, **info, "over": np.array(rest), "reward": reward}, env.render()
 

@@ -66,7 +66,8 @@ def test_jobs_that_arrive_together_are_treated_as_in_the_closed_loop(spec, sees,
 
 @pytest.mark.parametrize("reward", ["response_time", "slowdown"])
 @pytest.mark.parametrize("given", [{}, {"sees": 2}, {"servers": 1, "speeds": None}])
-def test_each_reward_is_the_integral_since_the_last_decision(reward, given):
+def test_each_reward_is_what_came_since_the_last_decision(reward, given):
+    """The integral of the cost, or, where the cost would give sizes away, all of it when a job leaves."""
     env = made(**{**SMALL, "reward": reward, **given})
     rewards, dt, clock, in_system = played(env, "least-work-left" if env.view.sees else "join-shortest-queue", 3)
     cost, arrival = env.view.costs(env.scenario.draw(3)), env.run().jobs["arrival"]
@@ -76,7 +77,9 @@ def test_each_reward_is_the_integral_since_the_last_decision(reward, given):
     np.testing.assert_allclose(dt, np.diff(np.append(arrival[0], ends)), rtol=0, atol=1e-9)
     for k, (begin, end) in enumerate(zip(arrival, ends, strict=True)):
         inside = np.clip(np.minimum(end, completion) - np.maximum(begin, arrival), 0, None)
-        assert rewards[k] == pytest.approx(-(cost * inside).sum(), rel=1e-9, abs=1e-9)
+        left = (completion > begin) & (completion <= end)
+        paid = inside if reward == "response_time" else (completion - arrival) * left
+        assert rewards[k] == pytest.approx(-(cost * paid).sum(), rel=1e-9, abs=1e-9)
         assert in_system[k] == ((arrival <= end) & (completion > end)).sum()
 
 
@@ -92,7 +95,7 @@ def test_an_order_is_the_policy_of_its_name(order):
 
 
 def test_an_episode_is_cut_off_at_the_first_arrival_from_the_horizon_on():
-    env = made(horizon=20.0, **SMALL)
+    env = made(horizon=20.0, scaled=False, **SMALL)
     arrival = env.scenario.draw(1).work["arrival"]
     env.reset(seed=1)
     for k in range(1, len(arrival)):
@@ -109,7 +112,7 @@ def test_an_episode_is_cut_off_at_the_first_arrival_from_the_horizon_on():
 
 def test_what_is_seen_of_a_queue_by_hand():
     drawn = Drawn(job_table(np.array([0.0, 1.0, 1.0, 3.0])), {"sizes": np.array([4.0, 0.5, 2.0, 1.0])})
-    env = made(workload=Recorded(drawn), servers=2, predictor="exact", order="fcfs", split=1.0, n_jobs=4)
+    env = made(workload=Recorded(drawn), servers=2, predictor="exact", order="fcfs", split=1.0, n_jobs=4, scaled=False)
     seen, _ = env.reset(seed=0)
     np.testing.assert_array_equal(seen["jobs"], [[1, 0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 1, 1]])
     np.testing.assert_array_equal(seen["system"][:5], [4, 1, 1, 0, 0])
@@ -128,7 +131,7 @@ def test_what_is_seen_of_a_queue_by_hand():
 
 
 def test_the_number_beyond_the_visible_queues_is_told():
-    env = made(sees=2, **SMALL)
+    env = made(sees=2, scaled=False, **SMALL)
     seen, info = env.reset(seed=2)
     choices, row = env.episodes.draw(2).truth["choices"], 0
     for k in range(1, 100):

@@ -193,7 +193,7 @@ def test_a_batch_of_observations_gives_the_actions_one_by_one(name):
 
 def test_decisions_of_a_toy_by_hand():
     """Two jobs at time 0 on two servers; sizes 4 and 1, speed-up sqrt(j)."""
-    env = Scenario("moldable", servers=2, n_jobs=2).env(slots=1)
+    env = Scenario("moldable", servers=2, n_jobs=2).env(slots=1, scaled=False)
     env.reset(seed=0)
     env.episodes.actions[0] = START
     env.episodes.give(0, batch([4.0, 1.0], 2))
@@ -404,7 +404,7 @@ def test_bad_input_is_named_in_one_line(wrong, word):
 def _late(env):
     """An observation in which many wait."""
     env.reset(seed=0)
-    while (observation := env.step(env.action_space.n - 1)[0])["system"][0] < 30:
+    while (observation := env.step(env.action_space.n - 1)[0])["system"][0] < 30 / env.view.slots:
         pass
     return observation
 

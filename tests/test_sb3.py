@@ -13,7 +13,7 @@ from test_conformance import playable
 import llmqueue_gym
 from llmqueue_gym import _jit
 from llmqueue_gym.envs import ENVIRONMENTS
-from llmqueue_gym.envs.opened import baseline_agent
+from llmqueue_gym.envs.opened import baseline_agent, order_of
 from llmqueue_gym.envs.rollout import rollout
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.learned import zoo_folder
@@ -30,9 +30,17 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from llmqueue_gym.envs.learnable import LearnableVector
 from llmqueue_gym.integrations.distil import distil
 from llmqueue_gym.integrations.load import load_agent
-from llmqueue_gym.integrations.sb3 import LLMQueueVecEnv, SlotsDQNPolicy, SlotsExtractor, SlotsMaskablePolicy
+from llmqueue_gym.integrations.sb3 import (
+    LearnerVecEnv,
+    LLMQueueVecEnv,
+    SlotsDQNPolicy,
+    SlotsExtractor,
+    SlotsMaskablePolicy,
+    learner,
+)
 from llmqueue_gym.integrations.score import Yardstick
 
 
@@ -125,7 +133,7 @@ def test_observations_are_kept_and_illegal_actions_told():
     _, _, _, infos = env.step([0, 15])
     for name, part in before.items():
         np.testing.assert_array_equal(first[name], part)
-    assert "illegal_action" not in infos[0] and infos[1]["illegal_action"] is True
+    assert [info["illegal_action"] for info in infos] == [False, True]
 
 
 def test_what_libraries_ask_a_vecenv():
@@ -246,6 +254,56 @@ def test_a_rank_is_distilled_wherever_an_action_is_the_slot_of_a_job():
         with pytest.raises(BadInput, match=words) as caught:
             distil(Sprpt(), env.scenario, env.view, 4_000_000)
         assert "\n" not in str(caught.value)
+
+
+@COMPILED
+def test_a_rank_that_does_not_do_what_the_agent_does_is_not_called_its_own():
+    class Odd:
+        """Takes the second job where there is one: which job that is depends on the others."""
+
+        batched = True
+
+        def act(self, seen):
+            return (seen["action_mask"].sum(1) > 1).astype(int)
+
+    scenario = Scenario(n_jobs=200)
+    with pytest.raises(BadInput, match=r"agrees with the agent in .* fewer than 75%"):
+        distil(Odd(), scenario, scenario.env().view, 4_000_000, states=3000, steps=200)
+
+
+@COMPILED
+@pytest.mark.parametrize("algorithm", [PPO, MaskablePPO])
+def test_a_standard_learner_with_its_default_settings_plays_on_after_training(algorithm, tmp_path):
+    """One line makes the environment; what was learnt plays in rollouts as the agent of the environment behind."""
+    env = learner("llmqueue/LLMBatching-v0", num_envs=2, n_requests=60)
+    agent = algorithm("MlpPolicy", env, n_steps=64, seed=1, device="cpu").learn(256)
+    told = env.get_attr("scenario")[0], 3
+    run = rollout(env.agent(agent), *told, window=32)
+    assert run.done.all() and len(agent.ep_info_buffer) >= 0
+    agent.save(tmp_path / "agent.zip")
+    again = rollout(env.agent(algorithm.load(tmp_path / "agent.zip", device="cpu")), *told, window=32)
+    np.testing.assert_array_equal(run.outcome["completion"], again.outcome["completion"])
+
+
+def test_a_learners_environments_are_the_wrapped_ones_of_gymnasium():
+    name, told = "llmqueue/MultiserverJob-v0", {"n_jobs": 15}
+    mine = LearnerVecEnv(name, 2, **told)
+    theirs = LearnableVector(gymnasium.make_vec(name, 2, autoreset_mode="SameStep", relative_to=order_of(name), **told))
+    mine.seed(3)
+    np.testing.assert_array_equal(mine.reset(), theirs.reset(seed=3)[0])
+    rng, ends = np.random.default_rng(0), 0
+    for _ in range(100):
+        np.testing.assert_array_equal(np.stack(mine.env_method("action_masks")), theirs.action_masks())
+        actions = rng.integers(mine.action_space.n, size=2)
+        (seen, reward, over, infos), (same, paid, terminated, _, told) = mine.step(actions), theirs.step(actions)
+        np.testing.assert_array_equal(seen, same)
+        np.testing.assert_array_equal(reward, paid.astype(np.float32))
+        for e in np.flatnonzero(over):
+            np.testing.assert_array_equal(infos[e]["terminal_observation"], told["final_obs"][e])
+            raw = told["final_info"]["return"][e]
+            assert terminated[e] and infos[e]["episode"]["r"] == pytest.approx(raw, abs=1e-5) and raw < 0
+            ends += 1
+    assert ends > 3 and is_masking_supported(mine) and is_masking_supported(VecNormalize(mine))
 
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS)

@@ -63,7 +63,7 @@ def test_the_agent_reads_the_observation_alone_one_or_many(name, decides):
     agent, seen, actions = baseline_agent(name, env), [], []
 
     def choose(env):
-        seen.append({part: rows[0].copy() for part, rows in env.episodes.observation.items()})
+        seen.append(env.episodes.shown(0))
         actions.append(agent.act(seen[-1]))
         assert actions[-1] == agent.act_env(env) and env.action_masks()[actions[-1]]
         return actions[-1]

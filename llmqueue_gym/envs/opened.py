@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
+from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.systems import SYSTEMS, Scenario, System
 from llmqueue_gym.systems.agents.base import Agent
@@ -52,13 +53,25 @@ def baseline_agent(given: Any, env: Any) -> Agent:
         env: a scalar or vector environment, wrapped or not.
 
     Raises:
-        BadInput: the policy is unknown or cannot be played in this environment.
+        BadInput: the policy is unknown or cannot be played in this environment, or `env` is none of this library.
     """
     inner = getattr(env, "unwrapped", None)
-    scenario = getattr(inner, "scenario", None)
-    if inner is None or not isinstance(scenario, Scenario):
-        raise BadInput(f"{env!r} is not an environment; make one by gymnasium.make or Scenario.env()")
+    if not isinstance(getattr(inner, "scenario", None), Scenario):
+        raise BadInput(f"env={env!r} must be an environment of this library, as gymnasium.make returns it")
+    scenario: Scenario = inner.scenario
     return scenario.system.agent(scenario.policy(given), scenario, inner.view)
+
+
+def order_of(env_id: str, system: str | System | Scenario | None = None) -> str:
+    """Return the policy by hand from which a standard learner departs: that of an id, or the first of another system.
+
+    Args:
+        env_id: such as "llmqueue/MG1-v0"; "" for none.
+        system: what the id was made with, where that is not its own.
+    """
+    named = ENVIRONMENTS.get(env_id)
+    kind = _kind(system if system is not None else named.system if named is not None else "mg1")
+    return named.order if named is not None and named.order and named.system == kind.name else kind.base
 
 
 def _kind(system: str | System | Scenario) -> type[System]:

@@ -43,11 +43,10 @@ def rollouts(player: Any, scenario: Scenario, seeds: Sequence[int], **view: Any)
     episodes, name = scenario.system.open(scenario, shown, len(seeds)), type(player).__name__
     for e, seed in enumerate(seeds):
         episodes.begin(e, seed)
-    episodes.advance()
+    episodes.proceed()
     steps, n_actions, start = episodes.steps, int(episodes.action_space.n), time.perf_counter()
     while (going := ~(steps["terminated"] | steps["truncated"])).any():
-        seen = {part: buffer[going] for part, buffer in episodes.observation.items()}
-        actions = np.asarray(act(seen)).reshape(-1)
+        actions = np.asarray(act(episodes.shown(going))).reshape(-1)
         if len(actions) != going.sum() or actions.dtype.kind not in "iu":
             raise BadInput(f"agent {name!r} returned {actions!r}, not a whole number for each of {going.sum()} runs")
         bad = actions[(actions < 0) | (actions >= n_actions)]
@@ -55,7 +54,7 @@ def rollouts(player: Any, scenario: Scenario, seeds: Sequence[int], **view: Any)
             raise BadInput(f"agent {name!r}: action {bad[0]} is not in the action space: choose 0 to {n_actions - 1}")
         episodes.actions[:] = SKIP
         episodes.actions[going] = actions
-        episodes.advance()
+        episodes.proceed()
     elapsed = (time.perf_counter() - start) / len(seeds)
     runs = [episodes.run(e, name, elapsed) for e in range(len(seeds))]
     for run, step in zip(runs, steps, strict=True):

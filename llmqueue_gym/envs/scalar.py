@@ -16,12 +16,14 @@ from llmqueue_gym.systems import Run, Scenario, System
 class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
     """A scenario in which the decisions that the view names are the agent's; a kernel goes from one to the next.
 
-    The reward is minus the integral of the cost rate since the last decision, so that the undiscounted return is minus
-    the total response time (or its weighted form). `terminated`: all have left. `truncated`: the horizon came first, or
-    the run can never end.
+    The raw reward is minus the integral of the cost rate since the last decision, so that the undiscounted raw return
+    is minus the total response time (or its weighted form). The reward is that in the unit of the view,
+    `reward_unit`, less what the view discounts and takes off. `terminated`: all have left. `truncated`: the horizon
+    came first, or the run can never end.
 
-    `info` has "dt" (s since the last decision, to discount by gamma ** dt), "clock" (s), "n_in_system" and
-    "action_mask"; "illegal_action" after an action that was not open; "episode_metrics" at the end.
+    `info` has "dt" (s since the last decision), "clock" (s), "n_in_system", "action_mask", "raw_reward", "return" (the
+    raw return so far), "discount" (what the next reward counts, see `View.discount_time`) and "illegal_action" (whether
+    the action was not open); "episode_metrics" at the end.
 
     The first episode after `reset(seed=s)` has the jobs of `scenario.draw(s)`; later ones draw their seed from
     `np_random`.
@@ -52,7 +54,7 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
         self.episodes = self.scenario.system.open(self.scenario, self.view, 1)
         self.observation_space, self.action_space = self.episodes.observation_space, self.episodes.action_space
         self._n_actions = int(self.episodes.action_space.n)
-        self._over, self._begun = True, False
+        self._over, self._begun, self._return = True, False, 0.0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -62,9 +64,10 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
         if options:
             raise BadInput(f"options={options!r}: there are none")
         self.episodes.begin(0, seed if seed is not None else int(self.np_random.integers(2**63)))
-        self.episodes.advance()
+        self.episodes.proceed()
         observation, _, terminated, truncated, info = self.episodes.report(0)
         self._over, self._begun = terminated or truncated, True
+        info["return"] = self._return = 0.0
         return observation, info
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -72,18 +75,23 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
 
         Raises:
             BadInput: the action is outside the action space.
-            ResetNeeded: no episode is under way.
+            ResetNeeded: no episode is under way, or the environment is closed.
         """
         if self._over:
             raise ResetNeeded("no episode is under way: call reset() before step()")
-        chosen = index(action)
+        try:
+            chosen = index(action)
+        except TypeError:
+            chosen = -1
         if not 0 <= chosen < self._n_actions:
-            raise BadInput(f"action {chosen} is not in the action space: choose 0 to {self._n_actions - 1}")
+            raise BadInput(f"action {action!r} is not in the action space: choose 0 to {self._n_actions - 1}")
         self.episodes.actions[0] = chosen
-        self.episodes.advance()
-        report = self.episodes.report(0)
-        self._over = report[2] or report[3]
-        return report
+        self.episodes.proceed()
+        observation, reward, terminated, truncated, info = self.episodes.report(0)
+        self._over = terminated or truncated
+        self._return += info["raw_reward"]
+        info["return"] = self._return
+        return observation, reward, terminated, truncated, info
 
     def render(self) -> Any:
         """Return a frame of the present decision, or None without a render mode.
@@ -100,6 +108,10 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
             raise ResetNeeded("no episode has begun: call reset() before render()")
         title = self.spec.id if self.spec is not None else self.scenario.system.title
         return drawn(self.episodes.scene(title), self.render_mode)
+
+    def close(self) -> None:
+        """End the episode; `reset` begins another."""
+        self._over, self._begun = True, False
 
     def action_masks(self) -> np.ndarray:
         """Return the mask of the present decision, int8 `(n_actions,)`, as MaskablePPO asks for it."""

@@ -21,8 +21,8 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     Environment i, given the seed of a scalar environment, returns the same numbers, autoresets included. Infos follow
     `SyncVectorEnv`: an array `(num_envs,)` per key, and beside it `_key`, which environments it is valid for.
 
-    Observations are written in place: `reset` and `step` return the buffers themselves, which the next call changes.
-    Pass `copy=True`, the default of Gymnasium's own vector environments, to keep them.
+    With `copy=False`, which is faster, `reset` and `step` return the same arrays each time, which the next call
+    changes: for learners that have used an observation by then.
 
     Attributes:
         scenario: what comes and what serves.
@@ -37,7 +37,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         system: str | System | Scenario = "mg1",
         num_envs: int = 1,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        copy: bool = False,
+        copy: bool = True,
         **given: Any,
     ):
         """Make the environments.
@@ -48,7 +48,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             autoreset_mode: NEXT_STEP resets in the step after the last, whose action is ignored. SAME_STEP resets at
                 once and returns the last observation and info as "final_obs" and "final_info". DISABLED leaves it to
                 `reset(options={"reset_mask": mask})`.
-            copy: return copies of the observations.
+            copy: return fresh arrays; otherwise the observations are written in place.
             **given: fields of scenario, system and view.
 
         Raises:
@@ -71,6 +71,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self._n_actions = int(batch.action_space.n)
         self._all = np.ones(self.num_envs, bool)
         self._over = np.zeros(self.num_envs, bool)
+        self._returns = np.zeros(self.num_envs)
         self._begun = np.zeros(self.num_envs, bool)
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._seeds: list[int | None] = [None] * self.num_envs
@@ -101,6 +102,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         else:
             self._rngs[e], self._seeds[e] = seeding.np_random(seed)
         self.episodes.begin(e, seed)
+        self._returns[e] = 0.0
 
     def reset(  # type: ignore[override]
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -126,7 +128,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self.episodes.actions[:] = SKIP
         for e in np.flatnonzero(chosen).tolist():
             self._begin(e, seeds[e])
-        self.episodes.advance()
+        self.episodes.proceed()
         self._over[chosen] = False
         self._begun[chosen] = True
         return self._observation(), self._infos(chosen)
@@ -156,7 +158,9 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise BadInput(f"actions have shape {actions.shape}, not ({self.num_envs},)")
-        np.copyto(batch.actions, actions, casting="same_kind")  # a float action is a TypeError
+        if actions.dtype.kind not in "iu":
+            raise BadInput(f"action {actions.flat[0]!r} is not in the action space: choose 0 to {self._n_actions - 1}")
+        np.copyto(batch.actions, actions, casting="same_kind")
         if batch.actions.min() < 0 or batch.actions.max() >= self._n_actions:
             bad = batch.actions[(batch.actions < 0) | (batch.actions >= self._n_actions)][0]
             raise BadInput(f"action {bad} is not in the action space: choose 0 to {self._n_actions - 1}")
@@ -165,8 +169,11 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             raise ResetNeeded(f"environment {over[0]} has ended: reset it with options={{'reset_mask': mask}}")
         for e in over:
             self._begin(e)
-        batch.advance()
-        reward, terminated, truncated = (batch.steps[name].copy() for name in ("reward", "terminated", "truncated"))
+        batch.proceed()
+        raw = batch.steps["reward"]
+        reward, _ = batch.rewards(raw, batch.steps["dt"])
+        self._returns += raw
+        terminated, truncated = (batch.steps[name].copy() for name in ("terminated", "truncated"))
         self._over = terminated | truncated
         infos = self._end_same_step() if self.autoreset_mode is AutoresetMode.SAME_STEP else self._end()
         infos.update(self._infos(self._all))
@@ -176,6 +183,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         """Return the infos of the episodes that have just ended."""
         infos: dict[str, Any] = {}
         for e in self._over.nonzero()[0].tolist():
+            self.episodes.close(e)
             infos = self._add_info(infos, {"episode_metrics": self.episodes.metrics(e)}, e)
         return infos
 
@@ -187,25 +195,31 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             self.episodes.actions[:] = SKIP
             for e in ended:
                 observation, _, _, _, info = self.episodes.report(e)
+                info["return"] = float(self._returns[e])
                 infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, e)
                 self._begin(e)
-            self.episodes.advance()
+            self.episodes.proceed()
             self._over[:] = False
         return infos
 
     def _infos(self, valid: np.ndarray) -> dict[str, Any]:
         """Return the infos that every step has, zero where they are not valid."""
-        steps = self.episodes.steps
-        columns = {"dt": steps["dt"], "clock": steps["clock"], "n_in_system": steps["in_system"]}
+        batch, steps = self.episodes, self.episodes.steps
+        columns = {
+            "dt": steps["dt"],
+            "clock": steps["clock"],
+            "n_in_system": steps["in_system"],
+            "action_mask": batch.observation["action_mask"],
+            "raw_reward": steps["reward"],
+            "return": self._returns,
+            "discount": np.broadcast_to(batch.rewards(0.0, steps["dt"])[1], self.num_envs),
+            "illegal_action": steps["illegal"],
+        }
         infos: dict[str, Any] = {}
-        for key, values in (*columns.items(), ("action_mask", self.episodes.observation["action_mask"])):
+        for key, values in columns.items():
             infos[key], infos[f"_{key}"] = values.copy(), valid.copy()
-        if valid is not self._all:
-            for key in (*columns, "action_mask"):
+            if valid is not self._all:
                 infos[key][~valid] = 0
-        illegal = steps["illegal"] & valid
-        if illegal.any():
-            infos["illegal_action"], infos["_illegal_action"] = illegal, illegal.copy()
         return infos
 
     @property
@@ -217,9 +231,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         return self.episodes.response_times()
 
     def _observation(self) -> dict[str, np.ndarray]:
-        if self.copy:
-            return {name: buffer.copy() for name, buffer in self.episodes.observation.items()}
-        return dict(self.episodes.observation)
+        return self.episodes.shown(slice(None)) if self.copy else self.episodes.shown_in_place()
 
     def action_masks(self) -> np.ndarray:
         """Return the masks of the present decisions, int8 `(num_envs, slots)`."""

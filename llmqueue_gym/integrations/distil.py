@@ -22,6 +22,7 @@ from llmqueue_gym.systems.view import View, columns_of
 
 Observation = Mapping[str, np.ndarray]
 _ENVS = 32  # side by side
+LEAST = 0.75  # agreement below which a rank is not that of the agent
 _AGED = [FEATURES.index("log age"), FEATURES.index("age")]
 
 
@@ -61,24 +62,30 @@ def distil(
         steps: of Adam.
 
     Raises:
-        BadInput: its actions are something else, or ages and predictions are not seen.
+        BadInput: its actions are something else, ages and predictions are not seen, or the rank that fits best agrees
+            with it in fewer than `LEAST` of the decisions.
     """
     kind, slots = scenario.system, getattr(view, "slots", 0)
     if kind.policies.made is not Policy or {"predicted", "age"} - view.jobs.keys():
         raise BadInput(f"system {kind.name!r}: only agents that see predicted sizes and ages of jobs are distilled")
     if view.n_actions(scenario) != slots:
         raise BadInput(f"system {kind.name!r}: only agents whose every action is the slot of a job are distilled")
-    env = QueueVectorEnv(scenario, _ENVS, copy=True, **vars(view))
+    env = QueueVectorEnv(scenario, _ENVS, **vars(view))
     seen, actions = _watch(player, env, first_seed, states)
     preemptive = bool(getattr(view, "preemptive", False))
     # A rank that falls with age never has to be taken anew between the decisions of the environment.
     traits = {"preemptive": preemptive, "shape": "falling" if preemptive else "constant"}
-    columns = columns_of({"jobs": seen["jobs"][:, :slots]}, "jobs", view.jobs)
+    raw = seen["jobs"][:, :slots] * view.units(scenario)["jobs"]
+    columns = columns_of({"jobs": raw}, "jobs", view.jobs)
     told = features(columns["predicted"], columns["age"], float(scenario.law.mean))
     params = _fit(told, seen["action_mask"] > 0, actions, float(scenario.law.mean), hidden, steps, first_seed)
     policy: Policy = order("distilled", params, "", **traits)
     seen, actions = _watch(player, env, first_seed + _ENVS, states // 4)
-    return Distilled(params, traits, float((kind.agent(policy, scenario, view).act(seen) == actions).mean()))
+    agreement = float((kind.agent(policy, scenario, view).act(seen) == actions).mean())
+    if agreement < LEAST:
+        few = f"the rank that fits best agrees with the agent in {agreement:.1%} of the decisions"
+        raise BadInput(f"{few}, fewer than {LEAST:.0%}: what it does is no rank of a job")
+    return Distilled(params, traits, agreement)
 
 
 def _watch(player: Any, env: Any, seed: int, states: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

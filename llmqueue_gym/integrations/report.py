@@ -101,8 +101,8 @@ def curve_yardstick(options: Options, env: Any) -> Yardstick:
 def report(options: Options, env: Any, player: Any, curve: list[list[float]], console: Console) -> dict[str, Any]:
     """Measure an agent, its rank and its rivals on fresh jobs, print the scores, and write a card.
 
-    The card is `<name>.json`; where an action is the slot of a job the rank that chooses most like the agent is the
-    artefact `<name>/`, with the same card.
+    The card is `<name>.json`; where an action is the slot of a job and a rank chooses much like the agent, that rank is
+    the artefact `<name>/`, with the same card; see `distil`.
 
     Args:
         options: of a script.
@@ -123,7 +123,7 @@ def report(options: Options, env: Any, player: Any, curve: list[list[float]], co
     card = {
         "name": o.name,
         "kind": "order",
-        "description": f"A rank that chooses like an agent of {script} in {o.env_id.removeprefix('llmqueue/')}.",
+        "description": f"A rank fitted to an agent of {script} in {o.env_id.removeprefix('llmqueue/')}.",
         "trained_on": {"env_id": o.env_id, "env_args": list(o.env_args), "scenario": scenario.to_dict()},
         "seeds": [
             [CURVE_SEEDS, CURVE_SEEDS + o.eval_seeds],
@@ -140,6 +140,7 @@ def report(options: Options, env: Any, player: Any, curve: list[list[float]], co
     try:
         made = distil(player, scenario, view, DISTILLATION_SEEDS)
         card["traits"], figures["agreement_percent"] = made.traits, round(100 * made.agreement, 2)
+        card["description"] += f" They agree in {made.agreement:.1%} of the decisions."
         folder = save(Path(o.out, o.name), made.params, card)
         scores["its rank"] = yardstick.score(load(folder))
         console.print(f"the rank agrees with the agent in {figures['agreement_percent']:.1f} % of the decisions")

@@ -21,15 +21,18 @@ from gymnasium.vector import AutoresetMode
 from sb3_contrib.common.maskable.policies import MaskableMultiInputActorCriticPolicy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.dqn.policies import MultiInputPolicy, QNetwork
 
 from llmqueue_gym.envs import register_all
+from llmqueue_gym.envs.learnable import Sight, Trained, meant
+from llmqueue_gym.envs.opened import order_of
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.integrations.slots import SlotsNet, begin_with_scores
 from llmqueue_gym.systems import Scenario
 
 Indices = None | int | Iterable[int]
+_TOLD = ("dt", "clock", "n_in_system", "raw_reward", "return", "discount", "illegal_action")  # in every info
 
 
 class LLMQueueVecEnv(VecEnv):
@@ -66,7 +69,7 @@ class LLMQueueVecEnv(VecEnv):
         self._shared |= {"scenario": self.env.scenario, "view": self.env.view}
         super().__init__(num_envs, *spaces.values())
         self._actions = np.zeros(num_envs, np.int64)
-        self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, np.int64)
+        self._lengths = np.zeros(num_envs, np.int64)
         self._start = perf_counter()
 
     def reset(self) -> dict[str, np.ndarray]:  # type: ignore[override]
@@ -75,7 +78,7 @@ class LLMQueueVecEnv(VecEnv):
             raise BadInput(f"options={self._options!r}: there are none")
         observation, _ = self.env.reset(seed=list(self._seeds))
         self._reset_seeds()
-        self._returns[:], self._lengths[:] = 0.0, 0
+        self._lengths[:] = 0
         return observation
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -85,18 +88,14 @@ class LLMQueueVecEnv(VecEnv):
     def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:  # type: ignore[override]
         """Take the actions; return observations, rewards float32, dones `(num_envs,)` and an info of each."""
         observation, reward, terminated, truncated, told = self.env.step(self._actions)
-        self._returns += reward
         self._lengths += 1
         over = terminated | truncated
-        numbers = zip(told["dt"].tolist(), told["clock"].tolist(), told["n_in_system"].tolist(), strict=True)
+        columns = [told[name].tolist() for name in _TOLD]
         infos: list[dict[str, Any]] = [
-            {"dt": dt, "clock": clock, "n_in_system": n, "TimeLimit.truncated": False} for dt, clock, n in numbers
+            {**dict(zip(_TOLD, row, strict=True)), "TimeLimit.truncated": False} for row in zip(*columns, strict=True)
         ]
         for e in over.nonzero()[0].tolist():
             self._end(e, infos[e], told, bool(truncated[e] and not terminated[e]))
-        if "illegal_action" in told:
-            for e in told["illegal_action"].nonzero()[0].tolist():
-                infos[e]["illegal_action"] = True
         return observation, reward.astype(np.float32), over, infos
 
     def _end(self, e: int, info: dict[str, Any], told: dict[str, Any], cut_off: bool) -> None:
@@ -105,8 +104,8 @@ class LLMQueueVecEnv(VecEnv):
         info["TimeLimit.truncated"] = cut_off
         info["terminal_observation"] = told["final_obs"][e]
         taken = round(perf_counter() - self._start, 6)
-        info["episode"] = {"r": round(float(self._returns[e]), 6), "l": int(self._lengths[e]), "t": taken}
-        self._returns[e], self._lengths[e] = 0.0, 0
+        info["episode"] = {"r": round(float(info["return"]), 6), "l": int(self._lengths[e]), "t": taken}
+        self._lengths[e] = 0
 
     def close(self) -> None:
         """Let go of the environments."""
@@ -142,6 +141,68 @@ def _info_of(e: int, told: dict[str, Any]) -> dict[str, Any]:
     """Return the infos of one environment, which Gymnasium keeps as an array for each key."""
     valid = {name: value for name, value in told.items() if not name.startswith("_") and told[f"_{name}"][e]}
     return {name: _info_of(e, value) if isinstance(value, dict) else value[e] for name, value in valid.items()}
+
+
+class LearnerVecEnv(LLMQueueVecEnv):
+    """The same as a standard learner wants it: see `envs.learnable`."""
+
+    def __init__(self, env_id: str | Scenario, num_envs: int = 1, order: Any = None, **kwargs: Any):
+        """Make the environments.
+
+        Args:
+            env_id: such as "llmqueue/MG1Preemptive-v0", or a scenario.
+            num_envs: how many.
+            order: policy by hand that says who is likely; that of the id unless told otherwise.
+            **kwargs: the arguments of one environment.
+        """
+        named = (env_id, kwargs.get("system")) if isinstance(env_id, str) else ("", env_id)
+        order = order or order_of(*named)
+        super().__init__(env_id, num_envs, **{"relative_to": order, **kwargs})
+        self.sight = Sight(self.env, order)
+        self.observation_space, self.action_space = self.sight.observation_space, self.sight.action_space
+
+    def reset(self) -> np.ndarray:  # type: ignore[override]
+        """Begin an episode in every environment."""
+        return self._look(super().reset())
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take note of the actions `(num_envs,)`."""
+        super().step_async(meant(actions, self._opened, self._acts))
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:  # type: ignore[override]
+        """Take the actions; see `LLMQueueVecEnv`. The "r" of `info["episode"]` is the undiscounted raw return."""
+        observation, reward, over, infos = super().step_wait()
+        for e in over.nonzero()[0]:
+            last = infos[e]["terminal_observation"]
+            infos[e]["terminal_observation"] = self.sight.look({k: o[None] for k, o in last.items()})[0][0]
+        return self._look(observation), reward, over, infos
+
+    def _look(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        features, self._opened, self._acts = self.sight.look(observation)
+        return features
+
+    def env_method(self, method_name: str, *args: Any, indices: Indices = None, **kwargs: Any) -> list[Any]:
+        """Return what is open to a learner `(n,)` in the environments; see `LLMQueueVecEnv`."""
+        if method_name != "action_masks":
+            return super().env_method(method_name)
+        return [self._opened[e] for e in self._get_indices(indices)]
+
+    def agent(self, model: Any) -> Trained:
+        """Return a model that was trained here as an agent, for `rollout` and boards."""
+        return Trained(model, self.sight)
+
+
+def learner(env_id: str | Scenario, num_envs: int = 8, order: Any = None, gamma: float = 0.99, **kwargs: Any) -> Any:
+    """Return environments on which algorithms of Stable-Baselines3 learn with their default settings.
+
+    Args:
+        env_id: such as "llmqueue/MG1Preemptive-v0", or a scenario.
+        num_envs: how many.
+        order: policy by hand that says who is likely; that of the id unless told otherwise.
+        gamma: discount of a step that the algorithm is told; the spread of returns so discounted is made one.
+        **kwargs: the arguments of one environment.
+    """
+    return VecNormalize(LearnerVecEnv(env_id, num_envs, order, **kwargs), norm_obs=False, gamma=gamma)
 
 
 class SlotsExtractor(BaseFeaturesExtractor):

@@ -33,7 +33,7 @@ class Yardstick:
             n_jobs: jobs in each; as many as the scenario has unless told otherwise.
         """
         self.scenario = scenario if n_jobs is None else replace(scenario, n_jobs=n_jobs)
-        self.view, self.seeds = replace(view, horizon=np.inf), seeds
+        self.view, self.seeds = replace(view, horizon=np.inf, relative_to=""), seeds
 
     def costs(self, player: Any) -> np.ndarray:
         """Return the system's cost `(seeds,)` of a policy or an agent in each run; see `rollout`."""

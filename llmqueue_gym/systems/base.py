@@ -116,6 +116,10 @@ class System(ABC):
         """Return what a policy may be computed from, by the names of `prepare`'s arguments."""
         return {}
 
+    def scales(self, scenario: "Scenario") -> dict[str, float]:
+        """Return natural units of what happens here, "s" among them, in raw numbers; see `View.scales`."""
+        return {"s": 1.0}
+
     @abstractmethod
     def simulate(self, drawn: Drawn, policy: Any, **facts: Any) -> Run:
         """Play a policy to the end of the work, which is not changed.

@@ -30,7 +30,7 @@ from llmqueue_gym.systems.job_system import Servers, tables_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import queues_scene
-from llmqueue_gym.systems.view import Columns, View, check_counts, check_positive
+from llmqueue_gym.systems.view import Column, Columns, View, check_counts, check_positive
 from llmqueue_gym.workloads.streams import stream
 
 if TYPE_CHECKING:
@@ -57,21 +57,23 @@ class DispatchView(View):
     """
 
     jobs: ClassVar[Columns] = {  # the visible queues; where all are visible, row s is server s, the fastest first
-        "present": "1: every row holds a queue",
-        "jobs": "jobs in the queue, the one in service included",
-        "work": "sum of their predicted sizes, s",
-        "left": "the same, less what they have received, s; a job that outlives its prediction has 0",
-        "alike": "waiting jobs predicted on the same side of split as the arrival",
-        "speed": "s of service per s",
-        "index": "number of the server",
+        "present": Column("1: every row holds a queue"),
+        "jobs": Column("jobs in the queue, the one in service included"),
+        "work": Column("sum of their predicted sizes, s", "s"),
+        "left": Column("the same, less what they have received, s; a job that outlives its prediction has 0", "s"),
+        "alike": Column("waiting jobs predicted on the same side of split as the arrival"),
+        "speed": Column("s of service per s"),
+        "index": Column("number of the server", "servers"),
     }
     system: ClassVar[Columns] = {
-        "predicted": "predicted size of the job that has arrived, s; 0 when all have left",
-        "weight": "its cost per second in system; likewise",
-        "in_system": "jobs in system with it",
-        "unseen": "how many of them are in queues that are not visible",
-        "since_decision": "since the last decision, s",
-        "tie": "where all queues are visible, a number in [0, 1) that policies choose by among equal ones; else 0",
+        "predicted": Column("predicted size of the job that has arrived, s; 0 when all have left", "s"),
+        "weight": Column("its cost per second in system; likewise"),
+        "in_system": Column("jobs in system with it", "servers"),
+        "unseen": Column("how many of them are in queues that are not visible", "servers"),
+        "since_decision": Column("since the last decision, s", "s"),
+        "tie": Column(
+            "where all queues are visible, a number in [0, 1) that policies choose by among equal ones; else 0"
+        ),
     }
     actions: ClassVar[str] = "the row of the queue that the job joins for good; every row is open"
 

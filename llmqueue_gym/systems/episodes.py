@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.engines.payments import pay_leavers
 from llmqueue_gym.engines.state import SKIP, START, STEP, fresh_state
 from llmqueue_gym.jobs import JOB, outcome_table
 from llmqueue_gym.systems.base import Drawn
+from llmqueue_gym.systems.rival import Rival
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import scene_of_observation
@@ -33,15 +35,27 @@ class Episodes(ABC):
         view: what the agent sees and decides.
         observation_space: of one run.
         action_space: of one run.
-        steps: `STEP` rows `(E,)`, what came of the last `advance`.
+        steps: `STEP` rows `(E,)`, what came of the last `advance`, in raw numbers.
         actions: `(E,)`, what the next `advance` does: an action, START or SKIP.
-        observation: the buffers of the observation, each with E as its first axis.
+        observation: the buffers that kernels write, in raw numbers, each with E as its first axis; see `shown`.
     """
 
     def __init__(self, scenario: "Scenario", view: Any, size: int):
         spaces: tuple[Any, Any] = view.spaces(scenario)
         self.scenario, self.view = scenario, view
         self.observation_space, self.action_space = spaces
+        units = view.units(scenario)
+        # As long as the rows of a run, so that they are multiplied in one go.
+        self._jobs_factor = np.ascontiguousarray(np.broadcast_to(1 / units["jobs"], spaces[0]["jobs"].shape)).ravel()
+        self._system_factor = 1 / units["system"]
+        self._reward_unit, self._discount_time = view.reward_unit(scenario), float(view.discount_time)
+        self._rival = Rival(scenario, view, size) if view.relative_to else None
+        self._shown: dict[str, np.ndarray] | None = None
+        self._worth: np.ndarray | None = None
+        if view.pays_leavers:
+            n = int(scenario.n_jobs)
+            self._worth, self._arrival = np.zeros((size, n)), np.full((size, n), np.inf)
+            self._paid, self._first_unpaid = np.zeros((size, n), bool), np.zeros(size, np.int64)
         self.steps = records(np.zeros(size, STEP))
         self.actions = np.full(size, SKIP, np.int64)
         self.observation: dict[str, np.ndarray] = {}
@@ -51,8 +65,18 @@ class Episodes(ABC):
 
     def begin(self, e: int, seed: int) -> None:
         """Lay out the episode of a seed in run `e`; the next `advance` goes to its first decision."""
-        self.give(e, self.draw(seed))
+        self.begin_with(e, self.draw(seed))
+
+    def begin_with(self, e: int, drawn: Drawn) -> None:
+        """Lay out an episode of this work in run `e`; see `begin`."""
+        self.give(e, drawn)
         self.actions[e] = START
+        if self._rival is not None:
+            self._rival.begin(e, drawn)
+        if self._worth is not None:
+            n = len(drawn.work)
+            self._arrival[e] = np.inf
+            self._arrival[e, :n], self._worth[e, :n] = drawn.work["arrival"], self.view.costs(drawn)
 
     def draw(self, seed: int) -> Drawn:
         """Return the work and the truth of a seed."""
@@ -66,9 +90,22 @@ class Episodes(ABC):
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision; write `steps` and `observation`."""
 
+    def proceed(self) -> None:
+        """Carry out `actions` as `advance` does, and pay what is paid when somebody leaves."""
+        self.advance()
+        if self._worth is not None:
+            tables = self._arrival, self.completions(), self._worth, self._paid, self._first_unpaid
+            pay_leavers(self.steps, self.actions, *tables)
+        if self._rival is not None:
+            self._rival.advance(self.steps, self.actions)
+
     @abstractmethod
     def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
         """Return what has come of run `e` so far."""
+
+    @abstractmethod
+    def completions(self) -> np.ndarray:
+        """Return when each job left `(E, n)`, s; NaN for who has not."""
 
     @abstractmethod
     def response_times(self) -> np.ndarray:
@@ -88,13 +125,65 @@ class Episodes(ABC):
         done = response[~np.isnan(response)]
         return {"mean_response_time": float(done.mean()) if len(done) else float("nan"), "jobs": len(done)}
 
+    def shown(self, rows: Any) -> dict[str, np.ndarray]:
+        """Return the observations of some runs, or of one, as the agent sees them, in fresh arrays."""
+        jobs, system, mask = self.observation.values()
+        seen = jobs.reshape(len(jobs), -1)[rows] * self._jobs_factor
+        return {
+            "jobs": seen.reshape(*seen.shape[:-1], *jobs.shape[1:]),
+            "system": system[rows] * self._system_factor,
+            "action_mask": np.array(mask[rows]),
+        }
+
+    def shown_in_place(self) -> dict[str, np.ndarray]:
+        """Return the observations of all runs in arrays that the next call changes."""
+        if self._shown is None:
+            self._shown = {**self.observation, **{part: np.empty_like(self.observation[part]) for part in PARTS[:2]}}
+        size = len(self.actions)
+        raw, seen = (parts["jobs"].reshape(size, -1) for parts in (self.observation, self._shown))
+        np.multiply(raw, self._jobs_factor, out=seen)
+        np.multiply(self.observation["system"], self._system_factor, out=self._shown["system"])
+        return dict(self._shown)
+
+    def rewards(self, raw: Any, dt: Any, rows: Any = slice(None)) -> tuple[Any, Any]:
+        """Return rewards in their unit, and what the reward after each counts.
+
+        With a `discount_time` what accrues in a step is discounted as if it did so evenly; the sum of rewards, each
+        times the product of the discounts before it, is then the discounted return.
+
+        Args:
+            raw: what came in the step, or in each of E.
+            dt: its duration, s.
+            rows: which runs.
+        """
+        if self._rival is not None:
+            raw = raw - self._rival.paid[rows]
+        if self._discount_time == np.inf:
+            return raw / self._reward_unit, 1.0
+        gone = -np.expm1(-dt / self._discount_time)
+        share = gone * self._discount_time / np.maximum(dt, 1e-300) + (dt == 0)
+        return raw * share / self._reward_unit, 1.0 - gone
+
+    def close(self, e: int) -> None:
+        """Open all actions of a run that is over, so that a softmax over the open ones stays a number."""
+        self.observation["action_mask"][e] = 1
+
     def report(self, e: int) -> Report:
         """Return what `Env.step` returns of run `e`, in fresh arrays."""
-        reward, dt, clock, in_system, illegal, terminated, truncated = self.steps.item(e)
-        observation = {name: buffer[e].copy() for name, buffer in self.observation.items()}
-        info = {"dt": dt, "clock": clock, "n_in_system": in_system, "action_mask": observation["action_mask"]}
-        if illegal:
-            info["illegal_action"] = True
+        raw, dt, clock, in_system, illegal, terminated, truncated = self.steps.item(e)
+        if terminated or truncated:
+            self.close(e)
+        observation = self.shown(e)
+        reward, discount = self.rewards(raw, dt, e)
+        info = {
+            "dt": dt,
+            "clock": clock,
+            "n_in_system": in_system,
+            "action_mask": observation["action_mask"],
+            "raw_reward": raw,
+            "discount": discount,
+            "illegal_action": illegal,
+        }
         if terminated or truncated:
             info["episode_metrics"] = self.metrics(e)
         return observation, reward, terminated, truncated, info
@@ -135,6 +224,10 @@ class JobEpisodes(Episodes):
         jobs, outcome = (np.array(table[e, :n]) for table in (self.jobs, self.outcome))
         reason = "horizon" if self.steps["truncated"][e] else "drained"
         return Run(player, jobs, self.truth[e, :n, 0].copy(), outcome, elapsed, self.scenario.system, reason)
+
+    def completions(self) -> np.ndarray:
+        """Return when each job left `(E, n)`, s; NaN for one that has not."""
+        return self.outcome["completion"]
 
     def response_times(self) -> np.ndarray:
         """Return completion minus arrival `(E, n)`, s; NaN for a job that has not left or does not exist."""

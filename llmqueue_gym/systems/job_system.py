@@ -120,6 +120,12 @@ class JobSystem(System):
         """Return the size law and the bound predictor."""
         return {"size": scenario.law, "predictor": self.predictor(scenario, policy)}
 
+    def scales(self, scenario: "Scenario") -> dict[str, float]:
+        """Return the mean size, or the median where that is infinite, and the number of servers."""
+        law = scenario.law
+        typical = law.mean if np.isfinite(law.mean) else law.isf(0.5)
+        return {"s": float(typical), "servers": float(getattr(self, "servers", 1))}
+
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return jobs and their sizes.
 

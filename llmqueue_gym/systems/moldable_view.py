@@ -13,7 +13,7 @@ from llmqueue_gym.systems.episodes import JobEpisodes
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import moldable_scene
-from llmqueue_gym.systems.view import Columns, View, check_counts
+from llmqueue_gym.systems.view import Column, Columns, View, check_counts
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -28,21 +28,21 @@ class MoldableView(View):
     """
 
     jobs: ClassVar[Columns] = {  # the offers of the first that wait, by order of arrival, each on 1, 2, ... servers
-        "present": "1 where the row holds an offer",
-        "predicted": "predicted time of the job on one server, s",
-        "time_in_system": "of the job, since its arrival, s",
-        "weight": "its cost per second in system",
-        "klass": "its class",
-        "servers": "that it would be given",
-        "time": "its predicted time on them, s",
-        "wait": "until so many are free, predicted, s",
+        "present": Column("1 where the row holds an offer"),
+        "predicted": Column("predicted time of the job on one server, s", "s"),
+        "time_in_system": Column("of the job, since its arrival, s", "s"),
+        "weight": Column("its cost per second in system"),
+        "klass": Column("its class"),
+        "servers": Column("that it would be given", "servers"),
+        "time": Column("its predicted time on them, s", "s"),
+        "wait": Column("until so many are free, predicted, s", "s"),
     }
     system: ClassVar[Columns] = {
-        "waiting": "jobs that wait",
-        "unseen": "how many of them are beyond the last slot",
-        "running": "jobs in service",
-        "free": "free servers",
-        "since_decision": "since the last decision, s",
+        "waiting": Column("jobs that wait", "slots"),
+        "unseen": Column("how many of them are beyond the last slot", "slots"),
+        "running": Column("jobs in service", "servers"),
+        "free": Column("free servers", "servers"),
+        "since_decision": Column("since the last decision, s", "s"),
     }
     actions: ClassVar[str] = (
         "the row of the offer to take, open where so many servers are free; the last starts nothing until a job comes "
@@ -55,6 +55,10 @@ class MoldableView(View):
         """Refuse values out of range."""
         super().check(scenario)
         check_counts(self, "slots")
+
+    def scales(self, scenario: "Scenario") -> dict[str, float]:
+        """Return what one of each unit of a column is in raw numbers."""
+        return {**super().scales(scenario), "slots": float(self.slots)}
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return the rows of the observation's `jobs`: the offers in sight."""

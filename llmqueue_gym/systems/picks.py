@@ -18,7 +18,7 @@ from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.episodes import JobEpisodes
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import servers_scene
-from llmqueue_gym.systems.view import Columns, View, check_counts, check_flags, check_positive
+from llmqueue_gym.systems.view import Column, Columns, Group, View, check_counts, check_flags, check_positive
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -38,21 +38,21 @@ class PickView(View):
     """
 
     jobs: ClassVar[Columns] = {  # the first that wait, by order of arrival, then those in service
-        "present": "1 where the row holds a job",
-        "predicted": "predicted size, s",
-        "age": "service received so far, s",
-        "time_in_system": "since its arrival, s",
-        "weight": "cost per second in system",
-        "in_service": "1 where it is in service, or was when a preemptive epoch opened",
-        "need": "servers that it occupies at once",
-        "time_left": "until its deadline, s; 0 where it has none",
+        "present": Column("1 where the row holds a job"),
+        "predicted": Column("predicted size, s", "s"),
+        "age": Column("service received so far, s", "s"),
+        "time_in_system": Column("since its arrival, s", "s"),
+        "weight": Column("cost per second in system"),
+        "in_service": Column("1 where it is in service, or was when a preemptive epoch opened"),
+        "need": Column("servers that it occupies at once", "servers"),
+        "time_left": Column("until its deadline, s; 0 where it has none", "s"),
     }
     system: ClassVar[Columns] = {
-        "waiting": "jobs that wait",
-        "unseen": "how many of them are beyond the last slot",
-        "in_service": "jobs in service",
-        "free": "free servers",
-        "since_decision": "since the last decision, s",
+        "waiting": Column("jobs that wait", "slots"),
+        "unseen": Column("how many of them are beyond the last slot", "slots"),
+        "in_service": Column("jobs in service", "servers"),
+        "free": Column("free servers", "servers"),
+        "since_decision": Column("since the last decision, s", "s"),
     }
     actions: ClassVar[str] = (
         "the slot of a waiting job to start, open where it fits; with may_drop, slots more send one away unserved; "
@@ -77,9 +77,22 @@ class PickView(View):
             raise BadInput("firm=True needs patience, the law of the time to a job's deadline")
 
     @property
+    def pays_leavers(self) -> bool:
+        """Whether `reward` is paid, and when a job leaves."""
+        return self.per_job == 0 and super().pays_leavers
+
+    @property
     def own_rules(self) -> bool:
         """Whether deadlines are firm, which they are for agents alone."""
         return bool(self.firm)
+
+    def scales(self, scenario: "Scenario") -> dict[str, float]:
+        """Return what one of each unit of a column is in raw numbers."""
+        return {**super().scales(scenario), "slots": float(self.slots)}
+
+    def reward_unit(self, scenario: "Scenario") -> float:
+        """Return what a reward of one is in raw numbers; where jobs pay it is one job."""
+        return super().reward_unit(scenario) if self.per_job == 0 or not self.scaled else float(self.per_job)
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return the rows of the observation's `jobs`."""
@@ -88,6 +101,12 @@ class PickView(View):
     def n_actions(self, scenario: "Scenario") -> int:
         """Return the number of actions."""
         return int(self.slots) * (2 if self.may_drop else 1) + (1 if self.may_pass else 0)
+
+    def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
+        """Return who can be started, who can be sent away, where that may be, and who is in service."""
+        slots = int(self.slots)
+        dropped = (Group(0, slots, slots, 2),) if self.may_drop else ()
+        return (Group(0, slots, 0), *dropped, Group(slots, int(scenario.system.servers)))  # type: ignore[attr-defined]
 
 
 class PickEpisodes(JobEpisodes):

@@ -15,7 +15,7 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import tables
 from llmqueue_gym.engines.batching.closed_loop import proceed
-from llmqueue_gym.engines.batching.cost import FORMS
+from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules
 from llmqueue_gym.errors import BadInput, NotApplicable, nearest
@@ -172,6 +172,24 @@ class Replica(System):
         """Return the cost profile and the rules."""
         return {"profile": self.cost_profile, "rules": self.bound_rules}
 
+    def scales(self, scenario: "Scenario") -> dict[str, float]:
+        """Return mean lengths (tokens), the memory of such a request and in all (blocks), the budget, and times (s).
+
+        An "iteration" is one in which a full batch of such requests decodes; "s" is as many of them as they have output
+        tokens.
+        """
+        rules, profile = self.bound_rules, self.cost_profile
+        requests, outputs = scenario.source.sample(_SAMPLE, np.random.default_rng(0), np.random.default_rng(1))
+        prompt, output = float(requests["prompt"].mean()), float(outputs.mean())
+        blocks, held = float(rules.blocks or 1), (prompt + output) / rules.block_size
+        decodes = max(min(rules.max_seqs, int(blocks / held)), 1)
+        batch = np.zeros(1, tables.BATCH)
+        batch["tokens"], batch["decodes"], batch["context"] = decodes, decodes, decodes * (prompt + output / 2)
+        iteration = float(iteration_time(FORMS.index(profile.form), profile.numbers, records(batch)[0]))
+        lengths = {"prompt": prompt, "output": output, "request": prompt + output, "request_blocks": max(held, 1.0)}
+        times = {"iteration": iteration, "s": iteration * output}
+        return {**lengths, **times, "blocks": blocks, "budget": float(rules.token_budget)}
+
     def rate_scale(self, scenario: "Scenario") -> float:
         """Return the factor on the rate of what is sampled."""
         if scenario.load is not None:
@@ -273,6 +291,7 @@ class Replica(System):
         return ServingAgent(policy, scenario, view)
 
 
+_SAMPLE = 256  # requests behind a mean length
 _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole recording is the same whatever the streams
 
 

@@ -31,7 +31,7 @@ from llmqueue_gym.systems.episodes import Episodes
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import replica_scene
-from llmqueue_gym.systems.view import RESPONSE_TIME, Columns, Cost, View, check_counts
+from llmqueue_gym.systems.view import RESPONSE_TIME, Column, Columns, Cost, Group, View, check_counts
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -52,29 +52,29 @@ class ReplicaView(View):
     """
 
     jobs: ClassVar[Columns] = {  # the first of the queue, head first, then the running list; who is to rank before both
-        "present": "1 where the slot holds a request",
-        "running": "1 where it is in the running list",
-        "prompt": "prompt length, tokens",
-        "generated": "output so far, tokens",
-        "predicted": "predicted output in all, by the present prediction, tokens",
-        "upper": "most output, for predictors of intervals, tokens; else as predicted",
-        "computed": "keys and values in the cache, or on the host, tokens",
-        "blocks": "KV blocks held",
-        "time_in_system": "since its arrival, s",
-        "since_token": "since its last output token, or its arrival, s",
-        "weight": "cost per second in system",
-        "preemptions": "times it was preempted",
+        "present": Column("1 where the slot holds a request"),
+        "running": Column("1 where it is in the running list"),
+        "prompt": Column("prompt length, tokens", "prompt"),
+        "generated": Column("output so far, tokens", "output"),
+        "predicted": Column("predicted output in all, by the present prediction, tokens", "output"),
+        "upper": Column("most output, for predictors of intervals, tokens; else as predicted", "output"),
+        "computed": Column("keys and values in the cache, or on the host, tokens", "request"),
+        "blocks": Column("KV blocks held", "request_blocks"),
+        "time_in_system": Column("since its arrival, s", "s"),
+        "since_token": Column("since its last output token, or its arrival, s", "s"),
+        "weight": Column("cost per second in system"),
+        "preemptions": Column("times it was preempted"),
     }
     system: ClassVar[Columns] = {
-        "waiting": "requests in the queue",
-        "unseen": "how many of them are beyond the window",
-        "running": "requests in the running list",
-        "free": "free KV blocks",
-        "blocks": "KV blocks in all",
-        "budget": "what is left of the token budget of this iteration",
-        "step_time": "duration of the last iteration, s",
-        "since_decision": 'since the last decision, as in info["dt"], s',
-        "question": "1: admit or run, 2: somebody must be preempted, 3: rank",
+        "waiting": Column("requests in the queue", "window"),
+        "unseen": Column("how many of them are beyond the window", "window"),
+        "running": Column("requests in the running list", "seats"),
+        "free": Column("free KV blocks", "blocks"),
+        "blocks": Column("KV blocks in all", "blocks"),
+        "budget": Column("what is left of the token budget of this iteration", "budget"),
+        "step_time": Column("duration of the last iteration, s", "iteration"),
+        "since_decision": Column('since the last decision, as in info["dt"], s', "iteration"),
+        "question": Column("1: admit or run, 2: somebody must be preempted, 3: rank"),
     }
     actions: ClassVar[str] = (
         "admit: the place in the queue of who joins the batch, or `window`, run the iteration. evict: the same, and "
@@ -84,6 +84,7 @@ class ReplicaView(View):
         "last)"
     )
     rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"normalised_latency": lambda jobs, sizes: 1 / sizes}
+    paid: ClassVar[Mapping[str, str]] = {"normalised_latency": "iteration"}
 
     decides: str = "admit"
     window: int = 8
@@ -102,6 +103,15 @@ class ReplicaView(View):
         if self.decides == "evict" or rules.preemption == "swap":
             scenario.system.cost_profile.check_transfers("the agent")  # type: ignore[attr-defined]
 
+    @property
+    def graded(self) -> bool:  # type: ignore[override]
+        """Whether actions are levels."""
+        return self.decides == "rank"
+
+    def scales(self, scenario: "Scenario") -> dict[str, float]:
+        """Return what one of each unit of a column is in raw numbers."""
+        return {**super().scales(scenario), "window": float(self.window), "seats": float(self.seats)}
+
     def n_slots(self, scenario: "Scenario") -> int:
         """Return the rows of the observation's `jobs`."""
         return int(self.window) + int(self.seats) + (self.decides == "rank")
@@ -110,6 +120,17 @@ class ReplicaView(View):
         """Return the number of actions."""
         window, seats = int(self.window), int(self.seats)
         return {"admit": window + 1, "evict": window + 2 * seats + 1, "rank": int(self.levels)}[self.decides]
+
+    def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
+        """Return who waits, who runs, once for each way to preempt, and before both who is to be ranked."""
+        window, seats = int(self.window), int(self.seats)
+        if self.decides == "rank":
+            return Group(0, 1), Group(1, window), Group(1 + window, seats)
+        runs = Group(window, seats)
+        if self.decides == "evict":
+            ways = Group(window, seats, window, 1), Group(window, seats, window + seats, 1)
+            return Group(0, window, 0), *ways, runs
+        return Group(0, window, 0), runs
 
 
 class ReplicaEpisodes(Episodes):
@@ -157,6 +178,10 @@ class ReplicaEpisodes(Episodes):
         """Return what has come of run `e` so far."""
         n = int(self.replica.state["n"][e])
         return run_of(self.replica, e, self.replica.truth["output"][e, :n], player, self.scenario.system, elapsed)  # type: ignore[arg-type]
+
+    def completions(self) -> np.ndarray:
+        """Return when each request left `(E, n)`, s; NaN for one that has not."""
+        return self.replica.service["completion"]
 
     def response_times(self) -> np.ndarray:
         """Return completion minus arrival `(E, n)`, s; NaN for a request that has not left or does not exist."""

@@ -6,7 +6,7 @@ a name and what it means, in the order in which the kernel writes them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -17,12 +17,43 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.base import Drawn
     from llmqueue_gym.systems.scenario import Scenario
 
-Columns = Mapping[str, str]
+
+class Column(NamedTuple):
+    """What a column of an observation is.
+
+    Attributes:
+        words: what its raw numbers are, with their unit.
+        unit: what an agent sees them in, a key of `View.scales`; "" where it sees them as they are.
+    """
+
+    words: str
+    unit: str = ""
+
+
+class Group(NamedTuple):
+    """Rows of an observation's `jobs` among which an action of the same kind chooses.
+
+    Attributes:
+        first: the first row.
+        rows: how many.
+        action: the action of the first row, that of the next is one more and so on; None where no action chooses there.
+        shown: how many of them a learner sees, the most promising first; see `envs.learnable`.
+    """
+
+    first: int
+    rows: int
+    action: int | None = None
+    shown: int = 8
+
+
+Columns = Mapping[str, Column]
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (rows, true sizes) -> cost per second in system (n,)
 FLAGS = ("present", "in_service", "running")  # columns of 0 and 1
 
 # A reward is minus the integral of a cost per second that each job causes while it is in system. The undiscounted
-# return of an episode is therefore minus the sum over jobs of cost times response time.
+# return of an episode is therefore minus the sum over jobs of cost times response time. Where the cost depends on the
+# size it is all paid when the job leaves, because what accrues before would give the size away; a job that is lost pays
+# nothing then.
 RESPONSE_TIME: dict[str, Cost] = {
     "response_time": lambda jobs, sizes: np.ones(len(sizes)),
     "weighted": lambda jobs, sizes: jobs["weight"],
@@ -37,17 +68,29 @@ class View:
     """What all views have.
 
     Attributes:
-        reward: a name in `rewards`.
+        reward: a name in `rewards`. It is paid in the unit of `reward_unit`.
         horizon: time at which an episode is truncated, s. The stretch of service that crosses it is finished first.
+        scaled: whether observations and rewards come in the units of the scenario, see `units`, or in s, tokens and
+            blocks.
+        discount_time: s in which what is to come loses all but 1/e of its worth; a reward is discounted from the
+            decision on, and `info["discount"]` is what the next one counts.
+        relative_to: policy whose pay on the same jobs is taken off the reward, so that most of the chance in it
+            cancels; see `systems.rival`. For training: the reward then tells of jobs that this policy has served, too.
     """
 
     jobs: ClassVar[Columns]  # columns of the observation's `jobs`
     system: ClassVar[Columns]  # and of its `system`
     actions: ClassVar[str]  # what an action is, in words
+    graded: ClassVar[bool] = False  # whether actions that are near by number mean nearly the same
     rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"slowdown": lambda jobs, sizes: 1 / sizes}
+    paid: ClassVar[Mapping[str, str]] = {"slowdown": ""}  # rewards that are paid when a job leaves, and their units
 
     reward: str = "response_time"
     horizon: float = np.inf
+    scaled: bool = True
+    discount_time: float = np.inf
+    relative_to: str = ""
+    per_job: ClassVar[float] = 0.0  # reward of a job served, in place of `reward`
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse what makes no sense in a scenario.
@@ -55,9 +98,17 @@ class View:
         Raises:
             BadInput: a value is out of range; the message names it.
         """
-        check_positive(self, "horizon", infinite=True)
+        check_positive(self, "horizon", "discount_time", infinite=True)
+        check_flags(self, "scaled")
         if self.reward not in self.rewards:
             raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), self.rewards)}")
+        if self.relative_to:
+            scenario.policy(self.relative_to)
+
+    @property
+    def pays_leavers(self) -> bool:
+        """Whether the reward is paid when a job leaves, and not while it is in system."""
+        return self.reward in self.paid
 
     @property
     def own_rules(self) -> bool:
@@ -72,6 +123,10 @@ class View:
         """Return the number of actions."""
         raise NotImplementedError
 
+    def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
+        """Return the rows of `jobs` by what is chosen among them; an agent's `preferences` are of the same form."""
+        return (Group(0, self.n_slots(scenario), 0),)
+
     def spaces(self, scenario: "Scenario") -> tuple[spaces.Dict, spaces.Discrete]:
         """Return observation and action space of one environment."""
         n, names = self.n_actions(scenario), tuple(self.jobs)
@@ -84,6 +139,28 @@ class View:
                 "action_mask": spaces.MultiBinary(n),
             }
         ), spaces.Discrete(n)
+
+    def scales(self, scenario: "Scenario") -> dict[str, float]:
+        """Return what one of each unit of a column is in raw numbers."""
+        return scenario.system.scales(scenario)
+
+    def units(self, scenario: "Scenario") -> dict[str, np.ndarray]:
+        """Return the unit of each column of `jobs` and of `system`: raw numbers are what is seen times this.
+
+        They are powers of two, so that nothing is lost to rounding on the way there and back.
+        """
+        scales = {**self.scales(scenario), "": 1.0}
+        return {
+            part: np.array(
+                [_power_of_two(scales[c.unit]) if self.scaled else 1.0 for c in columns.values()], np.float32
+            )
+            for part, columns in (("jobs", self.jobs), ("system", self.system))
+        }
+
+    def reward_unit(self, scenario: "Scenario") -> float:
+        """Return what a reward of one is in raw numbers."""
+        scales = {**self.scales(scenario), "": 1.0}
+        return float(_power_of_two(scales[self.paid.get(self.reward, "s")])) if self.scaled else 1.0
 
     def costs(self, drawn: "Drawn") -> np.ndarray:
         """Return the cost per second in system of each job `(n,)`, the unit of the reward."""
@@ -99,17 +176,17 @@ class SlotView(View):
     """
 
     jobs: ClassVar[Columns] = {  # one in service is among them
-        "present": "1 where the slot holds a job",
-        "predicted": "predicted size, s",
-        "age": "service received so far, s",
-        "time_in_system": "since its arrival, s",
-        "weight": "cost per second in system, 1 unless the workload says otherwise",
-        "in_service": "1 where it ran last and is not finished",
+        "present": Column("1 where the slot holds a job"),
+        "predicted": Column("predicted size, s", "s"),
+        "age": Column("service received so far, s", "s"),
+        "time_in_system": Column("since its arrival, s", "s"),
+        "weight": Column("cost per second in system, 1 unless the workload says otherwise"),
+        "in_service": Column("1 where it ran last and is not finished"),
     }
     system: ClassVar[Columns] = {
-        "in_system": "number of jobs in system",
-        "unseen": "how many of them are beyond the last slot",
-        "since_decision": 'since the last decision, as in info["dt"], s',
+        "in_system": Column("number of jobs in system", "slots"),
+        "unseen": Column("how many of them are beyond the last slot", "slots"),
+        "since_decision": Column('since the last decision, as in info["dt"], s', "s"),
     }
     actions: ClassVar[str] = "the slot of the job to serve; an empty slot stands for slot 0, the earliest job"
 
@@ -120,6 +197,10 @@ class SlotView(View):
         super().check(scenario)
         check_counts(self, "slots")
 
+    def scales(self, scenario: "Scenario") -> dict[str, float]:
+        """Return what one of each unit of a column is in raw numbers."""
+        return {**super().scales(scenario), "slots": float(self.slots)}
+
     def n_slots(self, scenario: "Scenario") -> int:
         """Return the rows of the observation's `jobs`."""
         return int(self.slots)
@@ -127,6 +208,11 @@ class SlotView(View):
     def n_actions(self, scenario: "Scenario") -> int:
         """Return the number of actions."""
         return int(self.slots)
+
+
+def _power_of_two(x: Any) -> Any:
+    """Return the power of two that is nearest to a positive number, on a scale of logarithms."""
+    return np.exp2(np.rint(np.log2(x)))
 
 
 def columns_of(observation: Mapping[str, np.ndarray], part: str, columns: Columns) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmqueue_gym._jit import records
+from llmqueue_gym._jit import kernel, records
 from llmqueue_gym.engines.dispatch_steps import least_score
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import JOB, QUEUE, job_table
@@ -53,9 +53,27 @@ class DispatchAgent(Agent):
 
     def choose(self, seen: dict[str, Any]) -> np.ndarray:
         """Return the rows of the queues."""
-        jobs, queues = (np.ascontiguousarray(seen[k], dtype) for k, dtype in (("jobs", JOB), ("queues", QUEUE)))
+        jobs, queues = self._tables(seen)
         actions, scores = np.zeros(len(jobs), np.int64), np.zeros(queues.shape[1])
         tables = records(jobs), records(queues)
         least_score(*tables, seen["ties"], self.pointers[0], self.params, scores, actions)
         self.policy.refuse_failure(self.params)
         return actions
+
+    def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
+        """Return the scores of the queues."""
+        jobs, queues = self._tables(seen)
+        scores = np.zeros(queues.shape)
+        scores_of(records(jobs), records(queues), self.pointers[0], self.params, scores)
+        return [scores]
+
+    def _tables(self, seen: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        return np.ascontiguousarray(seen["jobs"], JOB), np.ascontiguousarray(seen["queues"], QUEUE)
+
+
+@kernel
+def scores_of(jobs, queues, score, params, scores):
+    """Write the scores `(E, k)` of the queues `(E, k)` for each of E arrivals."""
+    for e in range(jobs.shape[0]):
+        for c in range(queues.shape[1]):
+            scores[e, c] = score(jobs[e], queues[e, c], params)

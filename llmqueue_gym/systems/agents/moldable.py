@@ -38,6 +38,15 @@ def least_offer(jobs, offers, present, servers, score, params, window, actions):
             actions[e] = offers.shape[1]
 
 
+@kernel
+def scores_of(jobs, offers, present, servers, score, params, scores):
+    """Write the scores `(E, slots * k)` of the offers that there are; the arguments are as in `least_offer`."""
+    for e in range(jobs.shape[0]):
+        for at in range(offers.shape[1]):
+            if present[e, at // servers]:
+                scores[e, at] = score(jobs[e, at // servers], offers[e, at], params)
+
+
 class MoldableAgent(Agent):
     """Takes the offer of least score, and passes where so many servers are not free."""
 
@@ -77,6 +86,14 @@ class MoldableAgent(Agent):
         least_offer(*tables, self.pointers[0], self.params, window, actions)
         self.policy.refuse_failure(self.params)
         return np.where(actions < offers.shape[1], actions, passes)
+
+    def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
+        """Return the scores of the offers."""
+        seen["offers"]["total"] = self._servers
+        scores = np.full(seen["offers"].shape, np.inf)
+        offers_of = records(seen["jobs"]), records(seen["offers"]), seen["present"], self._servers
+        scores_of(*offers_of, self.pointers[0], self.params, scores)
+        return [scores]
 
     @property
     def _servers(self) -> int:

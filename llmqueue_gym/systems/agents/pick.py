@@ -15,7 +15,7 @@ from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.jobs import JOB, RUNNING
 from llmqueue_gym.policies.deadline import DeadlinePolicy
 from llmqueue_gym.policies.packing import PackingPolicy
-from llmqueue_gym.systems.agents.base import Agent
+from llmqueue_gym.systems.agents.base import Agent, ranks_of
 from llmqueue_gym.systems.view import columns_of
 
 if TYPE_CHECKING:
@@ -257,3 +257,11 @@ class PickAgent(Agent):
             late = policy.late(rows, seen["clock"], fastest) & (place == WAITS)
             actions = np.where(late.any(axis=1), int(self.view.slots) + late.argmax(axis=1), actions)
         return actions
+
+    def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
+        """Return ranks, slacks where somebody may be sent away, and what is predicted to be left of those served."""
+        rows, slots = seen["rows"], int(self.view.slots)
+        ranks, left = np.zeros(rows.shape), np.maximum(rows["predicted"] - rows["age"], 0.0)
+        ranks_of(records(np.ascontiguousarray(rows)), self.pointers[0], self.params, ranks)
+        slacks = [(rows["deadline"] - left)[:, :slots]] if self.view.may_drop else []
+        return [ranks[:, :slots], *slacks, left[:, slots:]]

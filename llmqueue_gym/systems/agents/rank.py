@@ -8,7 +8,7 @@ import numpy as np
 from llmqueue_gym._jit import kernel, records
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import JOB, RUNNING
-from llmqueue_gym.systems.agents.base import Agent
+from llmqueue_gym.systems.agents.base import Agent, ranks_of
 from llmqueue_gym.systems.view import columns_of
 
 if TYPE_CHECKING:
@@ -81,3 +81,9 @@ class RankAgent(Agent):
         )
         self.policy.refuse_failure(self.params)
         return actions
+
+    def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
+        """Return the ranks."""
+        ranks = np.zeros(seen["rows"].shape)
+        ranks_of(records(np.ascontiguousarray(seen["rows"])), self.pointers[0], self.params, ranks)
+        return [ranks]

@@ -121,6 +121,20 @@ class ServingAgent(Agent):
         before = (others & (ranks[:, 1:] < ranks[:, :1])).sum(axis=1)
         return np.round((levels - 1) * before / np.maximum(others.sum(axis=1), 1)).astype(np.int64)
 
+    def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
+        """Return the ranks of who waits, and of who runs who would be preempted first."""
+        first, window = int(self.view.decides == "rank"), int(self.view.window)
+        ranks = self._values(seen, 0) if self.policy.rank is not None else np.zeros(seen["rows"].shape)
+        waiting, runs = ranks[:, first : first + window], slice(first + window, None)
+        if self.policy.victim is not None:
+            victims = -self._values(seen, 1)[:, runs]
+        elif self.policy.rank is not None:
+            victims = -ranks[:, runs]
+        else:
+            victims = np.broadcast_to(-np.arange(float(self.view.seats)), ranks[:, runs].shape)
+        subject = [np.zeros((len(ranks), 1))] if first else []
+        return [*subject, waiting, *[victims] * (3 if self.view.decides == "evict" else 1)]
+
     def _values(self, seen: dict[str, Any], function: int) -> np.ndarray:
         rows, values = np.ascontiguousarray(seen["rows"]), np.zeros(seen["rows"].shape)
         values_of(records(rows), records(seen["system"]), self.pointers[function], self.params, values)

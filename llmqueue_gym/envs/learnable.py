@@ -1,0 +1,191 @@
+"""What a standard learner wants of an environment: a short vector, the likely choices first, rewards about zero.
+
+    env = Learnable(gym.make("llmqueue/MG1Preemptive-v0"))                          # any library that takes Gymnasium's
+    envs = LearnableVector(gym.make_vec("llmqueue/MG1Preemptive-v0", num_envs=16))
+
+* **Order.** A policy by hand says who would be chosen. Action 0 is what it does; the others are what could be done
+  instead, the likely first: open rows of each group of `jobs`, and among them those that the policy prefers. So a plain
+  network need not learn to sort, and learns where to depart from the policy. Rows that are not among the first few are
+  seen as their mean alone.
+* **Scale.** All numbers are sign(x) log(1 + |x|) of what the environment shows, in which heavy tails are harmless.
+* **Masks.** `action_masks()` and `info["action_mask"]` say what is open, and so do the last numbers of the vector. An
+  action that is not open, or means the same as action 0, stands for action 0, which always is.
+* **Rewards.** What the policy is paid on the same jobs is taken off if the environment is made with
+  `relative_to=order_of(id)`. So most of the chance in a reward cancels, returns are about zero, and a discount by the
+  step, which is all that most libraries know, does not pay for putting costs off by steps in which nothing happens.
+
+`info` is that of the environment; `info["return"]` is the undiscounted raw return.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+
+from llmqueue_gym.envs.opened import baseline_agent, order_of
+
+Observation = Mapping[str, np.ndarray]
+
+
+class Sight:
+    """How a learner sees an environment, and what its actions mean there.
+
+    Attributes:
+        observation_space: of one environment.
+        action_space: likewise.
+    """
+
+    def __init__(self, env: Any, order: Any = None):
+        """Prepare for an environment.
+
+        Args:
+            env: a scalar or vector environment.
+            order: policy by hand; the one to which rewards are relative, or that of the id, unless told otherwise.
+        """
+        inner, spec = env.unwrapped, env.spec
+        usual = inner.view.relative_to or order_of(spec.id if spec is not None else "", inner.scenario)
+        self._agent = baseline_agent(order or usual, inner)
+        view, scenario = inner.view, inner.scenario
+        self._groups = view.groups(scenario)
+        taken = {g.action + k for g in self._groups if g.action is not None for k in range(g.rows)}
+        self._rest = np.array([a for a in range(view.n_actions(scenario)) if a not in taken], np.int64)
+        self._graded = view.graded
+        chosen = sum(min(g.shown, g.rows) for g in self._groups if g.action is not None)
+        rows = sum(min(g.shown, g.rows) + 1 for g in self._groups)
+        n = 1 + chosen + len(self._rest)
+        length = rows * len(view.jobs) + len(view.system) + n
+        self.observation_space = spaces.Box(-np.inf, np.inf, (length,), np.float32)
+        self.action_space = spaces.Discrete(n)
+
+    def look(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what a learner sees `(E, features)`, what is open `(E, n)`, and the actions behind its own `(E, n)`.
+
+        Args:
+            observation: of E environments.
+        """
+        jobs, mask = observation["jobs"], observation["action_mask"] > 0
+        seen = self._agent.read(self._agent.raw(observation))
+        parts, opens, actions = [], [], []
+        for g, values in zip(self._groups, self._agent.preferences(seen), strict=True):
+            rows = jobs[:, g.first : g.first + g.rows]
+            present = rows[..., 0] > 0
+            is_open = present if g.action is None else mask[:, g.action : g.action + g.rows] & present
+            first = values.argsort(axis=1, kind="stable")
+            again = np.take_along_axis(2 - is_open - present.astype(int), first, 1).argsort(axis=1, kind="stable")
+            shown = np.take_along_axis(first, again, 1)[:, : g.shown]
+            parts += [np.take_along_axis(rows, shown[..., None], 1).reshape(len(rows), -1), rows.mean(axis=1)]
+            if g.action is not None:
+                opens.append(np.take_along_axis(is_open, shown, 1))
+                actions.append(g.action + shown)
+        by_hand = self._agent.choose(seen)[:, None]
+        rest = np.broadcast_to(self._rest, (len(jobs), len(self._rest)))
+        if self._graded:
+            rest = np.take_along_axis(rest, np.abs(rest - by_hand).argsort(axis=1, kind="stable"), 1)
+        opens.append(np.take_along_axis(mask, rest, 1))
+        others = np.concatenate([*actions, rest], 1)
+        opened = np.concatenate([np.ones_like(by_hand, bool), np.concatenate(opens, 1) & (others != by_hand)], 1)
+        acts = np.concatenate([by_hand, others], 1)
+        features = np.concatenate([*parts, observation["system"], opened], axis=1, dtype=np.float32)
+        return np.sign(features) * np.log1p(np.abs(features)), opened, acts
+
+
+def meant(chosen: Any, opened: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Return the actions of the environment `(E,)` behind a learner's; one that is not open stands for action 0."""
+    chosen, each = np.asarray(chosen, np.int64).reshape(-1), np.arange(len(opened))
+    return actions[each, np.where(opened[each, chosen], chosen, 0)]
+
+
+class Learnable(gym.Wrapper[np.ndarray, int, dict[str, np.ndarray], int]):
+    """A scalar environment for a standard learner; see this module."""
+
+    def __init__(self, env: gym.Env[dict[str, np.ndarray], int], order: Any = None):
+        super().__init__(env)
+        self.sight = Sight(env, order)
+        self.observation_space, self.action_space = self.sight.observation_space, self.sight.action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._look(observation, info), info
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Take the action at a place of the order."""
+        there = int(meant(action, self._opened, self._actions)[0])
+        observation, reward, terminated, truncated, info = self.env.step(there)
+        return self._look(observation, info), float(reward), terminated, truncated, info
+
+    def _look(self, observation: Observation, info: dict[str, Any]) -> np.ndarray:
+        features, self._opened, self._actions = self.sight.look({part: o[None] for part, o in observation.items()})
+        info["action_mask"] = self._opened[0].astype(np.int8)
+        return features[0]
+
+    def action_masks(self) -> np.ndarray:
+        """Return what is open, bool `(n,)`."""
+        return self._opened[0].copy()
+
+    def agent(self, model: Any) -> "Trained":
+        """Return a model that was trained here as an agent of the environment behind."""
+        return Trained(model, self.sight)
+
+
+class LearnableVector(VectorWrapper):
+    """A vector environment for a standard learner; see this module."""
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], order: Any = None):
+        super().__init__(env)
+        self.sight = Sight(env, order)
+        self.single_observation_space, self.single_action_space = self.sight.observation_space, self.sight.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin episodes."""
+        observation, infos = self.env.reset(seed=seed, options=options)
+        return self._look(observation, infos), infos
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Take the action at a place of the order in each environment."""
+        observation, *came, infos = self.env.step(meant(actions, self._opened, self._actions))
+        for e in infos["_final_obs"].nonzero()[0] if "final_obs" in infos else ():
+            infos["final_obs"][e] = self.sight.look({k: o[None] for k, o in infos["final_obs"][e].items()})[0][0]
+        return self._look(observation, infos), *came, infos
+
+    def _look(self, observation: Observation, infos: dict[str, Any]) -> np.ndarray:
+        features, self._opened, self._actions = self.sight.look(observation)
+        infos["action_mask"] = self._opened.astype(np.int8)
+        return features
+
+    def action_masks(self) -> np.ndarray:
+        """Return what is open, bool `(num_envs, n)`."""
+        return self._opened.copy()
+
+    def agent(self, model: Any) -> "Trained":
+        """Return a model that was trained here as an agent of the environments behind."""
+        return Trained(model, self.sight)
+
+
+class Trained:
+    """A trained model as an agent of the environment itself, for `rollout` and boards."""
+
+    batched = True
+
+    def __init__(self, model: Any, sight: Sight):
+        self._predict, self._sight = model.predict, sight
+        self._masked = "action_masks" in inspect.signature(model.predict).parameters
+
+    def act(self, observation: Observation) -> Any:
+        """Return the action for an observation, or actions `(E,)` for a batch of them."""
+        alone = observation["jobs"].ndim == 2
+        given = {part: rows[None] if alone else rows for part, rows in observation.items()}
+        features, opened, actions = self._sight.look(given)
+        masked = {"action_masks": opened} if self._masked else {}
+        chosen, _ = self._predict(features, deterministic=True, **masked)
+        found = meant(chosen, opened, actions)
+        return int(found[0]) if alone else found

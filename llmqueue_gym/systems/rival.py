@@ -1,0 +1,78 @@
+"""What a policy by hand is paid on the very jobs of an episode, which a relative reward takes off.
+
+It depends on what comes and not on what the agent does, so the best agent stays the best, while most of the chance in a
+reward cancels (Mao et al., "Variance Reduction for Reinforcement Learning in Input-Driven Environments", ICLR 2019).
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmqueue_gym.engines.payments import paid_by
+from llmqueue_gym.engines.state import START
+from llmqueue_gym.systems.base import Drawn
+from llmqueue_gym.systems.run import Run
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+
+
+class Rival:
+    """A policy that plays beside E runs, on the same jobs.
+
+    Attributes:
+        paid: `(E,)`, what it was paid in the time of the last step, in raw numbers.
+    """
+
+    def __init__(self, scenario: "Scenario", view: Any, size: int):
+        self._scenario, self._view = scenario, replace(view, relative_to="", scaled=False)
+        self._policy = scenario.policy(view.relative_to)
+        knots = 2 * int(scenario.n_jobs) + 2
+        self._times, self._values, self._slopes = (np.zeros((size, knots)) for _ in range(3))
+        self._place, self._before, self.paid = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
+
+    def begin(self, e: int, drawn: Drawn) -> None:
+        """Let it play the work of run `e`."""
+        run = self._played(drawn)
+        arrival, costs = drawn.work["arrival"], self._view.costs(drawn)
+        left = np.where(run.done, run.outcome["completion"], np.inf)
+        if self._view.pays_leavers or self._view.per_job:
+            worth = np.full(len(left), self._view.per_job) if self._view.per_job else -costs * (left - arrival)
+            times, jumps, bends = left[run.done], worth[run.done], np.zeros(run.done.sum())
+        else:
+            gives_up = arrival + drawn.truth.get("patience", np.inf)
+            left = np.minimum(left, gives_up) if "patience" in drawn.truth and not run.done.all() else left
+            times, bends = np.concatenate([arrival, left]), np.concatenate([-costs, costs])
+            jumps = np.zeros(len(times))
+        order = times.argsort(kind="stable")
+        times, jumps, bends = times[order], jumps[order], bends[order]
+        known = np.isfinite(times)
+        times, jumps, bends = times[known], jumps[known], bends[known]
+        slopes, n = bends.cumsum(), len(times)
+        grown = np.concatenate([[0.0], slopes[:-1] * np.diff(times)]) if n else jumps
+        self._times[e], self._slopes[e] = np.inf, 0.0
+        self._times[e, 0], self._values[e, 0] = -np.inf, 0.0
+        self._times[e, 1 : n + 1], self._slopes[e, 1 : n + 1] = times, slopes
+        self._values[e, 1 : n + 1] = (grown + jumps).cumsum()
+        self._values[e, n + 1 :] = self._values[e, n]
+        self._slopes[e, n] = 0.0 if n and abs(self._slopes[e, n]) < 1e-9 else self._slopes[e, n]
+        self._place[e], self._before[e] = 0, 0.0
+
+    def advance(self, steps: np.ndarray, actions: np.ndarray) -> None:
+        """Let it go to the times of the runs."""
+        paid_by(steps, actions, self._times, self._values, self._slopes, self._place, self._before, self.paid)
+
+    def _played(self, drawn: Drawn) -> Run:
+        """Return its run: in closed loop, or as an agent where only agents play by the rules of the view."""
+        scenario, system = self._scenario, self._scenario.system
+        if not self._view.own_rules:
+            return system.simulate(drawn, self._policy, **scenario.facts(self._policy))
+        agent, alone = system.agent(self._policy, scenario, self._view), system.open(scenario, self._view, 1)
+        alone.begin_with(0, drawn)
+        alone.actions[0] = START
+        alone.advance()
+        while not (alone.steps["terminated"][0] or alone.steps["truncated"][0]):
+            alone.actions[0] = agent.choose(agent.look(alone.seen()))[0]
+            alone.advance()
+        return alone.run()
