@@ -15,11 +15,12 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
+from llmqueue_gym import _jit
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
 from llmqueue_gym.engines.batching.rules import ALLOCATIONS, ORDERS, PREEMPTIONS, Rules
@@ -186,6 +187,7 @@ def conserved(run: Run, rules: Rules, given: Requests, weights: np.ndarray | flo
     wanted = np.minimum(given.outputs, rules.longest - given.requests["prompt"])
     assert np.isfinite(run.totals["clock"]) and run.totals["integral"] >= 0, "time lost"
     assert (run.jobs["generated"] <= wanted).all() or rules.forget_unread, "tokens that nobody asked for"
+    assert run.reason != "stuck", "requests wait on an idle replica for ever"
     if run.reason != "drained":
         return
     assert run.done.all(), "drained, but somebody is not done"
@@ -265,12 +267,9 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="play this one alone, and show where it breaks")
     told = parser.parse_args()
     ends, broken, start = Counter(), 0, time.monotonic()
-    first = Case(
-        draw_given(np.random.default_rng(0), Rules(blocks=40)),
-        SERVING_POLICIES("fcfs"),
-        profile("unit"),
-        Rules(blocks=40),
-    )
+    _jit.pointer = cache(_jit.pointer)  # wild functions read no globals, so they need not be compiled anew each time
+    rules = Rules(blocks=40)
+    first = Case(draw_given(np.random.default_rng(0), rules), SERVING_POLICIES("fcfs"), profile("unit"), rules)
     for kind in KINDS.values():  # compiles all but the functions of policies, which takes longer than a run may
         kind(first, np.random.default_rng(0))
     for number in range(told.runs) if told.only is None else [told.only]:
