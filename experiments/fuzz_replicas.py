@@ -121,6 +121,8 @@ def draw_given(rng: np.random.Generator, rules: Rules) -> Requests:
         longest = min(longest, rules.token_budget + 1)
     gap = float(rng.choice([0.0, 0.01, 0.3, 20.0]))
     arrivals = np.cumsum(rng.exponential(gap, n) * (rng.random(n) < 0.7))
+    if rng.random() < 0.1:  # clients who wait for their answers
+        arrivals = np.where(np.arange(n) < rng.integers(1, 9), 0.0, np.inf)
     prompts = rng.integers(1, max(2, int(longest * rng.choice([0.3, 1.0]))), n)
     outputs = np.minimum(rng.integers(1, max(2, longest // 2), n), np.maximum(longest - prompts, 1)).astype(np.int64)
     table = request_table(arrivals, prompts, rng.choice([0.5, 1.0, 3.0], n), rng.integers(0, 2, n))

@@ -129,9 +129,10 @@ def show(found: dict[str, Any]) -> None:
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
     head.append(("requests", f"{found['done']:,} of {found['requests']:,} done in {found['span']:,.4g} s"))
     if found["capacity"] is not None:
-        most = found["capacity"]["rate"]
+        most, seen = found["capacity"]["rate"], found["capacity"]["requests"]
+        sample = f", by a sample of {seen:,}" if seen < found["requests"] else ""
         head.append(
-            ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains")
+            ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains{sample}")
         )
     print_table("served", ("", ""), head)
     rows = []
