@@ -116,7 +116,7 @@ def draw_policy(rng: np.random.Generator) -> ServingPolicy:
 
 def draw_given(rng: np.random.Generator, rules: Rules) -> Requests:
     """Draw requests that crowd a replica, with predictions that are off, and that are renewed in one of three cases."""
-    n, longest = int(rng.integers(1, 40)), max(rules.longest, 2)
+    n, longest = int(rng.integers(1, 40)), min(max(rules.longest, 2), 150)  # at a token an iteration that is enough
     if not rules.chunked:
         longest = min(longest, rules.token_budget + 1)
     gap = float(rng.choice([0.0, 0.01, 0.3, 20.0]))

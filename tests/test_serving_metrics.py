@@ -58,7 +58,7 @@ def test_metrics_by_hand():
     assert (found["requests"], found["done"], found["reason"], found["truncated"]) == (3, 3, "drained", False)
     assert found["latencies_of"] == "all requests"
     assert found["ttft"]["mean"] == pytest.approx(3.5 / 3) and found["e2e"]["p50"] == 2
-    assert found["tpot"] == {"mean": 1, "p50": 1, "p90": 1, "p99": 1}  # B has no token after its first
+    assert found["tpot"] == {"mean": 1, "p50": 1, "p90": 1, "p95": 1, "p99": 1}  # B has no token after its first
     expected = {
         "span": 12,
         "requests_per_second": 3 / 12,
