@@ -32,6 +32,7 @@ SHOWN = {
     "joules_per_output_token": ("energy per output token, estimated", "{:.3g} J"),
     "dollars_per_million_output_tokens": ("cost of a million output tokens, estimated", "{:.3g} USD"),
 }
+COLUMNS = ("mean", "p50", "p95", "p99")  # of each latency
 _OBJECTIVES = ("goodput", "attainment")
 _IF_ANY = ("preemptions_per_request", "recomputed_tokens", "swapped_bytes")
 
@@ -123,7 +124,7 @@ def notes(found: dict[str, Any], scenario: Any) -> list[str]:
 def show(found: dict[str, Any]) -> None:
     """Print what was served."""
     from llmqueue_gym.evaluation.metrics import WORDS, seconds
-    from llmqueue_gym.evaluation.serving import LATENCIES, PERCENTILES
+    from llmqueue_gym.evaluation.serving import LATENCIES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
@@ -137,14 +138,14 @@ def show(found: dict[str, Any]) -> None:
     print_table("served", ("", ""), head)
     rows = []
     for name in LATENCIES:
-        row = [seconds(found[name][key]) for key in ("mean", *PERCENTILES)]
+        row = [seconds(found[name][key]) for key in COLUMNS]
         rows.append([WORDS[name], *row])
         low, high = found["e2e_ci95"]
         if name == "e2e" and low is not None and low == low:
             rows.append(["  95 % interval of the mean", f"{seconds(low)} to {seconds(high)}"])
     left_out = f", first {found['warmup']:.0%} left out" if found["warmup"] else ""
     title = f"latencies of {found['latencies_of']}{left_out}"
-    print_table(title, ("", "mean", *PERCENTILES), [[*row, *[""] * (6 - len(row))] for row in rows])
+    print_table(title, ("", *COLUMNS), [[*row, *[""] * (len(COLUMNS) + 1 - len(row))] for row in rows])
     skipped = set() if any(found[name] for name in ("ttft_slo", "tpot_slo", "e2e_slo")) else set(_OBJECTIVES)
     skipped |= {name for name in _IF_ANY if not found[name]}
     if not found["preemptions"]:
