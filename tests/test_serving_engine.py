@@ -32,6 +32,7 @@ POLICIES = {
     "peak": ServingPolicy("peak", shortest_left, admission="peak"),
     "reserve": ServingPolicy("reserve", shortest_left, admission="reserve", skips=True),
     "merged": ServingPolicy("merged", shortest_left, merged=True),
+    "fastserve": serving_policy("fastserve"),  # which counts in every iteration who ran
     "merged-drops": ServingPolicy("merged-drops", oldest, merged=True, keeps=False, preemption="swap"),
 }
 VARIANTS = {
