@@ -15,11 +15,12 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
+from llmqueue_gym import _jit
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
 from llmqueue_gym.engines.batching.rules import ALLOCATIONS, ORDERS, PREEMPTIONS, Rules
@@ -115,11 +116,13 @@ def draw_policy(rng: np.random.Generator) -> ServingPolicy:
 
 def draw_given(rng: np.random.Generator, rules: Rules) -> Requests:
     """Draw requests that crowd a replica, with predictions that are off, and that are renewed in one of three cases."""
-    n, longest = int(rng.integers(1, 40)), max(rules.longest, 2)
+    n, longest = int(rng.integers(1, 40)), min(max(rules.longest, 2), 150)  # at a token an iteration that is enough
     if not rules.chunked:
         longest = min(longest, rules.token_budget + 1)
     gap = float(rng.choice([0.0, 0.01, 0.3, 20.0]))
     arrivals = np.cumsum(rng.exponential(gap, n) * (rng.random(n) < 0.7))
+    if rng.random() < 0.1:  # clients who wait for their answers
+        arrivals = np.where(np.arange(n) < rng.integers(1, 9), 0.0, np.inf)
     prompts = rng.integers(1, max(2, int(longest * rng.choice([0.3, 1.0]))), n)
     outputs = np.minimum(rng.integers(1, max(2, longest // 2), n), np.maximum(longest - prompts, 1)).astype(np.int64)
     table = request_table(arrivals, prompts, rng.choice([0.5, 1.0, 3.0], n), rng.integers(0, 2, n))
@@ -186,6 +189,7 @@ def conserved(run: Run, rules: Rules, given: Requests, weights: np.ndarray | flo
     wanted = np.minimum(given.outputs, rules.longest - given.requests["prompt"])
     assert np.isfinite(run.totals["clock"]) and run.totals["integral"] >= 0, "time lost"
     assert (run.jobs["generated"] <= wanted).all() or rules.forget_unread, "tokens that nobody asked for"
+    assert run.reason != "stuck", "requests wait on an idle replica for ever"
     if run.reason != "drained":
         return
     assert run.done.all(), "drained, but somebody is not done"
@@ -265,12 +269,9 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="play this one alone, and show where it breaks")
     told = parser.parse_args()
     ends, broken, start = Counter(), 0, time.monotonic()
-    first = Case(
-        draw_given(np.random.default_rng(0), Rules(blocks=40)),
-        SERVING_POLICIES("fcfs"),
-        profile("unit"),
-        Rules(blocks=40),
-    )
+    _jit.pointer = cache(_jit.pointer)  # wild functions read no globals, so they need not be compiled anew each time
+    rules = Rules(blocks=40)
+    first = Case(draw_given(np.random.default_rng(0), rules), SERVING_POLICIES("fcfs"), profile("unit"), rules)
     for kind in KINDS.values():  # compiles all but the functions of policies, which takes longer than a run may
         kind(first, np.random.default_rng(0))
     for number in range(told.runs) if told.only is None else [told.only]:

@@ -140,15 +140,16 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
 def show(found: dict[str, Any]) -> None:
     """Print what was served."""
     from llmqueue_gym.evaluation.metrics import WORDS, seconds
-    from llmqueue_gym.evaluation.serving import LATENCIES, PERCENTILES
+    from llmqueue_gym.evaluation.serving import LATENCIES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
     head.append(("requests", f"{found['done']:,} of {found['requests']:,} done in {found['span']:,.4g} s"))
     if found["capacity"] is not None:
-        most = found["capacity"]["rate"]
+        most, seen = found["capacity"]["rate"], found["capacity"]["requests"]
+        sample = f", by a sample of {seen:,}" if seen < found["requests"] else ""
         head.append(
-            ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains")
+            ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains{sample}")
         )
     print_table("served", ("", ""), head)
     rows = [[WORDS[name], *(seconds(found[name][key]) for key in ("mean", *PERCENTILES))] for name in LATENCIES]
