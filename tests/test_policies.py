@@ -313,7 +313,7 @@ def test_it_is_an_error_of_the_agent_too(kind):
     agent = baseline_agent(written(kind, "raises", BODIES["raises"][0]), env)
     seen, _ = env.reset(seed=0)
     for act in (lambda: agent.act(seen), lambda: agent.act_env(env)):
-        with pytest.raises(BadInput, match="'raises' fails at a .*: ValueError: no luck"):
+        with pytest.raises(BadInput, match=r"'raises' fails at a .*: ValueError: no luck"):
             act()
 
 
@@ -346,5 +346,7 @@ class Callable:
 )
 def test_what_is_no_plain_function_of_job_and_params_is_refused(given):
     for make in (policy, lambda rank: Policy("mine", rank)):
-        with pytest.raises(BadInput, match=r"is not a policy: give a registered name or a function rank\(job, params\)"):
+        with pytest.raises(
+            BadInput, match=r"is not a policy: give a registered name or a function rank\(job, params\)"
+        ):
             make(given)

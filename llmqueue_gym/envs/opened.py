@@ -23,9 +23,7 @@ def opened(system: str | System | Scenario, given: dict[str, Any]) -> tuple[Scen
     kind: Any = _kind(system)
     fixed = given.get("fixed", kind.name)
     if kind.name != fixed:
-        raise BadInput(
-            f"system={kind.name!r}: this id is of system {fixed!r}; make llmqueue/Scenario-v0 for any other"
-        )
+        raise BadInput(f"system={kind.name!r}: this id is of system {fixed!r}; make llmqueue/Scenario-v0 for any other")
     given = {key: value for key, value in given.items() if key != "fixed"}
     if kind.view is None:
         raise BadInput(f"system {kind.name!r} has no decisions for an agent")
