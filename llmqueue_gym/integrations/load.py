@@ -88,7 +88,7 @@ def _named(target: str) -> Any:
 def _defined(path: Path) -> Any:
     try:
         names = runpy.run_path(str(path), run_name=path.stem)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise BadInput(f"{path}: {type(error).__name__}: {_line(error)}") from None
     agent = names.get("agent")
     if agent is None:
