@@ -342,6 +342,14 @@ def test_a_result_that_cannot_be_is_not_read(told, change, small, tmp_path):
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_result_of_another_name_is_not_read(small, tmp_path):
+    row = spoilt(lambda row: row.update(policy="\x1b[2J"))["sprpt"]
+    (tmp_path / "entries" / "mg1" / "\x1b[2J").mkdir(parents=True)
+    stored.store(tmp_path, row)
+    with pytest.raises(BadInput, match="not a result of this board"):
+        stored.stored(tmp_path, small["mg1"])
+
+
 @pytest.mark.parametrize("on", FROZEN, ids=lambda on: on.name)
 def test_every_registered_policy_has_a_stored_result(on):
     kept, players = stored.stored(STORED, on), [*registered(on), *stored.added(STORED, on)]

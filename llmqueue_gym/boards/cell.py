@@ -71,18 +71,21 @@ def confined(entry: Entry, tasks: list[Task], bar: Progress, what: str) -> list[
 
 def _close(entry: Entry, tasks: list[Task], limits: Limits) -> None:
     """Do what has to be done with files, and give up what an entry has no right to."""
-    import resource  # not on every system; without it nothing from outside is played
-
     for call, (scenario, _, seeds, *more) in tasks:
         call(scenario, replace(entry, player=_shell(entry.player), made_by=None), seeds[:1], *more)
     if entry.files is not None and NUMBERS in entry.files.content:
         entry.player.compiled()  # functions of the library, which are kept on disk
-    taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, FileNotFoundError):
+        raise BadInput("entries from outside are played on Linux alone, whose limits hold them") from None
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = round(used.ru_utime + used.ru_stime) + limits.seconds
     for right, most in (
         (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, taken + limits.memory),
+        (resource.RLIMIT_AS, pages * resource.getpagesize() + limits.memory),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 1),  # which is taken; what is open stays so

@@ -28,7 +28,7 @@ from llmqueue_gym.systems import SYSTEMS
 CODE = "policy.py"
 _MOST = {CARD: 2**18, CODE: source.MOST_BYTES, NUMBERS: 2**16}  # bytes
 _TEXTS = {"name": 64, "board": 64, "description": 500, "command": 4000}  # letters
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def read_card(files: Files) -> dict[str, Any]:
             raise BadInput(f"{path}: {key!r} is missing; a card says {', '.join(_TEXTS)}")
         if len(text) > most or not text.isprintable():
             raise BadInput(f"{path}: {key!r} must be at most {most} printable letters in one line")
-    if not _NAME.fullmatch(card["name"]):
+    if not NAME.fullmatch(card["name"]):
         raise BadInput(
             f"{path}: name {card['name']!r} must be letters, digits, - and _, of ASCII, and not begin with _"
         )

@@ -65,6 +65,8 @@ def _check(row: Any, on: Board, name: str) -> None:
     for key, kind in [*words.items(), *([] if name == BOUND else [("learned", bool)])]:
         if type(row[key]) is not kind:
             raise ValueError(f"{key}={row[key]!r:.80}")
+    if name != BOUND and not outside.NAME.fullmatch(name):
+        raise ValueError(f"name {name!r:.80}")
     if (row["policy"], row["board"], row["seeds"]) != (name, on.name, list(on.seeds)):
         raise ValueError("another policy, board or seeds")
     if set(row["scenarios"]) != set(on.fields):
