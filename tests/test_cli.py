@@ -317,7 +317,7 @@ WRONG = [
     ("simulate --policy {files}/ranks.py:shortes", "did you mean 'shortest'?"),
     ("simulate --policy {files}/ranks.py", "names no function"),
     ("simulate --policy {files}/broken.py:rank", "SyntaxError"),
-    ("simulate --policy {files}/leaves.py:rank", "SystemExit"),
+    ("simulate --policy {files}/leaves.py:rank", "it exits with status 0"),
     ("simulate --policy /nowhere.py:rank", "/nowhere.py: no such file"),
     ("theory --policy sprpt --load 1.2", "load 1.2 is unstable"),
     ("theory --policy las --method formula", "no closed form"),

@@ -82,7 +82,7 @@ def test_weights_and_quanta_change_rewards_but_not_what_they_add_up_to():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_observation_shows_the_first_jobs_in_system(name):
-    env = made(name, load=1.5, n_jobs=200, slots=5)
+    env = made(name, load=0.99, n_jobs=200, slots=5)
     observation, info = env.reset(seed=2)
     rng, unseen = np.random.default_rng(0), 0
     for _ in range(120):
