@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import DONE, LOST, job_table
 from llmqueue_gym.policies import Policy
@@ -317,9 +318,46 @@ def play_agent(rng: np.random.Generator) -> str:
     return f"agent in {kind}"
 
 
+class Given:
+    """A workload that always gives the same jobs."""
+
+    def __init__(self, drawn: Drawn):
+        self.drawn = drawn
+
+    def sample(self, n: int, arrival_rng: Any, size_rng: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return them."""
+        return self.drawn.work.copy(), self.drawn.sizes.copy()
+
+
+def play_baseline(rng: np.random.Generator) -> str:
+    """A policy as an agent that sees all jobs: job by job as in closed loop."""
+    drawn, order, kind = draw_jobs(rng, exact=True), draw_order(rng, False), pick(rng, "mg1", "central", "dispatch")
+    told: dict[str, Any] = {"workload": Given(drawn), "n_jobs": len(drawn.sizes), "load": None, "predictor": "exact"}
+    view: dict[str, Any] = {"preemptive": order.preemptive, "slots": len(drawn.sizes)}
+    player: Any = order
+    if kind != "mg1":
+        told["servers"] = int(rng.integers(1, 5))
+    if kind == "dispatch":
+        told["order"], view = pick(rng, "fcfs", "sprpt", "pspjf", "spjf"), {}
+        player = DISPATCH_POLICIES(pick(rng, "join-shortest-queue", "join-idle-queue", "least-work:d=0"))
+    here = Scenario(kind, **told)
+    env = here.env(**view)
+    agent, over, closed = baseline_agent(player, env), False, here.simulate(player, 5)
+    env.reset(seed=5)
+    while not over:
+        _, _, terminated, truncated, _ = env.step(agent.act_env(env))
+        over = terminated or truncated
+    run = env.run()
+    conserved(run, drawn)
+    same(run.outcome["completion"], closed.outcome["completion"], "other times than in closed loop")
+    if kind != "central":  # who goes on at an event, and on which server, may be counted otherwise
+        np.testing.assert_array_equal(run.outcome["preemptions"], closed.outcome["preemptions"], "other preemptions")
+    return f"baseline in {kind}"
+
+
 KINDS: tuple[Callable[[np.random.Generator], str], ...] = (
     *(play_stepwise, play_wild, play_central, play_dispatch),
-    *(play_packing, play_moldable, play_agent),
+    *(play_packing, play_moldable, play_agent, play_baseline),
 )
 
 

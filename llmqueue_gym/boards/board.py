@@ -123,7 +123,10 @@ class Board:
 
     def _scenario(self, name: str) -> Scenario:
         try:
-            return Scenario(self.system, **played(dict(self.fields[name]), self.recordings))
+            made = Scenario(self.system, **played(dict(self.fields[name]), self.recordings))
+            if made.overload():
+                raise BadInput(made.overload())
+            return made
         except BadInput as error:
             raise BadInput(f"board {self.name!r}, scenario {name!r}: {error}") from None
 

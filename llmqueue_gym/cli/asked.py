@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.errors import BadInput, Unstable, nearest
 from llmqueue_gym.policies.file import names_in
 from llmqueue_gym.registry import kinds_of
 
@@ -71,7 +71,10 @@ class Asked:
         orders = [field.name for field in fields(self.kind) if "Policy" in kinds_of(field.type)]
         given |= {name: function_in_file(given[name]) or given[name] for name in orders if name in given}
         wanted = {} if policy is None else self.kind.asked(policy)
-        return Scenario(self.kind.name, **{**self.defaults, **self._recorded(given), **wanted, **given})
+        made = Scenario(self.kind.name, **{**self.defaults, **self._recorded(given), **wanted, **given})
+        if made.overload():
+            raise Unstable(made.overload())
+        return made
 
     def _recorded(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the fields that a trace gives; none where there is no trace."""

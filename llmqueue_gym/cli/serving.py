@@ -140,7 +140,7 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
 def show(found: dict[str, Any]) -> None:
     """Print what was served."""
     from llmqueue_gym.evaluation.metrics import WORDS, seconds
-    from llmqueue_gym.evaluation.serving import LATENCIES
+    from llmqueue_gym.evaluation.serving import LATENCIES, PERCENTILES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))

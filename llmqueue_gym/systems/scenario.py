@@ -4,6 +4,7 @@ It is what the command line builds, what a board holds, and the configuration of
 """
 
 import importlib
+import warnings
 import inspect
 import os
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym import systems
-from llmqueue_gym.errors import BadInput, Unstable, nearest
+from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.systems.base import Drawn, Row, System
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.workloads.arrivals import FASTEST, SLOWEST
@@ -35,7 +36,7 @@ class Scenario:
         system: what serves.
         size: law of what a job is: of its size in s, or of the lengths of a request; see `llmqueue workloads`.
         predictor: prediction model; `srpt` and others bring their own.
-        load: share of what the system can do at most; below 1, unless jobs give up or are recorded.
+        load: share of what the system can do at most; from 1 on queues grow as long as jobs come, see `overload`.
         rate: arrivals per s, in place of the load.
         arrivals: arrival process.
         workload: anything with `sample(n, arrival_rng, size_rng)`, such as a `TraceWorkload`, in place of size and
@@ -44,7 +45,6 @@ class Scenario:
 
     Raises:
         BadInput: a field does not exist, or a value is out of range; the message names it.
-        Unstable: the queue would grow without end.
     """
 
     system: System
@@ -101,18 +101,18 @@ class Scenario:
                     f"{name}={value!r} must be positive and finite, from {SLOWEST:g} to {FASTEST:g}, for example 0.8"
                 )
         made.check(self)
-        self._refuse_overload()
 
-    def _refuse_overload(self) -> None:
-        """Refuse jobs without end that are more than the servers can do; a workload of its own may have an end."""
+    def overload(self) -> str | None:
+        """Return what is wrong with a load that the servers cannot carry, or None; recorded work has an end."""
         load = self.load
         if load is None and self.rate is not None:
             load = getattr(self.source, "load", 0.0) / getattr(self.system, "capacity", 1.0)
-        if load is not None and load >= 1 and self.workload is None and not self.system.lossy:
-            raise Unstable(
-                f"load {load:g} is unstable: the queue grows without end from load 1 on; try 0.95, or jobs that leave "
-                "(central with patience) or are recorded (a workload)"
-            )
+        if load is None or load < 1 or self.workload is not None or self.system.lossy:
+            return None
+        return (
+            f"load {load:g} is unstable: the queue grows without end from load 1 on; try 0.95, or jobs that leave "
+            "(central with patience) or are recorded (a workload)"
+        )
 
     def policy(self, given: Any) -> Any:
         """Return a policy of this system from its spec, the policy itself, or a plain function."""
@@ -140,6 +140,8 @@ class Scenario:
             BadInput: the policy is unknown, cannot be compiled or gives NaN, or there is work that can never be done.
         """
         made = self.policy(policy)
+        if self.overload():
+            warnings.warn(self.overload(), stacklevel=2)
         return self.system.simulate(self.draw(seed, made), made, **self.facts(made))
 
     def bound(self, seed: int) -> float:
