@@ -346,5 +346,7 @@ class Callable:
 )
 def test_what_is_no_plain_function_of_job_and_params_is_refused(given):
     for make in (policy, lambda rank: Policy("mine", rank)):
-        with pytest.raises(BadInput, match=r"is not a policy: give a registered name or a function rank\(job, params\)"):
+        with pytest.raises(
+            BadInput, match=r"is not a policy: give a registered name or a function rank\(job, params\)"
+        ):
             make(given)

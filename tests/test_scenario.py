@@ -215,7 +215,10 @@ def slow(job, params):
 @pytest.mark.parametrize("kind", ["mg1", "central", "packing"])
 def test_ranks_are_refused_in_one_line(kind):
     here = scenario(kind, n_jobs=20)
-    for rank, says in ((no_number, "'no_number' gives rank NaN to job 0, where job.predicted="), (slow, "cannot be compiled")):
+    for rank, says in (
+        (no_number, "'no_number' gives rank NaN to job 0, where job.predicted="),
+        (slow, "cannot be compiled"),
+    ):
         if rank is slow and _jit.DISABLED:
             continue
         with pytest.raises(BadInput, match=says) as caught:
