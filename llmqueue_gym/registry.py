@@ -96,11 +96,11 @@ class Registry:
         Raises:
             BadInput: an unknown name or key, a missing one, or a value that is not of its type.
         """
-        name, _, rest = spec.partition(":")
+        name, colon, rest = spec.partition(":")
         builder = self.builder(name)
         parameters = inspect.signature(builder).parameters
         arguments = {}
-        for part in rest.split(",") if "=" in rest else [rest] if rest else []:
+        for part in rest.split(",") if "=" in rest else [rest] if colon else []:
             key, equals, text = part.partition("=")
             if not equals:  # one bare value, such as a file name, goes to the first parameter
                 key, text = next(iter(parameters), ""), part
