@@ -44,6 +44,17 @@ def test_failing_to_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == before and os.listdir(tmp_path) == ["made.json"]
 
 
+def test_a_device_is_neither_replaced_nor_read_for_ever(tmp_path):
+    for path in (os.devnull, tmp_path):
+        with pytest.raises(OSError, match="not a file that can be replaced"):
+            write_profile(path, profile("unit"))
+    with pytest.raises(BadInput, match="cannot read /dev/zero: it has more than"):
+        read_profile("/dev/zero")
+    (tmp_path / "link.json").symlink_to(tmp_path / "made.json")
+    write_profile(tmp_path / "link.json", profile("unit"))
+    assert (tmp_path / "link.json").is_symlink() and read_profile(str(tmp_path / "made.json")).name == "unit"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
