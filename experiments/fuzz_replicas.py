@@ -14,125 +14,26 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
+from random_replicas import Case, draw_case, draw_given
 
+from llmqueue_gym import _jit
 from llmqueue_gym.engines.batching.closed_loop import proceed
-from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
-from llmqueue_gym.engines.batching.rules import ALLOCATIONS, ORDERS, PREEMPTIONS, Rules
+from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.engines.batching.tables import ENDLESS, LOOK, REASONS, WATCHING, queue
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
-from llmqueue_gym.policies.serving.base import ADMISSIONS
-from llmqueue_gym.profiles import PROFILES, Profile, profile
-from llmqueue_gym.requests import DONE, Refreshed, Requests, never_refreshed, request_table
+from llmqueue_gym.policies.serving import SERVING_POLICIES
+from llmqueue_gym.profiles import profile
+from llmqueue_gym.requests import DONE, Requests
 from llmqueue_gym.systems import Run, Scenario
 from llmqueue_gym.systems.replica import kernel_arguments, loaded
 from llmqueue_gym.systems.serve import as_drawn, placed, serve
 
 SECONDS = 10  # of CPU time after which a run counts as one without end; most take milliseconds
-PATIENCE = 3000  # iterations without a new token before a run counts as a livelock
-
-
-def wild(request, system, params):
-    """Give infinite, NaN, huge, equal or fickle numbers, as the first parameter says."""
-    kind, odd = int(params[0]), request.place % 3
-    if kind == 0:
-        return np.inf if odd == 0 else (-np.inf if odd == 1 else request.predicted)
-    if kind == 1:
-        return np.nan if odd == 0 and request.generated > params[1] else request.predicted
-    if kind == 2:
-        return 1e308 * (1.0 - odd)
-    if kind == 3:
-        return (request.place * 7919 + system.iterations * 104729 + request.generated * 31) % 101 - 50.0
-    if kind == 4:
-        return -0.0
-    return -request.generated * params[1]
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """What is played: requests, and the policy, profile and rules of a replica."""
-
-    given: Requests
-    policy: ServingPolicy
-    profile: Profile
-    rules: Rules
-
-    def __str__(self) -> str:
-        return f"{self.policy.name} on {self.profile.name} under {self.rules}, {len(self.given.outputs)} requests"
-
-
-def draw_case(rng: np.random.Generator) -> Case:
-    """Draw a small replica, and requests of which most fit."""
-    rules = draw_rules(rng)
-    names = [name for name in PROFILES if name != "file"]
-    return Case(draw_given(rng, rules), draw_policy(rng), profile(str(rng.choice(names))), rules)
-
-
-def draw_rules(rng: np.random.Generator) -> Rules:
-    """Draw a rule set by name, in one of three cases with other switches than its own."""
-    block_size, blocks = int(rng.choice([1, 2, 4, 16])), int(rng.integers(2, 40))
-    changes: dict[str, Any] = {"block_size": block_size, "blocks": blocks, "patience": PATIENCE}
-    changes |= {"max_seqs": int(rng.choice([1, 2, 4, 16])), "token_budget": int(rng.choice([1, 8, 64, 2048]))}
-    if rng.random() < 0.3:
-        changes["long_prefill_threshold"] = int(rng.integers(1, 20))
-    if rng.random() < 0.3:
-        changes["max_model_len"] = int(rng.integers(2, blocks * block_size + 2))
-    if rng.random() < 0.1:
-        changes["horizon"] = float(rng.choice([1e-3, 1.0, 30.0]))
-    if rng.random() < 0.3:
-        changes["preemption"] = str(rng.choice(list(PREEMPTIONS)))
-    if rng.random() < 1 / 3:
-        several = {"order": list(ORDERS), "allocation": list(ALLOCATIONS), "watermark": [0.0, 0.1, 0.5]}
-        several |= {"lookahead": [0, 1, 3], "bandwidth": [1.0, 32e9]}
-        switches = {field.name: [True, False] for field in fields(Rules) if field.type in (bool, "bool")}
-        for name, values in {**several, **switches}.items():
-            if rng.random() < 0.3:
-                changes[name] = values[rng.integers(len(values))]
-    named = rule_set(str(rng.choice(list(RULE_SETS))))
-    if changes.get("request_level", named.request_level):
-        changes["allocation"] = "longest"
-    return replace(named, **changes)
-
-
-def draw_policy(rng: np.random.Generator) -> ServingPolicy:
-    """Draw a policy by name, or wild functions with all that a policy can ask for."""
-    if rng.random() < 0.5:
-        return SERVING_POLICIES(str(rng.choice(list(SERVING_POLICIES))))
-    traits: dict[str, Any] = {"admission": str(rng.choice(ADMISSIONS)), "rules": {}}
-    traits |= {name: bool(rng.random() < 0.3) for name in ("ages", "merged", "keeps", "displaces", "skips")}
-    traits |= {name: wild for name in ("victim", "length", "progress") if rng.random() < 0.2}
-    traits |= {"spare": int(rng.integers(0, 5)), "margin": float(rng.choice([0.0, 1.0]))}
-    traits["preemption"] = rng.choice([None, *PREEMPTIONS])
-    ranked = traits["merged"] or rng.random() < 0.8
-    numbers = (float(rng.integers(0, 6)), float(rng.integers(0, 4)))
-    return ServingPolicy(f"wild-{numbers[0]:g}", wild if ranked else None, numbers, **traits)
-
-
-def draw_given(rng: np.random.Generator, rules: Rules) -> Requests:
-    """Draw requests that crowd a replica, with predictions that are off, and that are renewed in one of three cases."""
-    n, longest = int(rng.integers(1, 40)), max(rules.longest, 2)
-    if not rules.chunked:
-        longest = min(longest, rules.token_budget + 1)
-    gap = float(rng.choice([0.0, 0.01, 0.3, 20.0]))
-    arrivals = np.cumsum(rng.exponential(gap, n) * (rng.random(n) < 0.7))
-    prompts = rng.integers(1, max(2, int(longest * rng.choice([0.3, 1.0]))), n)
-    outputs = np.minimum(rng.integers(1, max(2, longest // 2), n), np.maximum(longest - prompts, 1)).astype(np.int64)
-    table = request_table(arrivals, prompts, rng.choice([0.5, 1.0, 3.0], n), rng.integers(0, 2, n))
-    every = int(rng.choice([0, 0, 1, 8]))
-    table["predicted"] = np.maximum(1.0, outputs * rng.lognormal(0, rng.choice([0.0, 1.0]), n))
-    refreshed = never_refreshed(n)
-    if every:
-        start = np.concatenate([[0], np.cumsum(outputs // every + 1)])
-        refreshed = Refreshed(every, rng.uniform(1, 2 * longest, start[-1]), start)
-        table["predicted"] = refreshed.total[start[:-1]]
-    table["first_predicted"] = table["lower"] = table["predicted"]
-    table["upper"] = table["predicted"] * rng.choice([1.0, 2.0])
-    return Requests(table, outputs, refreshed)
 
 
 def watched(case: Case, rules: Rules) -> tuple[Any, int]:
@@ -186,6 +87,7 @@ def conserved(run: Run, rules: Rules, given: Requests, weights: np.ndarray | flo
     wanted = np.minimum(given.outputs, rules.longest - given.requests["prompt"])
     assert np.isfinite(run.totals["clock"]) and run.totals["integral"] >= 0, "time lost"
     assert (run.jobs["generated"] <= wanted).all() or rules.forget_unread, "tokens that nobody asked for"
+    assert run.reason != "stuck", "requests wait on an idle replica for ever"
     if run.reason != "drained":
         return
     assert run.done.all(), "drained, but somebody is not done"
@@ -233,8 +135,8 @@ def check_agent(case: Case, rng: np.random.Generator) -> str:
     return run.reason
 
 
-def play(number: int, seed: int, kinds: dict[str, Callable[[Case, np.random.Generator], str]]) -> tuple[str, Case]:
-    """Play run `number`; return its kind and how it ended, and what was played."""
+def play(number: int, seed: int, kinds: dict[str, Callable[[Case, np.random.Generator], str]]) -> str:
+    """Play run `number`; return its kind and how it ended."""
     rng = np.random.default_rng([seed, number])
     case = draw_case(rng)
     kind = str(rng.choice(list(kinds), p=np.array([8, 1]) / 9))
@@ -245,9 +147,9 @@ def play(number: int, seed: int, kinds: dict[str, Callable[[Case, np.random.Gene
     signal.signal(signal.SIGVTALRM, too_long)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
-        return f"{kind}: {kinds[kind](case, rng)}", case
+        return f"{kind}: {kinds[kind](case, rng)}"
     except BadInput as error:
-        return f"{kind}: refused, {' '.join(str(error).split()[:3])} ...", case
+        return f"{kind}: refused, {' '.join(str(error).split()[:3])} ..."
     except Exception as error:
         raise AssertionError(f"run {number}, {kind}: {case}: {error}") from error
     finally:
@@ -255,6 +157,14 @@ def play(number: int, seed: int, kinds: dict[str, Callable[[Case, np.random.Gene
 
 
 KINDS = {"policy": lambda case, rng: check(case), "agent": check_agent}
+
+
+def compile_loops() -> None:
+    """Compile all but the functions of policies, which takes longer than a run may."""
+    rules = Rules(blocks=40)
+    first = Case(draw_given(np.random.default_rng(0), rules), SERVING_POLICIES("fcfs"), profile("unit"), rules)
+    for kind in KINDS.values():
+        kind(first, np.random.default_rng(0))
 
 
 def main() -> int:
@@ -265,17 +175,11 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="play this one alone, and show where it breaks")
     told = parser.parse_args()
     ends, broken, start = Counter(), 0, time.monotonic()
-    first = Case(
-        draw_given(np.random.default_rng(0), Rules(blocks=40)),
-        SERVING_POLICIES("fcfs"),
-        profile("unit"),
-        Rules(blocks=40),
-    )
-    for kind in KINDS.values():  # compiles all but the functions of policies, which takes longer than a run may
-        kind(first, np.random.default_rng(0))
+    _jit.pointer = cache(_jit.pointer)  # wild functions read no globals, so they need not be compiled anew each time
+    compile_loops()
     for number in range(told.runs) if told.only is None else [told.only]:
         try:
-            ends[play(number, told.seed, KINDS)[0]] += 1
+            ends[play(number, told.seed, KINDS)] += 1
         except AssertionError as error:
             broken += 1
             print(f"--seed {told.seed} --only {number}: {' '.join(str(error).split())[:400]}", flush=True)

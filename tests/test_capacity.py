@@ -112,3 +112,24 @@ def test_predictions_are_cut_to_what_fits_so_nobody_waits_for_ever(policy):
         assert (work[column] + work["prompt"] <= 400).all()
     assert (work["predicted"] + work["prompt"] == 400).any()  # some were
     assert wild.simulate(policy, 1).reason == "drained"
+
+
+def test_a_long_stream_is_judged_by_stretches_of_it_at_the_rate_of_all(searches, monkeypatch):
+    n = 8000
+    drawn = replace(HERE, n_jobs=n, rate=7.0).draw(1)
+    whole = capacity.search(drawn, HERE.system)
+    monkeypatch.setattr(capacity, "SAMPLE", 2000)
+    few = capacity.sample(drawn)
+    assert capacity.sample(few) is few and len(few.sizes) == 2000
+    assert capacity.recorded_rate(few.work) == pytest.approx(capacity.recorded_rate(drawn.work), rel=1e-12)
+    stretches = np.concatenate([drawn.sizes[start : start + 100] for start in np.linspace(0, n - 100, 20).astype(int)])
+    np.testing.assert_array_equal(few.sizes, stretches)
+    assert (np.diff(few.work["arrival"]) >= 0).all()
+    found = capacity.search(few, HERE.system)
+    assert found.requests == 2000 and whole.requests == n
+    assert found.rate == pytest.approx(whole.rate, rel=0.05)
+
+
+def test_a_law_is_drawn_no_longer_than_its_sample(searches, monkeypatch):
+    monkeypatch.setattr(capacity, "SAMPLE", 300)
+    assert found(replace(HERE, n_jobs=10**9)) == found(HERE)

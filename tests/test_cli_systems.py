@@ -195,6 +195,14 @@ UNIT = "--profile unit --trace {files}/trace.csv"
 EIGHT = f"{UNIT} --rules vllm-v1:max_seqs=8"
 
 
+def test_clients_who_wait_for_their_answers(run_json, run):
+    found = run_json("simulate --concurrency 3 --requests 40 --policy fcfs --e2e-slo 1000")
+    assert found["done"] == 40 and found["rate"] is found["capacity"] is found["load"] is None
+    assert found["mean_in_system"] <= 3 and found["attainment"] == 1 and found["e2e_slo"] == 1000
+    status, out, err = run(*["compare", "--concurrency", "3", "--requests", "40", "--policies", "fcfs,sjf"])
+    assert (status, err) == (0, "") and "3 clients who wait for their answers" in " ".join(out.split())
+
+
 def test_a_trace_is_served(run_json, run, files):
     options = f"--profile a100-llama3-8b --trace {files}/trace.csv"
     found = run_json(f"simulate --policy fcfs {options}")

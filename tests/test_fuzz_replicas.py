@@ -1,10 +1,26 @@
 """Random replicas keep their promises: a short run of the fuzzer, and that it would see what it is there to see."""
 
+from functools import cache
+
 import fuzz_replicas as fuzz
 import numpy as np
 import pytest
+from random_replicas import Case, draw_given
 
-RUNS, PARTS = 120, 6
+from llmqueue_gym import _jit
+from llmqueue_gym.engines.batching.rules import Rules
+from llmqueue_gym.policies.serving import serving_policy
+from llmqueue_gym.profiles import profile
+
+RUNS, PARTS = 100, 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jit, "pointer", cache(_jit.pointer))  # the wild functions read no globals
+        fuzz.compile_loops()
+        yield
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -22,10 +38,8 @@ def test_random_replicas_keep_their_promises(part):
     ],
 )
 def test_a_spoilt_outcome_is_found_out(monkeypatch, column, spoil, words):
-    rules = fuzz.Rules(blocks=40)
-    case = fuzz.Case(
-        fuzz.draw_given(np.random.default_rng(1), rules), fuzz.SERVING_POLICIES("fcfs"), fuzz.profile("unit"), rules
-    )
+    rules = Rules(blocks=40)
+    case = Case(draw_given(np.random.default_rng(1), rules), serving_policy("fcfs"), profile("unit"), rules)
     played = fuzz.serve
 
     def spoilt(*told):

@@ -31,6 +31,7 @@ def test_profiles_come_back_from_json(tmp_path, name):
     np.testing.assert_array_equal(again.numbers, made.numbers)
     assert str(again.to_dict()) == str(made.to_dict())  # as text, because NaN is not equal to itself
     assert read_profile(str(path), kv_tokens=77).kv_tokens == 77
+    assert profile(f"file:{path},kv_bytes_per_token=9").kv_bytes_per_token == 9
     assert os.listdir(tmp_path) == ["made.json"]
 
 

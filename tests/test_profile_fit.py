@@ -52,6 +52,12 @@ def test_fit_agrees_with_the_engine(tmp_path):
         assert float(iteration_time(0, made.numbers, records(batch)[0])) == pytest.approx(want, rel=1e-14)
 
 
+@pytest.mark.parametrize(("told", "expected"), [({"model": "Llama-3-8B"}, 131_072), ({"kv_bytes_per_token": 9.0}, 9)])
+def test_the_bytes_of_a_token_are_told_or_those_of_a_known_model(told, expected):
+    assert fit(synthetic(100), kv_tokens=1000, **told)[0].kv_bytes_per_token == expected
+    assert np.isnan(fit(synthetic(100), kv_tokens=1000)[0].kv_bytes_per_token)
+
+
 def test_fit_says_what_the_rows_cannot_tell():
     table = synthetic(400, noise=0.01)
     decodes = table.rows(np.flatnonzero(table.prefill_tokens == 0))

@@ -83,10 +83,12 @@ def test_a_swapped_request_pays_for_both_ways():
 @pytest.mark.parametrize("rules", RULE_SETS)
 def test_every_seat_is_taken_and_no_more(rules):
     changes = {"blocks": 200, "max_seqs": 3, "token_budget": 1000, "max_model_len": 330}
-    running = [
-        len(look.running) for look in watch(some_requests(1, rate=1000.0), "fcfs", a_profile(), rules, **changes)
-    ]
-    assert max(running) == 3
+    present, most = 0, 0
+    for look in watch(some_requests(1, rate=1000.0), "fcfs", a_profile(), rules, **changes):
+        present += len(look.added)
+        most = max(most, present - len(look.waiting))
+        present -= len(look.finished)
+    assert most == 3
 
 
 def test_a_peak_is_counted_up_to_the_longest_that_the_model_can_have():

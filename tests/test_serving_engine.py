@@ -13,8 +13,10 @@ from reference_serving import VidurReference, formula_cost
 from llmqueue_gym._jit import DISABLED
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS
+from llmqueue_gym.engines.batching.tables import PAUSED
 from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
+from llmqueue_gym.systems import replica
 from llmqueue_gym.systems.serve import serve
 
 
@@ -30,6 +32,7 @@ POLICIES = {
     "peak": ServingPolicy("peak", shortest_left, admission="peak"),
     "reserve": ServingPolicy("reserve", shortest_left, admission="reserve", skips=True),
     "merged": ServingPolicy("merged", shortest_left, merged=True),
+    "fastserve": serving_policy("fastserve"),  # which counts in every iteration who ran
     "merged-drops": ServingPolicy("merged-drops", oldest, merged=True, keeps=False, preemption="swap"),
 }
 VARIANTS = {
@@ -89,6 +92,19 @@ def test_vidurs_schedulers_against_the_plain_rules(scheduler, seed):
         assert served.outcome["first_token"][i] == pytest.approx(first_token, abs=1e-9)
         assert served.outcome["completion"][i] == pytest.approx(completion, abs=1e-9)
         assert served.jobs["preemptions"][i] == restarts
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_run_in_many_slices_is_the_same_run(policy, monkeypatch):
+    """Between two slices Python has its turn, so that an interrupt is heard."""
+    whole = serve(some_requests(1), POLICIES[policy], a_profile(), max_seqs=16)
+    slices, proceed_ = [], replica.proceed
+    monkeypatch.setattr(replica, "WORK", 10)
+    monkeypatch.setattr(replica, "proceed", lambda *told: slices.append(proceed_(*told)) or slices[-1])
+    cut = serve(some_requests(1), POLICIES[policy], a_profile(), max_seqs=16)
+    assert slices.count(PAUSED) == len(slices) - 1 > 20
+    np.testing.assert_array_equal(cut.outcome, whole.outcome)
+    assert cut.totals == whole.totals
 
 
 PLAYED = """

@@ -53,12 +53,22 @@ def test_latencies_by_hand():
     np.testing.assert_allclose(found["e2e"], found["ttft"] + later * np.nan_to_num(found["tpot"]))
 
 
+@pytest.mark.parametrize(("limit", "share"), [(1.9, 1 / 3), (2.0, 2 / 3), (9.0, 1.0)])
+def test_an_objective_from_end_to_end(limit, share):
+    run = serve(three(), "fcfs", UNIT)
+    times = np.sort(per_request(run)["e2e"])
+    found = measure(run, e2e_slo=limit)
+    assert found["attainment"] == pytest.approx((times <= limit).mean()) == pytest.approx(share)
+    assert found["goodput"] == pytest.approx((times <= limit).sum() / found["span"])
+    assert found["e2e"]["p95"] == pytest.approx(np.percentile(times, 95))
+
+
 def test_metrics_by_hand():
     found = measure(serve(three(), "fcfs", UNIT), ttft_slo=1, tpot_slo=1)
     assert (found["requests"], found["done"], found["reason"], found["truncated"]) == (3, 3, "drained", False)
     assert found["latencies_of"] == "all requests"
     assert found["ttft"]["mean"] == pytest.approx(3.5 / 3) and found["e2e"]["p50"] == 2
-    assert found["tpot"] == {"mean": 1, "p50": 1, "p90": 1, "p99": 1}  # B has no token after its first
+    assert found["tpot"] == {"mean": 1, "p50": 1, "p90": 1, "p95": 1, "p99": 1}  # B has no token after its first
     expected = {
         "span": 12,
         "requests_per_second": 3 / 12,

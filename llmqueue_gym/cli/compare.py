@@ -127,7 +127,9 @@ def _print(found: dict[str, Any], goodput: bool) -> None:
 
     what, base = WORDS[found["metric"]], found["base"]
     load = f"load {found['load']:.3g}" if found["load"] else f"{found['rate']:.3g} /s" if found.get("rate") else ""
-    title = f"{what} of {found['requests']:,} jobs of {_work(found)}, {load or 'all at once'}"
+    clients = found["scenario"].get("concurrency")
+    pace = load or (f"{clients} clients who wait for their answers" if clients else "all at once")
+    title = f"{what} of {found['requests']:,} jobs of {_work(found)}, {pace}"
     columns = ["rank", "policy", "mean", f"over {base}", "p99", f"over {base}", *(["goodput"] if goodput else [])]
     print_table(title, columns, [_row(row, found, goodput) for row in found["policies"]])
     given = {name: value for name, value in found["scenario"].items() if name not in _TOLD and value not in _NOT_TOLD}

@@ -103,7 +103,7 @@ class Profile:
         if np.isnan(self.kv_bytes_per_token):
             raise BadInput(
                 f"{who} swaps blocks to the host, and profile {self.name!r} does not say how many bytes a token has: "
-                "fit it with --kv-bytes-per-token, or read it as file:PATH:kv_bytes_per_token=131072 (Llama-3-8B)"
+                "fit it with --kv-bytes-per-token, or read it as file:PATH,kv_bytes_per_token=131072 (Llama-3-8B)"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def give_up(e, r, rules, i, way, wanted):
             lost = wanted
         else:
             lost = request.blocks
-        if rules.forget_unread and request.status == PREFILLING:
+        if rules.forget_unread and request.status == PREFILLING and request.computed > 0:
             # Vidur's trap: what is not read yet of the prompt becomes output to generate.
             r.truth[e, i].output += request.prompt - request.computed
             r.state[e].made -= request.generated
