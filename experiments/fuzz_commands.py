@@ -141,7 +141,7 @@ def _by_system(rng: np.random.Generator, folder: Path) -> Call:
         given["policies"] = ",".join({_pick(rng, policies) for _ in range(2)})
     else:
         given["policy"] = _pick(rng, policies)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(_pick(rng, [1, 1, 1, 2, 3]))):
         name = _pick(rng, list(options))
         given[name] = _value(rng, options[name], kind, policies, folder)
     args = [command, kind.name]
@@ -266,7 +266,7 @@ def _profile(rng: np.random.Generator, folder: Path) -> Call:
     args += ["--kv-tokens", _pick(rng, ["1000", "1000", *NUMBERS])]
     for option in ("--out", "--plot", "--name", "--kv-bytes-per-token"):
         if rng.random() < 0.3:
-            values = [folder / "out" / _pick(rng, ["a.json", "a.png", "a.foo"]), "/proc/x/a.png", _pick(rng, ODD)]
+            values = [folder / "out" / _pick(rng, ["a.json", "a.png", "a.foo"]), "/proc/x/a.png", folder, "", " "]
             args += [option, str(_pick(rng, values if option in ("--out", "--plot") else NUMBERS + ODD))]
     return args
 

@@ -6,12 +6,14 @@ A table holds strings, so that listing what exists imports nothing. A name is re
 import dataclasses
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin
 
 from llmqueue_gym.errors import BadInput, nearest
+
+MOST = 1e18  # of a number in a spec: what is larger, but finite, is a slip
 
 # How a parameter is read, by the name of its type, and what it is then.
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
@@ -96,11 +98,11 @@ class Registry:
         Raises:
             BadInput: an unknown name or key, a missing one, or a value that is not of its type.
         """
-        name, _, rest = spec.partition(":")
+        name, colon, rest = spec.partition(":")
         builder = self.builder(name)
         parameters = inspect.signature(builder).parameters
         arguments = {}
-        for part in rest.split(",") if "=" in rest else [rest] if rest else []:
+        for part in rest.split(",") if "=" in rest else [rest] if colon else []:
             key, equals, text = part.partition("=")
             if not equals:  # one bare value, such as a file name, goes to the first parameter
                 key, text = next(iter(parameters), ""), part
@@ -118,8 +120,13 @@ class Registry:
         kinds = kinds_of(parameter.annotation)
         readers = [_READERS[kind] for kind in kinds if kind in _READERS]
         for read, _ in readers:
-            with suppress(KeyError, ValueError):
-                return read(text)
+            try:
+                value = read(text)
+            except (KeyError, ValueError):
+                continue
+            if isinstance(value, (int, float)) and MOST < abs(value) < math.inf:
+                raise BadInput(f"{self.kind} {name!r}: {key}={text!r} is out of all proportion: {MOST:g} at most")
+            return value
         if len(readers) < len(kinds):  # something that is made from text, such as a file or another spec
             return text
         raise BadInput(f"{self.kind} {name!r}: {key}={text!r} is not {' or '.join(what for _, what in readers)}")

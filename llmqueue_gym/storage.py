@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+MOST = 2**26  # bytes of a text
+
 
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -18,11 +20,11 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OSError: `path` cannot be written; nothing is left of it.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():  # a folder, or a device, which would be replaced as well
+            raise OSError(errno.EINVAL, "not a file that can be replaced")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -38,6 +40,20 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a file of 64 MiB at most, so that a device that never ends is not read for ever.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8, or longer.
+    """
+    with open(path, "rb") as stream:
+        data = stream.read(MOST + 1)
+    if len(data) > MOST:
+        raise ValueError(f"it has more than {MOST:,} bytes")
+    return data.decode("utf-8")
 
 
 def parsed(text: str) -> Any:

@@ -1,18 +1,22 @@
 """The command line: tables for people, one JSON object for programs, one line for whoever got something wrong."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from llmqueue_gym.cli import main
+from llmqueue_gym.cli import cli, main
 from llmqueue_gym.distributions import DISTRIBUTIONS
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS
 from llmqueue_gym.envs import ENVIRONMENTS
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import TOLD
 from llmqueue_gym.predictors import PREDICTORS
 from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS
@@ -22,6 +26,7 @@ from llmqueue_gym.systems.scenario import scenario_fields
 from llmqueue_gym.workloads import ARRIVALS, TRACE_FORMATS
 from llmqueue_gym.workloads.requests import LENGTHS
 
+SYSTEMS_COMMANDS = cli.commands
 KINDS = [SYSTEMS.builder(name) for name in SYSTEMS]
 RANKS = """print("not for stdout")
 
@@ -233,6 +238,30 @@ def test_simulate_for_people(run):
     assert (status, err) == (0, "") and "mean_response_time" in out and "exact" in out and "False" not in out
 
 
+@pytest.mark.parametrize("system, out", [("central", "--jobs-out"), ("replica --lengths constant", "--requests-out")])
+def test_what_came_of_each_job_is_written(run_json, tmp_path, system, out):
+    path = tmp_path / "run.csv.gz"
+    found = run_json(f"simulate {system} --policy fcfs --load .3 {out} {path}", out.replace("-out", ""), "20")
+    table = np.genfromtxt(path, delimiter=",", names=True)
+    name = "e2e" if system != "central" else "response_time"
+    assert len(table) == 20 and os.listdir(tmp_path) == ["run.csv.gz"]
+    np.testing.assert_allclose(table["completion"] - table["arrival"], table[name])
+    mean = found[name]["mean"] if system != "central" else found["mean_response_time"]
+    assert table[name][2:].mean() == pytest.approx(mean)
+    assert found["options"][out.lstrip("-")] == str(path)
+
+
+@pytest.mark.parametrize("command", ["simulate --policy fcfs", "compare --policies fcfs"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_json_says_every_option(run_json, command, kind):
+    name, _, option = command.partition(" ")
+    found = run_json(f"{name} {kind.name} {option.replace('fcfs', kind.base)} --load .3 --{kind.options['n_jobs']} 60")
+    options = SYSTEMS_COMMANDS[name]._options(kind)
+    assert {one.opts[0].lstrip("-") for one in options} < set(found["options"])
+    assert found["options"]["load"] == 0.3 and found["options"]["seed"] == 0
+    assert all(found["options"][one] == value for one, value in kind.defaults.items() if one == "predictor")
+
+
 def test_one_job_has_no_interval(run_json):
     found = run_json("simulate --policy fcfs --jobs 1")
     assert found["ci95"] == [None, None] and found["mean_response_time"] > 0
@@ -269,7 +298,7 @@ WRONG = [
     ("--versio", "did you mean '--version'?"),
     ("simulate --polcy fcfs", "did you mean '--policy'?"),
     ("simulate mg1 --polcy fcfs", "did you mean '--policy'?"),
-    ("simulate mg1 --policy fcfs --servers 3", "unknown option '--servers'"),
+    ("simulate mg1 --policy fcfs --servers 3", "unknown option '--servers' of system 'mg1'; it is one of central, "),
     ("simulate centrl --policy fcfs", "unknown system 'centrl'; did you mean 'central'?"),
     ("simulate", "'--policy'"),
     ("policies extra", "extra"),
@@ -306,6 +335,36 @@ WRONG = [
     (f"{SIMULATE} --trace {{files}}/trace.csv --size weibull", "give one of them"),
     (f"{SIMULATE} --trace {{files}}/trace.csv --arrivals mmpp", "give one of them"),
     (f"{SIMULATE} --seconds-per-token 1", "--seconds-per-token 1 goes with --trace FILE"),
+    (f"{SIMULATE} --format foo", "--format foo goes with --trace FILE"),
+    (f"{SIMULATE} --trace-unit ms", "--trace-unit ms goes with --trace FILE"),
+    (f"{SIMULATE} --trace {{files}}/trace.csv --trace-unit min", "unknown unit of time 'min'"),
+    (f"{SIMULATE} --rate 1e308", "--rate 1e+308 must be positive and finite, from 1e-12 to 1e+12"),
+    (f"{SIMULATE} --load 5e-324", "--load 5e-324 must be positive"),
+    (f"{SIMULATE} --arrivals mmpp:period=1e300", "period='1e300' is out of all proportion: 1e+18 at most"),
+    (f"{SIMULATE} --arrivals mmpp:period=1e-300", "period=1e-300 s is so short beside the gaps"),
+    (f"{SIMULATE} --arrivals mmpp:period=1e15", "period=1e+15 must be positive, and 1e+12 s at most"),
+    ("simulate replica --policy fcfs --rules vllm-v1:max_seqs=9999999999", "max_seqs=9999999999 must be at least 1, "),
+    (f"{SIMULATE} --size hyperexponential:ratio=1e308", "ratio='1e308' is out of all proportion"),
+    (f"{SIMULATE} --predictor lognormal:sigma=1000", "sigma=1000 must be from 0 to 100"),
+    (f"{SIMULATE} --size weibull:", "shape='' is not a number"),
+    ("simulate --policy fcfs:", "policy 'fcfs' has no parameter ''; it takes none"),
+    (f"{SIMULATE} --jobs 1000000000000", "1<=x<=1000000000"),
+    (f"{SIMULATE} --jobs-out run.xls", "run.xls: end the name in one of .csv, .csv.gz, .parquet"),
+    (f"{SIMULATE} --jobs-out /nowhere/run.csv", "/nowhere: no such folder"),
+    ("simulate replica --policy fcfs --jobs 5", "did you mean '--requests', as system 'replica' has it?"),
+    ("simulate replica --policy fcfs --size 5", "did you mean '--lengths', as system 'replica' has it?"),
+    ("simulate mg1 --policy fcfs --requests 5", "did you mean '--jobs', as system 'mg1' has it?"),
+    ("simulate replica --policy fcfs --max-seqs 4", "it is a rule of the engine: --rules vllm-v1:max_seqs=..."),
+    ("simulate --policy fcfs --token-budget 4", "it is a rule of the engine: --rules vllm-v1:token_budget=..."),
+    (
+        "simulate replica --policy fcfs --rules vllm-v1:blocks=9999999999999999999999",
+        "out of all proportion",
+    ),
+    ("simulate replica --policy fcfs --max-tokens 3000000000", "--max-tokens 3000000000 must be from 2"),
+    ("compare mg1 --policies fcfs,,spjf", "--policies 'fcfs,,spjf' has an empty name"),
+    ("compare mg1 --policies ,", "has an empty name"),
+    (f"{SIMULATE} --size \udcff", "is not a line of text in UTF-8"),
+    (f"{SIMULATE} --size a\x07", "is not a line of text in UTF-8"),
     ("simulate --policy sprpt --predictor none", "predicts nothing"),
     ("simulate --policy {files}/ranks.py:cheat", "reads job.size: true sizes are hidden"),
     ("simulate --policy {files}/ranks.py:wrong --jobs 9", "'wrong' cannot be compiled"),
@@ -331,6 +390,13 @@ def test_wrong_input_is_told_in_one_line(refused, files, command, told):
     assert told in refused(command.format(files=files))
 
 
+def test_jobs_that_the_memory_could_not_hold_are_refused(refused, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 10**6)
+    assert "--jobs 30000000 take about 6 GB, and this machine has 4 GB; choose 20,000,000" in refused(
+        f"{SIMULATE} --jobs 30000000"
+    )
+
+
 @pytest.mark.parametrize("args", [("--size", ""), ("--size", " "), ("--size=",), ("",)], ids=str)
 def test_an_empty_value_is_refused(refused, args):
     assert "is empty; give a value, or leave it out" in refused("simulate --policy fcfs", *args)
@@ -351,6 +417,39 @@ def test_what_happens_to_the_machine_is_told_too(run, monkeypatch, raised, statu
     monkeypatch.setattr(Scenario, "simulate", fail)
     got, out, err = run(*SIMULATE.split())
     assert (got, out, err.strip()) == (status, "", told)
+
+
+def test_warnings_are_one_line_behind_a_result_and_none_beside_an_error(run, monkeypatch):
+    draw = Scenario.draw
+
+    def doubtful(self, *args):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            for _ in range(2):
+                warnings.warn("numbers ran\n over", RuntimeWarning, stacklevel=1)
+        if self.n_jobs == 9:
+            raise BadInput("wrong")
+        return draw(self, *args)
+
+    monkeypatch.setattr(Scenario, "draw", doubtful)
+    status, out, err = run(*SIMULATE.split(), "--jobs", "10")
+    assert (status, err) == (0, "llmqueue: warning: numbers ran over\n") and "mean_response_time" in out
+    assert run(*SIMULATE.split(), "--jobs", "9") == (2, "", "llmqueue: error: wrong\n")
+
+
+def test_an_interrupt_ends_what_hears_none():
+    program = """
+import signal, time
+from llmqueue_gym.cli import _end_when_interrupted
+_end_when_interrupted()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, as if it were in compiled code
+print("ready", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
 
 
 def test_a_bug_shows_its_traceback(monkeypatch):

@@ -1,5 +1,7 @@
 """The command line system by system: simulation beside theory, what a replica tells, and what each refuses."""
 
+from dataclasses import replace
+
 import pytest
 
 from llmqueue_gym import _jit
@@ -8,6 +10,8 @@ from llmqueue_gym.evaluation.serving import LATENCIES, SERVING_METRICS
 from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES
 from llmqueue_gym.policies.moldable import MOLDABLE
 from llmqueue_gym.policies.packing import PACKING
+from llmqueue_gym.profiles import profile
+from llmqueue_gym.profiles.files import write_profile
 from llmqueue_gym.theory import MMk, PowerOfD, erlang_a, erlang_b, erlang_c, fastest_first, pooled, srpt_bracket
 
 slow_uncompiled = pytest.mark.skipif(_jit.DISABLED, reason="too slow uncompiled")
@@ -210,6 +214,23 @@ def test_a_trace_is_served(run_json, run, files):
     status, out, err = run(*f"simulate replica --policy sjf {options}".split())
     assert (status, err) == (0, "") and "lognormal:sigma=0.5" in out and "time to first token" in out
     assert "note: estimated in a100-llama3-8b" in out
+
+
+def test_what_is_doubtful_is_told(run_json, files, tmp_path):
+    def notes(options):
+        return " ".join(run_json(f"simulate replica --policy fcfs {options}")["notes"])
+
+    trace = f"--trace {files}/trace.csv"
+    assert "in another unit" not in notes(trace) and "ttft_slo" not in notes(f"{trace} --ttft-slo 2")
+    assert "4e+03 requests/s" in notes(f"{trace} --trace-unit ms") and "--trace-unit tells it" in notes(
+        f"{trace} --trace-unit ms"
+    )
+    assert "ttft_slo is 500 s, an objective that hardly binds; in ms it would be 0.5" in notes(
+        f"{trace} --ttft-slo 500"
+    )
+    write_profile(tmp_path / "mine.json", replace(profile("unit"), error="off by 7 %", estimated="a guess"))
+    told = notes(f"{trace} --profile file:{tmp_path}/mine.json --max-tokens 100")
+    assert "error of unit: off by 7 %" in told and "estimated in unit: a guess" in told
 
 
 def test_rates(run_json, files):

@@ -241,7 +241,7 @@ def test_a_comma_may_part_policies_or_their_parameters(run_json, trace):
 
 WRONG = [
     ("--policies fcfs,sfj", "did you mean 'sjf'?"),
-    ("--policies ,", "names no policy"),
+    ("--policies ,", "has an empty name"),
     ("--policies sjf,sjf", "'sjf' is named twice"),
     ("--servers 3", "--policies is missing; for example fcfs"),
     ("--servers 3 --policies sjf,trail", "is a serving policy: add --profile"),

@@ -9,8 +9,10 @@ from click.testing import CliRunner
 from measured_iterations import synthetic, write_csv
 
 from llmqueue_gym.cli.profile import profile as command
+from llmqueue_gym.engines.batching import cost
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles import PROFILES, Profile, profile
+from llmqueue_gym.profiles.base import COUNTS
 from llmqueue_gym.profiles.files import read_profile, write_profile
 from llmqueue_gym.profiles.iterations import read_iterations
 from llmqueue_gym.profiles.plot import plot_fit
@@ -43,6 +45,17 @@ def test_failing_to_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == before and os.listdir(tmp_path) == ["made.json"]
 
 
+def test_a_device_is_neither_replaced_nor_read_for_ever(tmp_path):
+    for path in (os.devnull, tmp_path):
+        with pytest.raises(OSError, match="not a file that can be replaced"):
+            write_profile(path, profile("unit"))
+    with pytest.raises(BadInput, match="cannot read /dev/zero: it has more than"):
+        read_profile("/dev/zero")
+    (tmp_path / "link.json").symlink_to(tmp_path / "made.json")
+    write_profile(tmp_path / "link.json", profile("unit"))
+    assert (tmp_path / "link.json").is_symlink() and read_profile(str(tmp_path / "made.json")).name == "unit"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -55,6 +68,17 @@ def test_failing_to_write_leaves_the_old_file(tmp_path, monkeypatch):
         ({"power": 3}, "power=3"),
         ({"power": {"idle": 1}}, "lacks the field 'prefill'"),
         ({"form": "x"}, "unknown form"),
+        ({"form": "vidur-tables"}, "form 'vidur-tables' has 46209 numbers, not 5"),
+        ({"numbers": [1e308, 0, 0, 0, 0]}, "1e\\+308 is not finite and from 0 to 1e"),
+        ({"numbers": [1e-320, 0, 0, 0, 0]}, "must take some time"),
+        ({"numbers": [10**400, 0, 0, 0, 0]}, "numbers="),
+        ({"kv_tokens": 1e300}, "kv_tokens=1e\\+300"),
+        ({"kv_tokens": 10**400}, "kv_tokens="),
+        ({"kv_bytes_per_token": 1e308}, "must lie between 0 and"),
+        ({"price_per_hour": -1}, "must lie between 0 and"),
+        ({"power": {"idle": 1e300, "prefill": 1, "decode": 1}}, "power.idle"),
+        ({"name": "a\nb"}, "must be one line of text"),
+        ({"name": "\ud800"}, "surrogates not allowed"),
     ],
 )
 def test_wrong_files(tmp_path, change, words):
@@ -67,7 +91,7 @@ def test_wrong_files(tmp_path, change, words):
 
 def test_files_that_are_none(tmp_path):
     path = tmp_path / "made.json"
-    for text in ("", "{", "[1]", "\x00"):
+    for text in ("", "{", "[1]", "\x00", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, '{"numbers": NaN}'):
         path.write_text(text)
         with pytest.raises(BadInput, match="made"):
             read_profile(str(path))
@@ -76,6 +100,11 @@ def test_files_that_are_none(tmp_path):
     path.write_text(json.dumps(told))
     with pytest.raises(BadInput, match="lacks the field 'numbers'"):
         read_profile(str(path))
+
+
+def test_tables_have_the_shape_that_the_engine_reads():
+    cells = cost.LINEAR + cost.DECODE * cost.DECODE_PAGES + cost.NEW + cost.PAGES * cost.CHUNK
+    assert COUNTS["vidur-tables"] == 1 + cells
 
 
 # The command line.
@@ -117,6 +146,14 @@ def test_fit_writes_and_draws(tmp_path, measured):
     assert picture.read_bytes().startswith(b"\x89PNG")
     text = call("fit", measured, "--kv-tokens", 5000).output
     assert "held_out" in text and "context" in text
+
+
+@pytest.mark.parametrize("plot", ["a.foo", "missing\0/a.png", "."])
+def test_a_picture_that_cannot_be_written_leaves_no_profile(tmp_path, measured, plot):
+    out = tmp_path / "mine.json"
+    ran = call("fit", measured, "--kv-tokens", 5000, "--out", out, "--plot", tmp_path / plot)
+    assert isinstance(ran.exception, (BadInput, OSError, ValueError))
+    assert os.listdir(tmp_path) == ["mine.csv"]
 
 
 def test_drawing_needs_a_roofline_a_format_and_matplotlib(tmp_path, measured, monkeypatch):

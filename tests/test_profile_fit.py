@@ -73,6 +73,36 @@ def test_fit_says_what_the_rows_cannot_tell():
         fit(table.rows(slice(0, 19)), kv_tokens=1000)
 
 
+SLIPS = {  # of n rows, some of which are changed
+    "0.03 ms": ("seconds", lambda old: 3e-5),
+    "hours": ("seconds", lambda old: 1e4),
+    "another context": ("context", lambda old: 1e4 * old + 1e6),
+    "other pairs": ("pairs", lambda old: 1e4 * old + 1e9),
+}
+
+
+@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize("slip", SLIPS)
+def test_slips_do_not_spoil_a_fit(slip, count):
+    table, (column, slipped) = synthetic(600, noise=0.03), SLIPS[slip]
+    chosen = np.random.default_rng(1).choice(np.flatnonzero(table.pairs * table.context), count, replace=False)
+    values = getattr(table, column).copy()
+    values[chosen] = slipped(values[chosen])
+    made, report = fit(replace(table, **{column: values}), kv_tokens=1000)
+    clean, _ = fit(table.rows(np.delete(np.arange(600), chosen)), kv_tokens=1000)
+    np.testing.assert_array_equal(made.numbers, clean.numbers)
+    assert report.left_out == count and report.rows == 600 and report.held_out.mape < 3
+    assert f"left out, {count} of 600 iterations" in made.estimated
+
+
+def test_a_table_of_slips_is_refused_and_a_rough_fit_is_told():
+    table = synthetic(600, noise=0.03)
+    mixed = replace(table, seconds=np.where(np.arange(600) % 4 == 0, 3e-5, table.seconds))
+    with pytest.raises(BadInput, match="150 of 600 iterations take far more or less than the others would: row 1 "):
+        fit(mixed, kv_tokens=1000)
+    assert any("the fit is rough" in words for words in fit(synthetic(600, noise=0.4), 1000)[1].warnings)
+
+
 # Reading measurements.
 
 
@@ -92,9 +122,65 @@ def test_columns_and_their_defaults(tmp_path):
     assert table.pairs == 78012.5 and table.seconds == 0.0329213 and table.notes == ()
 
 
+COLUMNS = "context_requests,context_tokens,generation_requests,generation_tokens,elapsed_ms,kv_usage"
+LOGGED = [(1, 100, 0, 0, 20.0, 1.0), (1, 50, 1, 1, 15.0, 1.6), (0, 0, 2, 2, 12.0, 1.6), (0, 0, 0, 0, 1.0, 0.0)]
+LINE = (
+    "(APIServer pid=1) INFO 10-08 13:00:00 [loggers.py:182] Engine 000: Iteration({}): {} context requests, {} context "
+    "tokens, {} generation requests, {} generation tokens, iteration elapsed time: {} ms, GPU KV cache usage: {}%\n"
+)
+
+
+def test_what_vllm_logs_is_read(tmp_path):
+    lines = "".join(LINE.format(i, *row) for i, row in enumerate(LOGGED))
+    other = LINE.format(0, 1, 100, 0, 0, 20.0, 1.0).replace("000", "001")
+    (tmp_path / "server.log").write_text(f"INFO, it starts\n{lines}{other}")
+    table = read_iterations(tmp_path / "server.log", kv_tokens=10_000)
+    assert table.context.tolist() == [0, 101, 162, 0]  # in use when the iteration before ended, and the new tokens
+    assert table.tokens.tolist() == [100, 51, 2, 100] and table.seconds.tolist() == [0.02, 0.015, 0.012, 0.02]
+    assert table.pairs.tolist() == [5000, 1250, 0, 5000] and "derived from" in table.notes[0]
+    for header in (COLUMNS, COLUMNS.replace("elapsed_ms,kv", "Iteration elapsed time (ms),GPU KV cache")):
+        again = read_iterations(write_csv(tmp_path / "log.csv", header, LOGGED), kv_tokens=10_000)
+        np.testing.assert_array_equal(again.context, table.context[:3])
+    shares = [[*row[:5], row[5] / 100] for row in LOGGED]
+    again = read_iterations(write_csv(tmp_path / "log.csv", COLUMNS, shares), kv_tokens=10_000)
+    np.testing.assert_allclose(again.context, table.context[:3])
+
+
+def test_logs_of_vllm_without_what_is_needed(tmp_path):
+    old = LINE.format(0, *LOGGED[0]).partition(", GPU")[0]
+    (tmp_path / "old.log").write_text(old)
+    with pytest.raises(BadInput, match="logs no use of the KV cache here"):
+        read_iterations(tmp_path / "old.log", kv_tokens=10)
+    narrow = write_csv(tmp_path / "narrow.csv", COLUMNS.removesuffix(",kv_usage"), [row[:5] for row in LOGGED])
+    with pytest.raises(BadInput, match="no column 'kv_usage', from which the context"):
+        read_iterations(narrow, kv_tokens=10)
+    with pytest.raises(BadInput, match="kv_tokens=0 must tell"):
+        read_iterations(write_csv(tmp_path / "log.csv", COLUMNS, LOGGED))
+    full = write_csv(tmp_path / "full.csv", COLUMNS, [[*row[:5], "150%"] for row in LOGGED])
+    with pytest.raises(BadInput, match="row 1, column 'kv_usage': '150%' is more than the whole cache"):
+        read_iterations(full, kv_tokens=10)
+
+
+def test_times_in_another_unit_are_told(tmp_path):
+    rows = [[100, 2, 300, 20.0 + k] for k in range(30)]
+    doubted = read_iterations(write_csv(tmp_path / "a.csv", "prefill_tokens,decodes,context,seconds", rows))
+    assert "another unit than the header says" in doubted.notes[-1]
+    assert not any(
+        "another unit" in note
+        for note in read_iterations(write_csv(tmp_path / "b.csv", "prefill_tokens,decodes,context,ms", rows)).notes
+    )
+    both = write_csv(tmp_path / "c.csv", "prefill_tokens,decodes,context,seconds,ms", [[100, 2, 300, 0.02, 20.3]])
+    assert read_iterations(both).seconds == 0.02
+
+
 @pytest.mark.parametrize(
     ("header", "row", "words"),
     [
+        (
+            "prefill_tokens,decodes,context,seconds,ms",
+            "5,1,9,0.02,0.02",
+            "row 1, column 'ms': 2e-05 s is not the 0.02 s",
+        ),
         ("prefill_tokens,decodes,context,seconds", "5,1,x,0.1", "row 1, column 'context': 'x' is not a number"),
         ("prefill_tokens,decodes,context,seconds", "5,1,9,0", "row 1, column 'seconds': '0' is not positive"),
         ("prefill_tokens,decodes,context,ms", "5,1,9,nan", "row 1, column 'ms': 'nan' is not a finite number"),

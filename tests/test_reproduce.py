@@ -131,3 +131,16 @@ def test_wrong_input():
         reproduce("table11")
     with pytest.raises(BadInput, match="at least"):
         reproduce("table1", jobs=10)
+
+
+def test_many_jobs_are_dealt_out_to_more_runs_and_not_to_longer_ones(monkeypatch):
+    played = []
+    monkeypatch.setattr("llmqueue_gym.evaluation.reproduce.LONGEST", 200)
+    monkeypatch.setattr(
+        "llmqueue_gym.evaluation.reproduce._play",
+        lambda name, row, jobs, seed: (
+            played.append((jobs, seed)) or dict.fromkeys(["fcfs", *(c["column"] for c in row)], seed)
+        ),
+    )
+    reproduce("closed-forms", jobs=10_000, seed=1)
+    assert {jobs for jobs, _ in played} == {200} and {seed for _, seed in played} == set(range(50, 100))

@@ -9,6 +9,7 @@ from recorded import recorded
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads import TRACE_FORMATS, load_trace
+from llmqueue_gym.workloads.requests import TraceRequests
 from llmqueue_gym.workloads.traces import detect, load_lengths
 from llmqueue_gym.workloads.traces.loaders import nanoseconds
 
@@ -117,6 +118,11 @@ GOOD = (1, 10, 20)
         ((2, 3.5, 4), 1, "not a whole number"),
         ((2, 3, ""), 2, "missing"),
         ((2, 3, None), 2, "missing|no such key"),
+        ((2, 1e300, 4), 1, "out of all proportion"),
+        ((2, 3_000_000_000, 4), 1, "is more than 1,000,000,000"),
+        ((2, 3, 3e9), 2, "is more than 1,000,000,000"),
+        (("1e300", 3, 4), 0, "out of all proportion|is not a date"),
+        (("0001-01-01 00:00:00+23:59", 3, 4), 0, "is not a"),
         (("noon", 3, 4), 0, "'noon' is not"),
         (("", 3, 4), 0, "missing|is not a date"),
         ((0, 3, 4), 0, "before that of the row above"),
@@ -162,6 +168,70 @@ def test_unreadable_files(tmp_path):
             load_trace(tmp_path / name)
 
 
+ROW = "1.5,374,44\n"
+FLOODS = {  # what a file of a few kB unpacks to
+    "rows": TINY["compact"] + ROW * 1_000_000,
+    "line": "x" * 10_000_000,
+    "json": '{"timestamp": 1, "hash_ids": ' + "[" * 9_000_000,
+}
+
+
+@pytest.mark.parametrize("text", FLOODS.values(), ids=FLOODS)
+def test_a_packed_flood_is_refused_before_it_is_read(tmp_path, text):
+    path = tmp_path / "flood.csv.gz"
+    path.write_bytes(gzip.compress(text.encode(), 1))
+    with pytest.raises(BadInput, match="unpacks to more than 20 times its size"):
+        load_trace(path, "compact")
+
+
+def test_a_line_without_end_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="a line has more than"):
+        load_trace(write(tmp_path, "x" * 20_000_000))
+
+
+@pytest.mark.parametrize("format", [name for name in TINY if TINY[name].startswith("{")])
+@pytest.mark.parametrize("line", ["5", "[" * 100_000, '{"a": ' * 100_000, '{"a": "\\ud800"}', "9" * 5000])
+def test_json_that_is_no_object(tmp_path, format, line):
+    with pytest.raises(BadInput, match="row 1"):
+        load_trace(write(tmp_path, line), format)
+
+
+def test_sessions_may_have_any_names(tmp_path):
+    text = TINY["claude"].replace('"a"', "[1]").replace('"b"', "{}")
+    np.testing.assert_array_equal(load_trace(write(tmp_path, text, "c.jsonl"), gap=10.0).arrival_s, [0, 4])
+
+
+# Units, priorities, classes.
+
+
+@pytest.mark.parametrize("format", [name for name in SPAN if name not in ("azure", "tracelab-rounds")])
+def test_the_unit_of_times_can_be_told(tmp_path, format):
+    path = write(tmp_path, TINY[format])
+    own = {"tracelab": 1e-3, "llmservingsim": 1e-9}.get(format, 1.0)
+    waits = 0.5 if format == "tracelab" else 0.0  # told in ms by the name of their column
+    before, after = load_trace(path).arrival_s[-1], load_trace(path, unit="us").arrival_s[-1]
+    assert (after - waits) * own == pytest.approx((before - waits) * 1e-6)
+    with pytest.raises(BadInput, match="unknown unit of time 'min'; choose from: s, ms, us, ns"):
+        load_trace(path, unit="min")
+
+
+def test_dates_have_no_unit(tmp_path):
+    with pytest.raises(BadInput, match="trace format 'azure' has no option unit='ms'"):
+        load_trace(write(tmp_path, TINY["azure"]), unit="ms")
+
+
+def test_priorities_and_classes_are_read(tmp_path):
+    text = "class,arrival_s,prompt_tokens,output_tokens,priority\nchat,0,3,4,-2\nbatch,1,3,4,7\nchat,2,3,4,0\n"
+    trace = load_trace(write(tmp_path, text))
+    assert trace.priority.tolist() == [-2, 7, 0] and trace.klass.tolist() == [1, 0, 1]
+    requests, _ = TraceRequests.from_trace(trace).sample(3, *np.random.default_rng(0).spawn(2))
+    assert requests["priority"].tolist() == [-2, 7, 0] and requests["klass"].tolist() == [1, 0, 1]
+    with pytest.raises(BadInput, match=r"row 1, column 'priority': '-2\.5' is not a whole number"):
+        load_trace(write(tmp_path, text.replace("-2", "-2.5")))
+    plain = load_trace(write(tmp_path, TINY["compact"]))
+    assert plain.priority is None and plain.klass is None and plain.rate == 1
+
+
 def test_unknown_formats(tmp_path):
     for text in ("a,b\n1,2\n", '{"a": 1}\n', "{broken\n", "[1]\n"):
         with pytest.raises(BadInput, match="no known trace format"):
@@ -200,6 +270,7 @@ def test_mooncake_leaves_its_grid(tmp_path):
     assert np.all(np.diff(cell) >= 0) and not np.array_equal(first.prompt_tokens, grid.prompt_tokens)
     off_grid = write(tmp_path, table("mooncake", [(1, 1, 1), (5, 1, 1)]), "off.jsonl")
     np.testing.assert_array_equal(load_trace(off_grid).arrival_s, [0, 4])
+    np.testing.assert_array_equal(load_trace(off_grid, unit="s").arrival_s, [0, 4000])
     broken = write(tmp_path, TINY["mooncake"] + "{oops\n", "broken.jsonl")
     with pytest.raises(BadInput, match=r"broken\.jsonl: row 3 is not a JSON object"):
         load_trace(broken)

@@ -169,10 +169,9 @@ class BySystem(click.Group):
         mine = takes[kind.name] if kind else set().union(*takes.values())
         word, field = f"unknown option {option!r}", option.lstrip("-").replace("-", "_")
         if kind:
-            spelled = [
-                known for other in kinds_of_systems() for known in other.options if other.options[known] == field
-            ]
-            same = [f"--{kind.options.get(known, known)}" for known in spelled if known in scenario_fields(kind)]
+            own = {name: kind.options.get(name, name) for name in scenario_fields(kind)}
+            others = [other.options for other in kinds_of_systems()]
+            same = [f"--{its}" for name, its in own.items() if any(of.get(name, name) == field for of in others)]
             elsewhere = [name for name, names in takes.items() if option in names]
             if same:
                 return f"{word}; did you mean {same[0]!r}, as system {kind.name!r} has it?"

@@ -32,6 +32,7 @@ SHOWN = {
     "joules_per_output_token": ("energy per output token, estimated", "{:.3g} J"),
     "dollars_per_million_output_tokens": ("cost of a million output tokens, estimated", "{:.3g} USD"),
 }
+COLUMNS = ("mean", "p50", "p95", "p99")  # of each latency
 USUAL = {"ttft_slo": 30.0, "tpot_slo": 2.0, "e2e_slo": 3600.0}  # s; beyond, ms are likely to be meant
 ABSURD_RATE, ABSURD_LOAD = 300.0, 100.0  # times as many or few requests/s as one, and as a replica sustains
 _OBJECTIVES = ("goodput", "attainment")
@@ -140,7 +141,7 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
 def show(found: dict[str, Any]) -> None:
     """Print what was served."""
     from llmqueue_gym.evaluation.metrics import WORDS, seconds
-    from llmqueue_gym.evaluation.serving import LATENCIES, PERCENTILES
+    from llmqueue_gym.evaluation.serving import LATENCIES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
     head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
@@ -152,10 +153,10 @@ def show(found: dict[str, Any]) -> None:
             ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains{sample}")
         )
     print_table("served", ("", ""), head)
-    rows = [[WORDS[name], *(seconds(found[name][key]) for key in ("mean", *PERCENTILES))] for name in LATENCIES]
+    rows = [[WORDS[name], *(seconds(found[name][key]) for key in COLUMNS)] for name in LATENCIES]
     left_out = f", first {found['warmup']:.0%} left out" if found["warmup"] else ""
     title = f"latencies of {found['latencies_of']}{left_out}"
-    print_table(title, ("", "mean", *PERCENTILES), rows)
+    print_table(title, ("", *COLUMNS), rows)
     low, high = found["e2e_ci95"]
     if low is not None and low == low:
         click.echo(f"95 % interval of the mean {WORDS['e2e']}: {seconds(low)} to {seconds(high)}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.storage import write_text
+from llmqueue_gym.storage import parsed, read_text, write_text
 
 Result = dict[str, Any]  # the numbers, and under "provenance" where they come from
 
@@ -76,7 +76,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read what `write_json` wrote: infinities are numbers again, a NaN comes back as None."""
-    return _numbers(json.loads(Path(path).read_text(encoding="utf-8")))
+    return _numbers(parsed(read_text(path)))
 
 
 def _numbers(value: Any) -> Any:

@@ -132,7 +132,7 @@ class _Gaussian(Ratio):
     sigma: float = 0.5
 
     def __post_init__(self) -> None:
-        self._check("sigma", 0 <= self.sigma < np.inf, "be finite and not negative")
+        self._check("sigma", 0 <= self.sigma <= 100, "be from 0 to 100")
 
     def _ratio_cdf(self, r: np.ndarray) -> np.ndarray:
         return _step_cdf(r, 1.0) if self.sigma == 0 else self._noisy_cdf(r)

@@ -16,7 +16,7 @@ from llmqueue_gym.errors import BadInput, nearest
 Form = Literal["roofline", "phases", "splitwise", "vidur-tables"]
 
 # How many numbers a form has, where that is fixed; of Vidur's tables the shapes stand in `engines.batching.cost`.
-COUNTS = {"roofline": 5, "phases": 12, "vidur-tables": 1 + 512 + 512 * 65 + 4096 + 65 * 512}
+COUNTS = {"roofline": 5, "phases": 12, "vidur-tables": 1 + 512 + 128 * 65 + 4096 + 65 * 512}
 LEAST, MOST = 1e-9, 1e6  # s: what an iteration takes at least, and the most that a coefficient may be
 MOST_TOKENS = 10**9  # of memory
 MOST_OF = 1e15  # of all other numbers

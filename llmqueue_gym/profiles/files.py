@@ -17,7 +17,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.profiles.hardware import GPUS, MODELS
-from llmqueue_gym.storage import parsed, write_text
+from llmqueue_gym.storage import parsed, read_text, write_text
 
 CAPACITY = "kv_tokens computed: 0.9 of the GPUs' memory less bf16 weights, activations not subtracted"
 
@@ -100,7 +100,7 @@ def read_profile(path: str, kv_tokens: int | None = None, kv_bytes_per_token: fl
         BadInput: the file cannot be read or is no profile.
     """
     try:
-        told = parsed(Path(path).read_text(encoding="utf-8"))
+        told = parsed(read_text(path))
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(told, dict):

@@ -23,10 +23,11 @@ KNEES = 40  # knees tried before the best of them is refined
 ALIKE = 0.999  # of the variation of a column that the others explain: from here on its slope is not to be trusted
 NOTHING = 1e-4  # share of the time, in the iteration where it is largest, below which a cost counts as none
 SCREENED = 10_000  # iterations by which is seen what is usual
-STARTS, FEW, MANY = 20, 12, 100  # fits, of which the best is taken, with each number of iterations
+STARTS, FEW, MANY = 30, 8, 100  # fits, of which the best is taken, with each number of iterations
 ROUNDS = 30  # of weighting anew
 APART = 2.0  # times as long or as short as expected at least, and ...
-SPREADS = 6.0  # ... so many standard deviations away on a log scale: then an iteration is left out
+SPREADS = 6.0  # ... so many standard deviations away on a log scale, or ...
+ANYWAY = 5.0  # ... times as long or short, however they scatter: then an iteration is left out
 TOO_MANY = 0.1  # share of them from which on the table is refused
 ROUGH = 15.0  # percent; mean error from which on there is a warning
 COEFFICIENTS = ("floor", "base", "token", "pair", "context")
@@ -91,8 +92,7 @@ def fit(
     if len(table) < LEAST_ROWS:
         raise BadInput(f"{table.source} has {len(table)} iterations; a fit needs at least {LEAST_ROWS}")
     rows, expected = len(table), _expected(table)
-    far = np.flatnonzero(_apart(table, expected))
-    strays = _strays(table, expected, far)
+    strays, far = _strays(table, expected)
     table = table.rows(np.delete(np.arange(rows), far))
     fitted, held_out = table.rows(slice(0, None, 2)), table.rows(slice(1, None, 2))
     numbers = roofline(fitted)
@@ -155,25 +155,25 @@ def _error(table: Iterations, numbers: np.ndarray) -> np.ndarray:
     return np.abs(np.log(table.seconds / _positive(table.predict(numbers))))
 
 
-def _apart(table: Iterations, expected: np.ndarray) -> np.ndarray:
-    """Return which iterations take far more or less than expected, bool `(n,)`."""
+def _strays(table: Iterations, expected: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return a warning of the iterations that take far more or less than expected, if there are any, and their rows.
+
+    Raises:
+        BadInput: there are too many.
+    """
     apart = np.abs(np.log(table.seconds / expected))
-    return apart > max(np.log(APART), SPREADS * 1.4826 * float(np.median(apart)))
-
-
-def _strays(table: Iterations, expected: np.ndarray, far: np.ndarray) -> list[str]:
-    """Return a warning of what is left out; BadInput where that is too much."""
+    usual = SPREADS * 1.4826 * float(np.median(apart))
+    far = np.flatnonzero(apart > max(np.log(APART), min(usual, np.log(ANYWAY))))
     if not len(far):
-        return []
-    first = far[0]
-    example = f"row {first + 1} takes {1e3 * table.seconds[first]:.3g} ms, about {1e3 * expected[first]:.3g} are usual"
+        return [], far
+    example = f"row {far[0] + 1} takes {1e3 * table.seconds[far[0]]:.3g} ms for {1e3 * expected[far[0]]:.3g}"
     told = f"{len(far):,} of {len(table):,} iterations take far more or less than the others would: {example}"
     if len(far) > TOO_MANY * len(table):
         raise BadInput(
             f"{table.source}: {told}; nothing is fitted to that (vLLM times iterations wholly only with "
             "--no-async-scheduling; leave out those in which it compiles)"
         )
-    return [f"left out, {told}"]
+    return [f"left out, {told}"], far
 
 
 def _rough(table: Iterations, numbers: np.ndarray) -> list[str]:

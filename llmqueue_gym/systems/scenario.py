@@ -4,9 +4,9 @@ It is what the command line builds, what a board holds, and the configuration of
 """
 
 import importlib
-import warnings
 import inspect
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property

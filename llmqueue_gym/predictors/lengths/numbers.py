@@ -59,7 +59,7 @@ class Lognormal(LengthPredictor):
     sigma: float = 0.5
 
     def __post_init__(self) -> None:
-        self._check("sigma", 0 <= self.sigma < np.inf, "be finite and not negative")
+        self._check("sigma", 0 <= self.sigma <= 100, "be from 0 to 100")
 
     def predict(self, requests: np.ndarray, outputs: np.ndarray, rng: np.random.Generator) -> Forecast:
         """Return the noisy lengths, one normal number of `rng` for each request."""
@@ -86,7 +86,7 @@ class Drifting(LengthPredictor):
 
     def __post_init__(self) -> None:
         self._check("drift", 0 < self.drift < np.inf, "be positive and finite")
-        self._check("sigma", 0 <= self.sigma < np.inf, "be finite and not negative")
+        self._check("sigma", 0 <= self.sigma <= 100, "be from 0 to 100")
 
     def predict(self, requests: np.ndarray, outputs: np.ndarray, rng: np.random.Generator) -> Forecast:
         """Return the biased lengths, one normal number of `rng` for each request."""

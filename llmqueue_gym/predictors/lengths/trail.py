@@ -53,7 +53,7 @@ class Trail(LengthPredictor):
 
     def __post_init__(self) -> None:
         for what in ("mae", "initial_mae"):
-            self._check(what, 0 < getattr(self, what) < np.inf, "be positive and finite")
+            self._check(what, 1e-9 <= getattr(self, what) <= 1e9, "be from 1e-9 to 1e9 tokens")
         for what in ("every", "bins"):
             self._check(what, getattr(self, what) >= 1, "be at least 1")
         if self.longest is not None:
