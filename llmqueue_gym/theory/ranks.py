@@ -13,6 +13,7 @@ MOST = 1e300  # stands for an infinite rank: above all others, and numbers can b
 BESIDE = 1e-8  # relative: just before and after an age, but further than rounding or a guard against it moves a jump
 STILL = 1e-3  # of the change in the cells beside: less than this at one age is no jump
 SOME = 32  # predictions
+ROUNDING = 2e-15  # relative: a rank that moves by less is on a plateau
 CURVED = 0.01  # of the change in a cell: a rank that is off the line by more is no line
 HALVINGS = 6  # of a cell in which the rank is no line
 _EMITTED = 2 * (1 << HALVINGS) + 2  # ages that one cell gives at most
@@ -131,6 +132,9 @@ def trace(rank, params, row, ages):
             if top > 0:
                 where[count], found[count] = high, r4
                 count += 1
+    for i in range(1, count):
+        if abs(found[i] - found[i - 1]) <= ROUNDING * abs(found[i]):
+            found[i] = found[i - 1]
     return where[:count], found[:count]
 
 
@@ -165,7 +169,7 @@ class Ranks:
                 )
 
     def along(self, row: Row) -> tuple[Row, np.ndarray]:
-        """Return the row and its ranks, on ages between which they are lines; an age at which they jump stands twice."""
+        """Return the row and its ranks, on ages between which they are lines; where they jump an age stands twice."""
         ages, ranks = self._trace(row.y, row.ages)
         if np.isnan(ranks).any():
             raise NotApplicable(f"the rank is not a number at prediction {row.y:g}")
@@ -174,8 +178,8 @@ class Ranks:
     def cuts(self, joint: JointLaw) -> tuple[float, ...]:
         """Return where the time of a job jumps: predictions and ages at which the rank does, and ends of its plateaus.
 
-        Cells must end there, or all jobs of one cell would be alike on both sides. Of many predictions the ages are those
-        of some, and of continuous ones those that are shared: the others are smeared by the prediction.
+        Cells must end there, or all jobs of one cell would be alike on both sides. Of many predictions the ages are
+        those of some, and of continuous ones those that are shared: the others are smeared by the prediction.
         """
         if not joint.continuous:
             y = np.zeros(1) if joint.blind else joint.y_edges[1:]
@@ -189,7 +193,8 @@ class Ranks:
             cells = np.flatnonzero(jumps(ends[:-1], middles, ends[1:]))
             at = [(y[i], y[i + 1], ends[i], ends[i + 1]) for i in cells]
             own = [limits_at(self._rank, self._params, _job(), *ends, False)[0] for ends in at]
-            ages = [trace(self._rank, self._params, _job(predicted=one), joint.edges)[0] for one in y[:: len(y) // SOME]]
+            some = [_job(predicted=one) for one in y[:: max(1, len(y) // SOME)]]
+            ages = [trace(self._rank, self._params, job, joint.edges)[0] for job in some]
             twice, count = np.unique(np.concatenate([a[1:][a[1:] == a[:-1]] for a in ages]), return_counts=True)
             cuts = np.append(twice[count > 1], own)
         return tuple(np.setdiff1d(cuts, joint.edges).tolist())
