@@ -36,7 +36,7 @@ from llmqueue_gym.policies.learned.artefact import CARD
 from llmqueue_gym.policies.learned.network import Weights
 from llmqueue_gym.policies.learned.order import FEATURES, NEAR, features
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.theory.gittins import least_slopes
+from llmqueue_gym.theory.gittins import least_ratios
 
 TRAINING_SEEDS = 1_000_000  # and up; reports use seeds below 10,000
 MARKS = 5  # times that the policy is played while it is fitted, for the curve
@@ -191,8 +191,7 @@ def gittins(log_rates: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.nd
     passed = np.concatenate([[0.0], np.cumsum(rates * widths)])
     above = np.exp(-passed)
     parts = -np.expm1(-rates * widths) / rates * above[:-1]
-    ahead = np.concatenate([np.cumsum(parts[::-1])[::-1], [0.0]]) + above[-1] / rates[-1]
-    ranks = least_slopes(np.append(above, 0.0), np.append(ahead, 0.0))
+    ranks = least_ratios(np.append(parts, above[-1] / rates[-1]), -np.diff(np.append(above, 0.0)))
     return above[:-1], ranks[: len(rates)]
 
 

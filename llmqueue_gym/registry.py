@@ -109,6 +109,8 @@ class Registry:
             if key not in parameters:
                 hint = nearest(key, parameters) if parameters else "it takes none"
                 raise BadInput(f"{self.kind} {name!r} has no parameter {key!r}; {hint}")
+            if key in arguments:
+                raise BadInput(f"{self.kind} {name!r} is given {key!r} twice; give it once")
             arguments[key] = self.read(name, key, text, parameters[key])
         missing = [k for k, p in parameters.items() if p.default is p.empty and k not in arguments]
         if missing:

@@ -5,6 +5,7 @@ overrides where it knows a closed form. The moments take `method="quadrature"`, 
 the value from `sf`, so that tests compare the two.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from llmqueue_gym.distributions.integration import gauss_legendre, panel_nodes, 
 from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.registry import spec_of
 
+_SMALL = 1e-100  # the smallest mean, and the largest is its inverse: squares of sizes are numbers
 _LEAST = 1e-300  # the smallest probability that is followed into a tail
 
 
@@ -35,7 +37,7 @@ class Distribution:
     mean: float = 1.0
 
     def __post_init__(self) -> None:
-        self._check("mean", 0 < self.mean < np.inf, "positive and finite")
+        self._check("mean", _SMALL <= self.mean <= 1 / _SMALL, f"from {_SMALL:g} to {1 / _SMALL:g}")
 
     def _check(self, parameter: str, good: bool, rule: str) -> None:
         if not good:
@@ -168,7 +170,9 @@ class Distribution:
 
     def moment(self, k: float, method: str = "formula") -> float:
         """Return E[S^k], k >= 0, from the closed form where there is one, or by `method="quadrature"` from `sf`."""
-        return float(self._source(k, method)._moment(self, k))
+        with np.errstate(over="ignore"), contextlib.suppress(OverflowError):
+            return float(self._source(k, method)._moment(self, k))
+        return float("inf")  # it is larger than any number
 
     def partial_moment(self, k: float, x: ArrayLike, method: str = "formula") -> np.ndarray:
         """Return E[S^k; S <= x], k >= 0; `method` as in `moment`."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from llmqueue_gym.distributions.base import Distribution
+from llmqueue_gym.errors import NotApplicable
 from llmqueue_gym.registry import Named
 
 
@@ -57,8 +58,12 @@ class Predictor(Model):
         raise NotImplementedError
 
     def cdf(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return P(Y <= y | S = x), with `y` and `x` broadcast against each other."""
-        raise NotImplementedError
+        """Return P(Y <= y | S = x), with `y` and `x` broadcast against each other.
+
+        Raises:
+            NotApplicable: the model does not state it, so it can be simulated but not analysed.
+        """
+        raise NotApplicable(f"predictor {self.name!r} states no cdf(y, x), which theory integrates; use simulate")
 
     def atoms(self) -> np.ndarray | None:
         """Return all values that Y can take, sorted, or None where they are too many to list."""

@@ -227,6 +227,8 @@ def _read(kind: type[System], rest: str) -> dict[str, Any]:
         if not equals or name not in types:
             known = [*scenario_fields(kind), *kind.spelled]
             raise BadInput(f"system {kind.name!r} has no field {key!r}; {nearest(key, known)}")
+        if name in given:
+            raise BadInput(f"system {kind.name!r} is given {key!r} twice; give it once")
         parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=types[name])
         value = systems.SYSTEMS.read(kind.name, name, text, parameter)
         given[name] = value.replace(";", ",") if isinstance(value, str) else value

@@ -61,6 +61,8 @@ def analyse(
         raise NotApplicable(f"size law {size} has no second moment, so mean response times under fcfs are infinite")
     bound = None if predictor is None else predictor.bind(size)
     params = policy.params_for(size, bound)
+    if not policy.uses_predictions:
+        bound = None
     coarse, joint = _laws(size, bound)
     at = Ranks(policy, params).cuts(joint)
     if at:
@@ -68,7 +70,7 @@ def analyse(
     used, mean = "soap", None
     if method != "soap":
         try:
-            mean, used = _formula(policy, joint, load), "formula"
+            mean, used = _extrapolated(_formula(policy, joint, load), _formula(policy, coarse, load)), "formula"
         except NotApplicable:
             if method == "formula":
                 raise
@@ -92,10 +94,12 @@ def analyse(
 @lru_cache(maxsize=4)  # all policies and loads of one pair of laws share it
 def _laws(size: Any, predictor: Any, cuts: tuple[float, ...] = ()) -> tuple[JointLaw, JointLaw]:
     """Return the joint law on a grid and on one twice as fine; with few rows there is time for more sizes."""
-    few = predictor is None or not predictor.informative or predictor.atoms() is not None
-    x_cells, y_cells = (2400, 0) if few else (1200, 800)
-    coarse = JointLaw(size, predictor, x_cells // 2, y_cells // 2, cuts)
-    return coarse, JointLaw(size, predictor, x_cells, y_cells, cuts)
+    blind = predictor is None or not predictor.informative
+    atoms = None if blind else predictor.atoms()
+    rows = 1 if blind else 800 if atoms is None else len(atoms)
+    x_cells = int(np.clip(960_000 // rows, 300, 4800))
+    coarse = JointLaw(size, predictor, x_cells // 2, 400, cuts)
+    return coarse, JointLaw(size, predictor, x_cells, 800, cuts)
 
 
 def _extrapolated(fine: float, coarse: float) -> float:

@@ -7,6 +7,7 @@ Modeling", 2013, chapter 14.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from scipy.optimize import brentq
@@ -134,7 +135,7 @@ class MMk:
 
 def stable_load(load: float) -> float:
     """Return a load per server that is in (0, 1)."""
-    if not load > 0:
+    if not isinstance(load, Real) or not load > 0:
         raise BadInput(f"load={load!r} must be positive and below 1, for example 0.8")
     if load >= 1:
         raise Unstable(f"load={load:g} is unstable: there is no mean response time at load 1 or more; try 0.95")

@@ -21,6 +21,7 @@ _TAIL = 1e-10  # of a row's jobs and of their E[S^2]: the rank stays what it was
 _NOISE = 1e-10  # relative: ranks that differ by less are one, or a rank that is constant would rise and fall
 _AFTER = 1 + 1e-9  # an atom has a rank just before it and another just after
 FEW_ATOMS = 64
+MAX_TABLE = 500_000  # ranks
 
 
 @kernel
@@ -87,16 +88,22 @@ def gittins_table(size: Any, predictor: Any, y_cells: int = 300, x_cells: int = 
         size: law of S.
         predictor: bound prediction model; None, or one that predicts nothing, gives the blind index with m = 1. For
             exact predictions m = 0: the rank is the remaining size and needs no table.
-        y_cells: about how many predictions, where they are continuous.
-        x_cells: about how many ages.
+        y_cells: about how many predictions, where they are continuous; of more values than these some stand for all.
+        x_cells: about how many ages, and up to eight times as many where there are few predictions.
     """
     blind = predictor is None or not predictor.informative
-    joint = JointLaw(size, predictor, x_cells=2 * x_cells if blind else x_cells, y_cells=y_cells)
+    values = np.zeros(1) if blind else predictor.atoms()
+    if values is not None:
+        x_cells = int(np.clip(x_cells * y_cells // len(values), x_cells, 8 * x_cells))
+    joint = JointLaw(size, predictor, x_cells=x_cells, y_cells=y_cells)
     if joint.exact:
         return np.empty(0), np.empty(0), np.empty((0, 0))
     rows = joint.rows
+    if len(rows) > 2 * y_cells:
+        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, y_cells).round().astype(int)]
     each = [gittins_ranks(row) for row in rows]
-    ages = np.unique(np.concatenate([a for a, _ in each])) if joint.discrete or blind else joint.edges
+    own = np.unique(np.concatenate([ages for ages, _ in each]))
+    ages = own if len(own) * len(rows) < MAX_TABLE else joint.edges[:: len(joint.edges) // x_cells]
     table = np.array([np.interp(ages, a, rank) for a, rank in each])
     return np.array([row.y for row in rows]), ages, table
 

@@ -50,6 +50,8 @@ class Row:
 
     def refined(self, ages: np.ndarray) -> "Row":
         """Return the row on a finer grid `(k,)` that contains its own; an age may stand twice."""
+        if len(ages) == len(self.ages):
+            return self
         i, above = self.reached_at(ages)
         served, served2 = cubic(self.ages, self.above, self.reached, self.served, self.served2, i, ages)
         reached = above.copy()
@@ -133,16 +135,16 @@ class JointLaw:
         atoms = self.predictor.atoms()
         if atoms is not None:
             return np.append(min(atoms[0], 0.0) - 1, atoms)
-        wide = np.geomspace(self.x[0] * 1e-4, self.x[-1] * 1e4, 3000)
+        wide = np.geomspace(self.x[0] * 1e-4, self.x[-1] * 1e4, 1000)
         below, above = self._parted(np.array([self.p, self.p * self.x**2 / (self.p @ self.x**2)]), wide)
         low = wide[np.searchsorted(below[0], 1e-7)]
         far = (above[0] < 1e-12) & (above[1] < _CUT)
         high = wide[np.argmax(far)] if far.any() else wide[-1]
         n = self._y_cells // 3
-        first = np.interp(np.geomspace(1e-7, 0.5, n), below[0], wide)
         # From above, so that the quantiles of a tail are told apart; half as many where the second moment is.
-        last = np.interp(np.geomspace(1e-12, 0.5, n), above[0][::-1], wide[::-1])
-        large = np.interp(np.geomspace(_CUT, 0.5, n // 2), above[1][::-1], wide[::-1])
+        first = np.exp(np.interp(np.geomspace(1e-7, 0.5, n), below[0], np.log(wide)))
+        last = np.exp(np.interp(np.geomspace(1e-12, 0.5, n), above[0][::-1], np.log(wide[::-1])))
+        large = np.exp(np.interp(np.geomspace(_CUT, 0.5, n // 2), above[1][::-1], np.log(wide[::-1])))
         large = large[large > last.max()]
         inner = np.concatenate([np.geomspace(low, high, n), first, last, large, self._cuts])
         return np.unique(np.concatenate([[0.0], inner[(inner >= low) & (inner <= high)]]))

@@ -14,6 +14,7 @@ from llmqueue_gym.distributions.integration import panel_nodes
 from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.theory.analysis import analyse
 from llmqueue_gym.theory.erlang import MMk, server_count, stable_load
+from llmqueue_gym.theory.joint import reach
 
 Correction = Literal["kimura", "cosmetatos", "lee-longton"]
 
@@ -114,7 +115,7 @@ def srpt_bracket(size: Any, load: float, servers: int) -> Bracket:
     k = server_count(servers)
     lam = stable_load(load) / size.mean  # of sizes scaled by 1/k, at k servers of speed 1/k, time runs as before / k
     second = _second(size)
-    top = max(float(size.isf(1e-14)), lam * second / (1 - load))
+    top = max(reach(size), lam * second / (1 - load))
     low = float(size.ppf(1e-6)) / 10
     edges = np.concatenate([[0.0], np.geomspace(low, top, 400)])
     atoms = size.atoms()
@@ -124,14 +125,15 @@ def srpt_bracket(size: Any, load: float, servers: int) -> Bracket:
     r, dr = nodes.ravel(), weights.ravel()
     rest = size.sf(r)
     below = lam * size.partial_moment(1, r)
+    free = 1 - load + lam * size.tail_moment(1, r)  # 1 - below, with all its digits
     q = lam * r * rest
     squares = 0.5 * lam * (size.partial_moment(2, r) + r**2 * rest)
     idle = (k - 1) * squares
     if k > 1:
         jobs = np.arange(k + 1)
         idle = np.minimum(idle, r * np.interp(below + q, jobs / k, jobs * (1 - jobs / k)))
-    fast = float(np.sum(squares / (1 - below) / r**2 * dr)) + 0.5 * lam * second / (1 - load) / top
-    extra = float(np.sum((idle + (k - 1) * r * q) / (1 - below) / r**2 * dr))
+    fast = float(np.sum(squares / free / r**2 * dr)) + 0.5 * lam * second / (1 - load) / top
+    extra = float(np.sum((idle + (k - 1) * r * q) / free / r**2 * dr))
     extra += (k - 1) * 0.5 * lam * second / (1 - load) / top
     known = GITTINS_CONSTANT * (k - 1) * -np.log1p(-load)
     name = "work integral, derived here" if extra <= known else "Scully, Grosof, Harchol-Balter 2020"

@@ -13,6 +13,8 @@ MOST = 1e300  # stands for an infinite rank: above all others, and numbers can b
 BESIDE = 1e-8  # relative: just before and after an age, but further than rounding or a guard against it moves a jump
 STILL = 1e-3  # of the change in the cells beside: less than this at one age is no jump
 SOME = 32  # predictions
+ROUNDING = 2e-15  # relative: a rank that moves by less is on a plateau
+CURVED = 0.01  # of the change in a cell: a rank that is off the line by more is no line
 HALVINGS = 6  # of a cell in which the rank is no line
 _EMITTED = 2 * (1 << HALVINGS) + 2  # ages that one cell gives at most
 
@@ -110,7 +112,7 @@ def trace(rank, params, row, ages):
             bend = max(
                 abs(r1 - (0.75 * r0 + 0.25 * r4)), abs(r2 - (0.5 * r0 + 0.5 * r4)), abs(r3 - (0.25 * r0 + 0.75 * r4))
             )
-            if deep < HALVINGS and bend > 0.05 * change and change > 1e-9 * abs(r2):
+            if deep < HALVINGS and bend > CURVED * change and change > 1e-9 * abs(r2):
                 half = 0.5 * (low + high)
                 new = np.empty(4)
                 for q in range(4):
@@ -130,6 +132,9 @@ def trace(rank, params, row, ages):
             if top > 0:
                 where[count], found[count] = high, r4
                 count += 1
+    for i in range(1, count):
+        if abs(found[i] - found[i - 1]) <= ROUNDING * abs(found[i]):
+            found[i] = found[i - 1]
     return where[:count], found[:count]
 
 
@@ -165,31 +170,33 @@ class Ranks:
                 )
 
     def along(self, row: Row) -> tuple[Row, np.ndarray]:
-        """Return the row and its ranks, on ages between which they are lines; an age at which they jump stands twice."""
+        """Return the row and its ranks, on ages between which they are lines; where they jump an age stands twice."""
         ages, ranks = self._trace(row.y, row.ages)
         return row.refined(ages), ranks
 
     def cuts(self, joint: JointLaw) -> tuple[float, ...]:
-        """Return where the time of a job jumps: predictions and ages at which ranks do, such as the threshold of one
-        bit of advice, and the ends of plateaus.
+        """Return where the time of a job jumps: predictions and ages at which the rank does, and ends of its plateaus.
 
-        Cells must end there, or all jobs of one cell would be alike on both sides. Of many predictions the ages are those
-        of some. Where Y is continuous a rank that `prepare` tabulates is continuous, too.
+        Cells must end there, or all jobs of one cell would be alike on both sides. Of many predictions the ages are
+        those of some, and of continuous ones those that are shared: the others are smeared by the prediction.
         """
-        if joint.continuous and self._policy.prepare is not None:
+        if not joint.continuous:
+            y = np.zeros(1) if joint.blind else joint.y_edges[1:]
+            ages = [self._trace(one, joint.edges)[0] for one in y[:: max(1, len(y) // SOME)]]
+            cuts = np.concatenate([a[1:][a[1:] == a[:-1]] for a in ages])
+        elif self._policy.prepare is not None:  # tabulated ranks are continuous in a continuous prediction
             return ()
-        y = np.zeros(1) if joint.blind else joint.y_edges[1:]
-        cuts = []
-        for one in y[:: max(1, len(y) // SOME)]:
-            ages, _ = self._trace(one, joint.edges)
-            cuts.append(ages[1:][ages[1:] == ages[:-1]])
-        if joint.continuous:
+        else:
             y = joint.y_edges
             ends, middles = self._at(y, 0.0), self._at(0.5 * (y[1:] + y[:-1]), 0.0)
-            for i in np.flatnonzero(jumps(ends[:-1], middles, ends[1:])):
-                at = (y[i], y[i + 1], ends[i], ends[i + 1])
-                cuts.append([limits_at(self._rank, self._params, _job(), *at, False)[0]])
-        return tuple(np.setdiff1d(np.concatenate(cuts), joint.edges).tolist())
+            cells = np.flatnonzero(jumps(ends[:-1], middles, ends[1:]))
+            at = [(y[i], y[i + 1], ends[i], ends[i + 1]) for i in cells]
+            own = [limits_at(self._rank, self._params, _job(), *ends, False)[0] for ends in at]
+            some = [_job(predicted=one) for one in y[:: max(1, len(y) // SOME)]]
+            ages = [trace(self._rank, self._params, job, joint.edges)[0] for job in some]
+            twice, count = np.unique(np.concatenate([a[1:][a[1:] == a[:-1]] for a in ages]), return_counts=True)
+            cuts = np.append(twice[count > 1], own)
+        return tuple(np.setdiff1d(cuts, joint.edges).tolist())
 
     def _trace(self, y: float, ages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = trace(self._rank, self._params, _job(predicted=y), ages)
@@ -204,6 +211,8 @@ def _off_plateaus(ages: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.n
     has not had its rank, and one that ends as soon as it has left had a worse one.
     """
     slope = np.sign(np.diff(ranks))
+    if slope.all():
+        return ages, ranks
     cell = np.diff(ages) > 0
     flat, sloped = cell & (slope == 0), cell & (slope != 0)
     come, left = np.flatnonzero(sloped[:-1] & flat[1:]), np.flatnonzero(flat[:-1] & sloped[1:])

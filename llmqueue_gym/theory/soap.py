@@ -22,7 +22,7 @@ from llmqueue_gym.distributions.integration import sums_from_above
 from llmqueue_gym.theory.joint import JointLaw, cubic
 from llmqueue_gym.theory.ranks import Ranks
 
-MAX_LEVELS = 6000
+MAX_WORK = 5_000_000  # levels times rows
 between = kernel(cubic)
 
 
@@ -186,7 +186,7 @@ def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
         if len(between) > len(start) / 2:
             everywhere = everywhere[(everywhere < start[0]) | (everywhere > start[-1])]
         start = np.concatenate([ties, between, ends])
-    step = max(1, len(everywhere) // MAX_LEVELS)
+    step = max(1, len(everywhere) * len(ranks) // MAX_WORK)
     turns = everywhere[:0] if continuous else np.unique(np.concatenate([_turns(r) for r in ranks]))
     beside = np.nextafter(turns, -np.inf), np.nextafter(turns, np.inf)
     return np.unique(np.concatenate([start, turns, *beside, everywhere[::step], everywhere[-1:]]))
