@@ -3,6 +3,8 @@
 from dataclasses import fields, replace
 from typing import Any
 
+import gymnasium
+
 from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.systems import SYSTEMS, Scenario, System
@@ -38,6 +40,8 @@ def opened(system: str | System | Scenario, given: dict[str, Any]) -> tuple[Scen
         scenario = Scenario(system, **rest)
     view = kind.view(**{key: value for key, value in given.items() if key in seen})
     view.check(scenario)
+    if scenario.load is not None and scenario.load >= 1 and not scenario.system.lossy:
+        gymnasium.logger.warn(f"load={scenario.load:g} is 1 or more: the queue grows for as long as jobs come")
     return scenario, view
 
 
