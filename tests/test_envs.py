@@ -223,7 +223,7 @@ def test_bad_use_of_a_scalar_environment_is_an_error():
 
 
 def test_an_episode_may_have_another_load_and_a_limit_and_overload_is_told():
-    env = made(MG1, n_jobs=90, max_episode_steps=5)
+    env = Scenario("mg1", n_jobs=90).env(preemptive=False, max_episode_steps=5)
     other = Scenario("mg1", n_jobs=90, load=0.3, predictor="exact")
     env.reset(seed=4, options={"load": 0.3, "predictor": "exact"})
     for column in ("arrival", "predicted"):
