@@ -1,16 +1,20 @@
 # make bench   set up a virtual environment and run the main job
 # make test    set up a virtual environment and run the tests
+# make learn   set it up for training and let standard learners try every environment (under 30 minutes on 2 cores)
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: bench test setup setup-train lint types layers check wheel clean
+.PHONY: bench test learn setup setup-train lint types layers check wheel clean
 
 bench: setup
 	$(BIN)/llmqueue bench
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+learn: setup-train
+	$(BIN)/python agents/learn.py
 
 setup: .venv/installed
 

@@ -15,6 +15,8 @@ from llmqueue_gym.envs.rendering.ansi import ansi
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.systems.scene import Bar, Panel, Scene, shares, short
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*load=1.5 is 1 or more")
+
 
 def made(name, mode=None, **given):
     kind = ENVIRONMENTS[f"llmqueue/{name}-v0"].system
@@ -73,7 +75,7 @@ def test_frames_change_nothing_in_the_episode():
 def test_a_server_holds_a_lane_and_the_memory_is_shared_out():
     for env, scene in scenes("MultiserverJob", 1, 60):
         lanes = scene.left[0].bars
-        assert len(lanes) == 8 and sum(lane.active for lane in lanes) == 8 - env.episodes.states["free"][0]
+        assert len(lanes) == 16 and sum(lane.active for lane in lanes) == 16 - env.episodes.states["free"][0]
     for env, scene in scenes("LLMBatching", 1, 60):
         system = env.episodes.replica.system[0]
         assert sum(amount for amount, _ in scene.meter.parts) == system["blocks"] - system["free"]

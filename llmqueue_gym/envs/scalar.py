@@ -59,11 +59,16 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begin an episode and go to its first decision. There are no options."""
+        """Begin an episode and go to its first decision.
+
+        Args:
+            seed: of its jobs.
+            options: fields of the scenario that are otherwise in this episode, such as `{"load": 0.9}`; see `OPTIONS`
+                of `systems.episodes`. Units stay those of the environment.
+        """
         super().reset(seed=seed)
-        if options:
-            raise BadInput(f"options={options!r}: there are none")
-        self.episodes.begin(0, seed if seed is not None else int(self.np_random.integers(2**63)))
+        drawn = seed if seed is not None else int(self.np_random.integers(2**63))
+        self.episodes.begin(0, drawn, **(options or {}))
         self.episodes.proceed()
         observation, _, terminated, truncated, info = self.episodes.report(0)
         self._over, self._begun = terminated or truncated, True

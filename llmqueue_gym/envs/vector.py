@@ -38,6 +38,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         num_envs: int = 1,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = True,
+        render_mode: None = None,
         **given: Any,
     ):
         """Make the environments.
@@ -48,6 +49,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             autoreset_mode: NEXT_STEP resets in the step after the last, whose action is ignored. SAME_STEP resets at
                 once and returns the last observation and info as "final_obs" and "final_info". DISABLED leaves it to
                 `reset(options={"reset_mask": mask})`.
+            render_mode: None, as nothing is drawn of many; a scalar environment draws.
             copy: return fresh arrays; otherwise the observations are written in place.
             **given: fields of scenario, system and view.
 
@@ -56,6 +58,8 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         """
         if not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
             raise BadInput(f"num_envs={num_envs!r} must be a whole number of at least 1")
+        if render_mode is not None:
+            raise BadInput(f"render_mode={render_mode!r}: many environments are not drawn; make one by gymnasium.make")
         self.scenario, self.view = opened(system, given)
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -95,13 +99,13 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             self._rngs[e] = rng
         return rng
 
-    def _begin(self, e: int, seed: int | None = None) -> None:
+    def _begin(self, e: int, seed: int | None = None, **changed: Any) -> None:
         """Lay out an episode, seeded just as in the scalar environment."""
         if seed is None:
             seed = int(self._rng(e).integers(2**63))
         else:
             self._rngs[e], self._seeds[e] = seeding.np_random(seed)
-        self.episodes.begin(e, seed)
+        self.episodes.begin(e, seed, **changed)
         self._returns[e] = 0.0
 
     def reset(  # type: ignore[override]
@@ -111,7 +115,8 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
 
         Args:
             seed: environment i gets the seed `seed + i`, or entry i of a list.
-            options: `{"reset_mask": bool (num_envs,)}`, the environments to reset; the others stay as they are.
+            options: `{"reset_mask": bool (num_envs,)}`, the environments to reset, while the others stay as they are;
+                and fields of the scenario that are otherwise in these episodes, as in the scalar environment.
 
         Raises:
             BadInput: a list of the wrong length, an option that does not exist, or a bad mask.
@@ -124,19 +129,17 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             seeds = list(seed)
             if len(seeds) != self.num_envs:
                 raise BadInput(f"{len(seeds)} seeds were given for {self.num_envs} environments")
-        chosen = self._reset_mask(dict(options or {}))
+        changed = dict(options or {})
+        chosen = self._reset_mask(changed.pop("reset_mask", None))
         self.episodes.actions[:] = SKIP
         for e in np.flatnonzero(chosen).tolist():
-            self._begin(e, seeds[e])
+            self._begin(e, seeds[e], **changed)
         self.episodes.proceed()
         self._over[chosen] = False
         self._begun[chosen] = True
         return self._observation(), self._infos(chosen)
 
-    def _reset_mask(self, options: dict[str, Any]) -> np.ndarray:
-        mask = options.pop("reset_mask", None)
-        if options:
-            raise BadInput(f"options={options!r}: the only one is reset_mask")
+    def _reset_mask(self, mask: Any) -> np.ndarray:
         if mask is None:
             return np.ones(self.num_envs, bool)
         if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
@@ -152,8 +155,8 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             BadInput: an action is outside the action space.
             ResetNeeded: an environment was never reset, or has ended and is not reset by itself.
         """
-        if not self._begun.all():
-            raise ResetNeeded("call reset() before step()")
+        if self.closed or not self._begun.all():
+            raise ResetNeeded("call reset() before step()" if not self.closed else "the environments are closed")
         batch = self.episodes
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):

@@ -225,9 +225,9 @@ class DispatchEpisodes(JobEpisodes):
             *(order.preemptive, SHAPES[order.shape], order.lcfs_up_to, float(view.horizon)),
         )
 
-    def draw(self, seed: int) -> Drawn:
+    def draw(self, seed: int, scenario: "Scenario | None" = None) -> Drawn:
         """Return the jobs of a seed and the queues that they see."""
-        return self.scenario.draw(seed, self._looks)
+        return (scenario or self.scenario).draw(seed, self._looks)
 
     def give(self, e: int, drawn: Drawn) -> None:
         """Let run `e` begin with these jobs, at idle servers."""

@@ -5,6 +5,7 @@ pickles keep working.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.payments import pay_leavers
 from llmqueue_gym.engines.state import SKIP, START, STEP, fresh_state
+from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.jobs import JOB, outcome_table
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.rival import Rival
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.view import View
 
 Report = tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]
+OPTIONS = ("load", "rate", "size", "predictor", "arrivals")  # what can be otherwise from episode to episode
 PARTS = ("jobs", "system", "action_mask")  # of an observation, in the order in which kernels take them
 
 
@@ -50,6 +53,7 @@ class Episodes(ABC):
         self._system_factor = 1 / units["system"]
         self._reward_unit, self._discount_time = view.reward_unit(scenario), float(view.discount_time)
         self._rival = Rival(scenario, view, size) if view.relative_to else None
+        self._taken = np.zeros(size, np.int64)
         self._shown: dict[str, np.ndarray] | None = None
         self._worth: np.ndarray | None = None
         if view.pays_leavers:
@@ -63,9 +67,18 @@ class Episodes(ABC):
             space = self.observation_space[part]
             self.observation[part] = np.zeros((size, *space.shape), space.dtype)
 
-    def begin(self, e: int, seed: int) -> None:
-        """Lay out the episode of a seed in run `e`; the next `advance` goes to its first decision."""
-        self.begin_with(e, self.draw(seed))
+    def begin(self, e: int, seed: int, **changed: Any) -> None:
+        """Lay out the episode of a seed in run `e`; the next `proceed` goes to its first decision.
+
+        Args:
+            e: the run.
+            seed: of its jobs.
+            changed: fields of the scenario, of `OPTIONS`, that are otherwise in this episode.
+        """
+        for name in changed:
+            if name not in OPTIONS:
+                raise BadInput(f"options have no {name!r}; {nearest(name, OPTIONS)}")
+        self.begin_with(e, self.draw(seed, replace(self.scenario, **changed) if changed else None))
 
     def begin_with(self, e: int, drawn: Drawn) -> None:
         """Lay out an episode of this work in run `e`; see `begin`."""
@@ -78,9 +91,9 @@ class Episodes(ABC):
             self._arrival[e] = np.inf
             self._arrival[e, :n], self._worth[e, :n] = drawn.work["arrival"], self.view.costs(drawn)
 
-    def draw(self, seed: int) -> Drawn:
-        """Return the work and the truth of a seed."""
-        return self.scenario.draw(seed)
+    def draw(self, seed: int, scenario: "Scenario | None" = None) -> Drawn:
+        """Return the work and the truth of a seed, of the scenario of these runs unless told otherwise."""
+        return (scenario or self.scenario).draw(seed)
 
     @abstractmethod
     def give(self, e: int, drawn: Drawn) -> None:
@@ -96,6 +109,9 @@ class Episodes(ABC):
         if self._worth is not None:
             tables = self._arrival, self.completions(), self._worth, self._paid, self._first_unpaid
             pay_leavers(self.steps, self.actions, *tables)
+        if self.view.max_episode_steps is not None:
+            self._taken = np.where(self.actions == START, 0, self._taken + (self.actions != SKIP))
+            self.steps["truncated"] |= (self._taken >= self.view.max_episode_steps) & ~self.steps["terminated"]
         if self._rival is not None:
             self._rival.advance(self.steps, self.actions)
 

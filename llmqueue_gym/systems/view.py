@@ -70,6 +70,7 @@ class View:
     Attributes:
         reward: a name in `rewards`. It is paid in the unit of `reward_unit`.
         horizon: time at which an episode is truncated, s. The stretch of service that crosses it is finished first.
+        max_episode_steps: decisions after which an episode is truncated; None for no such limit.
         scaled: whether observations and rewards come in the units of the scenario, see `units`, or in s, tokens and
             blocks.
         discount_time: s in which what is to come loses all but 1/e of its worth; a reward is discounted from the
@@ -87,6 +88,7 @@ class View:
 
     reward: str = "response_time"
     horizon: float = np.inf
+    max_episode_steps: int | None = None
     scaled: bool = True
     discount_time: float = np.inf
     relative_to: str = ""
@@ -100,6 +102,8 @@ class View:
         """
         check_positive(self, "horizon", "discount_time", infinite=True)
         check_flags(self, "scaled")
+        if self.max_episode_steps is not None:
+            check_counts(self, "max_episode_steps")
         if self.reward not in self.rewards:
             raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), self.rewards)}")
         if self.relative_to:
