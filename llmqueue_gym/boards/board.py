@@ -124,8 +124,8 @@ class Board:
     def _scenario(self, name: str) -> Scenario:
         try:
             made = Scenario(self.system, **played(dict(self.fields[name]), self.recordings))
-            if made.overload():
-                raise BadInput(made.overload())
+            if told := made.overload():
+                raise BadInput(told)
             return made
         except BadInput as error:
             raise BadInput(f"board {self.name!r}, scenario {name!r}: {error}") from None

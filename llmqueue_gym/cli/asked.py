@@ -72,8 +72,8 @@ class Asked:
         given |= {name: function_in_file(given[name]) or given[name] for name in orders if name in given}
         wanted = {} if policy is None else self.kind.asked(policy)
         made = Scenario(self.kind.name, **{**self.defaults, **self._recorded(given), **wanted, **given})
-        if made.overload():
-            raise Unstable(made.overload())
+        if told := made.overload():
+            raise Unstable(told)
         return made
 
     def _recorded(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def opened(system: str | System | Scenario, given: dict[str, Any]) -> tuple[Scen
         scenario = Scenario(system, **rest)
     view = kind.view(**{key: value for key, value in given.items() if key in seen})
     view.check(scenario)
-    if scenario.overload():
-        gymnasium.logger.warn(scenario.overload())
+    if told := scenario.overload():
+        gymnasium.logger.warn(told)
     return scenario, view
 
 
@@ -59,7 +59,7 @@ def baseline_agent(given: Any, env: Any) -> Agent:
     Raises:
         BadInput: the policy is unknown or cannot be played in this environment, or `env` is none of this library.
     """
-    inner = getattr(env, "unwrapped", None)
+    inner: Any = getattr(env, "unwrapped", None)
     if not isinstance(getattr(inner, "scenario", None), Scenario):
         raise BadInput(f"env={env!r} must be an environment of this library, as gymnasium.make returns it")
     scenario: Scenario = inner.scenario

@@ -178,7 +178,8 @@ class Replica(System):
         An "iteration" is one in which a full batch of such requests decodes; "s" is as many of them as they have output
         tokens.
         """
-        rules, profile = self.bound_rules, self.cost_profile
+        rules: Any = self.bound_rules
+        profile = self.cost_profile
         requests, outputs = scenario.source.sample(_SAMPLE, np.random.default_rng(0), np.random.default_rng(1))
         prompt, output = float(requests["prompt"].mean()), float(outputs.mean())
         blocks, held = float(rules.blocks or 1), (prompt + output) / rules.block_size

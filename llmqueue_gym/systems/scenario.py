@@ -140,8 +140,8 @@ class Scenario:
             BadInput: the policy is unknown, cannot be compiled or gives NaN, or there is work that can never be done.
         """
         made = self.policy(policy)
-        if self.overload():
-            warnings.warn(self.overload(), stacklevel=2)
+        if told := self.overload():
+            warnings.warn(told, stacklevel=2)
         return self.system.simulate(self.draw(seed, made), made, **self.facts(made))
 
     def bound(self, seed: int) -> float:
