@@ -44,8 +44,8 @@ def opened(system: str | System | Scenario, given: dict[str, Any]) -> tuple[Scen
         scenario = Scenario(system, **rest)
     view = kind.view(**{key: value for key, value in given.items() if key in seen})
     view.check(scenario)
-    if told := scenario.overload():
-        gymnasium.logger.warn(told)
+    if wrong := scenario.overload():
+        gymnasium.logger.warn(wrong)
     return scenario, view
 
 
