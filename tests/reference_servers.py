@@ -91,6 +91,37 @@ def central_schedule(drawn, policy, speeds=(1.0,)):
     return found
 
 
+def stepwise_schedule(drawn, policy, step, after=0.0):
+    """Play one server preemptively, for ranks that change at ages which are whole multiples of `step` alone.
+
+    What counts is the rank from there on: that `after` later.
+
+    Returns:
+        completion times, one per job.
+    """
+    n, order = len(drawn.sizes), Order(drawn.work, policy)
+    arrivals, sizes, jobs = drawn.work["arrival"].tolist(), drawn.sizes.tolist(), order.jobs
+    age, done, clock = [0.0] * n, [None] * n, 0.0
+
+    def first(i):
+        jobs[i].age = age[i] + after * (age[i] > 0)
+        return order(i)
+
+    while None in done:
+        present = [i for i in range(n) if done[i] is None and arrivals[i] <= clock]
+        coming = [t for t in arrivals if t > clock]
+        if not present:
+            clock = min(coming)
+            continue
+        i = min(present, key=first)
+        ahead = min(sizes[i], (age[i] // step + 1) * step) - age[i]
+        ahead = min([ahead] + [t - clock for t in coming[:1]])
+        clock, age[i] = clock + ahead, age[i] + ahead
+        if age[i] == sizes[i]:
+            done[i] = clock
+    return done
+
+
 def las_schedule(drawn):
     """Play least attained service on one server exactly: the youngest jobs share it equally.
 

@@ -10,9 +10,9 @@ from small_jobs import SPEEDS, small_jobs
 from llmqueue_gym import _jit
 from llmqueue_gym.engines import central_queue
 from llmqueue_gym.evaluation import across_seeds, batch_means, measure
-from llmqueue_gym.jobs import DONE, LOST
+from llmqueue_gym.jobs import DONE, LOST, job_table
 from llmqueue_gym.policies import POLICIES, Policy, policy
-from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.central import Central
 from llmqueue_gym.theory.erlang import MMk
 from llmqueue_gym.theory.impatience import erlang_a
@@ -65,6 +65,20 @@ def test_ranks_of_general_shape_are_right_where_they_do_not_rise():
     scenario = Scenario("central", load=0.9, servers=4, n_jobs=3_000)
     falling, general = scenario.simulate("sprpt", 1), scenario.simulate(left, 1)
     np.testing.assert_allclose(general.outcome["completion"], falling.outcome["completion"], rtol=0, atol=1e-6)
+
+
+def rises_by_class(job, params):
+    return job.predicted + job.klass * job.age
+
+
+def test_an_arrival_meets_the_ranks_of_now():
+    """Long before the rank of the job of class 1 is looked at again it is above that of an arrival, which runs."""
+    jobs = job_table(np.array([0.0, 0.0, 1.0]), np.array([0.5, 1.2, 1.3]))
+    jobs["klass"] = [1, 0, 0]
+    outcome = (
+        Central(servers=2).simulate(Drawn(jobs, {"sizes": np.array([99.0, 99.0, 1.0])}), policy(rises_by_class)).outcome
+    )
+    assert outcome["start"].tolist() == [0.0, 0.0, 1.0] and outcome["preemptions"].tolist() == [1, 0, 0]
 
 
 @pytest.mark.skipif(_jit.DISABLED, reason="too slow uncompiled")

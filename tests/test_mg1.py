@@ -119,6 +119,34 @@ def test_theory_agrees_on_ranks_that_no_formula_covers(rank):
     inside(Policy(rank.__name__, rank, (0.5,)), Scenario(n_jobs=2 * N_JOBS), seed=3)
 
 
+def outlives(job, params):
+    return params[0] if job.age > params[1] else job.predicted
+
+
+@pytest.mark.parametrize("rank", [1e9, np.inf])
+def test_who_jumps_to_the_rank_of_an_earlier_job_leaves_the_server_to_it(rank):
+    drawn = together([0.5, 2.9, 3.2], [0.0, 0.8, 1.9])
+    drawn.work["predicted"] = [1.9, 2.3, 1.7]
+    run = play(drawn, Policy("outlives", outlives, (rank, 1.0)))
+    np.testing.assert_allclose(run.outcome["completion"], [0.5, 4.7, 6.9], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["mg1", "central"])
+def test_a_constant_infinite_rank_is_first_come_first_served(kind):
+    endless = Policy("endless", outlives, (np.inf, -1.0))
+    found, fcfs = (Scenario(kind, n_jobs=1_000).simulate(player, 1).outcome for player in (endless, "fcfs"))
+    same_outcome(found, fcfs, exactly=False)
+
+
+def test_a_completion_goes_before_an_arrival_at_the_same_time():
+    """So a shorter job that comes when another is done finds the server free, and preempts nobody."""
+    for shape in ("constant", "general"):
+        order = replace(policy("pspjf"), shape=shape)
+        outcome = play(together([1.0, 0.5], [0.0, 1.0]), order).outcome
+        assert outcome["start"].tolist() == [0.0, 1.0] and outcome["preemptions"].tolist() == [0, 0]
+        assert play(together([2.0, 0.5], [0.0, 1.0]), order).outcome["preemptions"].tolist() == [1, 0]
+
+
 def test_the_slice_of_shared_service_hardly_matters(monkeypatch):
     means = []
     for resolution in (0.05, 0.01):

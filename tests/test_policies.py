@@ -313,7 +313,7 @@ def test_it_is_an_error_of_the_agent_too(kind):
     agent = baseline_agent(written(kind, "raises", BODIES["raises"][0]), env)
     seen, _ = env.reset(seed=0)
     for act in (lambda: agent.act(seen), lambda: agent.act_env(env)):
-        with pytest.raises(BadInput, match="'raises' fails at a .*: ValueError: no luck"):
+        with pytest.raises(BadInput, match=r"'raises' fails at a .*: ValueError: no luck"):
             act()
 
 

@@ -9,6 +9,7 @@ import pytest
 from llmqueue_gym import _jit
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput, NotApplicable
+from llmqueue_gym.policies.dispatch import dispatch_policy
 from llmqueue_gym.systems import SYSTEMS, Scenario
 from llmqueue_gym.workloads import TraceWorkload
 from llmqueue_gym.workloads.streams import NAMES, stream, streams
@@ -233,6 +234,29 @@ def test_who_needs_a_prediction_is_refused_where_there_is_none(kind):
     here.simulate(here.system.base)
     with pytest.raises(NotApplicable, match="predict"):
         here.simulate(next(n for n in policies if policies(n).told == "prediction" and not policies(n).drops))
+
+
+def test_every_seed_has_streams_of_its_own():
+    for name in NAMES:
+        assert len({stream(seed, name).random() for seed in range(64)}) == 64
+
+
+def test_each_table_is_drawn_from_the_stream_of_its_name():
+    """So the noise of a prediction is of no use to guess when a job comes, and the other way round."""
+    told = {"predictor": "lognormal:sigma=0.5", "n_jobs": 50, "servers": 3}
+    here = Scenario("central", patience="exponential:mean=2", **told)
+    jobs, truth = here.draw(7)
+    arrivals, sizes, predictions, patience = streams(7, "arrivals", "sizes", "predictions", "patience")
+    again = here.source.sample(50, arrivals, sizes)
+    np.testing.assert_array_equal(jobs["arrival"], again.jobs["arrival"])
+    np.testing.assert_array_equal(truth["sizes"], again.sizes)
+    np.testing.assert_array_equal(jobs["predicted"], here.fitted.predict(truth["sizes"], predictions))
+    np.testing.assert_array_equal(truth["patience"], here.system.patience_law.sample(50, patience))
+    sender = dispatch_policy("power-of-d")
+    choices = Scenario("dispatch", **told).draw(7, sender).truth["choices"]
+    np.testing.assert_array_equal(choices, sender.choices(50, 3, stream(7, "choices")))
+    ties = Scenario("dispatch", **told).draw(7, "join-idle-queue").truth["ties"]
+    np.testing.assert_array_equal(ties, stream(7, "ties").random(50))
 
 
 def test_a_stream_of_one_system_is_named_after_it_and_like_no_other():

@@ -7,7 +7,10 @@ from agreement import inside
 
 import llmqueue_gym
 from llmqueue_gym import Scenario, baseline_agent, rollout
+from llmqueue_gym.errors import BadInput, Unstable
 from llmqueue_gym.evaluation import measure
+from llmqueue_gym.policies import Policy, file
+from llmqueue_gym.workloads import TraceWorkload
 
 SOURCE = '''
 def cautious(job, params):
@@ -98,3 +101,64 @@ def test_the_command_line_takes_it_from_a_file(tmp_path, run_json):
     file.write_text(SOURCE)
     found = run_json("theory", "--policy", f"{file}:cautious")
     assert found["mean_response_time"] == pytest.approx(Scenario().known(cautious)[0]["value"], rel=1e-12)
+
+
+FILES = {
+    "exit(3)": "it exits with status 3",
+    "import os; os._exit(0)": "it exits with status 0",
+    "raise KeyboardInterrupt": "KeyboardInterrupt",
+    "while True: pass": "it is not done after 1 s",
+    "1 / 0": "ZeroDivisionError: division by zero",
+    "def rank(:": "SyntaxError",
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_a_file_that_does_not_run_to_its_end_is_refused(tmp_path, monkeypatch, refused, text):
+    if "while" in text:
+        monkeypatch.setattr(file, "SECONDS", 1.0)
+    path = tmp_path / "mine.py"
+    path.write_text(f"{text}\n")
+    assert f"mine.py does not run: {FILES[text]}" in refused(f"simulate --jobs 9 --policy {path}:rank")
+
+
+def test_a_run_without_end_is_refused_wherever_it_is_told():
+    for given in ({"load": 1.0}, {"rate": 1.3}, {"system": "dispatch:servers=2,load=1.5"}):
+        with pytest.raises(Unstable, match="is unstable"):
+            Scenario(**given)
+    with pytest.raises(Unstable):
+        gym.make("llmqueue/MG1-v0", load=1.2)
+    recorded = TraceWorkload(np.array([0.0, 0.5, 1.0]), np.array([1.0, 2.0, 3.0]), load=None)
+    for overloaded in (
+        Scenario("central", patience="exponential", load=1.4, n_jobs=50),
+        Scenario(workload=recorded, load=2.0, n_jobs=3),
+    ):
+        assert rollout("fcfs", overloaded, 1).reason == "drained"
+
+
+def test_an_id_is_of_one_system():
+    for make in (gym.make, gym.make_vec):
+        with pytest.raises(BadInput, match="this id is of system 'mg1'"):
+            make("llmqueue/MG1-v0", system="central")
+    assert gym.make("llmqueue/Scenario-v0", system="central").unwrapped.scenario.system.name == "central"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: rollout("fcfs", "mg1", 0), r"'mg1' is not a Scenario; write Scenario\('mg1'\)"),
+        (lambda: rollout("fcfs", HERE, "0"), "seed='0' must be a whole number"),
+        (lambda: rollout("fcfs", HERE, 1.5), "seed=1.5 must be a whole number"),
+        (lambda: baseline_agent("fcfs", HERE), "is not an environment"),
+        (lambda: HERE.env(quantum=1e-300), "quantum=1e-300 s makes steps without end"),
+        (lambda: HERE.simulate(Policy("mine", cautious, ("one",))), "params=.* must be numbers"),
+        (lambda: Scenario("central", patience="exponential:mean=0", load=1.2), "patience='exponential:mean=0': .*mean"),
+        (lambda: Scenario("packing", needs=",".join(["1"] * 200_000)), "200000 classes are too many"),
+        (lambda: Scenario("central", speeds=(1e308, 1e308)), "speed 1e.308 of a server must be"),
+        (lambda: Scenario("central", speeds=(1e-308,)), "speed 1e-308 of a server must be"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(call, words):
+    with pytest.raises(BadInput, match=words) as error:
+        call()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300

@@ -36,7 +36,8 @@ LINK = np.dtype(
 ARRIVAL, COMPLETION, MEETING, CROSSING, TURN = 1, 2, 3, 4, 5  # what ends a stretch of service
 BISECTIONS = 50
 TIE = 1e-3  # ranks that meet within this part of a slice are tied
-ROUNDING = 1e-12  # relative; nothing happens so shortly before the end of a stretch
+# Relative: nothing happens so shortly before the end of a stretch, and ranks are those of so much later.
+ROUNDING = 1e-12
 
 
 @inner_kernel
@@ -230,9 +231,9 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
                 if np.isnan(outcome[member].start):
                     outcome[member].start = state.clock
                 member = links[member].next
-        until, event = state.clock + count * (sizes[head] - job.age), COMPLETION
         end = sizes[head]
-        if state.arrived < n and jobs[state.arrived].arrival < until:
+        until, event = state.clock + count * (end - job.age), COMPLETION
+        if state.arrived < n and jobs[state.arrived].arrival < until - count * ROUNDING * end:
             until, event = jobs[state.arrived].arrival, ARRIVAL
             end = job.age + (until - state.clock) / count
         if waiting > 0 or count > 1:
@@ -266,4 +267,4 @@ def simulate(state, jobs, sizes, outcome, heap, links, twin, rank, params, lcfs_
         else:
             job.age = end
         if g >= 0:
-            jobs[g].rank = rank(jobs[g], params)
+            jobs[g].rank = rank_at(jobs[g], jobs[g].age * (1.0 + ROUNDING), rank, params)

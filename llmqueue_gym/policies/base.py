@@ -166,7 +166,10 @@ class BasePolicy:
                 "choose another predictor, or a blind policy such as fcfs, las or gittins-blind"
             )
         if self.prepare is None:
-            return np.array(self.params, dtype=np.float64)
+            try:
+                return np.array(self.params, dtype=np.float64).reshape(len(self.params))
+            except (TypeError, ValueError):
+                raise BadInput(f"{self.kind} {self.name!r}: params={self.params!r} must be numbers") from None
         known = {"size": size, "predictor": predictor, **facts}
         wanted = list(inspect.signature(self.prepare).parameters)
         if known.get(wanted[0]) is None:

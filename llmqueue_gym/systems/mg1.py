@@ -29,6 +29,7 @@ from llmqueue_gym.systems.view import SlotView, View, check_flags, check_positiv
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
+LEAST_QUANTUM = 1e-6  # of the mean size
 RESOLUTION = 0.02  # slice of service between rank checks, relative to age + mean size
 
 
@@ -51,6 +52,9 @@ class MG1View(SlotView):
         check_flags(self, "preemptive")
         if self.quantum < np.inf and not self.preemptive:
             raise BadInput(f"quantum={self.quantum:g} needs preemptive=True: otherwise a job runs to its end")
+        least = LEAST_QUANTUM * scenario.law.mean
+        if self.quantum < least:
+            raise BadInput(f"quantum={self.quantum:g} s makes steps without end; take at least {least:g}")
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,14 @@ class Scenario:
     """Jobs at a load, with predictions, and a system. Each part is a spec, such as `weibull:shape=0.5`, or the object.
 
     The fields of the system may be given along with the others, as in `Scenario("central", servers=10, load=0.9)` or
-    `Scenario("central:servers=10,load=0.9")`; `dataclasses.replace` takes them, too.
+    `Scenario("central:servers=10,load=0.9")`; `dataclasses.replace` takes them, too. The load is below 1, unless jobs
+    give up or are those of a workload of one's own, which may have an end.
 
     Attributes:
         system: what serves.
         size: law of what a job is: of its size in s, or of the lengths of a request; see `llmqueue workloads`.
         predictor: prediction model; `srpt` and others bring their own.
-        load: share of what the system can do at most; below 1, unless jobs give up or are recorded.
+        load: share of what the system can do at most.
         rate: arrivals per s, in place of the load.
         arrivals: arrival process.
         workload: anything with `sample(n, arrival_rng, size_rng)`, such as a `TraceWorkload`, in place of size and
