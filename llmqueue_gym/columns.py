@@ -49,8 +49,10 @@ class Column:
                 self.refuse(row, f"{cell!r} is not a finite number")
             if number < 0 and not signed:
                 self.refuse(row, f"{cell!r} is negative")
-            if abs(number) > MOST or 0 < abs(number) < 1 / MOST:
-                self.refuse(row, f"{cell!r} is out of all proportion: a number from {1 / MOST:g} to {MOST:g} is wanted")
+        size = np.abs(numbers)
+        for row in np.flatnonzero((size > MOST) | ((size > 0) & (size < 1 / MOST))).tolist():
+            wanted = f"a number from {1 / MOST:g} to {MOST:g} is wanted"
+            self.refuse(row, f"{self.cells[row]!r} is out of all proportion: {wanted}")
         return numbers
 
     def positive(self) -> np.ndarray:

@@ -140,10 +140,11 @@ def test_a_constant_infinite_rank_is_first_come_first_served(kind):
 
 def test_a_completion_goes_before_an_arrival_at_the_same_time():
     """So a shorter job that comes when another is done finds the server free, and preempts nobody."""
-    for name in ("pspjf", "sprpt-bounce"):
-        outcome = play(together([1.0, 0.5], [0.0, 1.0]), name).outcome
+    for shape in ("constant", "general"):
+        order = replace(policy("pspjf"), shape=shape)
+        outcome = play(together([1.0, 0.5], [0.0, 1.0]), order).outcome
         assert outcome["start"].tolist() == [0.0, 1.0] and outcome["preemptions"].tolist() == [0, 0]
-        assert play(together([2.0, 0.5], [0.0, 1.0]), name).outcome["preemptions"].tolist() == [1, 0]
+        assert play(together([2.0, 0.5], [0.0, 1.0]), order).outcome["preemptions"].tolist() == [1, 0]
 
 
 def test_the_slice_of_shared_service_hardly_matters(monkeypatch):

@@ -9,7 +9,7 @@ import llmqueue_gym
 from llmqueue_gym import Scenario, baseline_agent, rollout
 from llmqueue_gym.errors import BadInput, Unstable
 from llmqueue_gym.evaluation import measure
-from llmqueue_gym.policies import file
+from llmqueue_gym.policies import Policy, file
 from llmqueue_gym.workloads import TraceWorkload
 
 SOURCE = '''
@@ -150,6 +150,8 @@ def test_an_id_is_of_one_system():
         (lambda: rollout("fcfs", HERE, "0"), "seed='0' must be a whole number"),
         (lambda: rollout("fcfs", HERE, 1.5), "seed=1.5 must be a whole number"),
         (lambda: baseline_agent("fcfs", HERE), "is not an environment"),
+        (lambda: HERE.env(quantum=1e-300), "quantum=1e-300 s makes steps without end"),
+        (lambda: HERE.simulate(Policy("mine", cautious, ("one",))), "params=.* must be numbers"),
         (lambda: Scenario("central", patience="exponential:mean=0", load=1.2), "patience='exponential:mean=0': .*mean"),
         (lambda: Scenario("packing", needs=",".join(["1"] * 200_000)), "200000 classes are too many"),
         (lambda: Scenario("central", speeds=(1e308, 1e308)), "speed 1e.308 of a server must be"),
