@@ -87,6 +87,7 @@ def test_specs(spec, machine):
         ("machine:speed=1,cores=2.5", "machine 'machine': cores='2.5' is not a whole number"),
         ("machine:speed=1,cooled=1", "machine 'machine': cooled='1' is not true or false"),
         ("machine:speed=1,fans=few", "machine 'machine': fans='few' is not a whole number or none"),
+        ("machine:speed=1,cores=2,speed=1", "machine 'machine' is given 'speed' twice; give it once"),
         ("postponed:speed=1,cooled=yes", "machine 'postponed': cooled='yes' is not true or false"),
     ],
 )

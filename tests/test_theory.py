@@ -16,7 +16,7 @@ from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
 from llmqueue_gym.policies import POLICIES, Policy, policy
 from llmqueue_gym.predictors import Predictor, predictor
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.theory import analyse, gittins_of_samples
+from llmqueue_gym.theory import analyse, gittins_of_samples, srpt_bracket
 from llmqueue_gym.theory import soap as soap_module
 from llmqueue_gym.theory.closed_forms import one_bit_exponential
 from llmqueue_gym.theory.joint import JointLaw
@@ -301,6 +301,16 @@ def test_no_part_of_the_second_moment_is_cut_off(size):
     below, above = JointLaw(law, predictor("lognormal:sigma=0.5"), 300, 200).at_levels
     assert below[2, 0] < 1e-6 * law.moment(2)
     assert above[2, -1] < 1e-9 * law.moment(2)
+
+
+@pytest.mark.parametrize(
+    ("size", "right"),  # by quadrature of Schrage's formula
+    [("lognormal:sigma=3", 2.05743399), ("hyperexponential:p=0.999,ratio=1000", 2.12357473)],
+)
+def test_srpt_of_heavy_tails(size, right):
+    assert mean("srpt", size) == pytest.approx(right, rel=1e-6)
+    assert srpt_bracket(size_law(size), 0.8, 1).low == pytest.approx(right, rel=1e-6)
+    assert mean("srpt", size, method="soap") == pytest.approx(right, rel=1e-3)
 
 
 # Ranks that jump where jobs end, by the definition of SOAP on a lattice.

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from scipy.special import kv
 
+from llmqueue_gym.distributions.integration import panel_nodes
 from llmqueue_gym.errors import NotApplicable
 from llmqueue_gym.theory.joint import JointLaw, Row
 
@@ -45,17 +46,21 @@ def limited_preemption(joint: JointLaw, load: float, c: float) -> float:
     E[T(x, y)] = (lambda / 2) {E[S^2; Y <= y] + E[((S - min(Y - y, c Y))^+)^2; Y > y]} / (1 - rho_y)^2
                  + int_0^min(x, c y) dt / (1 - rho_(y - t)) + (x - c y)^+
     """
+    law = _Levels(joint, load)
+    recycled, residence = (_limited_exactly if joint.exact else _limited)(joint, law, load, c)
+    return law.expectation(0.5 * law.lam * (law.second + recycled) / law.idle**2) + residence
+
+
+def _limited(joint: JointLaw, law: "_Levels", load: float, c: float) -> tuple[np.ndarray, float]:
+    """Return the recycled part at each level `(m,)`, and the mean residence."""
     from scipy.interpolate import PchipInterpolator  # which takes a while to import
 
-    law = _Levels(joint, load)
     levels, rows = joint.levels, joint.rows
     edges = joint.y_edges  # between the edges a row, which stands for a cell, would count as a whole or not at all
     recycled = np.zeros(len(edges))
     for row in rows:
         i = np.searchsorted(edges, row.y)
         recycled[:i] += _excess2(row, np.minimum(row.y - edges[:i], c * row.y))
-    recycled = PchipInterpolator(edges, recycled)(levels)
-    wait = law.expectation(0.5 * law.lam * (law.second + recycled) / law.idle**2)
     slowness = 1 / law.idle
     residence = 0.0
     for row in rows:
@@ -64,7 +69,19 @@ def limited_preemption(joint: JointLaw, load: float, c: float) -> float:
         at = np.where(ages < c * row.y, np.interp(row.y - ages, levels, slowness, left=1.0), 1.0)
         before = np.where(ages <= c * row.y, np.interp(row.y - ages, levels, slowness, left=1.0), 1.0)
         residence += float(np.sum(np.diff(service) * 0.5 * (at[:-1] + before[1:])))
-    return wait + residence
+    return PchipInterpolator(edges, recycled)(levels), residence
+
+
+def _limited_exactly(joint: JointLaw, law: "_Levels", load: float, c: float) -> tuple[np.ndarray, float]:
+    """Return the same where Y = S, in moments of S alone: E[max(y, (1 - c) S)^2; S > y], and so on."""
+    size, y = joint.size, joint.levels
+    z, dz = panel_nodes(joint.y_edges, 4)
+    far = 1 / (1 - c) if c < 1 else np.inf  # times y: sizes above it are past preemption when y is left of them
+    with np.errstate(invalid="ignore"):
+        y_far, z_far = np.nan_to_num(y * far, posinf=np.inf), z * far
+    recycled = y**2 * size.between(y, y_far) + (1 - c) ** 2 * size.tail_moment(2, y_far)
+    idle = 1 - load + law.lam * size.tail_moment(1, z)
+    return recycled, float(np.sum(dz * size.between(z, z_far) / idle)) + (1 - c) * size.mean
 
 
 def one_bit(joint: JointLaw, load: float, threshold: float) -> float:
