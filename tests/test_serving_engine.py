@@ -75,6 +75,26 @@ def test_coasting_changes_nothing_under_any_rule_set(rules):
     assert served.totals["preemptions"] == sum(len(look.preempted) for look in looks)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_coasting_changes_nothing_where_output_is_forgotten_and_predicted_anew(seed):
+    """A request that begins anew keeps its prediction until the next one is due, and has the last when none is left."""
+    instance = some_requests(seed, every=8)
+    told = {"blocks": 40, "max_seqs": 16, "token_budget": 60, "long_prefill_threshold": 12, "max_model_len": 330}
+    served = serve(instance, POLICIES["ranked"], a_profile(), "vidur-sarathi", **told)
+    looks = list(watch(instance, POLICIES["ranked"], a_profile(), "vidur-sarathi", **told))
+    assert served.totals["iterations"] == len(looks)
+    assert served.totals["preemptions"] == sum(len(look.preempted) for look in looks)
+
+
+@pytest.mark.parametrize("seed", [2, 10, 38])
+def test_coasting_changes_nothing_where_the_queue_gives_up_what_it_kept(seed):
+    """Vidur's spare block is taken from a cache kept in the queue, and then nobody needs it but the head."""
+    told = {"blocks": 30, "max_seqs": 16, "max_model_len": 330, "keep_head": True}
+    served = serve(some_requests(seed), POLICIES["ranked"], a_profile(), "vllm-v0", **told)
+    looks = list(watch(some_requests(seed), POLICIES["ranked"], a_profile(), "vllm-v0", **told))
+    assert served.totals["iterations"] == len(looks)
+
+
 @pytest.mark.parametrize("scheduler", ["vllm", "sarathi"])
 @pytest.mark.parametrize("seed", range(20))
 def test_vidurs_schedulers_against_the_plain_rules(scheduler, seed):

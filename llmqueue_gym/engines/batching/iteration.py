@@ -179,10 +179,10 @@ def note_made(state, tokens):
 
 @inner_kernel
 def refresh(e, r, i):
-    """Take over the prediction that holds from the present number of output tokens on."""
-    request = r.requests[e, i]
-    k = r.truth[e, i].refreshed + request.generated // r.state[e].every
-    if k < r.truth[e, i].refreshed_end:
+    """Take over the prediction that holds from the present number of output tokens on, or else the last there is."""
+    request, first, end = r.requests[e, i], r.truth[e, i].refreshed, r.truth[e, i].refreshed_end
+    k = min(first + request.generated // r.state[e].every, end - 1)
+    if k >= first:
         request.predicted = r.total[e, k]
 
 
@@ -268,7 +268,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         request.generated += done
         request.computed += done
         take(e, r, i, request.computed + rules.lookahead, rules.block_size)
-        if every > 0:
+        if every > 0 and request.generated // every > (request.generated - done) // every:
             refresh(e, r, i)
         left = tokens_left(request, r.truth[e, i], rules)
         if left <= 0:

@@ -46,6 +46,7 @@ def give_up(e, r, rules, i, way, wanted):
         wanted: blocks that are missing; with `keep_head` no more than those are taken, from the tail of the cache.
     """
     request, service = r.requests[e, i], r.truth[e, i].service
+    r.state[e].blocked = 0  # there is room for who was refused
     if way == RECOMPUTE:
         if rules.keep_head and wanted < request.blocks:
             lost = wanted
@@ -98,7 +99,6 @@ def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
     give_up(e, r, rules, i, way, wanted)
     request.preemptions += 1
     state.preemptions += 1
-    state.blocked = 0
     r.notes[e, state.victims].victim = i
     state.victims += 1
     if conduct.ranked:
