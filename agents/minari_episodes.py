@@ -4,7 +4,7 @@
     minari list local
 
 Observations are those of the environment, a `Dict` of jobs, system and mask; rewards are in its unit. What the policy is
-told is what the agent sees. Needs `pip install -r agents/requirements-minari.txt`.
+told is what the agent sees. Needs `pip install -r agents/requirements-clients.txt`.
 """
 
 import sys

@@ -4,7 +4,7 @@
 
 `LearnableVector` makes of the compiled vector environment what a standard learner wants. Prints the mean cost of what was
 learnt beside that of the policy from which it departs, on jobs that it was not trained on. Needs
-`pip install -r agents/requirements-skrl.txt`.
+`pip install -r agents/requirements-clients.txt`.
 """
 
 import sys

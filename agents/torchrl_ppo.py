@@ -4,7 +4,7 @@
 
 `Learnable` makes of the environment what a standard learner wants; TorchRL's own wrapper, collector, advantage and loss do
 the rest. Prints the mean cost of what was learnt beside that of the policy from which it departs, on jobs that it was not
-trained on. Needs `pip install -r agents/requirements-torchrl.txt`.
+trained on. Needs `pip install -r agents/requirements-clients.txt`.
 """
 
 import sys
