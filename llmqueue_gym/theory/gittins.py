@@ -74,7 +74,10 @@ def gittins_ranks(row: Row) -> tuple[np.ndarray, np.ndarray]:
     ages[1::2] *= np.where(chance[:, 0] > 0, _AFTER, 1.0)
     square = row.served2[-1] - row.served2
     left = (row.above > _TAIL * row.reached[0]) | (square > _TAIL * row.served2[-1])
-    kept = np.stack([(chance[:, 0] > 0) & (np.count_nonzero(chance[:, 0]) <= FEW_ATOMS), left], axis=1)
+    jumps = chance[:, 0] > 0
+    kept = np.stack([jumps, left], axis=1)
+    if np.count_nonzero(jumps) > FEW_ATOMS:
+        kept = np.stack([np.zeros_like(jumps), left & jumps], axis=1)
     kept[0] = False, True
     ages, ranks = ages[kept.ravel()], ranks[kept.ravel()]
     without_noise(ranks)
