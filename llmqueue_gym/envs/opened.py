@@ -55,7 +55,7 @@ def baseline_agent(given: Any, env: Any) -> Agent:
     Raises:
         BadInput: the policy is unknown or cannot be played in this environment, or `env` is none of this library.
     """
-    inner = getattr(env, "unwrapped", None)
+    inner: Any = getattr(env, "unwrapped", None)
     if not isinstance(getattr(inner, "scenario", None), Scenario):
         raise BadInput(f"env={env!r} must be an environment of this library, as gymnasium.make returns it")
     scenario: Scenario = inner.scenario
