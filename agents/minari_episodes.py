@@ -3,8 +3,8 @@
     python agents/minari_episodes.py --env-id llmqueue/LLMBatching-v0 --player remaining-seconds --episodes 20
     minari list local
 
-Observations are those of the environment, a `Dict` of jobs, system and mask; rewards are in its unit. What the policy is
-told is what the agent sees. Needs `pip install -r agents/requirements-clients.txt`.
+Observations are those of the environment, a `Dict` of jobs, system and mask; rewards are in its unit. What the policy
+is told is what the agent sees. Needs `pip install -r agents/requirements-clients.txt`.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""PPO of skrl on any environment, many side by side; an action that is not open stands for what the policy by hand does.
+"""PPO of skrl on any environment, many side by side; a closed action stands for what the policy does.
 
     python agents/skrl_ppo.py --env-id llmqueue/MG1Preemptive-v0 --total-steps 100000
 
-`LearnableVector` makes of the compiled vector environment what a standard learner wants. Prints the mean cost of what was
-learnt beside that of the policy from which it departs, on jobs that it was not trained on. Needs
+`LearnableVector` makes of the compiled vector environment what a standard learner wants. Prints the mean cost of what
+was learnt beside that of the policy from which it departs, on jobs that it was not trained on. Needs
 `pip install -r agents/requirements-clients.txt`.
 """
 

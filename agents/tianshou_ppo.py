@@ -2,8 +2,8 @@
 
     python agents/tianshou_ppo.py --env-id llmqueue/MG1Preemptive-v0 --total-steps 100000
 
-`Learnable` makes of the environment what a standard learner wants. Prints the mean cost of what was learnt beside that of
-the policy from which it departs, on jobs that it was not trained on. Needs
+`Learnable` makes of the environment what a standard learner wants. Prints the mean cost of what was learnt beside that
+of the policy from which it departs, on jobs that it was not trained on. Needs
 `pip install -r agents/requirements-clients.txt`.
 """
 

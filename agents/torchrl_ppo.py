@@ -2,9 +2,9 @@
 
     python agents/torchrl_ppo.py --env-id llmqueue/MG1Preemptive-v0 --total-steps 100000
 
-`Learnable` makes of the environment what a standard learner wants; TorchRL's own wrapper, collector, advantage and loss do
-the rest. Prints the mean cost of what was learnt beside that of the policy from which it departs, on jobs that it was not
-trained on. Needs `pip install -r agents/requirements-clients.txt`.
+`Learnable` makes of the environment what a standard learner wants; TorchRL's own wrapper, collector, advantage and loss
+do the rest. Prints the mean cost of what was learnt beside that of the policy from which it departs, on jobs that it
+was not trained on. Needs `pip install -r agents/requirements-clients.txt`.
 """
 
 import sys

@@ -61,6 +61,7 @@ def envs(name: str | None, as_json: bool) -> None:
 def _show_environment(name: str, as_json: bool) -> None:
     """Print the columns of the observation, the actions and the arguments of an environment."""
     from llmqueue_gym.envs import ENVIRONMENTS
+    from llmqueue_gym.envs.opened import opened
     from llmqueue_gym.systems.scenario import Scenario
 
     ids = {one.removeprefix("llmqueue/"): one for one in ENVIRONMENTS}
@@ -73,21 +74,28 @@ def _show_environment(name: str, as_json: bool) -> None:
     for one in (Scenario, *reversed(kind.__mro__), *reversed(view.__mro__)):
         words |= documented(one, "Attributes")
     words |= {alias: words[field] for alias, field in kind.spelled.items() if field in words}
+    scenario, shown = opened(environment.system, environment.kwargs)
+    units = {part: [float(unit) for unit in row] for part, row in shown.units(scenario).items()}
     found = {
         "name": name,
         "description": environment.description,
         "actions": view.actions,
         "rewards": list(view.rewards),
-        "jobs": dict(view.jobs),
-        "system": dict(view.system),
+        "jobs": {column: what.words for column, what in view.jobs.items()},
+        "system": {column: what.words for column, what in view.system.items()},
+        "units": units,
+        "reward_unit": shown.reward_unit(scenario),
         "parameters": {key: _default(value) for key, value in arguments.items()},
     }
     if as_json:
         print_json(found)
         return
-    click.echo(f"{name}: {found['description']}\nAction: {view.actions}.\n")
-    for part, columns in (("jobs", view.jobs), ("system", view.system)):
-        print_table(f"observation[{part!r}], columns in this order", ("column", "what it is"), columns.items())
+    click.echo(f"{name}: {found['description']}\nAction: {view.actions}.")
+    click.echo(f"A reward of one is {found['reward_unit']:g} in raw numbers.\n")
+    for part in ("jobs", "system"):
+        rows = [(*row, f"{unit:g}") for row, unit in zip(found[part].items(), units[part], strict=True)]
+        title = f"observation[{part!r}], in this order; raw is times unit"
+        print_table(title, ("column", "what it is", "unit"), rows)
     rows = [(key, _default(value), words.get(key, "")) for key, value in arguments.items()]
     print_table("arguments of gymnasium.make", ("argument", "default", "what it is"), rows)
 

@@ -100,10 +100,10 @@ def meant(chosen: Any, opened: np.ndarray, actions: np.ndarray) -> np.ndarray:
     return actions[each, np.where(opened[each, chosen], chosen, 0)]
 
 
-class Learnable(gym.Wrapper[np.ndarray, int, dict[str, np.ndarray], int]):
+class Learnable(gym.Wrapper[Any, Any, Any, Any]):
     """A scalar environment for a standard learner; see this module."""
 
-    def __init__(self, env: gym.Env[dict[str, np.ndarray], int], order: Any = None):
+    def __init__(self, env: gym.Env[Any, Any], order: Any = None):
         super().__init__(env)
         self.sight = Sight(env, order)
         self.observation_space, self.action_space = self.sight.observation_space, self.sight.action_space

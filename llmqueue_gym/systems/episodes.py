@@ -51,6 +51,7 @@ class Episodes(ABC):
         # As long as the rows of a run, so that they are multiplied in one go.
         self._jobs_factor = np.ascontiguousarray(np.broadcast_to(1 / units["jobs"], spaces[0]["jobs"].shape)).ravel()
         self._system_factor = 1 / units["system"]
+        self._plain = bool((self._jobs_factor == 1).all())  # most often so where the mean size is one
         self._reward_unit, self._discount_time = view.reward_unit(scenario), float(view.discount_time)
         self._rival = Rival(scenario, view, size) if view.relative_to else None
         self._taken = np.zeros(size, np.int64)
@@ -144,9 +145,13 @@ class Episodes(ABC):
     def shown(self, rows: Any) -> dict[str, np.ndarray]:
         """Return the observations of some runs, or of one, as the agent sees them, in fresh arrays."""
         jobs, system, mask = self.observation.values()
-        seen = jobs.reshape(len(jobs), -1)[rows] * self._jobs_factor
+        if self._plain:
+            seen = np.array(jobs[rows])
+        else:
+            flat = jobs.reshape(len(jobs), -1)[rows] * self._jobs_factor
+            seen = flat.reshape(*flat.shape[:-1], *jobs.shape[1:])
         return {
-            "jobs": seen.reshape(*seen.shape[:-1], *jobs.shape[1:]),
+            "jobs": seen,
             "system": system[rows] * self._system_factor,
             "action_mask": np.array(mask[rows]),
         }
@@ -154,10 +159,12 @@ class Episodes(ABC):
     def shown_in_place(self) -> dict[str, np.ndarray]:
         """Return the observations of all runs in arrays that the next call changes."""
         if self._shown is None:
-            self._shown = {**self.observation, **{part: np.empty_like(self.observation[part]) for part in PARTS[:2]}}
-        size = len(self.actions)
-        raw, seen = (parts["jobs"].reshape(size, -1) for parts in (self.observation, self._shown))
-        np.multiply(raw, self._jobs_factor, out=seen)
+            scaled = PARTS[1:2] if self._plain else PARTS[:2]
+            self._shown = {**self.observation, **{part: np.empty_like(self.observation[part]) for part in scaled}}
+        if not self._plain:
+            size = len(self.actions)
+            raw, seen = (parts["jobs"].reshape(size, -1) for parts in (self.observation, self._shown))
+            np.multiply(raw, self._jobs_factor, out=seen)
         np.multiply(self.observation["system"], self._system_factor, out=self._shown["system"])
         return dict(self._shown)
 

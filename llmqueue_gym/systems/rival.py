@@ -37,8 +37,9 @@ class Rival:
         run = self._played(drawn)
         arrival, costs = drawn.work["arrival"], self._view.costs(drawn)
         left = np.where(run.done, run.outcome["completion"], np.inf)
-        if self._view.pays_leavers or self._view.per_job:
-            worth = np.full(len(left), self._view.per_job) if self._view.per_job else -costs * (left - arrival)
+        per_job = getattr(self._view, "per_job", 0.0)
+        if self._view.pays_leavers or per_job:
+            worth = np.full(len(left), per_job) if per_job else -costs * (left - arrival)
             times, jumps, bends = left[run.done], worth[run.done], np.zeros(run.done.sum())
         else:
             gives_up = arrival + drawn.truth.get("patience", np.inf)

@@ -92,7 +92,6 @@ class View:
     scaled: bool = True
     discount_time: float = np.inf
     relative_to: str = ""
-    per_job: ClassVar[float] = 0.0  # reward of a job served, in place of `reward`
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse what makes no sense in a scenario.
