@@ -33,7 +33,7 @@ from llmqueue_gym.systems import Run, Scenario
 from llmqueue_gym.systems.replica import kernel_arguments, loaded
 from llmqueue_gym.systems.serve import as_drawn, placed, serve
 
-SECONDS = 10  # of CPU time after which a run counts as one without end; most take milliseconds
+SECONDS = 30  # of CPU time after which a run counts as one without end; watched at a token an iteration some take ten
 
 
 def watched(case: Case, rules: Rules) -> tuple[Any, int]:
