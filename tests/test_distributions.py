@@ -261,9 +261,9 @@ def test_bad_mean(name, value, trace):
         size_law(f"{spec}{',' if ':' in spec else ':'}mean={value}")
 
 
-@pytest.mark.parametrize("spec", ["lognormal:sigma=30", "exponential:mean=1e90"])
+@pytest.mark.parametrize("spec", ["lognormal:sigma=30", "exponential:mean=1e18"])
 def test_a_moment_beyond_all_numbers_is_infinite(spec):
-    assert size_law(spec).moment(5) == np.inf
+    assert size_law(spec).moment(40) == np.inf
 
 
 @pytest.mark.parametrize("value", BAD)

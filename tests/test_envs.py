@@ -80,7 +80,7 @@ def test_weights_and_quanta_change_rewards_but_not_what_they_add_up_to():
     assert steps > finish(made(PREEMPTIVE, n_jobs=200), lambda _: 0, 5)[1]
 
 
-@pytest.mark.filterwarnings("ignore:.*load=1.5 is 1 or more")
+@pytest.mark.filterwarnings("ignore:.*load 1.5 is unstable")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_observation_shows_the_first_jobs_in_system(name):
     env = made(name, load=1.5, n_jobs=200, slots=5, scaled=False)
@@ -237,7 +237,7 @@ def test_an_episode_may_have_another_load_and_a_limit_and_overload_is_told():
     np.testing.assert_array_equal(jobs, Scenario("mg1", n_jobs=90, load=0.3).draw(3).work["arrival"])
     assert [envs.step(np.zeros(N, int))[3].tolist() for _ in range(4)] == [[False] * N, [True] * N] * 2
     for make, given in ((gym.make, {}), (gym.make_vec, {"num_envs": N})):
-        with pytest.warns(UserWarning, match="load=1.2 is 1 or more"):
+        with pytest.warns(UserWarning, match="load 1.2 is unstable"):
             make(MG1, load=1.2, **given)
     with pytest.raises(BadInput, match="many environments are not drawn"):
         vector(render_mode="ansi")

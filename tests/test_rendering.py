@@ -15,7 +15,7 @@ from llmqueue_gym.envs.rendering.ansi import ansi
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.systems.scene import Bar, Panel, Scene, shares, short
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*load=1.5 is 1 or more")
+pytestmark = pytest.mark.filterwarnings("ignore:.*load 1.5 is unstable")
 
 
 def made(name, mode=None, **given):
