@@ -70,11 +70,17 @@ class Sight:
         """
         jobs, mask = observation["jobs"], observation["action_mask"] > 0
         seen = self._agent.read(self._agent.raw(observation))
+        preferences = self._agent.preferences(seen)
+        begin = self._groups[0]
+        waits = jobs[:, begin.first : begin.first + begin.rows, 0] > 0
+        least = np.where(waits, preferences[0], np.inf).min(axis=1, keepdims=True)
         parts, opens, actions = [], [], []
-        for g, values in zip(self._groups, self._agent.preferences(seen), strict=True):
+        for g, values in zip(self._groups, preferences, strict=True):
             rows = jobs[:, g.first : g.first + g.rows]
             present = rows[..., 0] > 0
             is_open = present if g.action is None else mask[:, g.action : g.action + g.rows] & present
+            if g.displaces:
+                is_open = is_open & (-values > least)
             first = values.argsort(axis=1, kind="stable")
             again = np.take_along_axis(2 - is_open - present.astype(int), first, 1).argsort(axis=1, kind="stable")
             shown = np.take_along_axis(first, again, 1)[:, : g.shown]
