@@ -68,8 +68,8 @@ class Options:
     parts: int = 4
     num_envs: int = 4
     seeds: int = 1
-    eval_seeds: int = 4
-    eval_jobs: int = 2000
+    eval_seeds: int = 3
+    eval_jobs: int = 1000
     processes: int = 2
 
 
