@@ -5,10 +5,11 @@
     python agents/learn.py --seeds 5                               # interquartile means of five trainings
 
 The environment is `learner(id)` of `llmqueue_gym.integrations.sb3`, the network an MLP, nothing is tuned. After each
-part of a training the agent plays jobs that it was not trained on, and so do first come first served (at a dispatcher a
-queue drawn at random), a random choice among the open actions, and every policy by hand that can do what the agent can
-and is told as much; the cost is that of the board of the system. An id is *learnt* where the agent is better than first
-come first served, and *matched* where it is also within 2 % of the best policy by hand.
+part of a training the agent plays jobs that it was not trained on, and so do first come first served (a queue drawn at
+random where each server has one, one server for each job where it could have more), a random choice among the open
+actions, and every policy by hand that can do what the agent can and is told as much; the cost is that of the board of
+the system. An id is *learnt* where the agent is better than first come first served, and *matched* where it is also
+within 2 % of the best policy by hand.
 
 Every training is a file of its own in `<out>/runs`; what is there is not trained again, so a run that was stopped goes
 on. It ends with `<out>/learning_curves.json`, `.md`, `.png` and `.svg`.
@@ -39,6 +40,7 @@ from llmqueue_gym.integrations.report import LAST_SEEDS, first_training_seed
 from llmqueue_gym.integrations.sb3 import learner
 from llmqueue_gym.integrations.score import Yardstick
 from llmqueue_gym.storage import write_text
+from llmqueue_gym.systems import SYSTEMS
 
 ALGORITHMS = {"PPO": PPO, "MaskablePPO": MaskablePPO}
 NEAR = 1.02  # times the cost of the best policy by hand
@@ -66,8 +68,8 @@ class Options:
     parts: int = 4
     num_envs: int = 4
     seeds: int = 1
-    eval_seeds: int = 4
-    eval_jobs: int = 2000
+    eval_seeds: int = 3
+    eval_jobs: int = 1000
     processes: int = 2
 
 
@@ -132,7 +134,7 @@ def kept(task: tuple[str, str, int, Options]) -> dict[str, Any]:
 
 def row(name: str, runs: list[dict[str, Any]], costs: dict[str, float]) -> dict[str, Any]:
     """Return what is known of an id: interquartile means of the last costs, and what they say."""
-    base = "fcfs" if "fcfs" in costs else "random"
+    base = "fcfs" if "fcfs" in costs else SYSTEMS.builder(ENVIRONMENTS[name].system).base
     by_hand = {rival: cost for rival, cost in costs.items() if rival != "random choice"}
     best = min(by_hand, key=by_hand.__getitem__)
     told: dict[str, Any] = {"id": name, "base": base, "base_cost": costs[base], "best": best, "best_cost": costs[best]}

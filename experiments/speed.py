@@ -209,7 +209,8 @@ def environments(measured: Measured, seconds: float = 1.0) -> None:
     rates = {}
     for name in (*BESIDE_CARTPOLE, "CartPole-v1"):
         slots = {"slots": 16} if name in BESIDE_CARTPOLE else {}
-        many = {"num_envs": ENVS, "vectorization_mode": "vector_entry_point", **slots}
+        in_place = {"copy": False} if slots else {}
+        many = {"num_envs": ENVS, "vectorization_mode": "vector_entry_point", **slots, **in_place}
         scalar = [cartpole_like(gym.make(name, **slots), seconds) for _ in range(3)]
         vector = [cartpole_like_vector(gym.make_vec(name, **many), seconds) for _ in range(3)]
         rates[name] = (
@@ -224,7 +225,7 @@ def environments(measured: Measured, seconds: float = 1.0) -> None:
             continue
         if name not in BESIDE_CARTPOLE:
             measured.add(f"{name}, scalar", "steps/s", [first_open(gym.make(name), seconds) for _ in range(3)])
-        vector = [first_open_vector(gym.make_vec(name, num_envs=FEWER_ENVS), seconds) for _ in range(3)]
+        vector = [first_open_vector(gym.make_vec(name, FEWER_ENVS, copy=False), seconds) for _ in range(3)]
         measured.add(f"{name}, make_vec, {FEWER_ENVS} runs", "steps/s", vector)
 
 

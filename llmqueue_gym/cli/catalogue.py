@@ -85,13 +85,18 @@ def _show_environment(name: str, as_json: bool) -> None:
         "system": {column: what.words for column, what in view.system.items()},
         "units": units,
         "reward_unit": shown.reward_unit(scenario),
+        "order": environment.order,
+        "discount_time": environment.discount_time,
         "parameters": {key: _default(value) for key, value in arguments.items()},
     }
     if as_json:
         print_json(found)
         return
     click.echo(f"{name}: {found['description']}\nAction: {view.actions}.")
-    click.echo(f"A reward of one is {found['reward_unit']:g} in raw numbers.\n")
+    click.echo(
+        f"A reward of one is {found['reward_unit']:g} in raw numbers; what matters there matters within "
+        f"{environment.discount_time:g} s; a standard learner departs from {environment.order}.\n"
+    )
     for part in ("jobs", "system"):
         rows = [(*row, f"{unit:g}") for row, unit in zip(found[part].items(), units[part], strict=True)]
         title = f"observation[{part!r}], in this order; raw is times unit"

@@ -104,16 +104,16 @@ ENVIRONMENTS: dict[str, Environment] = {
     ),
     **{
         f"llmqueue/{name}{suffix}-v0": Environment(
-            words + more, "replica", {"decides": decides, **kwargs}, None, by_hand
+            words + more, "replica", {"decides": decides, **kwargs}, None, *learnt
         )
         for name, decides, words in (
             ("LLMBatching", "admit", "LLM serving with a KV cache: pick the next request for the batch, or run it"),
             ("LLMPreemptive", "evict", "LLM serving with a KV cache: admit, and preempt by recomputation or swap"),
             ("LLMRank", "rank", "LLM serving with a KV cache: rank requests on arrival and on each new prediction"),
         )
-        for suffix, more, kwargs, by_hand in (
-            ("", ".", _SMALL, "remaining-seconds"),
-            ("AzureConv", ", at the size of a real trace.", _AZURE_CONV, "sjf-total"),
+        for suffix, more, kwargs, learnt in (
+            ("", ".", _SMALL, ("remaining-seconds", 5.0)),
+            ("AzureConv", ", at the size of a real trace.", _AZURE_CONV, ("sjf-total", 100.0)),
         )
     },
 }

@@ -1,12 +1,13 @@
 """What a standard learner wants of an environment: a short vector, the likely choices first, rewards about zero.
 
-    env = Learnable(gym.make("llmqueue/MG1Preemptive-v0"))                          # any library that takes Gymnasium's
-    envs = LearnableVector(gym.make_vec("llmqueue/MG1Preemptive-v0", num_envs=16))
+    name = "llmqueue/MG1Preemptive-v0"
+    env = Learnable(gym.make(name, relative_to=order_of(name)))  # for any library that takes Gymnasium's environments
+    envs = LearnableVector(gym.make_vec(name, num_envs=16, relative_to=order_of(name)))
 
 * **Order.** A policy by hand says who would be chosen. Action 0 is what it does; the others are what could be done
   instead, the likely first: open rows of each group of `jobs`, and among them those that the policy prefers. So a plain
   network need not learn to sort, and learns where to depart from the policy. Rows that are not among the first few are
-  seen as their mean alone.
+  seen as their mean alone. Who runs is preempted at will only for somebody whom the policy prefers.
 * **Scale.** All numbers are sign(x) log(1 + |x|) of what the environment shows, in which heavy tails are harmless.
 * **Masks.** `action_masks()` and `info["action_mask"]` say what is open, and so do the last numbers of the vector. An
   action that is not open, or means the same as action 0, stands for action 0, which always is.
@@ -70,11 +71,17 @@ class Sight:
         """
         jobs, mask = observation["jobs"], observation["action_mask"] > 0
         seen = self._agent.read(self._agent.raw(observation))
+        preferences = self._agent.preferences(seen)
+        begin = self._groups[0]
+        waits = jobs[:, begin.first : begin.first + begin.rows, 0] > 0
+        least = np.where(waits, preferences[0], np.inf).min(axis=1, keepdims=True)
         parts, opens, actions = [], [], []
-        for g, values in zip(self._groups, self._agent.preferences(seen), strict=True):
+        for g, values in zip(self._groups, preferences, strict=True):
             rows = jobs[:, g.first : g.first + g.rows]
             present = rows[..., 0] > 0
             is_open = present if g.action is None else mask[:, g.action : g.action + g.rows] & present
+            if g.displaces:
+                is_open = is_open & (-values > least)
             first = values.argsort(axis=1, kind="stable")
             again = np.take_along_axis(2 - is_open - present.astype(int), first, 1).argsort(axis=1, kind="stable")
             shown = np.take_along_axis(first, again, 1)[:, : g.shown]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Dict
 
 from llmqueue_gym.engines.state import SKIP
 from llmqueue_gym.envs.opened import opened
@@ -70,6 +71,9 @@ def acting(player: Any) -> Act | None:
     An agent is an object with `act(observation) -> action`, which is asked about one run at a time unless it has
     `batched = True`; or with `predict(observations, ...) -> (actions, state)` as in Stable-Baselines3, which is given
     `action_masks` where it takes them.
+
+    Raises:
+        BadInput: the agent sees something else than the environment shows.
     """
     act = getattr(player, "act", None)
     if callable(act):
@@ -77,6 +81,10 @@ def acting(player: Any) -> Act | None:
     predict = getattr(player, "predict", None)
     if not callable(predict):
         return None
+    space = getattr(player, "observation_space", None)
+    if space is not None and not isinstance(space, Dict):
+        words = f"agent {type(player).__name__!r} sees {type(space).__name__}, not the Dict of an environment"
+        raise BadInput(f"{words}: what was trained on `learner` or `Learnable` plays as `env.agent(model)`")
     takes = inspect.signature(predict).parameters
     sure = {"deterministic": True} if "deterministic" in takes else {}
     if "action_masks" in takes:

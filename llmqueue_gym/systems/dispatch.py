@@ -30,7 +30,7 @@ from llmqueue_gym.systems.job_system import Servers, tables_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import queues_scene
-from llmqueue_gym.systems.view import Column, Columns, View, check_counts, check_positive
+from llmqueue_gym.systems.view import Column, Columns, Group, View, check_counts, check_positive
 from llmqueue_gym.workloads.streams import stream
 
 if TYPE_CHECKING:
@@ -99,6 +99,10 @@ class DispatchView(View):
         return int(scenario.system.servers if self.sees is None else self.sees)  # type: ignore[attr-defined]
 
     n_actions = n_slots
+
+    def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
+        """Return the queues, of which few are worth a look beside the first."""
+        return (Group(0, self.n_slots(scenario), 0, 3),)
 
 
 @dataclass(frozen=True)

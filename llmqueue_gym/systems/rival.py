@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmqueue_gym.engines.payments import paid_by
-from llmqueue_gym.engines.state import START
+from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.run import Run
 
@@ -27,7 +27,8 @@ class Rival:
 
     def __init__(self, scenario: "Scenario", view: Any, size: int):
         self._scenario, self._view = scenario, replace(view, relative_to="", scaled=False)
-        self._policy = scenario.policy(view.relative_to)
+        self._policy, self._per_job = scenario.policy(view.relative_to), float(getattr(view, "per_job", 0.0))
+        self._in_system = np.zeros(size, np.int64)
         knots = 2 * int(scenario.n_jobs) + 2
         self._times, self._values, self._slopes = (np.zeros((size, knots)) for _ in range(3))
         self._place, self._before, self.paid = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
@@ -37,10 +38,14 @@ class Rival:
         run = self._played(drawn)
         arrival, costs = drawn.work["arrival"], self._view.costs(drawn)
         left = np.where(run.done, run.outcome["completion"], np.inf)
-        per_job = getattr(self._view, "per_job", 0.0)
-        if self._view.pays_leavers or per_job:
-            worth = np.full(len(left), per_job) if per_job else -costs * (left - arrival)
-            times, jumps, bends = left[run.done], worth[run.done], np.zeros(run.done.sum())
+        lost = ~run.done
+        if self._per_job:
+            gone = (arrival + drawn.truth["patience"])[lost]
+            times = np.concatenate([arrival, gone])
+            jumps = self._per_job * np.where(np.arange(len(times)) < len(arrival), 1.0, -1.0)
+            bends = np.zeros(len(times))
+        elif self._view.pays_leavers:
+            times, jumps, bends = left[run.done], (-costs * (left - arrival))[run.done], np.zeros(run.done.sum())
         else:
             gives_up = arrival + drawn.truth.get("patience", np.inf)
             left = np.minimum(left, gives_up) if "patience" in drawn.truth and not run.done.all() else left
@@ -61,8 +66,16 @@ class Rival:
         self._place[e], self._before[e] = 0, 0.0
 
     def advance(self, steps: np.ndarray, actions: np.ndarray) -> None:
-        """Let it go to the times of the runs."""
+        """Let it go to the times of the runs.
+
+        Where a job that is served pays, each counts as served on both sides from its arrival until it is lost. In all
+        that comes to the same, as nobody is left at the end, but who sends a job away sees at once what it costs.
+        """
         paid_by(steps, actions, self._times, self._values, self._slopes, self._place, self._before, self.paid)
+        if self._per_job:
+            more = np.where(actions == SKIP, 0, steps["in_system"] - self._in_system)
+            self.paid -= np.where(actions == START, 0.0, self._per_job * more)
+            self._in_system += more
 
     def _played(self, drawn: Drawn) -> Run:
         """Return its run: in closed loop, or as an agent where only agents play by the rules of the view."""

@@ -38,12 +38,15 @@ class Group(NamedTuple):
         rows: how many.
         action: the action of the first row, that of the next is one more and so on; None where no action chooses there.
         shown: how many of them a learner sees, the most promising first; see `envs.learnable`.
+        displaces: whether it sends somebody away from service, which a learner sees as open only where somebody of the
+            first group is preferred.
     """
 
     first: int
     rows: int
     action: int | None = None
     shown: int = 8
+    displaces: bool = False
 
 
 Columns = Mapping[str, Column]

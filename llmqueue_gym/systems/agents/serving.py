@@ -126,12 +126,8 @@ class ServingAgent(Agent):
         first, window = int(self.view.decides == "rank"), int(self.view.window)
         ranks = self._values(seen, 0) if self.policy.rank is not None else np.zeros(seen["rows"].shape)
         waiting, runs = ranks[:, first : first + window], slice(first + window, None)
-        if self.policy.victim is not None:
-            victims = -self._values(seen, 1)[:, runs]
-        elif self.policy.rank is not None:
-            victims = -ranks[:, runs]
-        else:
-            victims = np.broadcast_to(-np.arange(float(self.view.seats)), ranks[:, runs].shape)
+        latest = np.broadcast_to(-np.arange(float(self.view.seats)), ranks[:, runs].shape)
+        victims = -ranks[:, runs] if self.policy.rank is not None else latest
         subject = [np.zeros((len(ranks), 1))] if first else []
         return [*subject, waiting, *[victims] * (3 if self.view.decides == "evict" else 1)]
 
