@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
 from llmqueue_gym.distributions import size_law
+from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.evaluation.results import Result, result
 from llmqueue_gym.evaluation.statistics import Estimate, across_seeds, control_variate
@@ -21,8 +22,7 @@ from llmqueue_gym.evaluation.survey_tables import FLOOR, LEVELS, PRINT_JOBS, QUA
 from llmqueue_gym.policies import policy
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.theory.closed_forms import FORMULAS
-from llmqueue_gym.theory.joint import JointLaw
+from llmqueue_gym.theory import analyse
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -162,17 +162,16 @@ def _compared(name: str, load: float, column: Column) -> Cell:
     return cell
 
 
-@cache
-def _joint(size: str, told: str) -> JointLaw:
-    law = size_law(size)
-    return JointLaw(law, predictor(told).bind(law))
-
-
 @cache  # tables 1 and 2 share columns
 def _exact(size: str, name: str, told: str, load: float, threshold: float | None) -> float:
-    """Return the exact mean response time, as `theory.analyse` does, but from one joint law for all loads."""
-    discipline = policy(_spec(name, threshold))
-    return float(FORMULAS[discipline.formula or ""](_joint(size, told), load, *discipline.params))
+    """Return the exact mean response time."""
+    found = analyse(policy(_spec(name, threshold)), _law(size), predictor(told), load, method="formula", by_size=False)
+    return found.mean_response_time
+
+
+@cache
+def _law(size: str) -> Distribution:
+    return size_law(size)
 
 
 def _spec(name: str, threshold: float | None) -> str:

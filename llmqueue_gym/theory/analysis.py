@@ -64,9 +64,6 @@ def analyse(
     if not policy.uses_predictions:
         bound = None
     coarse, joint = _laws(size, bound)
-    at = Ranks(policy, params).cuts(joint)
-    if at:
-        coarse, joint = _laws(size, bound, at)
     used, mean = "soap", None
     if method != "soap":
         try:
@@ -76,6 +73,9 @@ def analyse(
                 raise
     if mean is not None and not by_size:
         return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load)
+    at = Ranks(policy, params).cuts(joint)  # closed forms look at thresholds by themselves
+    if at:
+        coarse, joint = _laws(size, bound, at)
     try:
         x, p, response = _by_size(soap(policy, params, joint, load), joint)
         rough = _by_size(soap(policy, params, coarse, load), coarse)
