@@ -7,8 +7,7 @@
 * **Order.** A policy by hand says who would be chosen. Action 0 is what it does; the others are what could be done
   instead, the likely first: open rows of each group of `jobs`, and among them those that the policy prefers. So a plain
   network need not learn to sort, and learns where to depart from the policy. Rows that are not among the first few are
-  seen as their mean alone. Who runs is preempted at will once, and
-  for somebody whom the policy prefers.
+  seen as their mean alone. Who runs is preempted at will once, and for somebody whom the policy prefers.
 * **Scale.** All numbers are sign(x) log(1 + |x|) of what the environment shows, in which heavy tails are harmless.
 * **Masks.** `action_masks()` and `info["action_mask"]` say what is open, and so do the last numbers of the vector. An
   action that is not open, or means the same as action 0, stands for action 0, which always is.
