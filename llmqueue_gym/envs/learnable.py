@@ -7,7 +7,7 @@
 * **Order.** A policy by hand says who would be chosen. Action 0 is what it does; the others are what could be done
   instead, the likely first: open rows of each group of `jobs`, and among them those that the policy prefers. So a plain
   network need not learn to sort, and learns where to depart from the policy. Rows that are not among the first few are
-  seen as their mean alone. Who runs is preempted at will only for somebody whom the policy prefers.
+  seen as their mean alone. Who runs is preempted at will once, and for somebody whom the policy prefers.
 * **Scale.** All numbers are sign(x) log(1 + |x|) of what the environment shows, in which heavy tails are harmless.
 * **Masks.** `action_masks()` and `info["action_mask"]` say what is open, and so do the last numbers of the vector. An
   action that is not open, or means the same as action 0, stands for action 0, which always is.
@@ -56,6 +56,7 @@ class Sight:
         taken = {g.action + k for g in self._groups if g.action is not None for k in range(g.rows)}
         self._rest = np.array([a for a in range(view.n_actions(scenario)) if a not in taken], np.int64)
         self._graded = view.graded
+        self._preemptions = [*view.jobs, "preemptions"].index("preemptions")
         chosen = sum(min(g.shown, g.rows) for g in self._groups if g.action is not None)
         rows = sum(min(g.shown, g.rows) + 1 for g in self._groups)
         n = 1 + chosen + len(self._rest)
@@ -81,7 +82,7 @@ class Sight:
             present = rows[..., 0] > 0
             is_open = present if g.action is None else mask[:, g.action : g.action + g.rows] & present
             if g.displaces:
-                is_open = is_open & (-values > least)
+                is_open = is_open & (-values > least) & (rows[..., self._preemptions] == 0)
             first = values.argsort(axis=1, kind="stable")
             again = np.take_along_axis(2 - is_open - present.astype(int), first, 1).argsort(axis=1, kind="stable")
             shown = np.take_along_axis(first, again, 1)[:, : g.shown]

@@ -39,7 +39,7 @@ class Group(NamedTuple):
         action: the action of the first row, that of the next is one more and so on; None where no action chooses there.
         shown: how many of them a learner sees, the most promising first; see `envs.learnable`.
         displaces: whether it sends somebody away from service, which a learner sees as open only where somebody of the
-            first group is preferred.
+            first group is preferred, and once for each.
     """
 
     first: int
