@@ -54,7 +54,7 @@ class Options:
         out: folder.
         ids: environments, without `llmqueue/` and `-v0`; all unless told otherwise.
         steps: decisions of a training.
-        parts: points of a curve, that before the training not counted.
+        parts: points of a curve.
         num_envs: environments side by side.
         seeds: trainings of each algorithm on each id.
         eval_seeds: runs behind a point.
@@ -110,9 +110,8 @@ def train(name: str, algorithm: str, seed: int, o: Options) -> dict[str, Any]:
     env = learner(name, o.num_envs)
     model: Any = ALGORITHMS[algorithm]("MlpPolicy", env, seed=first_training_seed(seed), device="cpu")
     measure, start, curve = yardstick(name, o), process_time(), list[list[float]]()
-    for k in range(o.parts + 1):
-        if k > 0:
-            model.learn(o.steps // o.parts, reset_num_timesteps=False)
+    for _ in range(o.parts):  # what has not been trained may take for ever: it may run a batch of one
+        model.learn(o.steps // o.parts, reset_num_timesteps=False)
         curve.append([model.num_timesteps, float(measure.costs(env.agent(model)).mean())])
     told = {"id": name, "algorithm": algorithm, "seed": seed, "curve": curve}
     return {**told, "cpu_seconds": round(process_time() - start, 1)}
