@@ -43,6 +43,7 @@ from llmqueue_gym.storage import write_text
 from llmqueue_gym.systems import SYSTEMS
 
 ALGORITHMS = {"PPO": PPO, "MaskablePPO": MaskablePPO}
+FIRST = LAST_SEEDS + 1000  # seed of the runs behind a point; those before were seen while `learner` was made
 NEAR = 1.02  # times the cost of the best policy by hand
 
 
@@ -91,7 +92,7 @@ def yardstick(name: str, o: Options) -> Yardstick:
     """Return what an environment is measured on; its seeds are none of training."""
     env: Any = gymnasium.make(name).unwrapped
     jobs = min(int(env.scenario.n_jobs), o.eval_jobs)
-    return Yardstick(env.scenario, env.view, range(LAST_SEEDS, LAST_SEEDS + o.eval_seeds), jobs)
+    return Yardstick(env.scenario, env.view, range(FIRST, FIRST + o.eval_seeds), jobs)
 
 
 def rivals(name: str, o: Options) -> dict[str, float]:
@@ -213,7 +214,7 @@ def main(o: Options) -> None:
     costs, runs = {one["id"]: one["costs"] for one in found[: len(names)]}, found[len(names) :]
     rows = [row(name, [run for run in runs if run["id"] == name], costs[name]) for name in names]
     told = {"rows": rows, "runs": runs, "by_hand": costs}
-    write_json(o.out / "learning_curves.json", result(told, None, range(LAST_SEEDS, LAST_SEEDS + o.eval_seeds)))
+    write_json(o.out / "learning_curves.json", result(told, None, range(FIRST, FIRST + o.eval_seeds)))
     write_text(o.out / "learning_curves.md", table(rows) + "\n")
     figure = draw(rows, runs)
     figure.savefig(o.out / "learning_curves.svg", metadata={"Date": None})

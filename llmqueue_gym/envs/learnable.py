@@ -9,8 +9,10 @@
   network need not learn to sort, and learns where to depart from the policy. Rows that are not among the first few are
   seen as their mean alone. Who runs is preempted at will once, and for somebody whom the policy prefers.
 * **Scale.** All numbers are sign(x) log(1 + |x|) of what the environment shows, in which heavy tails are harmless.
-* **Masks.** `action_masks()` and `info["action_mask"]` say what is open, and so do the last numbers of the vector. An
-  action that is not open, or means the same as action 0, stands for action 0, which always is.
+* **Masks.** The last numbers of the vector say what is open. An action that is not, or means the same as action 0,
+  stands for action 0; so all may be taken, which is what `action_masks()` says. With the others closed a learner that
+  heeds masks begins far from the policy by hand, and was slower to come back. To run a replica with seats left empty,
+  which a discount by the step would pay for, is no alternative.
 * **Rewards.** What the policy is paid on the same jobs is taken off if the environment is made with
   `relative_to=order_of(id)`. So most of the chance in a reward cancels, returns are about zero, and a discount by the
   step, which is all that most libraries know, does not pay for putting costs off by steps in which nothing happens.
@@ -18,7 +20,6 @@
 `info` is that of the environment; `info["return"]` is the undiscounted raw return.
 """
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,7 +55,8 @@ class Sight:
         view, scenario = inner.view, inner.scenario
         self._groups = view.groups(scenario)
         taken = {g.action + k for g in self._groups if g.action is not None for k in range(g.rows)}
-        self._rest = np.array([a for a in range(view.n_actions(scenario)) if a not in taken], np.int64)
+        others = () if not (view.waits or view.graded) else range(view.n_actions(scenario))
+        self._rest = np.array([a for a in others if a not in taken], np.int64)
         self._graded = view.graded
         self._preemptions = [*view.jobs, "preemptions"].index("preemptions")
         chosen = sum(min(g.shown, g.rows) for g in self._groups if g.action is not None)
@@ -131,12 +133,12 @@ class Learnable(gym.Wrapper[Any, Any, Any, Any]):
 
     def _look(self, observation: Observation, info: dict[str, Any]) -> np.ndarray:
         features, self._opened, self._actions = self.sight.look({part: o[None] for part, o in observation.items()})
-        info["action_mask"] = self._opened[0].astype(np.int8)
+        info["action_mask"] = self.action_masks().astype(np.int8)
         return features[0]
 
     def action_masks(self) -> np.ndarray:
-        """Return what is open, bool `(n,)`."""
-        return self._opened[0].copy()
+        """Return what may be taken, bool `(n,)`: everything."""
+        return np.ones(len(self._opened[0]), bool)
 
     def agent(self, model: Any) -> "Trained":
         """Return a model that was trained here as an agent of the environment behind."""
@@ -167,12 +169,12 @@ class LearnableVector(VectorWrapper):
 
     def _look(self, observation: Observation, infos: dict[str, Any]) -> np.ndarray:
         features, self._opened, self._actions = self.sight.look(observation)
-        infos["action_mask"] = self._opened.astype(np.int8)
+        infos["action_mask"] = self.action_masks().astype(np.int8)
         return features
 
     def action_masks(self) -> np.ndarray:
-        """Return what is open, bool `(num_envs, n)`."""
-        return self._opened.copy()
+        """Return what may be taken, bool `(num_envs, n)`: everything."""
+        return np.ones_like(self._opened)
 
     def agent(self, model: Any) -> "Trained":
         """Return a model that was trained here as an agent of the environments behind."""
@@ -186,14 +188,12 @@ class Trained:
 
     def __init__(self, model: Any, sight: Sight):
         self._predict, self._sight = model.predict, sight
-        self._masked = "action_masks" in inspect.signature(model.predict).parameters
 
     def act(self, observation: Observation) -> Any:
         """Return the action for an observation, or actions `(E,)` for a batch of them."""
         alone = observation["jobs"].ndim == 2
         given = {part: rows[None] if alone else rows for part, rows in observation.items()}
         features, opened, actions = self._sight.look(given)
-        masked = {"action_masks": opened} if self._masked else {}
-        chosen, _ = self._predict(features, deterministic=True, **masked)
+        chosen, _ = self._predict(features, deterministic=True)
         found = meant(chosen, opened, actions)
         return int(found[0]) if alone else found

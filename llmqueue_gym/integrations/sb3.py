@@ -182,10 +182,10 @@ class LearnerVecEnv(LLMQueueVecEnv):
         return features
 
     def env_method(self, method_name: str, *args: Any, indices: Indices = None, **kwargs: Any) -> list[Any]:
-        """Return what is open to a learner `(n,)` in the environments; see `LLMQueueVecEnv`."""
+        """Return what a learner may take `(n,)` in the environments, which is everything; see `envs.learnable`."""
         if method_name != "action_masks":
             return super().env_method(method_name)
-        return [self._opened[e] for e in self._get_indices(indices)]
+        return [np.ones(self.action_space.n, bool) for _ in self._get_indices(indices)]  # type: ignore[attr-defined]
 
     def agent(self, model: Any) -> Trained:
         """Return a model that was trained here as an agent, for `rollout` and boards."""

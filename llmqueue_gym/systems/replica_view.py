@@ -51,6 +51,7 @@ class ReplicaView(View):
         levels: ranks that a ranking agent can give.
     """
 
+    waits: ClassVar[bool] = False
     jobs: ClassVar[Columns] = {  # the first of the queue, head first, then the running list; who is to rank before both
         "present": Column("1 where the slot holds a request"),
         "running": Column("1 where it is in the running list"),

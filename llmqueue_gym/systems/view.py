@@ -85,6 +85,7 @@ class View:
     jobs: ClassVar[Columns]  # columns of the observation's `jobs`
     system: ClassVar[Columns]  # and of its `system`
     actions: ClassVar[str]  # what an action is, in words
+    waits: ClassVar[bool] = True  # whether it can pay to start nobody though somebody could start
     graded: ClassVar[bool] = False  # whether actions that are near by number mean nearly the same
     rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"slowdown": lambda jobs, sizes: 1 / sizes}
     paid: ClassVar[Mapping[str, str]] = {"slowdown": ""}  # rewards that are paid when a job leaves, and their units
