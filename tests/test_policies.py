@@ -325,6 +325,10 @@ def test_a_function_that_writes_is_refused(kind, name):
         written(kind, name, WRITES[name]).compiled()
 
 
+async def later(job, params):
+    return 1.0
+
+
 class Callable:
     def __call__(self, job, params):
         return 0.0
@@ -342,6 +346,8 @@ class Callable:
         lambda job, params, more: 0.0,
         lambda *both: 0.0,
         lambda job, params, **more: 0.0,
+        lambda job, params: (yield 0.0),
+        later,
     ],
 )
 def test_what_is_no_plain_function_of_job_and_params_is_refused(given):

@@ -1,7 +1,6 @@
 """`llmqueue compare`: policies on the same work, ranked, with an interval beside every number."""
 
 import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import click
 
 from llmqueue_gym.cli.asked import Asked
 from llmqueue_gym.cli.options import JSON, SEED, BySystem
-from llmqueue_gym.cli.output import print_json, print_table, progress_bar
+from llmqueue_gym.cli.output import check_picture, print_json, print_table, progress_bar
 from llmqueue_gym.errors import BadInput
 
 _TOLD = ("size", "arrivals", "workload", "load", "rate", "predictor", "n_jobs")  # elsewhere, of a scenario
@@ -29,7 +28,9 @@ def _compare(
         importlib.import_module(asked.kind.report),
     )
     if plot:
-        _check_picture(plot, scenario)
+        check_picture(plot)
+        if scenario.system.lossy:
+            raise BadInput(f"--plot {plot}: where jobs are lost there is no p99 to draw; leave it out")
     told = report.told(asked, scenario, seed, as_json)
     with progress_bar("playing the policies", as_json) as step:
         found = run(scenario, entries, seed, metric, asked.warmup, step, **asked.objectives)
@@ -86,19 +87,6 @@ def read_policies(asked: Asked, text: str | None) -> dict[str, Any]:
     if twice:
         raise BadInput(f"--policies: {twice!r} is named twice")
     return {spec: asked.policy(spec) for spec in specs}
-
-
-def _check_picture(path: str, scenario: Any) -> None:
-    """Refuse a picture that could not be drawn or written, before the minutes of work and not after them."""
-    kinds = (".png", ".svg", ".pdf")
-    if Path(path).suffix not in kinds:
-        raise BadInput(f"--plot {path}: end the name in one of {', '.join(kinds)}")
-    if not Path(path).resolve().parent.is_dir():
-        raise BadInput(f"--plot {path}: {Path(path).parent}: no such folder")
-    if scenario.system.lossy:
-        raise BadInput(f"--plot {path}: where jobs are lost there is no p99 to draw; leave it out")
-    if not importlib.util.find_spec("matplotlib"):
-        raise BadInput(f"--plot {path} needs matplotlib; pip install matplotlib")
 
 
 def _remarks(found: dict[str, Any]) -> list[str]:

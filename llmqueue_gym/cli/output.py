@@ -1,12 +1,16 @@
 """What the commands print: one JSON object, or tables."""
 
 import contextlib
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from llmqueue_gym.errors import BadInput
 
 
 def print_json(value: Any) -> None:
@@ -50,6 +54,17 @@ def _text(cell: Any) -> str:
     if isinstance(cell, (list, tuple)):
         return ", ".join(_text(entry) for entry in cell)
     return "" if cell is None else str(cell)
+
+
+def check_picture(path: str) -> None:
+    """Refuse a picture that could not be drawn or written, before the minutes of work and not after them."""
+    kinds = (".png", ".svg", ".pdf")
+    if Path(path).suffix not in kinds:
+        raise BadInput(f"--plot {path}: end the name in one of {', '.join(kinds)}")
+    if not Path(path).resolve().parent.is_dir():
+        raise BadInput(f"--plot {path}: {Path(path).parent}: no such folder")
+    if not importlib.util.find_spec("matplotlib"):
+        raise BadInput(f"--plot {path} needs matplotlib; pip install matplotlib")
 
 
 @contextlib.contextmanager

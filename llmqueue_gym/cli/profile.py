@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from llmqueue_gym.cli.options import POSITIVE, Whole, as_json
-from llmqueue_gym.cli.output import print_json, print_result, print_table
+from llmqueue_gym.cli.output import check_picture, print_json, print_result, print_table
 
 # Batches that `show` times: prompt tokens, decodes, and context of each of those.
 EXAMPLES = {
@@ -96,6 +96,8 @@ def fit(
     from llmqueue_gym.profiles.iterations import read_iterations
     from llmqueue_gym.storage import whole
 
+    if plot:
+        check_picture(plot)
     table = read_iterations(file, kv_tokens)
     made, report = fit_profile(table, kv_tokens, kv_bytes_per_token=kv_bytes_per_token, **words)
     found: dict[str, Any] = dataclasses.asdict(report)

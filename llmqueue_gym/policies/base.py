@@ -99,7 +99,8 @@ class BasePolicy:
     def _check_form(cls, field: str, function: Any) -> None:
         """Refuse what is no plain function of the records and of `params`."""
         arguments, code = [*(shown.name for shown in cls.shown), "params"], getattr(function, "__code__", None)
-        more = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+        more = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR
+        more |= inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
         if inspect.isfunction(function) and code is not None:
             if code.co_argcount == len(arguments) and not code.co_kwonlyargcount and not code.co_flags & more:
                 return
