@@ -56,14 +56,14 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return data.decode("utf-8")
 
 
-def parsed(text: str) -> Any:
-    """Return the value of a JSON text.
+def parsed(text: str, **how: Any) -> Any:
+    """Return the value of a JSON text; `how` is as of `json.loads`.
 
     Raises:
         ValueError: it is none, nests too deeply, or holds a text that UTF-8 cannot say (a lone surrogate).
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, **how)
     except RecursionError:
         raise ValueError("it nests too deeply") from None
     if "\\u" in text:

@@ -31,11 +31,13 @@ class Limits:
         seconds: of a processor.
         patience: s on the clock.
         memory: bytes, beyond what the library has taken by then.
+        preparation: s, of a processor and on the clock, for the harmless policy of the same traits.
     """
 
     seconds: int = 900
     patience: int = 3600
     memory: int = 2**31
+    preparation: int = 100
 
 
 LIMITS = Limits()
@@ -56,14 +58,15 @@ def confined(entry: Entry, tasks: list[Task], bar: Progress, what: str) -> list[
     limits, found = LIMITS, []
     try:
         with pool(1) as cell:
-            cell.submit(_close, entry, tasks, limits).result()
+            cell.submit(_close, entry, tasks, limits).result(limits.preparation)
             until = monotonic() + limits.patience
             futures = [cell.submit(_done, call, given) for call, given in tasks]
             for future in bar.track(futures, description=what):
                 found.append(future.result(max(0.0, until - monotonic())))
     except (TooLate, BrokenProcessPool, MemoryError):
         raise BadInput(
-            f"entry {entry.name!r} does not end within its limits: {limits.seconds} s of a processor, "
+            f"entry {entry.name!r} does not end within its limits: {limits.preparation} s for a policy that does nothing "
+            f"under its rules, then {limits.seconds} s of a processor, "
             f"{limits.patience} s on the clock and {limits.memory / 2**30:g} GiB"
         ) from None
     return found
@@ -71,26 +74,35 @@ def confined(entry: Entry, tasks: list[Task], bar: Progress, what: str) -> list[
 
 def _close(entry: Entry, tasks: list[Task], limits: Limits) -> None:
     """Do what has to be done with files, and give up what an entry has no right to."""
+    taken = Path("/proc/self/statm")
+    try:
+        import resource
+    except ImportError:
+        taken = Path()
+    if not taken.is_file():
+        raise BadInput("entries from outside are played on Linux alone, whose limits hold them")
+    resource.setrlimit(resource.RLIMIT_CPU, (_used(resource) + limits.preparation, resource.RLIM_INFINITY))
     for call, (scenario, _, seeds, *more) in tasks:
         call(scenario, replace(entry, player=_shell(entry.player), made_by=None), seeds[:1], *more)
     if entry.files is not None and NUMBERS in entry.files.content:
         entry.player.compiled()  # functions of the library, which are kept on disk
-    try:
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except (ImportError, FileNotFoundError):
-        raise BadInput("entries from outside are played on Linux alone, whose limits hold them") from None
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = round(used.ru_utime + used.ru_stime) + limits.seconds
     for right, most in (
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, pages * resource.getpagesize() + limits.memory),
+        (resource.RLIMIT_CPU, _used(resource) + limits.seconds),
+        (
+            resource.RLIMIT_AS,
+            int(taken.read_text(encoding="ascii").split()[0]) * resource.getpagesize() + limits.memory,
+        ),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 1),  # which is taken; what is open stays so
     ):
         resource.setrlimit(right, (most, most))
+
+
+def _used(resource: Any) -> int:
+    """Return the s of a processor that this process has used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return round(used.ru_utime + used.ru_stime)
 
 
 def _done(call: Callable[..., Any], given: tuple[Any, ...]) -> Any:

@@ -9,7 +9,6 @@ Its files are read once, no more of them than is allowed, and what was read is w
 
 import hashlib
 import io
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from llmqueue_gym.boards.traits import fair_traits
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.policies.base import BasePolicy
 from llmqueue_gym.policies.learned.artefact import CARD, NUMBERS, build, check_card, read_numbers
+from llmqueue_gym.storage import parsed
 from llmqueue_gym.systems import SYSTEMS
 
 CODE = "policy.py"
@@ -115,7 +115,7 @@ def read_card(files: Files) -> dict[str, Any]:
     """Return the card of an entry; BadInput where something is missing, or is not plain text."""
     path = files.folder / CARD
     try:
-        card = json.loads(files.content[CARD].decode("utf-8"), parse_constant=_no_number)
+        card = parsed(files.content[CARD].decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not JSON ({error})") from None
     if type(card) is not dict:
@@ -133,8 +133,12 @@ def read_card(files: Files) -> dict[str, Any]:
     if type(card.get("learned", False)) is not bool:
         raise BadInput(f"{path}: 'learned' must be true or false")
     cost, curve = card.get("cost", {}), card.get("curve", [])
-    if type(cost) is not dict or type(curve) is not list or not all(map(_is_row, (list(cost.values()), *curve))):
-        raise BadInput(f"{path}: 'cost' must be numbers by name, and 'curve' rows of numbers")
+    if type(cost) is not dict or not _is_row([0, *cost.values()]) or not all(map(_is_word, cost)):
+        raise BadInput(f"{path}: 'cost' must be numbers by name")
+    if type(curve) is not list or not all(map(_is_row, curve)):
+        raise BadInput(f"{path}: 'curve' must be rows of numbers")
+    if type(card.get("score", {})) is dict and not all(map(_is_word, card.get("score", {}))):
+        raise BadInput(f"{path}: 'score' must be numbers by name")
     if _plain(card["name"]) in {_plain(name) for kind in SYSTEMS for name in _policies(kind)}:
         raise BadInput(f"{path}: the library has a policy of that name, {card['name']!r}; choose another")
     return card
@@ -150,8 +154,12 @@ def _policies(system: str) -> Any:
     return kind.policies
 
 
+def _is_word(text: Any) -> bool:
+    return 0 < len(text) <= _TEXTS["name"] and text.isprintable()
+
+
 def _is_row(row: Any) -> bool:
-    return type(row) is list and all(type(x) in (int, float) and abs(x) < 1e300 for x in row)
+    return type(row) is list and len(row) > 0 and all(type(x) in (int, float) and abs(x) < 1e300 for x in row)
 
 
 def _plain(name: str) -> str:

@@ -69,7 +69,7 @@ def _judged(value: Any, wanted: Any) -> tuple[bool, str]:
         return type(value) is bool, "True or False"
     if isinstance(wanted, tuple):
         (least, most), types = wanted, (int,) if type(wanted[0]) is int else (int, float)
-        good = type(value) in types and least <= value <= most and math.isfinite(value)
+        good = type(value) in types and least <= value <= most and abs(value) < 1e300
         return good, "a finite number" if wanted == _NUMBER else f"a {types[-1].__name__} from {least} to {most}"
     words = get_args(wanted)
     return type(value) in (str, type(None)) and value in words, f"one of {', '.join(map(repr, words))}"

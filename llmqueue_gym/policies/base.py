@@ -98,13 +98,15 @@ class BasePolicy:
     @classmethod
     def _check_form(cls, field: str, function: Any) -> None:
         """Refuse what is no plain function of the records and of `params`."""
-        arguments, code = [*(shown.name for shown in cls.shown), "params"], getattr(function, "__code__", None)
+        arguments = [*(shown.name for shown in cls.shown), "params"]
         more = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR
         more |= inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-        if inspect.isfunction(function) and code is not None:
+        if inspect.isfunction(function):
+            code = function.__code__
             if code.co_argcount == len(arguments) and not code.co_kwonlyargcount and not code.co_flags & more:
                 return
-        what = getattr(function, "__name__", repr(function))
+        named = inspect.isroutine(function) or inspect.isclass(function)
+        what = function.__name__ if named else f"a {type(function).__name__}"
         raise BadInput(
             f"{what} is not a {cls.kind}: give a registered name or a function {field}({', '.join(arguments)})"
         )
