@@ -65,8 +65,8 @@ def confined(entry: Entry, tasks: list[Task], bar: Progress, what: str) -> list[
                 found.append(future.result(max(0.0, until - monotonic())))
     except (TooLate, BrokenProcessPool, MemoryError):
         raise BadInput(
-            f"entry {entry.name!r} does not end within its limits: {limits.preparation} s for a policy that does nothing "
-            f"under its rules, then {limits.seconds} s of a processor, "
+            f"entry {entry.name!r} does not end within its limits: {limits.preparation} s for a harmless policy "
+            f"under its rules, and {limits.seconds} s of a processor, "
             f"{limits.patience} s on the clock and {limits.memory / 2**30:g} GiB"
         ) from None
     return found
