@@ -106,7 +106,7 @@ class BasePolicy:
             if code.co_argcount == len(arguments) and not code.co_kwonlyargcount and not code.co_flags & more:
                 return
         named = inspect.isroutine(function) or inspect.isclass(function)
-        what = function.__name__ if named else f"a {type(function).__name__}"
+        what = function.__name__ if named else f"{function!r:.200}"
         raise BadInput(
             f"{what} is not a {cls.kind}: give a registered name or a function {field}({', '.join(arguments)})"
         )
