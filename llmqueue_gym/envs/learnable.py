@@ -187,7 +187,10 @@ class Trained:
     batched = True
 
     def __init__(self, model: Any, sight: Sight):
-        self._predict, self._sight = model.predict, sight
+        self._predict, self._sight, self._name = model.predict, sight, type(model).__name__
+
+    def __repr__(self) -> str:
+        return f"<what {self._name} has learnt>"
 
     def act(self, observation: Observation) -> Any:
         """Return the action for an observation, or actions `(E,)` for a batch of them."""
