@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from typing import ClassVar
@@ -448,6 +449,7 @@ time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
+        time.sleep(1)  # until it sleeps: before, an interrupt is heard at once
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
 
