@@ -101,7 +101,7 @@ def test_exact_values_are_those_of_analyse(cells):
         spec = cell["policy"] + (f":threshold={cell['threshold']!r}" if cell["threshold"] else "")
         law = size_law(cell["size"])
         found = analyse(policy(spec), law, predictor(cell["predictor"]), 0.8, method="formula")
-        assert cell["exact"] == pytest.approx(found.mean_response_time, rel=1e-6)  # on another grid of sizes
+        assert cell["exact"] == pytest.approx(found.mean_response_time, rel=1e-12)
 
 
 def test_closed_forms():
