@@ -281,7 +281,7 @@ def test_a_standard_learner_with_its_default_settings_plays_on_after_training(al
     run = rollout(env.agent(agent), *told, window=32)
     with pytest.raises(BadInput, match=r"sees Box, not the Dict .* plays as `env.agent\(model\)`"):
         rollout(agent, *told, window=32)
-    assert run.done.all() and len(agent.ep_info_buffer) >= 0
+    assert run.done.all()
     agent.save(tmp_path / "agent.zip")
     again = rollout(env.agent(algorithm.load(tmp_path / "agent.zip", device="cpu")), *told, window=32)
     np.testing.assert_array_equal(run.outcome["completion"], again.outcome["completion"])
