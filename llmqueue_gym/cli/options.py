@@ -182,7 +182,7 @@ class BySystem(click.Group):
         return f"{word}; {nearest(option, [*mine, '--help'])}"
 
     def _renamed(self, kind: Any) -> dict[str, str]:
-        return dict(kind.unnamed) if any(option is POLICY for option in self.own) else {}
+        return dict(kind.unnamed) if any(option.name == "policy" for option in self.own) else {}
 
     def _defaults(self, kind: Any) -> dict[str, Any]:
         return {"n_jobs": kind.run_length} if self.simulates and kind.run_length else {}

@@ -6,11 +6,18 @@ from typing import Any
 import click
 
 from llmqueue_gym.cli.asked import Asked
-from llmqueue_gym.cli.options import JSON, POLICY, BySystem
-from llmqueue_gym.cli.output import print_json, print_result
+from llmqueue_gym.cli.compare import read_policies
+from llmqueue_gym.cli.options import JSON, BySystem
+from llmqueue_gym.cli.output import check_picture, print_json, print_result, print_table, progress_bar
 from llmqueue_gym.errors import BadInput
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # of the size law, at which E[T | size] is told
+POLICY = click.Option(["--policy"], metavar="SPEC", help="A name from `llmqueue policies`, or FILE.py:FUNCTION.")
+COMPARE = click.Option(["--compare"], is_flag=True, help="All policies of which something is known, in place of one.")
+POLICIES = click.Option(
+    ["--policies"], metavar="LIST", help="With --compare: names, separated by commas.  [default: all]"
+)
+PLOT = click.Option(["--plot"], metavar="FILE.png", help="With --compare: draw the table; .png, .svg or .pdf.")
 METHOD = click.Option(
     ["--method"],
     type=click.Choice(["auto", "formula", "soap"]),
@@ -20,7 +27,31 @@ METHOD = click.Option(
 )
 
 
-def _theory(asked: Asked, policy: str, method: Any, as_json: bool) -> None:
+def _theory(
+    asked: Asked,
+    policy: str | None,
+    compare: bool,
+    policies: str | None,
+    plot: str | None,
+    method: Any,
+    as_json: bool,
+) -> None:
+    if compare:
+        if policy is not None:
+            option = next((name for name, what in asked.renamed.items() if what == "policy"), "policy")
+            raise BadInput(
+                f"--{option} {policy} has no place beside --compare: write llmqueue theory {asked.kind.name} --compare "
+                f"--policies {policy},..."
+            )
+        if method != "auto":
+            raise BadInput(f"--method {method} has no place beside --compare; leave it out")
+        _compare(asked, policies, plot, as_json)
+        return
+    for option, value in (("--policies", policies), ("--plot", plot)):
+        if value is not None:
+            raise BadInput(f"{option} {value} goes with --compare; add it")
+    if policy is None:
+        raise BadInput("--policy is missing; for example --policy sprpt, or --compare for all")
     player = asked.policy(policy)
     scenario = asked.scenario(player)
     words = asked.renamed_words({"policy": policy, **asked.words(scenario, player)})
@@ -44,10 +75,56 @@ theory = BySystem(
     _theory,
     "Analyse a policy exactly on one server, or tell what is known of it. An exact value, an approximation, a limit "
     "and a bound each say what they are. Without SYSTEM it is the first that takes all options.",
-    (POLICY, METHOD, JSON),
+    (POLICY, COMPARE, POLICIES, PLOT, METHOD, JSON),
     left_out=("n_jobs", "arrivals"),
     simulates=False,
 )
+
+
+def _compare(asked: Asked, policies: str | None, plot: str | None, as_json: bool) -> None:
+    """Tell what is known of all policies, or of some."""
+    from llmqueue_gym.evaluation.exact import exact, plot_exact
+    from llmqueue_gym.storage import whole
+
+    if plot:
+        check_picture(plot)
+    scenario, chosen = asked.scenario(), read_policies(asked, policies or "all")
+    words = asked.words(scenario)
+    with progress_bar("analysing the policies", as_json) as step:
+        found = exact(scenario, chosen, step)
+    pace = f"load {scenario.load:g}" if scenario.load is not None else f"{scenario.rate:g} /s"
+    title = f"{asked.kind.title}: size {words['size']}, predictor {words['predictor']}, {pace}"
+    if plot:
+        with whole(plot) as picture:
+            plot_exact(found, title, str(picture))
+    if as_json:
+        print_json({**words, **found})
+        return
+    best, kinds = found["best"], {row["kind"] for row in found["policies"]}
+    columns = [
+        "policy",
+        "told",
+        "mean response",
+        *([f"over {best}"] if best else []),
+        *(["kind"] if len(kinds) > 1 else []),
+    ]
+    print_table(title, columns, [_row(row, found)[: len(columns)] for row in found["policies"]])
+    if len(kinds) == 1:
+        click.echo(f"Mean response times are {' '.join(kinds)}, s.")
+    if found["unknown"]:
+        click.echo(f"theory knows nothing here of {', '.join(found['unknown'])}")
+    if plot:
+        click.echo(f"drawn: {plot}")
+
+
+def _row(row: dict[str, Any], found: dict[str, Any]) -> list[Any]:
+    """Return the cells of a policy."""
+    mean: Any = row.get("mean_response_time")
+    over = f"{row['over_best']:.4f}" if mean is not None and found["best"] else ""
+    if mean is None:
+        low, high = ("?" if row[end] is None else f"{row[end]:.5g}" for end in ("low", "high"))
+        mean = f"{low} to {high}"
+    return [row["policy"], row["told"], mean, *([over] if found["best"] else []), row["kind"]]
 
 
 def _exact(scenario: Any, policy: Any, method: Any) -> dict[str, Any]:
