@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmqueue_gym import analyse, policy, predictor, size_law
+from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.theory.uniform_bounds import equal_sizes_ratio, error_ratio, sharp_constant, worst_ratio
 
@@ -82,3 +83,16 @@ def test_the_order_tells_the_least_error():
 def test_impossible_laws_are_refused():
     with pytest.raises(BadInput, match="below 1"):
         worst_ratio(np.ones(2), np.array([0.5, 0.5]))
+
+
+@pytest.mark.parametrize("load", [0.5, 0.8, 0.95])
+def test_soap_has_the_formula_of_srpt_on_a_few_sizes(load):
+    # Schrage and Miller: ties by arrival, so who waits is behind the load of sizes up to his own, his own included.
+    law = Empirical(samples=np.repeat([1.0, 5.0, 25.0], [6, 3, 1]))
+    x, p = law.atoms(), np.array([0.6, 0.3, 0.1])
+    rate = load / float(x @ p)
+    reached, before = rate * np.cumsum(x * p), rate * (np.cumsum(x * p) - x * p)
+    square, beyond = np.cumsum(x**2 * p) + x**2 * (1 - np.cumsum(p)), np.diff(x, prepend=0.0) / (1 - before)
+    expected = p @ (0.5 * rate * square / ((1 - before) * (1 - reached)) + np.cumsum(beyond))
+    found = analyse(policy("srpt"), law, predictor("exact"), load, method="soap", by_size=False)
+    assert found.mean_response_time == pytest.approx(expected, rel=1e-9)

@@ -1,0 +1,195 @@
+"""How far above SRPT can a policy be whose predictions lie in [beta S, alpha S]?
+
+Searches, by differential evolution over joint laws of a few sizes with two predictions each and over the load, for the
+greatest exact E[T] over that of SRPT: of SPRPT, SPRPT with bounce, PSPJF and Gittins, at several alpha / beta. What is
+found is a lower bound of the sharp constant; the proven ones are 3.5 alpha / beta for the bounce and 1.5 alpha / beta
+for PSPJF, and none for SPRPT. On every worst law it tells also what processor sharing and FSPE make of it, and
+slowdown, p99 and Jain's index, from a simulation.
+
+    python experiments/uniform_bounds.py                                  # some 15 minutes on 2 cores
+    python experiments/uniform_bounds.py --replay sprpt-bounce 2          # one stored law, in many words
+
+Writes `uniform_bounds.json`, `.svg` and `.png` into `results`.
+"""
+
+import argparse
+import json
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from joint_types import JointTypes
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.optimize import differential_evolution
+
+from llmqueue_gym.boards.workers import end_with_parent
+from llmqueue_gym.evaluation import Scenario, result, write_json
+from llmqueue_gym.theory.uniform_bounds import error_ratio, sharp_constant, worst_ratio
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+OUT = Path(__file__).parent / "results" / "uniform_bounds"
+ERRORS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)  # alpha / beta
+POLICIES = ("sprpt", "sprpt-bounce", "pspjf", "gittins")
+PROVEN = {"sprpt-bounce": 3.5, "pspjf": 1.5}
+SIZES, SPREAD = 3, 100.0  # sizes of a law, and the greatest over the least
+HIGHEST = 0.999  # load
+GENERATIONS, POPULATION = 40, 6  # of the search; times the number of unknowns
+JOBS = 400_000  # of a simulation
+FINE = 600  # cells of ages, for what is told in the end
+COLOURS = {"sprpt": "#d55e00", "sprpt-bounce": "#0072b2", "pspjf": "#009e73", "gittins": "#000000"}
+
+
+def spread(z: np.ndarray, error: float) -> tuple[JointTypes, float]:
+    """Return the law and the load that unknowns in [0, 1] stand for.
+
+    They are the load, the steps between sizes, what each size has of the load, where beta lies, and of each size its
+    two predictions between beta S and alpha S and the share of the first.
+    """
+    load, z = HIGHEST * (1 - (1 - z[0]) ** 2), z[1:]
+    sizes = np.exp(np.log(SPREAD) * np.concatenate([[0.0], np.cumsum(z[: SIZES - 1] / (SIZES - 1))]))
+    z = z[SIZES - 1 :]
+    parts = 10 ** (4 * (z[:SIZES] - 1)) / sizes  # of the load, over the size
+    z = z[SIZES:]
+    beta = error ** -(2 * z[0] - 0.5)  # from alpha = error^0.5 / error^2 to error^1.5
+    between = beta * error ** z[1 : 1 + 2 * SIZES].reshape(SIZES, 2)
+    first = z[1 + 2 * SIZES :]
+    weights = np.stack([first, 1 - first], axis=1) * 0.998 + 0.001
+    return JointTypes(sizes, parts / parts.sum(), sizes[:, None] * between, weights), load
+
+
+def unknowns() -> int:
+    """Return how many numbers `spread` takes."""
+    return 1 + (SIZES - 1) + SIZES + 1 + 2 * SIZES + SIZES
+
+
+def ratio(z: np.ndarray, name: str, error: float, **more: Any) -> float:
+    """Return the exact E[T] of a policy over that of SRPT."""
+    law, load = spread(z, error)
+    return law.mean(name, load, **more) / law.mean("srpt", load, exact=True, **more)
+
+
+def clouds(z: np.ndarray, error: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return sizes and loads `(n,)` for `worst_ratio`, whose order needs no more than the error."""
+    n = len(z) // 3
+    load = 1 - 10 ** (-6 * z[0] - 0.1)
+    parts = 10 ** (3 * (z[1 : n + 1] - 1))
+    rising = np.exp(6 * np.concatenate([[0.0], np.cumsum(z[n + 1 : 2 * n])]))
+    return rising * error ** -z[2 * n : 3 * n], load * parts / parts.sum()
+
+
+def worst(task: tuple[str, float, int]) -> dict[str, Any]:
+    """Search for the worst law of a policy at an error."""
+    name, error, seed = task
+    if name == "pspjf":
+        found = [
+            differential_evolution(
+                lambda z: -worst_ratio(*clouds(z, error)), [(0.0, 1.0)] * (3 * n), seed=seed, maxiter=200, tol=1e-10
+            )
+            for n in (1, 2, 3)
+        ]
+        best = min(found, key=lambda one: one.fun)
+        sizes, loads = clouds(best.x, error)
+        law = {"sizes": sizes.tolist(), "loads": loads.tolist(), "order_needs": error_ratio(sizes)}
+        return {"policy": name, "error": error, "ratio": -float(best.fun), "load": float(loads.sum()), "law": law}
+    best = differential_evolution(
+        lambda z: -ratio(z, name, error),
+        [(0.0, 1.0)] * unknowns(),
+        seed=seed,
+        maxiter=GENERATIONS,
+        popsize=POPULATION,
+        polish=False,
+    )
+    law, load = spread(best.x, error)
+    told = {"policy": name, "error": error, "ratio": ratio(best.x, name, error, cells=FINE), "load": load}
+    return {**told, "law": law.to_dict(), "measures": measures(law, load, name)}
+
+
+def measures(law: JointTypes, load: float, name: str) -> dict[str, dict[str, float]]:
+    """Return what a simulation tells of the policy, of SRPT, of processor sharing and of FSPE on a law."""
+    scenario = Scenario("mg1", size=law.law, predictor=law.predictor, load=load, n_jobs=JOBS)
+    told = {}
+    for one in (name, "srpt", "ps", "fspe"):
+        run = scenario.simulate(one, 0).after_warmup(0.1)
+        times, slowdowns = run.response_times, run.slowdowns
+        jain = float(slowdowns.sum() ** 2 / (len(slowdowns) * np.sum(slowdowns**2)))
+        numbers = {"mean": float(times.mean()), "p99": float(np.percentile(times, 99)), "jain_of_slowdowns": jain}
+        told[one] = {**numbers, "mean_slowdown": float(slowdowns.mean())}
+    return told
+
+
+def draw(rows: list[dict[str, Any]]) -> plt.Figure:
+    """Return the figure: the greatest ratio found against the error, and the proven bounds."""
+    style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
+    with plt.rc_context(style):
+        figure, panel = plt.subplots(figsize=(7.2, 4.8))
+        for name in POLICIES:
+            mine = [(row["error"], row["ratio"]) for row in rows if row["policy"] == name]
+            panel.plot(*np.array(mine).T, "o-", ms=4, lw=1.6, color=COLOURS[name], label=f"{name}, found")
+        errors = np.geomspace(ERRORS[0], ERRORS[-1], 50)
+        for name, constant in PROVEN.items():
+            panel.plot(errors, constant * errors, ls=(0, (4, 3)), lw=1.1, color=COLOURS[name], label=f"{name}, proven")
+        panel.plot(
+            errors,
+            sharp_constant()[0] * errors,
+            ls=":",
+            lw=1.4,
+            color=COLOURS["pspjf"],
+            label=r"$1.16993\,\alpha/\beta$",
+        )
+        panel.set(xscale="log", yscale="log", xlabel=r"$\alpha/\beta$: how far apart predictions of one size may lie")
+        panel.set_ylabel("greatest E[T] over that of SRPT")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
+        panel.set_xticks(ERRORS, [f"{one:g}" for one in ERRORS])
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(frameon=False, fontsize=8)
+        figure.tight_layout()
+    return figure
+
+
+def replay(name: str, error: float) -> None:
+    """Print the stored worst law of a policy, and its ratio once more."""
+    rows = json.loads(OUT.with_suffix(".json").read_text())["rows"]
+    row = next(row for row in rows if row["policy"] == name and row["error"] == error)
+    if name == "pspjf":
+        again = worst_ratio(np.array(row["law"]["sizes"]), np.array(row["law"]["loads"]))
+    else:
+        law = JointTypes(**{part: np.array(values) for part, values in row["law"].items()})
+        again = law.mean(name, row["load"], cells=FINE) / law.mean("srpt", row["load"], exact=True, cells=FINE)
+    print(json.dumps(row, indent=2))
+    print(f"played again: {again!r}, stored {row['ratio']!r}")
+
+
+def main() -> None:
+    """Search, store, draw and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--replay", nargs=2, metavar=("POLICY", "ERROR"), help="print one stored law and play it again")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    if options.replay:
+        replay(options.replay[0], float(options.replay[1]))
+        return
+    tasks = [(name, error, options.seed) for name in POLICIES for error in ERRORS]
+    with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
+        rows = list(track(pool.map(worst, tasks), "searching", len(tasks), console=Console(stderr=True)))
+    constant, load = sharp_constant()
+    write_json(OUT.with_suffix(".json"), result({"rows": rows, "sharp_at_1": constant, "load": load}, [options.seed]))
+    figure = draw(rows)
+    figure.savefig(OUT.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(OUT.with_suffix(".png"), dpi=130)
+    table = Table("alpha / beta", *POLICIES, title="greatest E[T] over SRPT found", title_justify="left")
+    for error in ERRORS:
+        table.add_row(f"{error:g}", *(f"{row['ratio']:.4f}" for row in rows if row["error"] == error))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
