@@ -130,9 +130,10 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, load: float) -> list[
         return _without_preemption(rows, joint, load)
 
     starts = np.unique([ranks[0] for _, ranks in rows])
-    if not joint.continuous and len(starts) * len(rows) <= MOST_STEPS:
-        rows = [_stepped(row, ranks, starts) for row, ranks in rows]
-    levels = _levels([ranks for _, ranks in rows], joint.continuous)
+    steps = starts if not joint.continuous and len(starts) * len(rows) <= MOST_STEPS else starts[:0]
+    if len(steps):
+        rows = [_stepped(plain, row.ages, ranks, steps) for plain, (row, ranks) in zip(joint.rows, rows, strict=True)]
+    levels = _levels([ranks for _, ranks in rows], joint.continuous, steps)
     lcfs = levels <= policy.lcfs_up_to
     at_most, below = np.zeros((2, len(levels))), np.zeros((2, len(levels)))
     for row, ranks in rows:
@@ -174,32 +175,32 @@ def _at(ranks: np.ndarray, levels: np.ndarray, values: np.ndarray) -> np.ndarray
         return np.where(levels[i] == ranks, values[i], np.interp(ranks, levels, values))
 
 
-def _stepped(row: Row, ranks: np.ndarray, steps: np.ndarray) -> tuple[Row, np.ndarray]:
-    """Return the row on ages that stand once more where the rank passes one of some ascending ranks `(m,)`.
+def _stepped(row: Row, ages: np.ndarray, ranks: np.ndarray, steps: np.ndarray) -> tuple[Row, np.ndarray]:
+    """Return the row on ages `(n,)` and those where the rank passes some ascending ranks `(m,)`, and its ranks there.
 
     The load that comes before a job jumps there, as a class of jobs that start with that rank overtakes it or no more.
     """
     low, high = np.minimum(ranks[:-1], ranks[1:]), np.maximum(ranks[:-1], ranks[1:])
     first, last = np.searchsorted(steps, low, side="left"), np.searchsorted(steps, high, side="right")
-    counts = np.where((low < high) & (np.diff(row.ages) > 0), last - first, 0)
+    counts = np.where((low < high) & (np.diff(ages) > 0), last - first, 0)
     cell = np.repeat(np.arange(len(counts)), counts)
     if not len(cell):
-        return row, ranks
+        return row.refined(ages), ranks
     step = steps[first[cell] + np.arange(len(cell)) - np.repeat(np.cumsum(counts) - counts, counts)]
     change = ranks[cell + 1] - ranks[cell]
-    age = row.ages[cell] + (step - ranks[cell]) / change * (row.ages[cell + 1] - row.ages[cell])
-    order = np.lexsort((age, cell))
-    cell, step, age, side = cell[order], step[order], age[order], np.sign(change[order])
+    at = ages[cell] + (step - ranks[cell]) / change * (ages[cell + 1] - ages[cell])
+    order = np.lexsort((at, cell))
+    cell, step, at, side = cell[order], step[order], at[order], np.sign(change[order])
     where = np.repeat(cell + 1, 2)
     both = np.stack([np.nextafter(step, -side * np.inf), np.nextafter(step, side * np.inf)], axis=1)
     # A step at an end of the cell is on one side of it.
     within = np.stack([step != ranks[cell], step != ranks[cell + 1]], axis=1).ravel()
-    ages, found = np.repeat(age, 2)[within], both.ravel()[within]
-    return row.refined(np.insert(row.ages, where[within], ages)), np.insert(ranks, where[within], found)
+    twice, found = np.repeat(at, 2)[within], both.ravel()[within]
+    return row.refined(np.insert(ages, where[within], twice)), np.insert(ranks, where[within], found)
 
 
-def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
-    """Return ascending ranks at which to evaluate waiting and load.
+def _levels(ranks: list[np.ndarray], continuous: bool, steps: np.ndarray) -> np.ndarray:
+    """Return ascending ranks at which to evaluate waiting and load, and those just beside steps and turns.
 
     Rows of a continuous prediction stand for cells. A rank that only one row starts with is no tie, and the sums over
     rows are right half-way between two such ranks, where no cell is cut. Ranks that several rows share are real ties.
@@ -215,7 +216,7 @@ def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
             everywhere = everywhere[(everywhere < start[0]) | (everywhere > start[-1])]
         start = np.concatenate([ties, between, ends])
     step = max(1, len(everywhere) * len(ranks) // MAX_WORK)
-    turns = everywhere[:0] if continuous else np.unique(np.concatenate([start, *(_turns(r) for r in ranks)]))
+    turns = everywhere[:0] if continuous else np.unique(np.concatenate([steps, *(_turns(r) for r in ranks)]))
     beside = np.nextafter(turns, -np.inf), np.nextafter(turns, np.inf)
     return np.unique(np.concatenate([start, turns, *beside, everywhere[::step], everywhere[-1:]]))
 
