@@ -28,6 +28,8 @@ POLICIES = Policies(
         "sjf": f"{_HERE}.spjf:sjf",
         "psjf": f"{_HERE}.pspjf:psjf",
         "srpt": f"{_HERE}.sprpt:srpt",
+        "blind-trust": f"{_HERE}.blind_trust:blind_trust",
+        "measured-trust": f"{_HERE}.measured_trust:measured_trust",
         # Orders for jobs that give up waiting or are of use for a time only.
         "two-class": f"{_HERE}.two_class:two_class",
         "edf": f"{_HERE}.edf:edf",

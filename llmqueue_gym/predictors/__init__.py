@@ -19,6 +19,7 @@ PREDICTORS = Registry(
         "lognormal": f"{_HERE}.ratio:Lognormal",
         "one-bit": f"{_HERE}.coarse:OneBit",
         "buckets": f"{_HERE}.coarse:Buckets",
+        "reports": f"{_HERE}.reports:Reports",
         "pairs": f"{_HERE}.pairs:Pairs",
     },
     Predictor,
