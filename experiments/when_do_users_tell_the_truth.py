@@ -6,7 +6,6 @@ and what the equilibrium of best responses costs all. Exponential sizes, load .8
 `when_do_users_tell_the_truth.json`, `.svg` and `.png` into `results`; a minute or two.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from llmqueue_gym import policy, size_law
+from llmqueue_gym import analyse, policy, size_law
 from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.predictors.reports import Reports
 from llmqueue_gym.theory.incentives import equilibrium, truthful_range
@@ -44,7 +43,7 @@ def compute() -> dict[str, Any]:
         for p in PUNISHED:
             reports = Reports(k=2, noise=f"lognormal:sigma={EXAMPLE}", punished=p)
             said, mean, stable = equilibrium(policy(name), size, reports, LOAD)
-            honest = equilibrium(policy(name), size, replace(reports), LOAD, most=1)[1]
+            honest = analyse(policy(name), size, reports, LOAD, by_size=False).mean_response_time
             row = {"policy": name, "punished": p, "reports": said.tolist(), "mean_response_time": mean}
             costs.append({**row, "stable": stable, "if_all_told_the_truth": honest})
     return result({"size": SIZE, "load": LOAD, "ranges": ranges, "sigma": EXAMPLE, "equilibria": costs})
@@ -76,9 +75,7 @@ def draw(found: dict[str, Any]) -> plt.Figure:
             panels[2].plot(p, [r["mean_response_time"] for r in rows], "o-", ms=3, lw=1.3, color=COLOURS[name])
             panels[2].plot(p, [r["if_all_told_the_truth"] for r in rows], ls=(0, (4, 3)), lw=1.0, color=COLOURS[name])
         panels[2].set_xlabel("probability of the punishment")
-        panels[2].set_title(
-            rf"E[T], 2 classes, $\sigma$ = {EXAMPLE:g}; dashed: if all were honest", loc="left", fontsize=10
-        )
+        panels[2].set_title(rf"E[T], 2 classes, $\sigma$ = {EXAMPLE:g}; dashed: all honest", loc="left", fontsize=10)
         for panel in panels:
             panel.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()

@@ -20,7 +20,8 @@ from llmqueue_gym.theory.unequal_servers import fastest_first
 
 NAMES = [name for name in POLICIES if not policy(name).drops]
 NEVER_RISING = [name for name in NAMES if policy(name).shape != "general" and policy(name).prepare is None]
-GENERAL = [name for name in NAMES if policy(name).shape == "general"]
+# Here a rank that jumps is seen to do so up to a slice late, as those that bring reports along do.
+GENERAL = [name for name in NAMES if policy(name).shape == "general" and policy(name).predictor is None]
 N_JOBS = 2_000 if _jit.DISABLED else 200_000
 
 

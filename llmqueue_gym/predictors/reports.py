@@ -19,7 +19,7 @@ PUNISHED = 0.5  # is added to the report of a job that will be punished if it ou
 
 @dataclass(frozen=True)
 class Reports(Predictor):
-    """The report 1, ..., k of a user, "at most edge i"; the last is without limit. With PUNISHED where the coin says so.
+    """The report 1, ..., k of a user, "at most edge i"; the last has no limit. PUNISHED is added where the coin says so.
 
     Attributes:
         k: classes, equally likely under the size law.
@@ -56,10 +56,8 @@ class Reports(Predictor):
         return np.array([int(part) for part in parts])
 
     def bind(self, size: Distribution) -> "Reports":
-        """Return this model with the classes of a size law."""
+        """Return this model with the classes of a size law; where many jobs have one size, some hold nobody."""
         edges = size.ppf(np.arange(1, self.k) / self.k)
-        if len(np.unique(edges)) < self.k - 1 or size.sf(edges[-1]) < 1e-12:
-            raise BadInput(f"reports: size law {size} has no {self.k} equally likely classes")
         return replace(self, noise=predictor(self.noise).bind(size))._fitted(_edges=tuple(edges.tolist()))
 
     @property

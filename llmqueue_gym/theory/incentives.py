@@ -99,16 +99,21 @@ def equilibrium(
         where it is False they go round and round, which happens as all move at once.
     """
     told = reports.bind(size)
-    said = told.reported
+    said, stable, own = told.reported, False, np.arange(told.k)
     for _ in range(most):
-        times = response_times(policy, size, replace(reports, say=";".join(map(str, said))), load)
-        own = np.arange(len(said))
+        times = response_times(policy, size, replace(reports, say=_words(said)), load)
         best = best_reports(times)
         best = np.where(times[own, said - 1] <= times[own, best - 1] * (1 + GAIN), said, best)
-        if np.array_equal(best, said):
+        stable = np.array_equal(best, said)
+        if stable:
             break
         said = best
+    else:
+        times = response_times(policy, size, replace(reports, say=_words(said)), load)
     joint = JointLaw(size, told, CELLS)
     shares = joint.p @ told.shares(joint.x)
-    mean = float(shares @ times[own, said - 1] / shares.sum())
-    return said, mean, bool(np.array_equal(best, said))
+    return said, float(shares @ times[own, said - 1] / shares.sum()), stable
+
+
+def _words(said: np.ndarray) -> str:
+    return ";".join(map(str, said))
