@@ -19,7 +19,7 @@ PUNISHED = 0.5  # is added to the report of a job that will be punished if it ou
 
 @dataclass(frozen=True)
 class Reports(Predictor):
-    """The report 1, ..., k of a user, "at most edge i"; the last has no limit. PUNISHED is added where the coin says so.
+    """The report 1, ..., k of a user, "at most edge i"; the last has no limit. PUNISHED is added where a coin says so.
 
     Attributes:
         k: classes, equally likely under the size law.
