@@ -67,7 +67,7 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
     """Return what came of a run of a policy, and what is known beside it."""
     from llmqueue_gym.evaluation.metrics import measure
     from llmqueue_gym.evaluation.statistics import cautious_batch_means
-    from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean
+    from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean, steady_state_quantile
 
     kept = run.after_warmup(asked.warmup)
     numbers, served = measure(kept), kept.done
@@ -75,12 +75,15 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
     times = kept.response_times[served]
     estimate = steady_state_mean(times, kept, scenario) if len(times) else None
     intervals["mean_response_time"] = _ends(estimate)
+    far = steady_state_quantile(times, 0.99, kept, scenario) if len(times) else None
     told = {
         "jobs": len(run),
         "seed": seed,
         "mean_response_time": numbers["mean_response_time"],
         "ci95": intervals["mean_response_time"],
-        **{name: numbers[name] for name in SHOWN},
+        **{name: numbers[name] for name in SHOWN[:2]},
+        "p99_ci95": _ends(far),
+        **{name: numbers[name] for name in SHOWN[2:]},
         "notes": shortness(times, estimate, kept, scenario) if estimate else [],
     }
     if scenario.system.lossy:

@@ -18,6 +18,9 @@ POLICIES = click.Option(
     ["--policies"], metavar="LIST", help="With --compare: names, separated by commas.  [default: all]"
 )
 PLOT = click.Option(["--plot"], metavar="FILE.png", help="With --compare: draw the table; .png, .svg or .pdf.")
+TAIL = click.Option(
+    ["--tail"], is_flag=True, help="On one server: the median, p99 and p99.9, too, where they are known."
+)
 METHOD = click.Option(
     ["--method"],
     type=click.Choice(["auto", "formula", "soap"]),
@@ -34,6 +37,7 @@ def _theory(
     policies: str | None,
     plot: str | None,
     method: Any,
+    tail: bool,
     as_json: bool,
 ) -> None:
     if compare:
@@ -45,6 +49,8 @@ def _theory(
             )
         if method != "auto":
             raise BadInput(f"--method {method} has no place beside --compare; leave it out")
+        if tail:
+            raise BadInput("--tail has no place beside --compare; leave it out")
         _compare(asked, policies, plot, as_json)
         return
     for option, value in (("--policies", policies), ("--plot", plot)):
@@ -57,7 +63,9 @@ def _theory(
     words = asked.renamed_words({"policy": policy, **asked.words(scenario, player)})
     del words["arrivals"]
     if asked.kind.name == "mg1":
-        found = {**words, **_exact(scenario, player, method)}
+        found = {**words, **_exact(scenario, player, method), **(_tail(scenario, player) if tail else {})}
+    elif tail:
+        raise BadInput("--tail belongs to a single server; leave it out")
     elif method != "auto":
         raise BadInput(f"--method {method} belongs to a single server; leave it out")
     else:
@@ -75,7 +83,7 @@ theory = BySystem(
     _theory,
     "Analyse a policy exactly on one server, or tell what is known of it. An exact value, an approximation, a limit "
     "and a bound each say what they are. Without SYSTEM it is the first that takes all options.",
-    (POLICY, COMPARE, POLICIES, PLOT, METHOD, JSON),
+    (POLICY, COMPARE, POLICIES, PLOT, METHOD, TAIL, JSON),
     left_out=("n_jobs", "arrivals"),
     simulates=False,
 )
@@ -145,6 +153,15 @@ def _exact(scenario: Any, policy: Any, method: Any) -> dict[str, Any]:
         "method": analysis.method,
         "response_time_by_size": [[float(x), float(t)] for x, t in zip(sizes, times, strict=False)],
     }
+
+
+def _tail(scenario: Any, policy: Any) -> dict[str, float]:
+    """Return exact quantiles of the response time of a policy on one server."""
+    from llmqueue_gym.systems.known import load_of
+    from llmqueue_gym.theory.tails import Tail
+
+    tail = Tail(policy, scenario.law, scenario.system.predictor(scenario, policy), load_of(scenario))
+    return {name: tail.quantile(q) for name, q in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))}
 
 
 def _known(scenario: Any, policy: Any, spec: str) -> dict[str, Any]:

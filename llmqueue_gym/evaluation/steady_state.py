@@ -46,6 +46,29 @@ def steady_state_mean(values: np.ndarray, run: Run, scenario: Scenario, level: f
     return Estimate(mean, max(mean - half, least), mean + half, level, n - 1)
 
 
+def steady_state_quantile(values: np.ndarray, q: float, run: Run, scenario: Scenario, level: float = 0.95) -> Estimate:
+    """Return a quantile of values `(n,)` of the jobs of a run, and its interval.
+
+    It holds every value that the share of those below it does not tell apart from q: the interval of that share, as of
+    a mean, says which. An end is inf where the run is too short to have seen such values.
+
+    Args:
+        values: one for each job of the run, in order of arrival.
+        q: share that is below the quantile.
+        run: the warm-up removed.
+        scenario: of the run.
+        level: confidence level.
+    """
+    found = float(np.percentile(values, 100 * q))
+    share = steady_state_mean((values <= found).astype(float), run, scenario, level)
+    half = share.high - share.mean
+    if not np.isfinite(half):
+        return Estimate(found, np.nan, np.nan, level, share.n)
+    low = float(np.quantile(values, q - half)) if q > half else 0.0
+    high = float(np.quantile(values, q + half)) if q + half < 1 - 1 / len(values) else np.inf
+    return Estimate(found, low, high, level, share.n)
+
+
 def shortness(values: np.ndarray, estimate: Estimate, run: Run, scenario: Scenario) -> list[str]:
     """Return what to beware of: a run that has not settled, is short for its load, or holds few of the largest sizes.
 
