@@ -56,7 +56,7 @@ class Poisson(ArrivalProcess):
     name: ClassVar[str] = "poisson"
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
-        return np.cumsum(rng.standard_exponential(n)) / rate
+        return rng.standard_exponential(n).cumsum() / rate
 
 
 @dataclass(frozen=True)

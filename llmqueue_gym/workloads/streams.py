@@ -6,9 +6,12 @@ chance is a new name at the end of the list; one that a single kind of system ha
 `tandem.second`, and needs no entry.
 """
 
+from functools import cache
+
 import numpy as np
 
 from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.workloads.seeds import MOST, Spawned
 
 NAMES = (
     "arrivals",
@@ -30,12 +33,19 @@ def stream(seed: int, name: str) -> np.random.Generator:
     """
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise BadInput(f"seed={seed!r} must be a whole number, not negative")
+    key = _key(name)
+    child = Spawned(int(seed), key) if seed < MOST else np.random.SeedSequence(int(seed), spawn_key=key.tolist())
+    return np.random.Generator(np.random.PCG64(child))
+
+
+@cache
+def _key(name: str) -> np.ndarray:
+    """Return the spawn key of a stream, uint64 `(k,)`."""
     if name not in NAMES and "." not in name:
         raise BadInput(
             f"unknown stream {name!r}; {nearest(name, NAMES)}; or name it after its system, as in tandem.{name}"
         )
-    key = (NAMES.index(name),) if name in NAMES else (len(name), *name.encode())
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+    return np.array((NAMES.index(name),) if name in NAMES else (len(name), *name.encode()), np.uint64)
 
 
 def streams(seed: int, *names: str) -> list[np.random.Generator]:
