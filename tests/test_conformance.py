@@ -259,6 +259,38 @@ def test_the_vector_environment_is_a_loop_over_scalar_ones(name, mode):
         assert ends > 3
 
 
+def kinds(told):
+    """The type and the shape of each number, by key."""
+    if isinstance(told, dict):
+        return {key: kinds(value) for key, value in told.items()}
+    return type(told), np.shape(told)
+
+
+@ENVIRONMENT
+def test_the_keys_of_infos_are_the_same_in_every_step_and_what_came_of_it_is_told_at_the_end(name):
+    env = made(name).unwrapped
+    _, info = env.reset(seed=3)
+    known, rng, over = kinds(info), np.random.default_rng(0), False
+    while not over:
+        assert info["episode_metrics"] == env.episodes.unknown
+        *_, terminated, truncated, info = env.step(legal(env.action_masks(), rng))
+        assert kinds(info) == known
+        over = terminated or truncated
+    assert info["episode_metrics"]["mean_response_time"] == pytest.approx(np.nanmean(env.response_times))
+    own, given = told(name, {"n_jobs": 5})
+    for mode in AutoresetMode:
+        envs, ends = gym.make_vec(own, num_envs=2, autoreset_mode=mode, **given), 0
+        _, infos = envs.reset(seed=3)
+        first = kinds(infos)
+        while not ends:
+            *_, terminated, truncated, infos = envs.step(np.zeros(2, int))
+            ends += (terminated | truncated).sum()
+            assert kinds({key: infos[key] for key in infos if "final_" not in key}) == first
+        ended = terminated | truncated
+        if mode is not AutoresetMode.SAME_STEP:
+            assert ((infos["episode_metrics"]["mean_response_time"] > 0) == ended).all()
+
+
 @ENVIRONMENT
 def test_seeds_are_obeyed_and_copies_go_their_own_way(name):
     env, twin = made(name).unwrapped, made(name).unwrapped

@@ -19,7 +19,8 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     """Environments of one scenario that are advanced by one kernel call per step; what `gym.make_vec` returns.
 
     Environment i, given the seed of a scalar environment, returns the same numbers, autoresets included. Infos follow
-    `SyncVectorEnv`: an array `(num_envs,)` per key, and beside it `_key`, which environments it is valid for.
+    `SyncVectorEnv`: an array `(num_envs,)` per key of the scalar environment, in every step, and beside it `_key`,
+    which environments it is valid for.
 
     With `copy=False`, which is faster, `reset` and `step` return the same arrays each time, which the next call
     changes: for learners that have used an observation by then.
@@ -137,7 +138,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self.episodes.proceed()
         self._over[chosen] = False
         self._begun[chosen] = True
-        return self._observation(), self._infos(chosen)
+        return self._observation(), self._infos(chosen, chosen.nonzero()[0][:0])
 
     def _reset_mask(self, mask: Any) -> np.ndarray:
         if mask is None:
@@ -178,35 +179,35 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self._returns += raw
         terminated, truncated = (batch.steps[name].copy() for name in ("terminated", "truncated"))
         self._over = terminated | truncated
-        infos = self._end_same_step() if self.autoreset_mode is AutoresetMode.SAME_STEP else self._end()
-        infos.update(self._infos(self._all))
+        ended = self._over.nonzero()[0]
+        batch.close(ended)
+        final = {}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and len(ended):
+            final, ended = self._final(ended), ended[:0]
+        infos = {**final, **self._infos(self._all, ended)}
         return self._observation(), reward, terminated, truncated, infos
 
-    def _end(self) -> dict[str, Any]:
-        """Return the infos of the episodes that have just ended."""
-        infos: dict[str, Any] = {}
-        for e in self._over.nonzero()[0].tolist():
-            self.episodes.close(e)
-            infos = self._add_info(infos, {"episode_metrics": self.episodes.metrics(e)}, e)
-        return infos
+    def _final(self, ended: np.ndarray) -> dict[str, Any]:
+        """Return the last observations and infos of the episodes that have just ended, and begin the next ones."""
+        last, valid = self.episodes.shown(ended), self._over.copy()
+        observations = np.full(self.num_envs, None, object)
+        for k, e in enumerate(ended.tolist()):
+            observations[e] = {part: values[k] for part, values in last.items()}
+        final = {"final_obs": observations, "final_info": self._infos(valid, ended)}
+        self.episodes.actions[:] = SKIP
+        for e in ended.tolist():
+            self._begin(e)
+        self.episodes.proceed()
+        self._over[:] = False
+        return {**final, "_final_obs": valid, "_final_info": valid.copy()}
 
-    def _end_same_step(self) -> dict[str, Any]:
-        """Return the infos of the episodes that have just ended, and begin the next ones."""
-        infos: dict[str, Any] = {}
-        ended = self._over.nonzero()[0].tolist()
-        if ended:
-            self.episodes.actions[:] = SKIP
-            for e in ended:
-                observation, _, _, _, info = self.episodes.report(e)
-                info["return"] = float(self._returns[e])
-                infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, e)
-                self._begin(e)
-            self.episodes.proceed()
-            self._over[:] = False
-        return infos
+    def _infos(self, valid: np.ndarray, ended: np.ndarray) -> dict[str, Any]:
+        """Return the infos that every step has, zero where they are not valid.
 
-    def _infos(self, valid: np.ndarray) -> dict[str, Any]:
-        """Return the infos that every step has, zero where they are not valid."""
+        Args:
+            valid: the environments that have them `(num_envs,)`.
+            ended: those whose episode has ended with this step.
+        """
         batch, steps = self.episodes, self.episodes.steps
         columns = {
             "dt": steps["dt"],
@@ -218,12 +219,14 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             "discount": np.broadcast_to(batch.rewards(0.0, steps["dt"])[1], self.num_envs),
             "illegal_action": steps["illegal"],
         }
-        infos: dict[str, Any] = {}
-        for key, values in columns.items():
-            infos[key], infos[f"_{key}"] = values.copy(), valid.copy()
-            if valid is not self._all:
-                infos[key][~valid] = 0
-        return infos
+        metrics = {}
+        for key, unknown in batch.unknown.items():
+            metrics[key] = np.full(self.num_envs, unknown, object if isinstance(unknown, str) else None)
+        if len(ended):
+            for key, values in batch.metrics(ended).items():
+                metrics[key][ended] = values
+        told = {**{key: values.copy() for key, values in columns.items()}, "episode_metrics": _masked(metrics, valid)}
+        return _masked(told, valid)
 
     @property
     def response_times(self) -> np.ndarray:
@@ -239,3 +242,13 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     def action_masks(self) -> np.ndarray:
         """Return the masks of the present decisions, int8 `(num_envs, slots)`."""
         return self.episodes.observation["action_mask"].copy()
+
+
+def _masked(columns: dict[str, Any], valid: np.ndarray) -> dict[str, Any]:
+    """Return the infos of each key, zero or None where they are not valid, and beside each where they are."""
+    told, mask, whole = {}, valid.copy(), valid.all()
+    for key, values in columns.items():
+        if not (whole or isinstance(values, dict)):
+            values[~valid] = None if values.dtype == object else 0
+        told[key], told[f"_{key}"] = values, mask
+    return told

@@ -5,8 +5,9 @@ pickles keep working.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -41,7 +42,10 @@ class Episodes(ABC):
         steps: `STEP` rows `(E,)`, what came of the last `advance`, in raw numbers.
         actions: `(E,)`, what the next `advance` does: an action, START or SKIP.
         observation: the buffers that kernels write, in raw numbers, each with E as its first axis; see `shown`.
+        unknown: what each of the `metrics` is before the end of an episode; no NaN, which `check_env` takes for chance.
     """
+
+    unknown: ClassVar[Mapping[str, Any]] = {"mean_response_time": 0.0, "jobs": 0}
 
     def __init__(self, scenario: "Scenario", view: Any, size: int):
         spaces: tuple[Any, Any] = view.spaces(scenario)
@@ -136,11 +140,9 @@ class Episodes(ABC):
         """Return what a frame of the first run shows."""
         return scene_of_observation(self, title)
 
-    def metrics(self, e: int) -> dict[str, Any]:
-        """Return the mean response time (s; NaN if nobody has left) and the number of those that have left."""
-        response = self.response_times()[e]
-        done = response[~np.isnan(response)]
-        return {"mean_response_time": float(done.mean()) if len(done) else float("nan"), "jobs": len(done)}
+    def metrics(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the mean response time (s; NaN if nobody has left) and how many have left, `(rows,)` each."""
+        return summary(self.response_times()[rows])
 
     def shown(self, rows: Any) -> dict[str, np.ndarray]:
         """Return the observations of some runs, or of one, as the agent sees them, in fresh arrays."""
@@ -187,15 +189,17 @@ class Episodes(ABC):
         share = gone * self._discount_time / np.maximum(dt, 1e-300) + (dt == 0)
         return raw * share / self._reward_unit, 1.0 - gone
 
-    def close(self, e: int) -> None:
-        """Open all actions of a run that is over, so that a softmax over the open ones stays a number."""
-        self.observation["action_mask"][e] = 1
+    def close(self, rows: Any) -> None:
+        """Open all actions of runs that are over, so that a softmax over the open ones stays a number."""
+        self.observation["action_mask"][rows] = 1
 
     def report(self, e: int) -> Report:
         """Return what `Env.step` returns of run `e`, in fresh arrays."""
         raw, dt, clock, in_system, illegal, terminated, truncated = self.steps.item(e)
+        metrics = dict(self.unknown)
         if terminated or truncated:
             self.close(e)
+            metrics = {name: values.item() for name, values in self.metrics(np.array([e])).items()}
         observation = self.shown(e)
         reward, discount = self.rewards(raw, dt, e)
         info = {
@@ -206,10 +210,19 @@ class Episodes(ABC):
             "raw_reward": raw,
             "discount": discount,
             "illegal_action": illegal,
+            "episode_metrics": metrics,
         }
-        if terminated or truncated:
-            info["episode_metrics"] = self.metrics(e)
         return observation, reward, terminated, truncated, info
+
+
+def summary(response: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the mean `(rows,)` and the number of response times `(rows, n)` that are not NaN; NaN where there is none.
+
+    These are the metrics of any kind of jobs.
+    """
+    left = ~np.isnan(response)
+    total, jobs = np.where(left, response, 0.0).sum(axis=1), left.sum(axis=1)
+    return {"mean_response_time": np.where(jobs > 0, total, np.nan) / np.maximum(jobs, 1), "jobs": jobs}
 
 
 class JobEpisodes(Episodes):
@@ -256,13 +269,9 @@ class JobEpisodes(Episodes):
         """Return completion minus arrival `(E, n)`, s; NaN for a job that has not left or does not exist."""
         return self.outcome["completion"] - self.jobs["arrival"]
 
-    def metrics(self, e: int) -> dict[str, Any]:
-        """Return the mean response time (s; NaN if no job has left) and the number of the jobs that have left."""
-        n = int(self.n_jobs[e])
-        response = self.outcome["completion"][e, :n] - self.jobs["arrival"][e, :n]
-        done = n - int(np.count_nonzero(np.isnan(response)))
-        total = response.sum() if done == n else np.nansum(response)
-        return {"mean_response_time": float(total) / done if done else float("nan"), "jobs": done}
+    def metrics(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the mean response time (s; NaN if nobody has left) and how many have left, `(rows,)` each."""
+        return summary(self.outcome["completion"][rows] - self.jobs["arrival"][rows])
 
 
 class SlotEpisodes(JobEpisodes):

@@ -36,7 +36,7 @@ class Spawned(ISpawnableSeedSequence):
         """Return the four words of 64 bits that PCG64 asks for."""
         return self._words
 
-    def spawn(self, n_children: int) -> list[np.random.SeedSequence]:
+    def spawn(self, n_children: int) -> list[np.random.SeedSequence]:  # type: ignore[override]
         """Return children, as `Generator.spawn` asks for them."""
         if self._parent is None:
             self._parent = np.random.SeedSequence(self._seed, spawn_key=self._key.tolist())

@@ -7,6 +7,7 @@ chance is a new name at the end of the list; one that a single kind of system ha
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def stream(seed: int, name: str) -> np.random.Generator:
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise BadInput(f"seed={seed!r} must be a whole number, not negative")
     key = _key(name)
-    child = Spawned(int(seed), key) if seed < MOST else np.random.SeedSequence(int(seed), spawn_key=key.tolist())
+    child: Any = Spawned(int(seed), key) if seed < MOST else np.random.SeedSequence(int(seed), spawn_key=key.tolist())
     return np.random.Generator(np.random.PCG64(child))
 
 
