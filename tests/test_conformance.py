@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from played import at_random, equal, finish, legal
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
-from llmqueue_gym.engines.state import START
+from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.envs.rendering import MODES
@@ -289,6 +289,31 @@ def test_the_keys_of_infos_are_the_same_in_every_step_and_what_came_of_it_is_tol
         ended = terminated | truncated
         if mode is not AutoresetMode.SAME_STEP:
             assert ((infos["episode_metrics"]["mean_response_time"] > 0) == ended).all()
+
+
+@ENVIRONMENT
+def test_runs_that_begin_together_have_the_jobs_that_each_has_alone(name):
+    """Also runs that pay leavers, with a policy beside, and where many runs begin at once."""
+    reward = next(iter(type(made(name).unwrapped.view).paid))
+    for given in ({}, {"reward": reward}, {"relative_to": playable(made(name).unwrapped.scenario, made(name))[0]}):
+        env = made(name, n_jobs=11, **given).unwrapped
+        both = together, apart = [env.scenario.system.open(env.scenario, env.view, 12) for _ in range(2)]
+        rows, seeds = [1, 3, *range(5, 12)], [2**40 + k for k in range(9)]
+        together.begin_all(rows, seeds)
+        for e, seed in zip(rows, seeds, strict=True):
+            apart.begin(e, seed)
+        for t in range(8):
+            for each in both:
+                each.proceed()
+                each.actions[:] = np.where(each.steps["terminated"] | each.steps["truncated"], SKIP, t % 3)
+                each.actions[[0, 2, 4]] = SKIP
+            np.testing.assert_array_equal(together.steps, apart.steps)
+            np.testing.assert_array_equal(*(each.rewards(each.steps["reward"], each.steps["dt"])[0] for each in both))
+            for part, seen in together.observation.items():
+                np.testing.assert_array_equal(seen, apart.observation[part])
+        for e in rows:
+            np.testing.assert_array_equal(together.run(e).sizes, apart.run(e).sizes)
+            np.testing.assert_array_equal(together.run(e).jobs, apart.run(e).jobs)
 
 
 @ENVIRONMENT

@@ -100,14 +100,18 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             self._rngs[e] = rng
         return rng
 
-    def _begin(self, e: int, seed: int | None = None, **changed: Any) -> None:
-        """Lay out an episode, seeded just as in the scalar environment."""
+    def _seed(self, e: int, seed: int | None = None) -> int:
+        """Return the seed of the next episode, just as in the scalar environment."""
         if seed is None:
-            seed = int(self._rng(e).integers(2**63))
-        else:
-            self._rngs[e], self._seeds[e] = seeding.np_random(seed)
-        self.episodes.begin(e, seed, **changed)
-        self._returns[e] = 0.0
+            return int(self._rng(e).integers(2**63))
+        self._rngs[e], self._seeds[e] = seeding.np_random(seed)
+        return seed
+
+    def _begin_again(self, ended: np.ndarray) -> None:
+        """Lay out the next episodes of some environments."""
+        rows = ended.tolist()
+        self.episodes.begin_all(rows, [self._seed(e) for e in rows])
+        self._returns[ended] = 0.0
 
     def reset(  # type: ignore[override]
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -133,8 +137,14 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         changed = dict(options or {})
         chosen = self._reset_mask(changed.pop("reset_mask", None))
         self.episodes.actions[:] = SKIP
-        for e in np.flatnonzero(chosen).tolist():
-            self._begin(e, seeds[e], **changed)
+        rows = np.flatnonzero(chosen).tolist()
+        drawn = [self._seed(e, seeds[e]) for e in rows]
+        if changed:
+            for e, one in zip(rows, drawn, strict=True):
+                self.episodes.begin(e, one, **changed)
+        else:
+            self.episodes.begin_all(rows, drawn)
+        self._returns[chosen] = 0.0
         self.episodes.proceed()
         self._over[chosen] = False
         self._begun[chosen] = True
@@ -168,11 +178,10 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         if batch.actions.min() < 0 or batch.actions.max() >= self._n_actions:
             bad = batch.actions[(batch.actions < 0) | (batch.actions >= self._n_actions)][0]
             raise BadInput(f"action {bad} is not in the action space: choose 0 to {self._n_actions - 1}")
-        over = self._over.nonzero()[0].tolist()
-        if over and self.autoreset_mode is AutoresetMode.DISABLED:
+        over = self._over.nonzero()[0]
+        if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
             raise ResetNeeded(f"environment {over[0]} has ended: reset it with options={{'reset_mask': mask}}")
-        for e in over:
-            self._begin(e)
+        self._begin_again(over)
         batch.proceed()
         raw = batch.steps["reward"]
         reward, _ = batch.rewards(raw, batch.steps["dt"])
@@ -195,8 +204,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             observations[e] = {part: values[k] for part, values in last.items()}
         final = {"final_obs": observations, "final_info": self._infos(valid, ended)}
         self.episodes.actions[:] = SKIP
-        for e in ended.tolist():
-            self._begin(e)
+        self._begin_again(ended)
         self.episodes.proceed()
         self._over[:] = False
         return {**final, "_final_obs": valid, "_final_info": valid.copy()}

@@ -5,26 +5,26 @@ pickles keep working.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.payments import pay_leavers
-from llmqueue_gym.engines.state import SKIP, START, STEP, fresh_state
+from llmqueue_gym.engines.state import SKIP, START, STEP
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.jobs import JOB, outcome_table
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.rival import Rival
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import scene_of_observation
+from llmqueue_gym.workloads.streams import Seeds
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
-    from llmqueue_gym.systems.view import View
 
 Report = tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]
 OPTIONS = ("load", "rate", "size", "predictor", "arrivals")  # what can be otherwise from episode to episode
@@ -85,24 +85,61 @@ class Episodes(ABC):
                 raise BadInput(f"options have no {name!r}; {nearest(name, OPTIONS)}")
         self.begin_with(e, self.draw(seed, replace(self.scenario, **changed) if changed else None))
 
-    def begin_with(self, e: int, drawn: Drawn) -> None:
-        """Lay out an episode of this work in run `e`; see `begin`."""
+    def begin_all(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Lay out the episodes of some seeds in as many runs, all at once where that gives the same; see `begin`."""
+        drawn = self.draw_together(seeds) if len(rows) > 1 and self.together else None
+        if drawn is not None:
+            self.begin_with(np.array(rows), drawn)
+            return
+        for e, seed in zip(rows, seeds, strict=True):
+            self.begin_with(e, self.draw(seed))
+
+    def begin_with(self, e: Any, drawn: Drawn) -> None:
+        """Lay out an episode of this work in run `e`, or in several, whose tables have one more axis; see `begin`."""
         self.give(e, drawn)
         self.actions[e] = START
         if self._rival is not None:
-            self._rival.begin(e, drawn)
+            for run, part in zip(e, _apart(drawn), strict=True) if np.ndim(e) else [(e, drawn)]:
+                self._rival.begin(run, part)
         if self._worth is not None:
-            n = len(drawn.work)
+            n = drawn.work.shape[-1]
             self._arrival[e] = np.inf
             self._arrival[e, :n], self._worth[e, :n] = drawn.work["arrival"], self.view.costs(drawn)
 
-    def draw(self, seed: int, scenario: "Scenario | None" = None) -> Drawn:
+    def draw(self, seed: Any, scenario: "Scenario | None" = None) -> Drawn:
         """Return the work and the truth of a seed, of the scenario of these runs unless told otherwise."""
         return (scenario or self.scenario).draw(seed)
 
+    def draw_together(self, seeds: Sequence[int]) -> Drawn | None:
+        """Return the work and the truth of several seeds, in tables with one more axis in front; None if that fails.
+
+        Not all laws, predictors and systems can do it; see `streams.Together`.
+        """
+        try:
+            flat = self.draw(Seeds(seeds))
+        except Exception:  # whatever it is, it is told again where each is drawn by itself
+            return None
+        runs = len(seeds)
+        work, *truth = (t.reshape(runs, len(t) // runs, *t.shape[1:]) for t in (flat.work, *flat.truth.values()))
+        return Drawn(work, dict(zip(flat.truth, truth, strict=True)))
+
+    @cached_property
+    def together(self) -> bool:
+        """Whether runs that are drawn together are those that are drawn apart, which is found by trying."""
+        seeds = range(3)
+        drawn = None if self.scenario.workload is not None else self.draw_together(seeds)
+        if drawn is None or drawn.work.shape[1] != int(self.scenario.n_jobs):
+            return False
+        return all(_tables(one) == _tables(self.draw(seed)) for one, seed in zip(_apart(drawn), seeds, strict=True))
+
     @abstractmethod
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Write the work and its truth to the tables of run `e`, in which nothing has happened yet."""
+    def give(self, e: Any, drawn: Drawn) -> None:
+        """Write the work and its truth to the tables of run `e`, in which nothing has happened yet.
+
+        Args:
+            e: the run, or several `(B,)`, whose tables then have one more axis in front, `(B, n)`.
+            drawn: what comes there.
+        """
 
     @abstractmethod
     def advance(self) -> None:
@@ -225,75 +262,12 @@ def summary(response: np.ndarray) -> dict[str, np.ndarray]:
     return {"mean_response_time": np.where(jobs > 0, total, np.nan) / np.maximum(jobs, 1), "jobs": jobs}
 
 
-class JobEpisodes(Episodes):
-    """Jobs on servers, their truth and what happens to them.
-
-    Attributes:
-        n_jobs: `(E,)`, jobs of each episode; the tables below have room for n.
-        jobs: `JOB` rows `(E, n)`.
-        truth: `(E, n, 2)`, true size (s) and cost per second in system of each job, side by side in memory.
-        outcome: `OUTCOME` rows `(E, n)`.
-    """
-
-    def __init__(self, scenario: "Scenario", view: "View", size: int):
-        super().__init__(scenario, view, size)
-        n = int(scenario.n_jobs)
-        self.n_jobs = np.zeros(size, np.int64)
-        self.jobs = records(np.zeros((size, n), JOB))
-        self.truth = np.zeros((size, n, 2))
-        self.outcome = records(np.tile(outcome_table(n), (size, 1)))
-
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs; a subclass adds what its engine keeps beside them."""
-        n = self.n_jobs[e] = len(drawn.work)
-        # Records would be copied column by column.
-        self.jobs[e, :n].view(np.int64)[:] = np.ascontiguousarray(drawn.work, JOB).view(np.int64)
-        self.truth[e, :n, 0] = drawn.sizes
-        self.truth[e, :n, 1] = self.view.costs(drawn)
-        outcome = self.outcome[e]
-        outcome["start"] = outcome["completion"] = np.nan
-        outcome["preemptions"] = 0
-
-    def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
-        """Return what has come of run `e` so far."""
-        n = int(self.n_jobs[e])
-        jobs, outcome = (np.array(table[e, :n]) for table in (self.jobs, self.outcome))
-        reason = "horizon" if self.steps["truncated"][e] else "drained"
-        return Run(player, jobs, self.truth[e, :n, 0].copy(), outcome, elapsed, self.scenario.system, reason)
-
-    def completions(self) -> np.ndarray:
-        """Return when each job left `(E, n)`, s; NaN for one that has not."""
-        return self.outcome["completion"]
-
-    def response_times(self) -> np.ndarray:
-        """Return completion minus arrival `(E, n)`, s; NaN for a job that has not left or does not exist."""
-        return self.outcome["completion"] - self.jobs["arrival"]
-
-    def metrics(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the mean response time (s; NaN if nobody has left) and how many have left, `(rows,)` each."""
-        return summary(self.outcome["completion"][rows] - self.jobs["arrival"][rows])
+def _apart(drawn: Drawn) -> Iterator[Drawn]:
+    """Return the work and the truth of each of several runs."""
+    for k, work in enumerate(drawn.work):
+        yield Drawn(work, {name: table[k] for name, table in drawn.truth.items()})
 
 
-class SlotEpisodes(JobEpisodes):
-    """Jobs in one list by order of arrival, of which a `SlotView` shows the first.
-
-    Attributes:
-        states: `QUEUE_STATE` rows `(E,)`.
-        live: `(E, n)`, rows of the jobs in system, the earliest first; `states.in_system` of them count.
-    """
-
-    def __init__(self, scenario: "Scenario", view: "View", size: int):
-        super().__init__(scenario, view, size)
-        self.states = records(fresh_state(size))
-        self.live = np.zeros((size, int(scenario.n_jobs)), np.int64)
-        self._fresh = fresh_state()[0]
-
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, in an empty system."""
-        super().give(e, drawn)
-        self.states[e] = self._fresh
-
-    def seen(self, e: int = 0) -> dict[str, Any]:
-        """Return the `JOB` rows behind the slots."""
-        count = min(self.view.slots, int(self.states["in_system"][e]))
-        return {"jobs": self.jobs[e, self.live[e, :count]]}
+def _tables(drawn: Drawn) -> dict[str, bytes]:
+    """Return all numbers of a run."""
+    return {name: np.asarray(table).tobytes() for name, table in {"work": drawn.work, **drawn.truth}.items()}

@@ -9,7 +9,7 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.engines import moldable
 from llmqueue_gym.engines.moldable_steps import step_batch
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.episodes import JobEpisodes
+from llmqueue_gym.systems.job_episodes import JobEpisodes
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import moldable_scene
@@ -93,10 +93,10 @@ class MoldableEpisodes(JobEpisodes):
             *(int(view.slots), float(view.horizon)),
         )
 
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, at idle servers."""
+    def give(self, e: Any, drawn: Drawn) -> None:
+        """Let run `e`, or several, begin with these jobs, at idle servers."""
         super().give(e, drawn)
-        n = len(drawn.work)
+        n = drawn.work.shape[-1]
         self.states[e] = idle(self.waits.shape[1])[0]
         self.predicted[e, :n], self.times[e, :n] = drawn.truth["predicted"], drawn.truth["times"]
 

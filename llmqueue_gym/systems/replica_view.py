@@ -164,7 +164,7 @@ class ReplicaEpisodes(Episodes):
             *(BITS[view.decides], int(view.window), int(view.seats)),
         )
 
-    def give(self, e: int, drawn: Drawn) -> None:
+    def give(self, e: Any, drawn: Drawn) -> None:
         """Let run `e` begin with these requests, on an empty replica."""
         self._rules.check(drawn.work, drawn.sizes)
         replica, refreshed = self.replica, drawn.truth["refreshed"]

@@ -58,7 +58,7 @@ FLAGS = ("present", "in_service", "running")  # columns of 0 and 1
 # size it is all paid when the job leaves, because what accrues before would give the size away; a job that is lost pays
 # nothing then.
 RESPONSE_TIME: dict[str, Cost] = {
-    "response_time": lambda jobs, sizes: np.ones(len(sizes)),
+    "response_time": lambda jobs, sizes: np.ones(np.shape(sizes)),
     "weighted": lambda jobs, sizes: jobs["weight"],
 }
 

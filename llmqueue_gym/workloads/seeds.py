@@ -21,16 +21,10 @@ _MIX_L, _MIX_R = np.uint64(0xCA01F9DD), np.uint64(0x4973F715)
 class Spawned(ISpawnableSeedSequence):
     """The child of a SeedSequence as PCG64 takes it."""
 
-    def __init__(self, seed: int, key: np.ndarray):
-        """Prepare the words of `SeedSequence(seed, spawn_key=key)`.
-
-        Args:
-            seed: from 0 to `MOST`, which it is less than.
-            key: uint64 `(k,)`, each less than 2^32.
-        """
-        self._seed, self._key, self._words = seed, key, np.empty(4, np.uint64)
+    def __init__(self, seed: int, key: np.ndarray, words: np.ndarray):
+        """Keep the words `(4,)` that `spawn` writes for a seed and a key."""
+        self._seed, self._key, self._words = seed, key, words
         self._parent: np.random.SeedSequence | None = None
-        spawn(seed, key, self._words)
 
     def generate_state(self, n_words: int, dtype: object = np.uint64) -> np.ndarray:
         """Return the four words of 64 bits that PCG64 asks for."""
@@ -52,21 +46,29 @@ def _hashed(value, factor, multiplier):
 
 
 @kernel
-def spawn(seed, key, words):
-    """Write to `words` `(4,)` what `SeedSequence(seed, spawn_key=key).generate_state(4, np.uint64)` returns."""
+def spawn(seeds, key, words):
+    """Write to `words` `(E, 4)` what `SeedSequence(seed, spawn_key=key).generate_state(4, np.uint64)` returns for each.
+
+    Args:
+        seeds: `(E,)`, from 0 to `MOST`, which they are less than.
+        key: uint64 `(k,)`, each less than 2^32.
+        words: uint64.
+    """
     pool = np.zeros(_POOL, np.uint64)
-    pool[0], pool[1] = np.uint64(seed) & _LOW, np.uint64(seed) >> _HALF
-    factor = _INIT_A
-    for i in range(_POOL):
-        pool[i], factor = _hashed(pool[i], factor, _MULT_A)
-    for i in range(_POOL + len(key)):  # each word is mixed into all of the pool, its own into the others
-        for j in range(_POOL):
-            if i != j:
-                value, factor = _hashed(pool[i] if i < _POOL else key[i - _POOL], factor, _MULT_A)
-                mixed = (((_MIX_L * pool[j]) & _LOW) + (_LOW - ((_MIX_R * value) & _LOW)) + np.uint64(1)) & _LOW
-                pool[j] = mixed ^ (mixed >> _SHIFT)
-    factor = _INIT_B
-    for i in range(4):
-        low, factor = _hashed(pool[2 * i % _POOL], factor, _MULT_B)
-        high, factor = _hashed(pool[(2 * i + 1) % _POOL], factor, _MULT_B)
-        words[i] = low | (high << _HALF)
+    for e in range(len(seeds)):
+        pool[0], pool[1] = np.uint64(seeds[e]) & _LOW, np.uint64(seeds[e]) >> _HALF
+        pool[2], pool[3] = np.uint64(0), np.uint64(0)
+        factor = _INIT_A
+        for i in range(_POOL):
+            pool[i], factor = _hashed(pool[i], factor, _MULT_A)
+        for i in range(_POOL + len(key)):  # each word is mixed into all of the pool, its own into the others
+            for j in range(_POOL):
+                if i != j:
+                    value, factor = _hashed(pool[i] if i < _POOL else key[i - _POOL], factor, _MULT_A)
+                    mixed = (((_MIX_L * pool[j]) & _LOW) + (_LOW - ((_MIX_R * value) & _LOW)) + np.uint64(1)) & _LOW
+                    pool[j] = mixed ^ (mixed >> _SHIFT)
+        factor = _INIT_B
+        for i in range(4):
+            low, factor = _hashed(pool[2 * i % _POOL], factor, _MULT_B)
+            high, factor = _hashed(pool[(2 * i + 1) % _POOL], factor, _MULT_B)
+            words[e, i] = low | (high << _HALF)
