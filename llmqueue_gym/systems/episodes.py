@@ -15,6 +15,7 @@ import numpy as np
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.payments import pay_leavers
 from llmqueue_gym.engines.state import SKIP, START, STEP
+from llmqueue_gym.engines.units import scale
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.rival import Rival
@@ -52,10 +53,11 @@ class Episodes(ABC):
         self.scenario, self.view = scenario, view
         self.observation_space, self.action_space = spaces
         units = view.units(scenario)
-        # As long as the rows of a run, so that they are multiplied in one go.
-        self._jobs_factor = np.ascontiguousarray(np.broadcast_to(1 / units["jobs"], spaces[0]["jobs"].shape)).ravel()
-        self._system_factor = 1 / units["system"]
-        self._plain = bool((self._jobs_factor == 1).all())  # most often so where the mean size is one
+        # Of each number of a run; None where all are 1, as most often those of jobs where their mean size is one.
+        self._factors: dict[str, np.ndarray | None] = dict.fromkeys(PARTS)
+        for part, unit in units.items():
+            if (unit != 1).any():
+                self._factors[part] = np.array(np.broadcast_to(1 / unit, spaces[0][part].shape))
         self._reward_unit, self._discount_time = view.reward_unit(scenario), float(view.discount_time)
         self._rival = Rival(scenario, view, size) if view.relative_to else None
         self._taken = np.zeros(size, np.int64)
@@ -183,28 +185,25 @@ class Episodes(ABC):
 
     def shown(self, rows: Any) -> dict[str, np.ndarray]:
         """Return the observations of some runs, or of one, as the agent sees them, in fresh arrays."""
-        jobs, system, mask = self.observation.values()
-        if self._plain:
-            seen = np.array(jobs[rows])
-        else:
-            flat = jobs.reshape(len(jobs), -1)[rows] * self._jobs_factor
-            seen = flat.reshape(*flat.shape[:-1], *jobs.shape[1:])
-        return {
-            "jobs": seen,
-            "system": system[rows] * self._system_factor,
-            "action_mask": np.array(mask[rows]),
-        }
+        shown = {}
+        for part, factors in self._factors.items():
+            raw = self.observation[part][rows]
+            if factors is None:
+                shown[part] = raw.copy()
+            elif raw.ndim == factors.ndim:  # one run
+                shown[part] = raw * factors
+            else:
+                shown[part] = _scaled(raw, factors, np.empty_like(raw))
+        return shown
 
     def shown_in_place(self) -> dict[str, np.ndarray]:
         """Return the observations of all runs in arrays that the next call changes."""
         if self._shown is None:
-            scaled = PARTS[1:2] if self._plain else PARTS[:2]
+            scaled = [part for part, factors in self._factors.items() if factors is not None]
             self._shown = {**self.observation, **{part: np.empty_like(self.observation[part]) for part in scaled}}
-        if not self._plain:
-            size = len(self.actions)
-            raw, seen = (parts["jobs"].reshape(size, -1) for parts in (self.observation, self._shown))
-            np.multiply(raw, self._jobs_factor, out=seen)
-        np.multiply(self.observation["system"], self._system_factor, out=self._shown["system"])
+        for part, factors in self._factors.items():
+            if factors is not None:
+                _scaled(self.observation[part], factors, self._shown[part])
         return dict(self._shown)
 
     def rewards(self, raw: Any, dt: Any, rows: Any = slice(None)) -> tuple[Any, Any]:
@@ -260,6 +259,12 @@ def summary(response: np.ndarray) -> dict[str, np.ndarray]:
     left = ~np.isnan(response)
     total, jobs = np.where(left, response, 0.0).sum(axis=1), left.sum(axis=1)
     return {"mean_response_time": np.where(jobs > 0, total, np.nan) / np.maximum(jobs, 1), "jobs": jobs}
+
+
+def _scaled(raw: np.ndarray, factors: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Write a part of observations in its units, and return it."""
+    scale(raw.reshape(len(raw), -1), factors.ravel(), seen.reshape(len(raw), -1))
+    return seen
 
 
 def _apart(drawn: Drawn) -> Iterator[Drawn]:
