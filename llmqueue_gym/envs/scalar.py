@@ -65,7 +65,7 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
         Args:
             seed: of its jobs.
             options: fields of the scenario that are otherwise in this episode, such as `{"load": 0.9}`; see `OPTIONS`
-                of `systems.episodes`. Units stay those of the environment.
+                of `systems.varied`. Units stay those of the environment.
         """
         super().reset(seed=seed)
         drawn = seed if seed is not None else int(self.np_random.integers(2**63))

@@ -6,7 +6,6 @@ pickles keep working.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,13 +21,13 @@ from llmqueue_gym.systems.rival import Rival
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import scene_of_observation
+from llmqueue_gym.systems.varied import OPTIONS, Varied, changed
 from llmqueue_gym.workloads.streams import Seeds
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 Report = tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]
-OPTIONS = ("load", "rate", "size", "predictor", "arrivals")  # what can be otherwise from episode to episode
 PARTS = ("jobs", "system", "action_mask")  # of an observation, in the order in which kernels take them
 
 
@@ -60,6 +59,7 @@ class Episodes(ABC):
                 self._factors[part] = np.array(np.broadcast_to(1 / unit, spaces[0][part].shape))
         self._reward_unit, self._discount_time = view.reward_unit(scenario), float(view.discount_time)
         self._rival = Rival(scenario, view, size) if view.relative_to else None
+        self._varied = None if view.vary is None else Varied(scenario, view.vary, view.part)
         self._taken = np.zeros(size, np.int64)
         self._shown: dict[str, np.ndarray] | None = None
         self._worth: np.ndarray | None = None
@@ -74,18 +74,22 @@ class Episodes(ABC):
             space = self.observation_space[part]
             self.observation[part] = np.zeros((size, *space.shape), space.dtype)
 
-    def begin(self, e: int, seed: int, **changed: Any) -> None:
+    def begin(self, e: int, seed: int, **options: Any) -> None:
         """Lay out the episode of a seed in run `e`; the next `proceed` goes to its first decision.
 
         Args:
             e: the run.
             seed: of its jobs.
-            changed: fields of the scenario, of `OPTIONS`, that are otherwise in this episode.
+            options: fields of the scenario, of `OPTIONS`, that are otherwise in this episode.
         """
-        for name in changed:
+        for name in options:
             if name not in OPTIONS:
                 raise BadInput(f"options have no {name!r}; {nearest(name, OPTIONS)}")
-        self.begin_with(e, self.draw(seed, replace(self.scenario, **changed) if changed else None))
+        self.begin_with(e, self.draw(seed, changed(self.scenario_of(seed), **options)))
+
+    def scenario_of(self, seed: int) -> "Scenario":
+        """Return the scenario of the episode of a seed, which is that of these runs unless it varies."""
+        return self.scenario if self._varied is None else self._varied.of(seed)
 
     def begin_all(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Lay out the episodes of some seeds in as many runs, all at once where that gives the same; see `begin`."""
@@ -94,7 +98,7 @@ class Episodes(ABC):
             self.begin_with(np.array(rows), drawn)
             return
         for e, seed in zip(rows, seeds, strict=True):
-            self.begin_with(e, self.draw(seed))
+            self.begin(e, seed)
 
     def begin_with(self, e: Any, drawn: Drawn) -> None:
         """Lay out an episode of this work in run `e`, or in several, whose tables have one more axis; see `begin`."""
@@ -129,7 +133,8 @@ class Episodes(ABC):
     def together(self) -> bool:
         """Whether runs that are drawn together are those that are drawn apart, which is found by trying."""
         seeds = range(3)
-        drawn = None if self.scenario.workload is not None else self.draw_together(seeds)
+        alike = self.scenario.workload is None and self._varied is None
+        drawn = self.draw_together(seeds) if alike else None
         if drawn is None or drawn.work.shape[1] != int(self.scenario.n_jobs):
             return False
         return all(_tables(one) == _tables(self.draw(seed)) for one, seed in zip(_apart(drawn), seeds, strict=True))
