@@ -317,6 +317,22 @@ def test_runs_that_begin_together_have_the_jobs_that_each_has_alone(name):
 
 
 @ENVIRONMENT
+def test_a_baseline_chooses_by_the_observation_as_by_what_is_behind_it_one_or_many(name):
+    env = made(name, n_jobs=20).unwrapped
+    _, agent = playable(env.scenario, env)
+    observation, _ = env.reset(seed=2)
+    seen, chosen, over = [], [], False
+    while not over:
+        seen.append(observation)
+        chosen.append(agent.act(observation))
+        assert chosen[-1] == agent.act_env(env)
+        observation, _, terminated, truncated, _ = env.step(chosen[-1])
+        over = terminated or truncated
+    many = agent.act({part: np.stack([one[part] for one in seen]) for part in observation})
+    np.testing.assert_array_equal(many, chosen)
+
+
+@ENVIRONMENT
 def test_seeds_are_obeyed_and_copies_go_their_own_way(name):
     env, twin = made(name).unwrapped, made(name).unwrapped
     played = [[finish(each, at_random(), seed)[0] for seed in (7, None, 7)] for each in (env, twin)]

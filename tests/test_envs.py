@@ -266,6 +266,9 @@ def test_bad_use_of_a_vector_environment_is_an_error():
             envs.step(np.array(actions))
     with pytest.raises(BadInput, match=r"action .*0.5.* is not in the action space"):
         envs.step(np.full(N, 0.5))
+    envs.close()
+    with pytest.raises(ResetNeeded, match="closed"):
+        envs.step(np.zeros(N, int))
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
