@@ -208,6 +208,8 @@ class DispatchEpisodes(JobEpisodes):
         queues: `QUEUE` rows `(E, visible)`, what is seen at the present decision, in float64.
     """
 
+    in_units = True
+
     def __init__(self, scenario: "Scenario", view: DispatchView, size: int):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
@@ -225,7 +227,7 @@ class DispatchEpisodes(JobEpisodes):
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.outcome, self.links, self.sites),
             *(self.times, self.choices, self.ties, self.queues, self.actions, self.observation["jobs"]),
-            *(self.observation["system"], np.array(STEP_ORDERS[str(system.order)]), float(view.split)),
+            *(self.observation["system"], *self.factors, np.array(STEP_ORDERS[str(system.order)]), float(view.split)),
             *(order.preemptive, SHAPES[order.shape], order.lcfs_up_to, float(view.horizon)),
         )
 

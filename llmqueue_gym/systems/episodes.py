@@ -41,10 +41,13 @@ class Episodes(ABC):
         action_space: of one run.
         steps: `STEP` rows `(E,)`, what came of the last `advance`, in raw numbers.
         actions: `(E,)`, what the next `advance` does: an action, START or SKIP.
-        observation: the buffers that kernels write, in raw numbers, each with E as its first axis; see `shown`.
+        observation: the buffers that kernels write, each with E as its first axis; see `shown`.
+        in_units: whether kernels write them in the units of the agent, by `factors`; otherwise in raw numbers.
+        factors: by which columns of jobs and of system are multiplied then, float32.
         unknown: what each of the `metrics` is before the end of an episode; no NaN, which `check_env` takes for chance.
     """
 
+    in_units: ClassVar[bool] = False
     unknown: ClassVar[Mapping[str, Any]] = {"mean_response_time": 0.0, "jobs": 0}
 
     def __init__(self, scenario: "Scenario", view: Any, size: int):
@@ -52,10 +55,11 @@ class Episodes(ABC):
         self.scenario, self.view = scenario, view
         self.observation_space, self.action_space = spaces
         units = view.units(scenario)
+        self.factors = tuple(1 / units[part] for part in PARTS[:2])
         # Of each number of a run; None where all are 1, as most often those of jobs where their mean size is one.
         self._factors: dict[str, np.ndarray | None] = dict.fromkeys(PARTS)
         for part, unit in units.items():
-            if (unit != 1).any():
+            if not self.in_units and (unit != 1).any():
                 self._factors[part] = np.array(np.broadcast_to(1 / unit, spaces[0][part].shape))
         self._reward_unit, self._discount_time = view.reward_unit(scenario), float(view.discount_time)
         self._rival = Rival(scenario, view, size) if view.relative_to else None

@@ -81,6 +81,8 @@ class MoldableEpisodes(JobEpisodes):
         waits: `(E, k)`, predicted times until 1, 2, ... servers are free, s.
     """
 
+    in_units = True
+
     def __init__(self, scenario: "Scenario", view: MoldableView, size: int):
         super().__init__(scenario, view, size)
         n, k = int(scenario.n_jobs), int(scenario.system.servers)  # type: ignore[attr-defined]
@@ -89,7 +91,7 @@ class MoldableEpisodes(JobEpisodes):
         self.line, self.waits = np.zeros((size, n), np.int64), np.zeros((size, k))
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.predicted, self.times, self.outcome),
-            *(self.line, self.running, self.waits, self.actions, *self.observation.values()),
+            *(self.line, self.running, self.waits, self.actions, *self.observation.values(), *self.factors),
             *(int(view.slots), float(view.horizon)),
         )
 

@@ -121,6 +121,8 @@ class PickEpisodes(JobEpisodes):
         speeds: of the servers `(servers,)`.
     """
 
+    in_units = True
+
     def __init__(self, scenario: "Scenario", view: PickView, size: int):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
@@ -134,7 +136,7 @@ class PickEpisodes(JobEpisodes):
         self._idle = idle[0]
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.patience, self.outcome, self.live),
-            *(self.service, self.speeds, self.taken, self.actions, *self.observation.values()),
+            *(self.service, self.speeds, self.taken, self.actions, *self.observation.values(), *self.factors),
             *(int(view.slots), bool(view.preemptive), bool(view.may_pass), bool(view.may_drop)),
             *(bool(view.firm), float(view.per_job), float(view.horizon)),
         )
