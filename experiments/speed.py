@@ -49,6 +49,7 @@ FEW = 20_000  # jobs for the slow simulators
 SEATS = 64  # requests in a batch
 BESIDE_CARTPOLE = ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0")
 ENVS, FEWER_ENVS = 1024, 256  # the latter for all other environments
+SHORT = 10  # jobs of an episode that is mostly resets
 CENTRAL, QUEUES, POOL = 10, 1000, 8  # servers: of one queue, with a queue each, for jobs that need several
 SIMULATE = {  # the commands of a new user
     "llmqueue simulate": "simulate --policy sprpt --jobs 10000 --json",
@@ -226,7 +227,10 @@ def environments(measured: Measured, seconds: float = 1.0) -> None:
         if name not in BESIDE_CARTPOLE:
             measured.add(f"{name}, scalar", "steps/s", [first_open(gym.make(name), seconds) for _ in range(3)])
         vector = [first_open_vector(gym.make_vec(name, FEWER_ENVS, copy=False), seconds) for _ in range(3)]
-        measured.add(f"{name}, make_vec, {FEWER_ENVS} runs", "steps/s", vector)
+        long = measured.add(f"{name}, make_vec, {FEWER_ENVS} runs", "steps/s", vector)
+        brief = [first_open_vector(gym.make_vec(name, FEWER_ENVS, copy=False, n_jobs=SHORT), seconds) for _ in range(3)]
+        short = measured.add(f"{name}, make_vec, {FEWER_ENVS} runs, episodes of {SHORT} jobs", "steps/s", brief)
+        measured.ratios[f"{name}, make_vec, long episodes / episodes of {SHORT} jobs"] = long / short
 
 
 def beginnings(measured: Measured) -> None:

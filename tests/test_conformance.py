@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from played import at_random, equal, finish, legal
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
-from llmqueue_gym.engines.state import START
+from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.envs.rendering import MODES
@@ -257,6 +257,79 @@ def test_the_vector_environment_is_a_loop_over_scalar_ones(name, mode):
             if ends > 3:
                 break
         assert ends > 3
+
+
+def kinds(told):
+    """The type and the shape of each number, by key."""
+    if isinstance(told, dict):
+        return {key: kinds(value) for key, value in told.items()}
+    return type(told), np.shape(told)
+
+
+@ENVIRONMENT
+def test_the_keys_of_infos_are_the_same_in_every_step_and_what_came_of_it_is_told_at_the_end(name):
+    env = made(name).unwrapped
+    _, info = env.reset(seed=3)
+    known, rng, over = kinds(info), np.random.default_rng(0), False
+    while not over:
+        assert info["episode_metrics"] == env.episodes.unknown
+        *_, terminated, truncated, info = env.step(legal(env.action_masks(), rng))
+        assert kinds(info) == known
+        over = terminated or truncated
+    assert info["episode_metrics"]["mean_response_time"] == pytest.approx(np.nanmean(env.response_times))
+    own, given = told(name, {"n_jobs": 5})
+    for mode in AutoresetMode:
+        envs, ends = gym.make_vec(own, num_envs=2, autoreset_mode=mode, **given), 0
+        _, infos = envs.reset(seed=3)
+        first = kinds(infos)
+        while not ends:
+            *_, terminated, truncated, infos = envs.step(np.zeros(2, int))
+            ends += (terminated | truncated).sum()
+            assert kinds({key: infos[key] for key in infos if "final_" not in key}) == first
+        ended = terminated | truncated
+        if mode is not AutoresetMode.SAME_STEP:
+            assert ((infos["episode_metrics"]["mean_response_time"] > 0) == ended).all()
+
+
+@ENVIRONMENT
+def test_runs_that_begin_together_have_the_jobs_that_each_has_alone(name):
+    """Also runs that pay leavers, with a policy beside, and where many runs begin at once."""
+    reward = next(iter(type(made(name).unwrapped.view).paid))
+    for given in ({}, {"reward": reward}, {"relative_to": playable(made(name).unwrapped.scenario, made(name))[0]}):
+        env = made(name, n_jobs=11, **given).unwrapped
+        both = together, apart = [env.scenario.system.open(env.scenario, env.view, 12) for _ in range(2)]
+        rows, seeds = [1, 3, *range(5, 12)], [2**40 + k for k in range(9)]
+        together.begin_all(rows, seeds)
+        for e, seed in zip(rows, seeds, strict=True):
+            apart.begin(e, seed)
+        for t in range(8):
+            for each in both:
+                each.proceed()
+                each.actions[:] = np.where(each.steps["terminated"] | each.steps["truncated"], SKIP, t % 3)
+                each.actions[[0, 2, 4]] = SKIP
+            np.testing.assert_array_equal(together.steps, apart.steps)
+            np.testing.assert_array_equal(*(each.rewards(each.steps["reward"], each.steps["dt"])[0] for each in both))
+            for part, seen in together.observation.items():
+                np.testing.assert_array_equal(seen, apart.observation[part])
+        for e in rows:
+            np.testing.assert_array_equal(together.run(e).sizes, apart.run(e).sizes)
+            np.testing.assert_array_equal(together.run(e).jobs, apart.run(e).jobs)
+
+
+@ENVIRONMENT
+def test_a_baseline_chooses_by_the_observation_as_by_what_is_behind_it_one_or_many(name):
+    env = made(name, n_jobs=20).unwrapped
+    _, agent = playable(env.scenario, env)
+    observation, _ = env.reset(seed=2)
+    seen, chosen, over = [], [], False
+    while not over:
+        seen.append(observation)
+        chosen.append(agent.act(observation))
+        assert chosen[-1] == agent.act_env(env)
+        observation, _, terminated, truncated, _ = env.step(chosen[-1])
+        over = terminated or truncated
+    many = agent.act({part: np.stack([one[part] for one in seen]) for part in observation})
+    np.testing.assert_array_equal(many, chosen)
 
 
 @ENVIRONMENT

@@ -13,11 +13,14 @@ from played import Recorded, equal, finish, same_outcome, together
 from solved_jobs import RESPONSE_TIMES, Toy
 
 import llmqueue_gym
+from llmqueue_gym.distributions import DISTRIBUTIONS
+from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.envs.rollout import rollout, rollouts
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import Instance
 from llmqueue_gym.policies import policy
+from llmqueue_gym.predictors import PREDICTORS
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.workloads import Workload
 
@@ -263,6 +266,9 @@ def test_bad_use_of_a_vector_environment_is_an_error():
             envs.step(np.array(actions))
     with pytest.raises(BadInput, match=r"action .*0.5.* is not in the action space"):
         envs.step(np.full(N, 0.5))
+    envs.close()
+    with pytest.raises(ResetNeeded, match="closed"):
+        envs.step(np.zeros(N, int))
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
@@ -295,6 +301,45 @@ def test_episodes_of_different_lengths_share_a_batch():
     equal(loop.reset(seed=0), envs.reset(seed=0))
     for _ in range(60):
         equal(loop.step(np.zeros(N, int)), envs.step(np.zeros(N, int)))
+
+
+@dataclass(frozen=True)
+class Coupled(Distribution):
+    """Sizes that depend on one another, as no law should have them, or of which some are drawn again."""
+
+    again: bool = False
+
+    def sample(self, n, rng):
+        sizes = rng.random(n)
+        if not self.again:
+            return np.sort(sizes)
+        small = np.flatnonzero(sizes < 0.3)
+        sizes[small] = rng.random(len(small))
+        return sizes
+
+
+APART = {"gamma", "erlang"}  # laws of other numbers than `Together` draws
+
+
+@pytest.mark.parametrize(
+    ("given", "together"),
+    [
+        *(({"size": law}, law not in APART) for law in DISTRIBUTIONS if law != "empirical"),
+        *(({"predictor": noise}, None) for noise in PREDICTORS if noise != "pairs"),
+        *(({"arrivals": each}, "mmpp" not in each) for each in ("renewal:law=weibull", "mmpp:period=1000")),
+        *(({"size": Coupled(again=each), "predictor": "exact"}, False) for each in (False, True)),
+    ],
+    ids=str,
+)
+def test_runs_are_drawn_together_where_that_changes_no_number(given, together):
+    scenario = Scenario("mg1", n_jobs=9, **given)
+    many, one = (scenario.system.open(scenario, scenario.system.view(), n) for n in (40, 1))
+    many.begin_all(list(range(40)), list(range(100, 140)))
+    assert together in (None, many.together)
+    for e in range(40):
+        one.begin(0, 100 + e)
+        np.testing.assert_array_equal(many.jobs[e], one.jobs[0])
+        np.testing.assert_array_equal(many.truth[e], one.truth[0])
 
 
 def test_episode_statistics_of_gymnasium():

@@ -1,6 +1,7 @@
 """Scenarios: common random numbers, nothing changed behind the caller's back, floors that hold, clear refusals."""
 
 import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -285,3 +286,18 @@ def test_a_stream_of_one_system_is_named_after_it_and_like_no_other():
 def test_values_that_could_not_be_played_are_refused_by_name(made, named):
     with pytest.raises(BadInput, match=named):
         made()
+
+
+def test_streams_are_those_of_numpy_whatever_the_seed():
+    seeds = [0, 1, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64, 2**130, np.int64(7), np.uint64(2**64 - 1)]
+    for seed in [*seeds, *np.random.default_rng(0).integers(2**63, size=50).tolist()]:
+        for name, key in (("arrivals", (0,)), ("speedups", (7,)), ("tandem.second", (13, *b"tandem.second"))):
+            expected = np.random.Generator(np.random.PCG64(np.random.SeedSequence(int(seed), spawn_key=key)))
+            got = stream(seed, name)
+            assert got.bit_generator.state == expected.bit_generator.state
+    assert [one.random() for one in got.spawn(2)] == [one.random() for one in expected.spawn(2)]
+    small = stream(5, "sizes")
+    children = np.random.Generator(np.random.PCG64(np.random.SeedSequence(5, spawn_key=(1,)))).spawn(3)
+    assert [one.random() for one in [*small.spawn(1), *small.spawn(2)]] == [one.random() for one in children]
+    copied = pickle.loads(pickle.dumps(small))
+    assert copied.random() == small.random() == stream(5, "sizes").random()

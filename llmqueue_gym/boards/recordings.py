@@ -20,7 +20,7 @@ from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.watch import Iteration, watch
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.systems.episodes import JobEpisodes
+from llmqueue_gym.systems.job_episodes import JobEpisodes
 
 Row = dict[str, Any]
 Stint = tuple[int, int, int]  # job, begin and end in ms

@@ -98,8 +98,8 @@ def send(state, s, jobs, truth, outcome, links, sites, times, order, split, pree
 
 
 @inner_kernel
-def observe(state, over, dt, tie, jobs, sites, seen, queues, split, features, system):
-    """Write what is seen of the queues and of the job to be sent; `envs.dispatch_observation` has the columns."""
+def observe(state, over, dt, tie, jobs, sites, seen, queues, split, features, system, queue_factors, system_factors):
+    """Write what is seen of the queues and of the job to be sent; the columns are `systems.dispatch.DispatchView`'s."""
     job, beyond = jobs[state.arrived - 1], state.arrived - state.served - (0 if over else 1)
     for c in range(queues.shape[0]):
         queue, s = queues[c], seen[c] if seen.shape[0] > 0 else c
@@ -112,18 +112,22 @@ def observe(state, over, dt, tie, jobs, sites, seen, queues, split, features, sy
         features[c, 4] = queue.alike
         features[c, 5] = queue.speed
         features[c, 6] = queue.index
+        for column in range(features.shape[1]):
+            features[c, column] *= queue_factors[column]
     system[0] = 0.0 if over else job.predicted
     system[1] = 0.0 if over else job.weight
     system[2] = state.arrived - state.served
     system[3] = beyond
     system[4] = dt
     system[5] = 0.0 if over else tie
+    for column in range(system.shape[0]):
+        system[column] *= system_factors[column]
 
 
 @lean_kernel
 def step_batch(
     states, steps, n_jobs, jobs, truth, outcome, links, sites, times, choices, ties, queues, actions, features,
-    system, order, split, preemptive, shape, lcfs_up_to, horizon,
+    system, queue_factors, system_factors, order, split, preemptive, shape, lcfs_up_to, horizon,
 ):  # fmt: skip
     """Send one job in each of E runs, go to the next arrival and write what came of it.
 
@@ -145,6 +149,8 @@ def step_batch(
         actions: `(E,)`, START, SKIP, or which of the visible queues the job joins.
         features: `(E, d, 7)` or `(E, k, 7)`, written.
         system: `(E, 6)`, likewise.
+        queue_factors: `(7,)`, by which the columns of features are multiplied, float32.
+        system_factors: `(6,)`, likewise of system.
         order: parameters of `affine` `(2,)`, the rank inside a queue.
         split: s, see `QUEUE`.
         preemptive: as in `dispatch.simulate`.
@@ -181,7 +187,7 @@ def step_batch(
         last = state.arrived - 1
         observe(
             state, step.terminated, step.dt, ties[e, last], jobs[e], sites[e], choices[e, last], queues[e], split,
-            features[e], system[e],
+            features[e], system[e], queue_factors, system_factors,
         )  # fmt: skip
 
 

@@ -39,7 +39,10 @@ def advance(state, n, jobs, predicted, times, costs, outcome, line, running, act
 
 
 @inner_kernel
-def observe(state, n, jobs, predicted, line, running, waits, dt, over, slots, features, system, mask):
+def observe(
+    state, n, jobs, predicted, line, running, waits, dt, over, slots, features, system, mask, offer_factors,
+    system_factors,
+):  # fmt: skip
     """Write the offers, a row each: of the first that wait, by order of arrival, on 1, 2, ... servers."""
     foresee(state, running, waits)
     seen, servers = min(slots, state.waiting), state.servers
@@ -56,6 +59,8 @@ def observe(state, n, jobs, predicted, line, running, waits, dt, over, slots, fe
             features[at, 5] = j + 1
             features[at, 6] = predicted[row, j]
             features[at, 7] = waits[j]
+            for column in range(features.shape[1]):
+                features[at, column] *= offer_factors[column]
             mask[at] = 1 if over or j < state.free else 0
     for at in range(seen * servers, slots * servers):
         mask[at] = 1 if over else 0
@@ -68,12 +73,14 @@ def observe(state, n, jobs, predicted, line, running, waits, dt, over, slots, fe
     system[2] = state.running
     system[3] = state.free
     system[4] = dt
+    for column in range(system.shape[0]):
+        system[column] *= system_factors[column]
 
 
 @lean_kernel
 def step_batch(
     states, steps, n_jobs, jobs, truth, predicted, times, outcome, line, running, waits, actions, features, system,
-    mask, slots, horizon,
+    mask, offer_factors, system_factors, slots, horizon,
 ):  # fmt: skip
     """Take one decision in each of E runs and write what came of it.
 
@@ -94,6 +101,8 @@ def step_batch(
         features: `(E, slots * k, 8)`, written.
         system: `(E, 5)`, likewise.
         mask: `(E, slots * k + 1)`, likewise.
+        offer_factors: `(8,)`, by which the columns of features are multiplied, float32.
+        system_factors: `(5,)`, likewise of system.
         slots: visible waiting jobs.
         horizon: time at which to stop, s.
     """
@@ -121,5 +130,5 @@ def step_batch(
         over = step.terminated or step.truncated
         observe(
             state, n, jobs[e], predicted[e], line[e], running[e], waits[e], step.dt, over, slots, features[e],
-            system[e], mask[e],
+            system[e], mask[e], offer_factors, system_factors,
         )  # fmt: skip

@@ -12,8 +12,8 @@ from llmqueue_gym.jobs import RUNNING
 
 
 @inner_kernel
-def write_job(job, clock, features, e, slot):
-    """Write what may be seen of a job; the columns are those of `FEATURES` in `envs.server_observation`."""
+def write_job(job, clock, features, factors, e, slot):
+    """Write what may be seen of a job; the columns are those of `systems.picks.PickView`."""
     features[e, slot, 0] = 1.0
     features[e, slot, 1] = job.predicted
     features[e, slot, 2] = job.age
@@ -22,10 +22,15 @@ def write_job(job, clock, features, e, slot):
     features[e, slot, 5] = 1.0 if job.status == RUNNING else 0.0
     features[e, slot, 6] = job.need
     features[e, slot, 7] = max(job.deadline - clock, 0.0) if job.deadline < np.inf else 0.0
+    for column in range(features.shape[2]):
+        features[e, slot, column] *= factors[column]
 
 
 @inner_kernel
-def observe(e, n, state, jobs, live, service, dt, slots, may_pass, may_drop, over, features, system, mask):
+def observe(
+    e, n, state, jobs, live, service, dt, slots, may_pass, may_drop, over, features, system, mask, job_factors,
+    system_factors,
+):  # fmt: skip
     """Write what an agent sees of run e: those who wait, the earliest first, and then those in service."""
     for slot in range(features.shape[1]):
         for column in range(features.shape[2]):
@@ -35,13 +40,13 @@ def observe(e, n, state, jobs, live, service, dt, slots, may_pass, may_drop, ove
     seen = min(slots, state.waiting)
     for k in range(seen):
         job = jobs[e, live[e, k]]
-        write_job(job, state.clock, features, e, k)
+        write_job(job, state.clock, features, job_factors, e, k)
         if not over:
             mask[e, k] = 1 if job.need <= state.free else 0
             if may_drop:
                 mask[e, slots + k] = 1
     for k in range(min(state.active, features.shape[1] - slots)):
-        write_job(jobs[e, service[e, k].row], state.clock, features, e, slots + k)
+        write_job(jobs[e, service[e, k].row], state.clock, features, job_factors, e, slots + k)
     if may_pass and (state.active > 0 or state.arrived < n):
         mask[e, mask.shape[1] - 1] = 1
     system[e, 0] = state.waiting
@@ -49,12 +54,14 @@ def observe(e, n, state, jobs, live, service, dt, slots, may_pass, may_drop, ove
     system[e, 2] = state.active
     system[e, 3] = state.free
     system[e, 4] = dt
+    for column in range(system.shape[1]):
+        system[e, column] *= system_factors[column]
 
 
 @lean_kernel
 def step_batch(
     states, steps, n_jobs, jobs, truth, patience, outcome, live, service, speeds, taken, actions, features, system,
-    mask, slots, preemptive, may_pass, may_drop, firm, per_job, horizon,
+    mask, job_factors, system_factors, slots, preemptive, may_pass, may_drop, firm, per_job, horizon,
 ):  # fmt: skip
     """Take one decision in each of E runs and write what came of it.
 
@@ -75,6 +82,8 @@ def step_batch(
         features: `(E, slots + k, 8)`, written.
         system: `(E, 5)`, likewise.
         mask: `(E, n_actions)`, likewise.
+        job_factors: `(8,)`, by which the columns of features are multiplied, float32.
+        system_factors: `(5,)`, likewise of system.
         slots: visible waiting jobs.
         preemptive: whether all jobs are up for choice at arrivals and completions.
         may_pass: whether servers may be left idle though somebody fits.
@@ -106,4 +115,7 @@ def step_batch(
         step.terminated = state.served + state.lost == n
         step.truncated = state.clock >= horizon and not step.terminated and action != START
         over = step.terminated or step.truncated
-        observe(e, n, state, jobs, live, service, step.dt, slots, may_pass, may_drop, over, features, system, mask)
+        observe(
+            e, n, state, jobs, live, service, step.dt, slots, may_pass, may_drop, over, features, system, mask,
+            job_factors, system_factors,
+        )  # fmt: skip

@@ -22,8 +22,9 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
     came first, or the run can never end.
 
     `info` has "dt" (s since the last decision), "clock" (s), "n_in_system", "action_mask", "raw_reward", "return" (the
-    raw return so far), "discount" (what the next reward counts, see `View.discount_time`) and "illegal_action" (whether
-    the action was not open); "episode_metrics" at the end.
+    raw return so far), "discount" (what the next reward counts, see `View.discount_time`), "illegal_action" (whether
+    the action was not open) and "episode_metrics": what came of the episode, a dict whose numbers are 0 before its end.
+    The keys are the same in every step and reset, as recorders of data sets want them.
 
     The first episode after `reset(seed=s)` has the jobs of `scenario.draw(s)`; later ones draw their seed from
     `np_random`.
@@ -64,7 +65,7 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
         Args:
             seed: of its jobs.
             options: fields of the scenario that are otherwise in this episode, such as `{"load": 0.9}`; see `OPTIONS`
-                of `systems.episodes`. Units stay those of the environment.
+                of `systems.varied`. Units stay those of the environment.
         """
         super().reset(seed=seed)
         drawn = seed if seed is not None else int(self.np_random.integers(2**63))

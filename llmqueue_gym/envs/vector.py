@@ -19,7 +19,8 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     """Environments of one scenario that are advanced by one kernel call per step; what `gym.make_vec` returns.
 
     Environment i, given the seed of a scalar environment, returns the same numbers, autoresets included. Infos follow
-    `SyncVectorEnv`: an array `(num_envs,)` per key, and beside it `_key`, which environments it is valid for.
+    `SyncVectorEnv`: an array `(num_envs,)` per key of the scalar environment, in every step, and beside it `_key`,
+    which environments it is valid for.
 
     With `copy=False`, which is faster, `reset` and `step` return the same arrays each time, which the next call
     changes: for learners that have used an observation by then.
@@ -99,14 +100,18 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             self._rngs[e] = rng
         return rng
 
-    def _begin(self, e: int, seed: int | None = None, **changed: Any) -> None:
-        """Lay out an episode, seeded just as in the scalar environment."""
+    def _seed(self, e: int, seed: int | None = None) -> int:
+        """Return the seed of the next episode, just as in the scalar environment."""
         if seed is None:
-            seed = int(self._rng(e).integers(2**63))
-        else:
-            self._rngs[e], self._seeds[e] = seeding.np_random(seed)
-        self.episodes.begin(e, seed, **changed)
-        self._returns[e] = 0.0
+            return int(self._rng(e).integers(2**63))
+        self._rngs[e], self._seeds[e] = seeding.np_random(seed)
+        return seed
+
+    def _begin_again(self, ended: np.ndarray) -> None:
+        """Lay out the next episodes of some environments."""
+        rows = ended.tolist()
+        self.episodes.begin_all(rows, [self._seed(e) for e in rows])
+        self._returns[ended] = 0.0
 
     def reset(  # type: ignore[override]
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -132,12 +137,18 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         changed = dict(options or {})
         chosen = self._reset_mask(changed.pop("reset_mask", None))
         self.episodes.actions[:] = SKIP
-        for e in np.flatnonzero(chosen).tolist():
-            self._begin(e, seeds[e], **changed)
+        rows = np.flatnonzero(chosen).tolist()
+        drawn = [self._seed(e, seeds[e]) for e in rows]
+        if changed:
+            for e, one in zip(rows, drawn, strict=True):
+                self.episodes.begin(e, one, **changed)
+        else:
+            self.episodes.begin_all(rows, drawn)
+        self._returns[chosen] = 0.0
         self.episodes.proceed()
         self._over[chosen] = False
         self._begun[chosen] = True
-        return self._observation(), self._infos(chosen)
+        return self._observation(), self._infos(chosen, chosen.nonzero()[0][:0])
 
     def _reset_mask(self, mask: Any) -> np.ndarray:
         if mask is None:
@@ -167,46 +178,44 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         if batch.actions.min() < 0 or batch.actions.max() >= self._n_actions:
             bad = batch.actions[(batch.actions < 0) | (batch.actions >= self._n_actions)][0]
             raise BadInput(f"action {bad} is not in the action space: choose 0 to {self._n_actions - 1}")
-        over = self._over.nonzero()[0].tolist()
-        if over and self.autoreset_mode is AutoresetMode.DISABLED:
+        over = self._over.nonzero()[0]
+        if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
             raise ResetNeeded(f"environment {over[0]} has ended: reset it with options={{'reset_mask': mask}}")
-        for e in over:
-            self._begin(e)
+        self._begin_again(over)
         batch.proceed()
         raw = batch.steps["reward"]
         reward, _ = batch.rewards(raw, batch.steps["dt"])
         self._returns += raw
         terminated, truncated = (batch.steps[name].copy() for name in ("terminated", "truncated"))
         self._over = terminated | truncated
-        infos = self._end_same_step() if self.autoreset_mode is AutoresetMode.SAME_STEP else self._end()
-        infos.update(self._infos(self._all))
+        ended = self._over.nonzero()[0]
+        batch.close(ended)
+        final = {}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and len(ended):
+            final, ended = self._final(ended), ended[:0]
+        infos = {**final, **self._infos(self._all, ended)}
         return self._observation(), reward, terminated, truncated, infos
 
-    def _end(self) -> dict[str, Any]:
-        """Return the infos of the episodes that have just ended."""
-        infos: dict[str, Any] = {}
-        for e in self._over.nonzero()[0].tolist():
-            self.episodes.close(e)
-            infos = self._add_info(infos, {"episode_metrics": self.episodes.metrics(e)}, e)
-        return infos
+    def _final(self, ended: np.ndarray) -> dict[str, Any]:
+        """Return the last observations and infos of the episodes that have just ended, and begin the next ones."""
+        last, valid = self.episodes.shown(ended), self._over.copy()
+        observations = np.full(self.num_envs, None, object)
+        for k, e in enumerate(ended.tolist()):
+            observations[e] = {part: values[k] for part, values in last.items()}
+        final = {"final_obs": observations, "final_info": self._infos(valid, ended)}
+        self.episodes.actions[:] = SKIP
+        self._begin_again(ended)
+        self.episodes.proceed()
+        self._over[:] = False
+        return {**final, "_final_obs": valid, "_final_info": valid.copy()}
 
-    def _end_same_step(self) -> dict[str, Any]:
-        """Return the infos of the episodes that have just ended, and begin the next ones."""
-        infos: dict[str, Any] = {}
-        ended = self._over.nonzero()[0].tolist()
-        if ended:
-            self.episodes.actions[:] = SKIP
-            for e in ended:
-                observation, _, _, _, info = self.episodes.report(e)
-                info["return"] = float(self._returns[e])
-                infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, e)
-                self._begin(e)
-            self.episodes.proceed()
-            self._over[:] = False
-        return infos
+    def _infos(self, valid: np.ndarray, ended: np.ndarray) -> dict[str, Any]:
+        """Return the infos that every step has, zero where they are not valid.
 
-    def _infos(self, valid: np.ndarray) -> dict[str, Any]:
-        """Return the infos that every step has, zero where they are not valid."""
+        Args:
+            valid: the environments that have them `(num_envs,)`.
+            ended: those whose episode has ended with this step.
+        """
         batch, steps = self.episodes, self.episodes.steps
         columns = {
             "dt": steps["dt"],
@@ -218,12 +227,14 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             "discount": np.broadcast_to(batch.rewards(0.0, steps["dt"])[1], self.num_envs),
             "illegal_action": steps["illegal"],
         }
-        infos: dict[str, Any] = {}
-        for key, values in columns.items():
-            infos[key], infos[f"_{key}"] = values.copy(), valid.copy()
-            if valid is not self._all:
-                infos[key][~valid] = 0
-        return infos
+        metrics = {}
+        for key, unknown in batch.unknown.items():
+            metrics[key] = np.full(self.num_envs, unknown, object if isinstance(unknown, str) else None)
+        if len(ended):
+            for key, values in batch.metrics(ended).items():
+                metrics[key][ended] = values
+        told = {**{key: values.copy() for key, values in columns.items()}, "episode_metrics": _masked(metrics, valid)}
+        return _masked(told, valid)
 
     @property
     def response_times(self) -> np.ndarray:
@@ -239,3 +250,13 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     def action_masks(self) -> np.ndarray:
         """Return the masks of the present decisions, int8 `(num_envs, slots)`."""
         return self.episodes.observation["action_mask"].copy()
+
+
+def _masked(columns: dict[str, Any], valid: np.ndarray) -> dict[str, Any]:
+    """Return the infos of each key, zero or None where they are not valid, and beside each where they are."""
+    told, mask, whole = {}, valid.copy(), valid.all()
+    for key, values in columns.items():
+        if not (whole or isinstance(values, dict)):
+            values[~valid] = None if values.dtype == object else 0
+        told[key], told[f"_{key}"] = values, mask
+    return told

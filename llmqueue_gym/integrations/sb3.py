@@ -91,8 +91,9 @@ class LLMQueueVecEnv(VecEnv):
         self._lengths += 1
         over = terminated | truncated
         columns = [told[name].tolist() for name in _TOLD]
+        rest = {"TimeLimit.truncated": False, "episode_metrics": self.env.episodes.unknown}
         infos: list[dict[str, Any]] = [
-            {**dict(zip(_TOLD, row, strict=True)), "TimeLimit.truncated": False} for row in zip(*columns, strict=True)
+            {**dict(zip(_TOLD, row, strict=True)), **rest} for row in zip(*columns, strict=True)
         ]
         for e in over.nonzero()[0].tolist():
             self._end(e, infos[e], told, bool(truncated[e] and not terminated[e]))

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.job_system import MOMENTS, JobSystem
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.workloads import arrival_process
-from llmqueue_gym.workloads.streams import streams
+from llmqueue_gym.workloads.streams import apart, streams
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -106,10 +107,12 @@ class ClassedSystem(JobSystem):
         own = None if policy is None else policy.predictor
         models = source.models if own is None else fitted(own, source.laws)
         *chances, rng = streams(seed, "arrivals", "sizes", "classes", "predictions")
-        jobs, sizes = source.sample(int(scenario.n_jobs), *chances)
-        for klass, model in enumerate(models):
-            mine = np.flatnonzero(jobs["klass"] == klass)
-            jobs["predicted"][mine] = model.predict(sizes[mine], rng)
+        jobs, sizes = source.sample(int(scenario.n_jobs) * len(apart(rng)), *chances)
+        of_runs = (run_by_run(table, rng) for table in (sizes, jobs["klass"], jobs["predicted"]))
+        for size, klass, predicted, one in zip(*of_runs, apart(rng), strict=True):
+            for k, model in enumerate(models):
+                mine = klass == k
+                predicted[mine] = model.predict(size[mine], one)
         return Drawn(jobs, {"sizes": sizes})
 
 
@@ -143,11 +146,24 @@ class ClassedJobs:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return jobs with their `klass`, and true sizes; the sizes of a class are drawn together."""
         jobs, sizes = job_table(self.arrivals.times(n, self.rate, arrival_rng)), np.empty(n)
-        jobs["klass"] = class_rng.choice(len(self.laws), n, p=self.shares)
-        for klass, law in enumerate(self.laws):
-            mine = np.flatnonzero(jobs["klass"] == klass)
-            sizes[mine] = law.sample(len(mine), size_rng)
+        jobs["klass"] = self._up_to.searchsorted(class_rng.random(n), side="right")
+        of_runs = (run_by_run(table, size_rng) for table in (sizes, jobs["klass"]))
+        for size, klass, one in zip(*of_runs, apart(size_rng), strict=True):
+            for k, law in enumerate(self.laws):
+                mine = klass == k
+                size[mine] = law.sample(int(np.count_nonzero(mine)), one)
         return jobs, sizes
+
+    @cached_property
+    def _up_to(self) -> np.ndarray:
+        """Probability of each class and those before it, as `Generator.choice` has it."""
+        sums = np.cumsum(self.shares)
+        return sums / sums[-1]
+
+
+def run_by_run(table: np.ndarray, rng: Any) -> np.ndarray:
+    """Return a view of a table of jobs `(runs, n)`, which `rng` draws."""
+    return table.reshape(len(apart(rng)), -1)
 
 
 def fitted(model: str | Predictor, laws: Sequence[Distribution]) -> tuple[Predictor, ...]:

@@ -25,7 +25,7 @@ from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.agents.dispatch import DispatchAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.central import RESOLUTION, SHAPES
-from llmqueue_gym.systems.episodes import JobEpisodes
+from llmqueue_gym.systems.job_episodes import JobEpisodes
 from llmqueue_gym.systems.job_system import Servers, tables_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
@@ -208,6 +208,8 @@ class DispatchEpisodes(JobEpisodes):
         queues: `QUEUE` rows `(E, visible)`, what is seen at the present decision, in float64.
     """
 
+    in_units = True
+
     def __init__(self, scenario: "Scenario", view: DispatchView, size: int):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
@@ -225,20 +227,20 @@ class DispatchEpisodes(JobEpisodes):
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.outcome, self.links, self.sites),
             *(self.times, self.choices, self.ties, self.queues, self.actions, self.observation["jobs"]),
-            *(self.observation["system"], np.array(STEP_ORDERS[str(system.order)]), float(view.split)),
+            *(self.observation["system"], *self.factors, np.array(STEP_ORDERS[str(system.order)]), float(view.split)),
             *(order.preemptive, SHAPES[order.shape], order.lcfs_up_to, float(view.horizon)),
         )
 
-    def draw(self, seed: int, scenario: "Scenario | None" = None) -> Drawn:
+    def draw(self, seed: Any, scenario: "Scenario | None" = None) -> Drawn:
         """Return the jobs of a seed and the queues that they see."""
         return (scenario or self.scenario).draw(seed, self._looks)
 
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, at idle servers."""
+    def give(self, e: Any, drawn: Drawn) -> None:
+        """Let run `e`, or several, begin with these jobs, at idle servers."""
         super().give(e, drawn)
-        n = len(drawn.work)
+        n = drawn.work.shape[-1]
         self.states[e] = np.zeros(1, SENT)[0]
-        self.sites[e].view(np.int64)[:] = self._idle.view(np.int64)  # records would be copied column by column
+        self.sites.view(np.int64)[e] = self._idle.view(np.int64)  # records would be copied column by column
         self.times[e] = np.inf
         self.choices[e, :n] = drawn.truth["choices"]
         self.ties[e, :n] = drawn.truth["ties"]

@@ -5,28 +5,29 @@ pickles keep working.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.payments import pay_leavers
-from llmqueue_gym.engines.state import SKIP, START, STEP, fresh_state
+from llmqueue_gym.engines.state import SKIP, START, STEP
+from llmqueue_gym.engines.units import scale
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.jobs import JOB, outcome_table
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.rival import Rival
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import scene_of_observation
+from llmqueue_gym.systems.varied import OPTIONS, Varied, changed
+from llmqueue_gym.workloads.streams import Seeds
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
-    from llmqueue_gym.systems.view import View
 
 Report = tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]
-OPTIONS = ("load", "rate", "size", "predictor", "arrivals")  # what can be otherwise from episode to episode
 PARTS = ("jobs", "system", "action_mask")  # of an observation, in the order in which kernels take them
 
 
@@ -40,20 +41,29 @@ class Episodes(ABC):
         action_space: of one run.
         steps: `STEP` rows `(E,)`, what came of the last `advance`, in raw numbers.
         actions: `(E,)`, what the next `advance` does: an action, START or SKIP.
-        observation: the buffers that kernels write, in raw numbers, each with E as its first axis; see `shown`.
+        observation: the buffers that kernels write, each with E as its first axis; see `shown`.
+        in_units: whether kernels write them in the units of the agent, by `factors`; otherwise in raw numbers.
+        factors: by which columns of jobs and of system are multiplied then, float32.
+        unknown: what each of the `metrics` is before the end of an episode; no NaN, which `check_env` takes for chance.
     """
+
+    in_units: ClassVar[bool] = False
+    unknown: ClassVar[Mapping[str, Any]] = {"mean_response_time": 0.0, "jobs": 0}
 
     def __init__(self, scenario: "Scenario", view: Any, size: int):
         spaces: tuple[Any, Any] = view.spaces(scenario)
         self.scenario, self.view = scenario, view
         self.observation_space, self.action_space = spaces
         units = view.units(scenario)
-        # As long as the rows of a run, so that they are multiplied in one go.
-        self._jobs_factor = np.ascontiguousarray(np.broadcast_to(1 / units["jobs"], spaces[0]["jobs"].shape)).ravel()
-        self._system_factor = 1 / units["system"]
-        self._plain = bool((self._jobs_factor == 1).all())  # most often so where the mean size is one
+        self.factors = tuple(1 / units[part] for part in PARTS[:2])
+        # Of each number of a run; None where all are 1, as most often those of jobs where their mean size is one.
+        self._factors: dict[str, np.ndarray | None] = dict.fromkeys(PARTS)
+        for part, unit in units.items():
+            if not self.in_units and (unit != 1).any():
+                self._factors[part] = np.array(np.broadcast_to(1 / unit, spaces[0][part].shape))
         self._reward_unit, self._discount_time = view.reward_unit(scenario), float(view.discount_time)
         self._rival = Rival(scenario, view, size) if view.relative_to else None
+        self._varied = None if view.vary is None else Varied(scenario, view.vary, view.part)
         self._taken = np.zeros(size, np.int64)
         self._shown: dict[str, np.ndarray] | None = None
         self._worth: np.ndarray | None = None
@@ -68,37 +78,79 @@ class Episodes(ABC):
             space = self.observation_space[part]
             self.observation[part] = np.zeros((size, *space.shape), space.dtype)
 
-    def begin(self, e: int, seed: int, **changed: Any) -> None:
+    def begin(self, e: int, seed: int, **options: Any) -> None:
         """Lay out the episode of a seed in run `e`; the next `proceed` goes to its first decision.
 
         Args:
             e: the run.
             seed: of its jobs.
-            changed: fields of the scenario, of `OPTIONS`, that are otherwise in this episode.
+            options: fields of the scenario, of `OPTIONS`, that are otherwise in this episode.
         """
-        for name in changed:
+        for name in options:
             if name not in OPTIONS:
                 raise BadInput(f"options have no {name!r}; {nearest(name, OPTIONS)}")
-        self.begin_with(e, self.draw(seed, replace(self.scenario, **changed) if changed else None))
+        self.begin_with(e, self.draw(seed, changed(self.scenario_of(seed), **options)))
 
-    def begin_with(self, e: int, drawn: Drawn) -> None:
-        """Lay out an episode of this work in run `e`; see `begin`."""
+    def scenario_of(self, seed: int) -> "Scenario":
+        """Return the scenario of the episode of a seed, which is that of these runs unless it varies."""
+        return self.scenario if self._varied is None else self._varied.of(seed)
+
+    def begin_all(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Lay out the episodes of some seeds in as many runs, all at once where that gives the same; see `begin`."""
+        drawn = self.draw_together(seeds) if len(rows) > 1 and self.together else None
+        if drawn is not None:
+            self.begin_with(np.array(rows), drawn)
+            return
+        for e, seed in zip(rows, seeds, strict=True):
+            self.begin(e, seed)
+
+    def begin_with(self, e: Any, drawn: Drawn) -> None:
+        """Lay out an episode of this work in run `e`, or in several, whose tables have one more axis; see `begin`."""
         self.give(e, drawn)
         self.actions[e] = START
         if self._rival is not None:
-            self._rival.begin(e, drawn)
+            for run, part in zip(e, _apart(drawn), strict=True) if np.ndim(e) else [(e, drawn)]:
+                self._rival.begin(run, part)
         if self._worth is not None:
-            n = len(drawn.work)
+            n = drawn.work.shape[-1]
             self._arrival[e] = np.inf
             self._arrival[e, :n], self._worth[e, :n] = drawn.work["arrival"], self.view.costs(drawn)
 
-    def draw(self, seed: int, scenario: "Scenario | None" = None) -> Drawn:
+    def draw(self, seed: Any, scenario: "Scenario | None" = None) -> Drawn:
         """Return the work and the truth of a seed, of the scenario of these runs unless told otherwise."""
         return (scenario or self.scenario).draw(seed)
 
+    def draw_together(self, seeds: Sequence[int]) -> Drawn | None:
+        """Return the work and the truth of several seeds, in tables with one more axis in front; None if that fails.
+
+        Not all laws, predictors and systems can do it; see `streams.Together`.
+        """
+        try:
+            flat = self.draw(Seeds(seeds))
+        except Exception:  # whatever it is, it is told again where each is drawn by itself
+            return None
+        runs = len(seeds)
+        work, *truth = (t.reshape(runs, len(t) // runs, *t.shape[1:]) for t in (flat.work, *flat.truth.values()))
+        return Drawn(work, dict(zip(flat.truth, truth, strict=True)))
+
+    @cached_property
+    def together(self) -> bool:
+        """Whether runs that are drawn together are those that are drawn apart, which is found by trying."""
+        seeds = range(3)
+        alike = self.scenario.workload is None and self._varied is None
+        drawn = self.draw_together(seeds) if alike else None
+        if drawn is None or drawn.work.shape[1] != int(self.scenario.n_jobs):
+            return False
+        return all(_tables(one) == _tables(self.draw(seed)) for one, seed in zip(_apart(drawn), seeds, strict=True))
+
     @abstractmethod
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Write the work and its truth to the tables of run `e`, in which nothing has happened yet."""
+    def give(self, e: Any, drawn: Drawn) -> None:
+        """Write the work and its truth to the tables of run `e`, in which nothing has happened yet.
+
+        Args:
+            e: the run, or several `(B,)`, whose tables then have one more axis in front, `(B, n)`.
+            drawn: what comes there.
+        """
 
     @abstractmethod
     def advance(self) -> None:
@@ -136,36 +188,31 @@ class Episodes(ABC):
         """Return what a frame of the first run shows."""
         return scene_of_observation(self, title)
 
-    def metrics(self, e: int) -> dict[str, Any]:
-        """Return the mean response time (s; NaN if nobody has left) and the number of those that have left."""
-        response = self.response_times()[e]
-        done = response[~np.isnan(response)]
-        return {"mean_response_time": float(done.mean()) if len(done) else float("nan"), "jobs": len(done)}
+    def metrics(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the mean response time (s; NaN if nobody has left) and how many have left, `(rows,)` each."""
+        return summary(self.response_times()[rows])
 
     def shown(self, rows: Any) -> dict[str, np.ndarray]:
         """Return the observations of some runs, or of one, as the agent sees them, in fresh arrays."""
-        jobs, system, mask = self.observation.values()
-        if self._plain:
-            seen = np.array(jobs[rows])
-        else:
-            flat = jobs.reshape(len(jobs), -1)[rows] * self._jobs_factor
-            seen = flat.reshape(*flat.shape[:-1], *jobs.shape[1:])
-        return {
-            "jobs": seen,
-            "system": system[rows] * self._system_factor,
-            "action_mask": np.array(mask[rows]),
-        }
+        shown = {}
+        for part, factors in self._factors.items():
+            raw = self.observation[part][rows]
+            if factors is None:
+                shown[part] = raw.copy()
+            elif raw.ndim == factors.ndim:  # one run
+                shown[part] = raw * factors
+            else:
+                shown[part] = _scaled(raw, factors, np.empty_like(raw))
+        return shown
 
     def shown_in_place(self) -> dict[str, np.ndarray]:
         """Return the observations of all runs in arrays that the next call changes."""
         if self._shown is None:
-            scaled = PARTS[1:2] if self._plain else PARTS[:2]
+            scaled = [part for part, factors in self._factors.items() if factors is not None]
             self._shown = {**self.observation, **{part: np.empty_like(self.observation[part]) for part in scaled}}
-        if not self._plain:
-            size = len(self.actions)
-            raw, seen = (parts["jobs"].reshape(size, -1) for parts in (self.observation, self._shown))
-            np.multiply(raw, self._jobs_factor, out=seen)
-        np.multiply(self.observation["system"], self._system_factor, out=self._shown["system"])
+        for part, factors in self._factors.items():
+            if factors is not None:
+                _scaled(self.observation[part], factors, self._shown[part])
         return dict(self._shown)
 
     def rewards(self, raw: Any, dt: Any, rows: Any = slice(None)) -> tuple[Any, Any]:
@@ -187,15 +234,17 @@ class Episodes(ABC):
         share = gone * self._discount_time / np.maximum(dt, 1e-300) + (dt == 0)
         return raw * share / self._reward_unit, 1.0 - gone
 
-    def close(self, e: int) -> None:
-        """Open all actions of a run that is over, so that a softmax over the open ones stays a number."""
-        self.observation["action_mask"][e] = 1
+    def close(self, rows: Any) -> None:
+        """Open all actions of runs that are over, so that a softmax over the open ones stays a number."""
+        self.observation["action_mask"][rows] = 1
 
     def report(self, e: int) -> Report:
         """Return what `Env.step` returns of run `e`, in fresh arrays."""
         raw, dt, clock, in_system, illegal, terminated, truncated = self.steps.item(e)
+        metrics = dict(self.unknown)
         if terminated or truncated:
             self.close(e)
+            metrics = {name: values.item() for name, values in self.metrics(np.array([e])).items()}
         observation = self.shown(e)
         reward, discount = self.rewards(raw, dt, e)
         info = {
@@ -206,85 +255,33 @@ class Episodes(ABC):
             "raw_reward": raw,
             "discount": discount,
             "illegal_action": illegal,
+            "episode_metrics": metrics,
         }
-        if terminated or truncated:
-            info["episode_metrics"] = self.metrics(e)
         return observation, reward, terminated, truncated, info
 
 
-class JobEpisodes(Episodes):
-    """Jobs on servers, their truth and what happens to them.
+def summary(response: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the mean `(rows,)` and the number of response times `(rows, n)` that are not NaN; NaN where there is none.
 
-    Attributes:
-        n_jobs: `(E,)`, jobs of each episode; the tables below have room for n.
-        jobs: `JOB` rows `(E, n)`.
-        truth: `(E, n, 2)`, true size (s) and cost per second in system of each job, side by side in memory.
-        outcome: `OUTCOME` rows `(E, n)`.
+    These are the metrics of any kind of jobs.
     """
-
-    def __init__(self, scenario: "Scenario", view: "View", size: int):
-        super().__init__(scenario, view, size)
-        n = int(scenario.n_jobs)
-        self.n_jobs = np.zeros(size, np.int64)
-        self.jobs = records(np.zeros((size, n), JOB))
-        self.truth = np.zeros((size, n, 2))
-        self.outcome = records(np.tile(outcome_table(n), (size, 1)))
-
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs; a subclass adds what its engine keeps beside them."""
-        n = self.n_jobs[e] = len(drawn.work)
-        # Records would be copied column by column.
-        self.jobs[e, :n].view(np.int64)[:] = np.ascontiguousarray(drawn.work, JOB).view(np.int64)
-        self.truth[e, :n, 0] = drawn.sizes
-        self.truth[e, :n, 1] = self.view.costs(drawn)
-        outcome = self.outcome[e]
-        outcome["start"] = outcome["completion"] = np.nan
-        outcome["preemptions"] = 0
-
-    def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
-        """Return what has come of run `e` so far."""
-        n = int(self.n_jobs[e])
-        jobs, outcome = (np.array(table[e, :n]) for table in (self.jobs, self.outcome))
-        reason = "horizon" if self.steps["truncated"][e] else "drained"
-        return Run(player, jobs, self.truth[e, :n, 0].copy(), outcome, elapsed, self.scenario.system, reason)
-
-    def completions(self) -> np.ndarray:
-        """Return when each job left `(E, n)`, s; NaN for one that has not."""
-        return self.outcome["completion"]
-
-    def response_times(self) -> np.ndarray:
-        """Return completion minus arrival `(E, n)`, s; NaN for a job that has not left or does not exist."""
-        return self.outcome["completion"] - self.jobs["arrival"]
-
-    def metrics(self, e: int) -> dict[str, Any]:
-        """Return the mean response time (s; NaN if no job has left) and the number of the jobs that have left."""
-        n = int(self.n_jobs[e])
-        response = self.outcome["completion"][e, :n] - self.jobs["arrival"][e, :n]
-        done = n - int(np.count_nonzero(np.isnan(response)))
-        total = response.sum() if done == n else np.nansum(response)
-        return {"mean_response_time": float(total) / done if done else float("nan"), "jobs": done}
+    left = ~np.isnan(response)
+    total, jobs = np.where(left, response, 0.0).sum(axis=1), left.sum(axis=1)
+    return {"mean_response_time": np.where(jobs > 0, total, np.nan) / np.maximum(jobs, 1), "jobs": jobs}
 
 
-class SlotEpisodes(JobEpisodes):
-    """Jobs in one list by order of arrival, of which a `SlotView` shows the first.
+def _scaled(raw: np.ndarray, factors: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Write a part of observations in its units, and return it."""
+    scale(raw.reshape(len(raw), -1), factors.ravel(), seen.reshape(len(raw), -1))
+    return seen
 
-    Attributes:
-        states: `QUEUE_STATE` rows `(E,)`.
-        live: `(E, n)`, rows of the jobs in system, the earliest first; `states.in_system` of them count.
-    """
 
-    def __init__(self, scenario: "Scenario", view: "View", size: int):
-        super().__init__(scenario, view, size)
-        self.states = records(fresh_state(size))
-        self.live = np.zeros((size, int(scenario.n_jobs)), np.int64)
-        self._fresh = fresh_state()[0]
+def _apart(drawn: Drawn) -> Iterator[Drawn]:
+    """Return the work and the truth of each of several runs."""
+    for k, work in enumerate(drawn.work):
+        yield Drawn(work, {name: table[k] for name, table in drawn.truth.items()})
 
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, in an empty system."""
-        super().give(e, drawn)
-        self.states[e] = self._fresh
 
-    def seen(self, e: int = 0) -> dict[str, Any]:
-        """Return the `JOB` rows behind the slots."""
-        count = min(self.view.slots, int(self.states["in_system"][e]))
-        return {"jobs": self.jobs[e, self.live[e, :count]]}
+def _tables(drawn: Drawn) -> dict[str, bytes]:
+    """Return all numbers of a run."""
+    return {name: np.asarray(table).tobytes() for name, table in {"work": drawn.work, **drawn.truth}.items()}

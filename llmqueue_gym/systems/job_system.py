@@ -24,6 +24,7 @@ from llmqueue_gym.systems.view import check_counts
 from llmqueue_gym.workloads import Trace, TraceWorkload, Workload, arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
 from llmqueue_gym.workloads.cluster import speeds_of
+from llmqueue_gym.workloads.streams import Seeds
 from llmqueue_gym.workloads.workload import draw
 
 if TYPE_CHECKING:
@@ -133,8 +134,9 @@ class JobSystem(System):
             BadInput: the workload gives none, or more than are asked for.
         """
         model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
-        jobs, sizes = draw(scenario.source, model, int(scenario.n_jobs), seed)
-        if not 1 <= len(jobs) == len(sizes) <= scenario.n_jobs:
+        n = int(scenario.n_jobs) * (len(seed) if isinstance(seed, Seeds) else 1)
+        jobs, sizes = draw(scenario.source, model, n, seed)
+        if not 1 <= len(jobs) == len(sizes) <= n:
             name = type(scenario.source).__name__
             counts = f"{len(jobs)} jobs and {len(sizes)} sizes"
             raise BadInput(f"workload {name} returned {counts}, not 1 to {scenario.n_jobs}")

@@ -19,7 +19,7 @@ from llmqueue_gym.policies.base import Policy
 from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import srpt_mean
-from llmqueue_gym.systems.episodes import SlotEpisodes
+from llmqueue_gym.systems.job_episodes import SlotEpisodes
 from llmqueue_gym.systems.job_system import JobSystem, tables_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene

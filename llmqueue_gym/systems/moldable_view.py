@@ -9,7 +9,7 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.engines import moldable
 from llmqueue_gym.engines.moldable_steps import step_batch
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.episodes import JobEpisodes
+from llmqueue_gym.systems.job_episodes import JobEpisodes
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import moldable_scene
@@ -81,6 +81,8 @@ class MoldableEpisodes(JobEpisodes):
         waits: `(E, k)`, predicted times until 1, 2, ... servers are free, s.
     """
 
+    in_units = True
+
     def __init__(self, scenario: "Scenario", view: MoldableView, size: int):
         super().__init__(scenario, view, size)
         n, k = int(scenario.n_jobs), int(scenario.system.servers)  # type: ignore[attr-defined]
@@ -89,14 +91,14 @@ class MoldableEpisodes(JobEpisodes):
         self.line, self.waits = np.zeros((size, n), np.int64), np.zeros((size, k))
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.predicted, self.times, self.outcome),
-            *(self.line, self.running, self.waits, self.actions, *self.observation.values()),
+            *(self.line, self.running, self.waits, self.actions, *self.observation.values(), *self.factors),
             *(int(view.slots), float(view.horizon)),
         )
 
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, at idle servers."""
+    def give(self, e: Any, drawn: Drawn) -> None:
+        """Let run `e`, or several, begin with these jobs, at idle servers."""
         super().give(e, drawn)
-        n = len(drawn.work)
+        n = drawn.work.shape[-1]
         self.states[e] = idle(self.waits.shape[1])[0]
         self.predicted[e, :n], self.times[e, :n] = drawn.truth["predicted"], drawn.truth["times"]
 

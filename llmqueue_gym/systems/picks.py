@@ -15,7 +15,7 @@ from llmqueue_gym.engines.pick_steps import step_batch
 from llmqueue_gym.engines.picks import PICKED, PICKS
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.episodes import JobEpisodes
+from llmqueue_gym.systems.job_episodes import JobEpisodes
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import servers_scene
 from llmqueue_gym.systems.view import Column, Columns, Group, View, check_counts, check_flags, check_positive
@@ -121,6 +121,8 @@ class PickEpisodes(JobEpisodes):
         speeds: of the servers `(servers,)`.
     """
 
+    in_units = True
+
     def __init__(self, scenario: "Scenario", view: PickView, size: int):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
@@ -129,21 +131,23 @@ class PickEpisodes(JobEpisodes):
         self.patience, self.live = np.full((size, n), np.inf), np.zeros((size, n), np.int64)
         self.taken, self.speeds = np.zeros((size, servers), np.int64), system.server_speeds
         self.may_drop = bool(view.may_drop)
+        idle = np.zeros(1, PICKS)
+        idle["free"] = servers
+        self._idle = idle[0]
         self._arguments = (
             *(self.states, self.steps, self.n_jobs, self.jobs, self.truth, self.patience, self.outcome, self.live),
-            *(self.service, self.speeds, self.taken, self.actions, *self.observation.values()),
+            *(self.service, self.speeds, self.taken, self.actions, *self.observation.values(), *self.factors),
             *(int(view.slots), bool(view.preemptive), bool(view.may_pass), bool(view.may_drop)),
             *(bool(view.firm), float(view.per_job), float(view.horizon)),
         )
 
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, at idle servers."""
+    def give(self, e: Any, drawn: Drawn) -> None:
+        """Let run `e`, or several, begin with these jobs, at idle servers."""
         super().give(e, drawn)
-        n, servers = len(drawn.work), self.taken.shape[1]
+        n, servers = drawn.work.shape[-1], self.taken.shape[1]
         if drawn.work["need"].max() > servers:
             raise BadInput(f"a job needs {drawn.work['need'].max()} servers, and there are {servers}")
-        self.states[e] = np.zeros(1, PICKS)[0]
-        self.states["free"][e] = servers
+        self.states[e] = self._idle
         self.taken[e] = 0
         self.patience[e, :n] = drawn.truth.get("patience", np.inf)
         if self.view.firm:

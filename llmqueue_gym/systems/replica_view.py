@@ -27,7 +27,7 @@ from llmqueue_gym.engines.batching.tables import (
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.episodes import Episodes
+from llmqueue_gym.systems.episodes import Episodes, summary
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import replica_scene
@@ -141,6 +141,11 @@ class ReplicaEpisodes(Episodes):
         replica: as in `step_batch`.
     """
 
+    unknown: ClassVar[Mapping[str, Any]] = {
+        **{"requests": 0, "done": 0, "ended": REASONS[0], "preemptions": 0},
+        **dict.fromkeys(("mean_response_time", "p99_response_time", "mean_ttft"), 0.0),
+    }
+
     def __init__(self, scenario: "Scenario", view: ReplicaView, size: int):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
@@ -159,7 +164,7 @@ class ReplicaEpisodes(Episodes):
             *(BITS[view.decides], int(view.window), int(view.seats)),
         )
 
-    def give(self, e: int, drawn: Drawn) -> None:
+    def give(self, e: Any, drawn: Drawn) -> None:
         """Let run `e` begin with these requests, on an empty replica."""
         self._rules.check(drawn.work, drawn.sizes)
         replica, refreshed = self.replica, drawn.truth["refreshed"]
@@ -200,21 +205,21 @@ class ReplicaEpisodes(Episodes):
             "mask": self.observation["action_mask"][e] > 0,
         }
 
-    def metrics(self, e: int) -> dict[str, Any]:
-        """Return how the episode of run `e` ended, and times of its requests that have left, s."""
-        n, state = int(self.replica.state["n"][e]), self.replica.state[e]
-        service, arrival = self.replica.service[e, :n], self.replica.requests["arrival"][e, :n]
+    def metrics(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return how the episodes ended, and times of their requests that have left, s, `(rows,)` each."""
+        state, service = self.replica.state[rows], self.replica.service[rows]
+        arrival = self.replica.requests["arrival"][rows]
         times, first = service["completion"] - arrival, service["first_token"] - arrival
-        done = np.isfinite(times)
-        some = bool(done.any())
+        first[np.isnan(times)] = np.nan
+        of_all = summary(times)
         return {
-            "requests": n,
-            "done": int(done.sum()),
-            "ended": REASONS[int(state["reason"])],
-            "mean_response_time": float(times[done].mean()) if some else float("nan"),
-            "p99_response_time": _p99(times[done]) if some else float("nan"),
-            "mean_ttft": float(first[done].mean()) if some else float("nan"),
-            "preemptions": int(state["preemptions"]),
+            "requests": state["n"],
+            "done": of_all["jobs"],
+            "ended": np.array(REASONS, object)[state["reason"]],
+            "preemptions": state["preemptions"],
+            "mean_response_time": of_all["mean_response_time"],
+            "p99_response_time": _p99(times, of_all["jobs"]),
+            "mean_ttft": summary(first)["mean_response_time"],
         }
 
     def scene(self, title: str) -> Scene:
@@ -222,9 +227,13 @@ class ReplicaEpisodes(Episodes):
         return replica_scene(self, title)
 
 
-def _p99(times: np.ndarray) -> float:
-    """Return `np.percentile(times, 99)`, which is slow beside an episode."""
-    return float(np.interp(0.99 * (len(times) - 1), np.arange(len(times)), np.sort(times)))
+def _p99(times: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return `np.nanpercentile(times, 99, axis=1)`, which is slow beside an episode; `count` are those not NaN."""
+    ordered, rows = np.sort(times, axis=1), np.arange(len(times))
+    place = 0.99 * np.maximum(count - 1, 0)
+    below = place.astype(np.int64)
+    low, high = ordered[rows, below], ordered[rows, np.minimum(below + 1, np.maximum(count - 1, 0))]
+    return low + (place - below) * (high - low)
 
 
 def run_of(replica: ReplicaTables, e: int, outputs: np.ndarray, player: str, system: Any, elapsed: float) -> Run:

@@ -22,6 +22,7 @@ from llmqueue_gym.workloads.arrivals import FASTEST, SLOWEST
 
 MOST_JOBS = 10**9
 BYTES = 200  # that a job takes in all tables of a run, about
+FEW = 10**5  # jobs for which any memory does
 _ENVIRONMENT = "llmqueue_gym.envs.scalar:QueueEnv"  # resolved when one is opened: this layer lies below environments
 
 
@@ -203,10 +204,10 @@ def scenario_fields(kind: type[System]) -> dict[str, Any]:
 
 def _refuse_too_many(n_jobs: int) -> None:
     """Refuse jobs that the memory of this machine could not hold, where it says how much that is."""
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" in names and n_jobs * BYTES > (
-        memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    ):
+    if n_jobs <= FEW or "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if n_jobs * BYTES > memory:
         raise BadInput(
             f"n_jobs={n_jobs} take about {n_jobs * BYTES / 1e9:.0f} GB, and this machine has {memory / 1e9:.0f} GB; "
             f"choose {memory // BYTES // 10**6 * 10**6:,} at most"

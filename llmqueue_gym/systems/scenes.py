@@ -9,7 +9,8 @@ from llmqueue_gym.jobs import RUNNING
 from llmqueue_gym.systems.scene import NO_HUE, Bar, Meter, Panel, Scene, short
 
 if TYPE_CHECKING:
-    from llmqueue_gym.systems.episodes import Episodes, JobEpisodes
+    from llmqueue_gym.systems.episodes import Episodes
+    from llmqueue_gym.systems.job_episodes import JobEpisodes
 
 LATEST = 12  # jobs that have left in a frame
 MOST = 40  # bars of a panel, of which a frame shows those it has room for

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.systems.varied import PARTS, Varied
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.base import Drawn
@@ -58,7 +59,7 @@ FLAGS = ("present", "in_service", "running")  # columns of 0 and 1
 # size it is all paid when the job leaves, because what accrues before would give the size away; a job that is lost pays
 # nothing then.
 RESPONSE_TIME: dict[str, Cost] = {
-    "response_time": lambda jobs, sizes: np.ones(len(sizes)),
+    "response_time": lambda jobs, sizes: np.ones(np.shape(sizes)),
     "weighted": lambda jobs, sizes: jobs["weight"],
 }
 
@@ -80,6 +81,10 @@ class View:
             decision on, and `info["discount"]` is what the next one counts.
         relative_to: policy whose pay on the same jobs is taken off the reward, so that most of the chance in it
             cancels; see `systems.rival`. For training: the reward then tells of jobs that this policy has served, too.
+        box_mask: whether the mask in the observation is a Box of 0 and 1, for libraries that know no MultiBinary.
+        vary: fields of the scenario that differ from episode to episode, such as `{"load": (0.5, 0.95)}`; see
+            `systems.varied`.
+        part: of the scenarios that vary, "train" or "test", which share none.
     """
 
     jobs: ClassVar[Columns]  # columns of the observation's `jobs`
@@ -96,6 +101,9 @@ class View:
     scaled: bool = True
     discount_time: float = np.inf
     relative_to: str = ""
+    box_mask: bool = False
+    vary: Mapping[str, Any] | None = None
+    part: str = "train"
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse what makes no sense in a scenario.
@@ -104,13 +112,17 @@ class View:
             BadInput: a value is out of range; the message names it.
         """
         check_positive(self, "horizon", "discount_time", infinite=True)
-        check_flags(self, "scaled")
+        check_flags(self, "scaled", "box_mask")
         if self.max_episode_steps is not None:
             check_counts(self, "max_episode_steps")
         if self.reward not in self.rewards:
             raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), self.rewards)}")
         if self.relative_to:
             scenario.policy(self.relative_to)
+        if self.part not in PARTS:
+            raise BadInput(f"part={self.part!r}; {nearest(str(self.part), PARTS)}")
+        if self.vary is not None:
+            Varied(scenario, self.vary, self.part)
 
     @property
     def pays_leavers(self) -> bool:
@@ -143,7 +155,7 @@ class View:
             {
                 "jobs": spaces.Box(np.zeros_like(high), high, dtype=np.float32),
                 "system": spaces.Box(0.0, np.inf, (len(self.system),), np.float32),
-                "action_mask": spaces.MultiBinary(n),
+                "action_mask": spaces.Box(0, 1, (n,), np.int8) if self.box_mask else spaces.MultiBinary(n),
             }
         ), spaces.Discrete(n)
 

@@ -1,7 +1,7 @@
 """Arrival processes: what every one offers, and Poisson, renewal, Markov-modulated and recorded arrivals."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from llmqueue_gym.distributions import size_law
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.registry import Named
+from llmqueue_gym.workloads.streams import apart
 from llmqueue_gym.workloads.traces import load_trace
 
 SLOWEST, FASTEST = 1e-12, 1e12  # arrivals per s
@@ -56,7 +57,7 @@ class Poisson(ArrivalProcess):
     name: ClassVar[str] = "poisson"
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
-        return np.cumsum(rng.standard_exponential(n)) / rate
+        return _sums(rng.standard_exponential(n), rng) / rate
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Renewal(ArrivalProcess):
             object.__setattr__(self, "law", size_law(self.law.replace(";", ",")))
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
-        return np.cumsum(size_law(self.law).scaled(1 / rate).sample(n, rng))
+        return _sums(size_law(self.law).scaled(1 / rate).sample(n, rng), rng)
 
 
 @dataclass(frozen=True)
@@ -142,3 +143,9 @@ class Replay(ArrivalProcess):
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         start = rng.integers(len(self._gaps))
         return np.cumsum(self._gaps[(start + np.arange(n)) % len(self._gaps)]) / rate
+
+
+def _sums(gaps: np.ndarray, rng: Any) -> np.ndarray:
+    """Return when each gap ends; every run begins at 0."""
+    runs = len(apart(rng))
+    return gaps.reshape(runs, -1).cumsum(axis=1).ravel() if runs > 1 else gaps.cumsum()
