@@ -73,6 +73,8 @@ def detect(path: str | os.PathLike[str]) -> str:
     if not line:
         raise BadInput(f"{path} is empty")
     is_json = line.startswith("{")
+    if is_json and json_object(line) is None:
+        raise BadInput(f"{path}: row 1 is no JSON object, or one that is cut off or nested too deep")
     fields = set(json_object(line) or ()) if is_json else set(read_header(path))
     if what := what_it_is(path, fields):
         raise BadInput(f"{path} {what}")
