@@ -34,14 +34,15 @@ AREAS = {  # area: its files, and the tests that should see what goes wrong in t
     "serving": ("engines/batching/*.py", "test_serving_engine test_rule_sets test_serving_envs test_conformance"),
     "theory": (
         "theory/*.py",
-        "test_erlang test_multiserver_theory test_multiserver_limits test_theory test_against_theory",
+        "test_erlang test_multiserver_theory test_multiserver_limits test_theory_of_ranks test_theory "
+        "test_against_theory",
     ),
     "statistics": (
         "evaluation/statistics.py evaluation/steady_state.py evaluation/bootstrap.py evaluation/paired.py",
         "test_statistics test_steady_state test_compare test_evaluation",
     ),
     "predictors": ("predictors/*.py predictors/lengths/*.py", "test_predictors test_length_predictors"),
-    "boards": ("boards/*.py", "test_boards test_board_attacks test_board_entries test_board_page test_bench"),
+    "boards": ("boards/*.py", "test_boards test_cell test_board_attacks test_board_entries test_board_page test_bench"),
 }
 PATIENCE = 900  # s; a mutant whose tests take longer hangs, and is seen
 OTHER = {

@@ -73,13 +73,13 @@ def detect(path: str | os.PathLike[str]) -> str:
     if not line:
         raise BadInput(f"{path} is empty")
     is_json = line.startswith("{")
-    if is_json and json_object(line) is None:
-        raise BadInput(f"{path}: row 1 is no JSON object, or one that is cut off or nested too deep")
     fields = set(json_object(line) or ()) if is_json else set(read_header(path))
     if what := what_it_is(path, fields):
         raise BadInput(f"{path} {what}")
     shared = {name: len(fields & marks) for name, marks in _FIELDS.items() if (name in _JSON) == is_json}
     best = max(shared, key=lambda name: shared[name])
+    if is_json and json_object(line) is None:
+        raise BadInput(f"{path}: row 1 is no JSON object, or one that is cut off or nested too deep")
     if not shared[best]:
         raise BadInput(
             f"{path}: the header {line[:60]!r} is of no known trace format ({', '.join(_FIELDS)}); "
