@@ -8,138 +8,43 @@ the tests knows the answer, each job must fare as it says. Prints what broke whi
     python experiments/fuzz_queues.py --runs 30000 --seed 1
 """
 
-import argparse
-import os
 import runpy
 import sys
-import threading
-import time
-import traceback
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fuzzing import main
+from random_queues import (
+    STEP,
+    Given,
+    constant,
+    draw_jobs,
+    draw_order,
+    draw_scenario,
+    draw_sender,
+    falling,
+    levels,
+    offer_score,
+    pick,
+    stepwise,
+)
 
 from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.jobs import DONE, LOST, job_table
+from llmqueue_gym.jobs import DONE, LOST
 from llmqueue_gym.policies import Policy
-from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES, DispatchPolicy
+from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES
 from llmqueue_gym.policies.moldable import MOLDABLE, MoldablePolicy
 from llmqueue_gym.policies.packing import PackingPolicy
 from llmqueue_gym.policies.packing.base import PACKINGS
 from llmqueue_gym.systems import SYSTEMS, Drawn, Run, Scenario
 
-SECONDS = 120  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
-STEP = 0.5  # s of age between the jumps of `stepwise`
-QUEUES = ("mg1", "central", "dispatch", "packing", "moldable")
-
 _TESTS = Path(__file__).parents[1] / "tests"
 _servers = runpy.run_path(str(_TESTS / "reference_servers.py"))
 _packing = runpy.run_path(str(_TESTS / "reference_packing.py"))
 _moldable = runpy.run_path(str(_TESTS / "reference_moldable.py"))
-
-
-def stepwise(job, params):
-    """Look the rank up by age and prediction, in a table of `params[1]` columns; it jumps at or just after an age."""
-    steps = job.age / STEP
-    column = np.floor(steps) if params[0] == 0 else np.ceil(steps) - 1.0
-    column = min(max(column, 0.0), params[1] - 1.0)
-    row = int(job.predicted * 4.0) % int(params[2])
-    return params[3 + row * int(params[1]) + int(column)]
-
-
-def constant(job, params):
-    """Look the rank up by prediction."""
-    return params[int(job.predicted * 4.0) % len(params)]
-
-
-def falling(job, params):
-    """Fall from the prediction, below a bound at once to minus infinity."""
-    value = job.predicted - params[0] * job.age
-    return -np.inf if value < params[1] else value
-
-
-def wild(job, params):
-    """Jump, rise, swing, be infinite or fickle, as the first parameter says."""
-    kind, x = int(params[0]), params[1]
-    if kind == 0:
-        return np.inf if job.age > x else job.predicted
-    if kind == 1:
-        return 1e9 if job.age > x else job.predicted
-    if kind == 2:
-        return np.sin(50.0 * x * job.age) * job.predicted
-    if kind == 3:
-        return x * job.age + job.predicted
-    if kind == 4:
-        return np.floor(job.age / x)
-    if kind == 5:
-        return (job.age * 7919e6) % 101.0
-    if kind == 6:
-        return 1e308 * (job.predicted - 1.0) * (1.0 + job.age)
-    if kind == 7:
-        return abs(job.predicted - job.age)
-    return np.inf if int(4.0 * job.predicted) % 2 == 0 else -np.inf
-
-
-def score(job, queue, params):
-    """Rank queues by jobs and work, or like none of them."""
-    kind = int(params[0])
-    if kind == 0:
-        return queue.jobs + params[1] * queue.left / queue.speed
-    if kind == 1:
-        return np.inf if queue.jobs > params[1] else -np.inf
-    return (queue.index * 7919.0 + job.predicted * 104729.0) % 11.0
-
-
-def offer_score(job, offer, params):
-    """Rank offers by time and servers, and decline some; nobody is left behind at idle servers."""
-    if offer.free < offer.total and offer.servers > params[0]:
-        return np.inf
-    return offer.time * offer.servers ** params[1] + params[2] * offer.wait + params[3] * job.predicted
-
-
-def pick(rng: np.random.Generator, *choices: Any) -> Any:
-    """Return one of the choices."""
-    return choices[rng.integers(len(choices))]
-
-
-def draw_jobs(rng: np.random.Generator, exact: bool = False, most: int = 12) -> Drawn:
-    """Draw jobs whose times tie often, in quarters of a second that add up exactly, or others unless told `exact`."""
-    n = int(rng.integers(1, most + 1))
-    predicted = rng.integers(1, 13, n) / 4
-    if exact or rng.random() < 0.5:
-        arrivals, sizes = np.sort(rng.integers(0, pick(rng, 1, 8, 4 * n), n)) / 4, rng.integers(1, 13, n) / 4
-    else:
-        arrivals = np.cumsum(rng.exponential(pick(rng, 0.0, 0.3, 1.0, 10.0), n))
-        sizes = pick(rng, rng.exponential(1.0, n), rng.pareto(1.1, n), np.full(n, 1e-9), np.full(n, 1.0), np.zeros(n))
-        predicted = predicted if rng.random() < 0.5 else np.maximum(sizes, 1e-12)
-    jobs = job_table(arrivals, predicted, rng.integers(1, 4, n).astype(float))
-    jobs["klass"] = rng.integers(0, 3, n)
-    return Drawn(jobs, {"sizes": sizes})
-
-
-def levels(rng: np.random.Generator, n: int) -> tuple[float, ...]:
-    """Draw ranks of which many are equal and some infinite."""
-    some = rng.integers(0, pick(rng, 2, 4, 100), n).astype(float)
-    some[rng.random(n) < 0.1] = np.inf
-    some[rng.random(n) < 0.05] = -np.inf
-    return tuple(some.tolist())
-
-
-def draw_order(rng: np.random.Generator, rising: bool) -> Policy:
-    """Draw an order: of any shape, or one that never rises."""
-    lcfs = float(pick(rng, -np.inf, -np.inf, 1.0, np.inf))
-    if rising:
-        numbers = (float(rng.integers(0, 9)), float(pick(rng, 0.25, 0.3, 1.0)))
-        return Policy(f"wild-{numbers[0]:g}", wild, numbers, lcfs_up_to=lcfs)
-    preemptive = bool(rng.random() < 0.7)
-    if rng.random() < 0.5:
-        return Policy("constant", constant, levels(rng, 12), preemptive, "constant", lcfs)
-    numbers = (float(pick(rng, 0.5, 1.0, 2.0)), float(pick(rng, -np.inf, 0.0, 1.0)))
-    return Policy("falling", falling, numbers, preemptive, "falling", lcfs)
 
 
 def conserved(run: Run, drawn: Drawn, fastest: float = 1.0) -> None:
@@ -209,15 +114,6 @@ def play_central(rng: np.random.Generator) -> str:
     return "central, ranks that never rise"
 
 
-def draw_sender(rng: np.random.Generator, servers: int) -> DispatchPolicy:
-    """Draw a dispatcher by name, or a wild one."""
-    if rng.random() < 0.5:
-        names = ("random", "round-robin", "join-shortest-queue", "join-idle-queue", "least-work:d=0", "least-work:d=1")
-        return DISPATCH_POLICIES(pick(rng, *names))
-    looks, numbers = pick(rng, "sample", "turn", "all"), (float(rng.integers(0, 3)), float(rng.integers(0, 3)))
-    return DispatchPolicy("wild", score, looks, int(rng.integers(1, servers + 1)), 1.0, numbers)
-
-
 def play_dispatch(rng: np.random.Generator) -> str:
     """A queue each: job by job where no rank rises, else no queue idles."""
     rising = bool(rng.random() < 0.3)
@@ -277,28 +173,7 @@ def play_moldable(rng: np.random.Generator) -> str:
 
 def play_agent(rng: np.random.Generator) -> str:
     """An agent that plays at random, closed actions among them: the return is that of the response times."""
-    kind, n = pick(rng, *QUEUES), int(rng.integers(1, 30))
-    told: dict[str, Any] = {
-        "n_jobs": n,
-        "load": float(pick(rng, 0.2, 0.9)),
-        "predictor": pick(rng, "exact", "lognormal"),
-    }
-    view: dict[str, Any] = {} if kind == "dispatch" else {"slots": int(rng.integers(1, 9))}
-    if kind != "mg1":
-        told["servers"] = int(rng.integers(1, 6))
-    if kind == "dispatch":
-        told["order"] = pick(rng, "fcfs", "sprpt", "spjf")
-    if kind == "packing":
-        told["needs"] = tuple(range(1, told["servers"] + 1))
-    if kind == "central" and rng.random() < 0.5:
-        told["patience"] = "exponential"
-        view |= {"firm": bool(rng.random() < 0.5), "may_drop": bool(rng.random() < 0.5)}
-    if kind in ("mg1", "central", "packing"):
-        view["preemptive"] = bool(rng.random() < 0.5)
-    if kind in ("central", "packing"):
-        view["may_pass"] = bool(rng.random() < 0.5)
-    if kind == "mg1" and view["preemptive"]:
-        view["quantum"] = float(pick(rng, 0.1, np.inf))
+    kind, told, view = draw_scenario(rng)
     env = Scenario(kind, **told).env(**view)
     _, info = env.reset(seed=int(rng.integers(1000)))
     keen = rng.random(env.action_space.n) ** float(rng.choice([0, 8]))
@@ -316,17 +191,6 @@ def play_agent(rng: np.random.Generator) -> str:
     if run.done.all():
         np.testing.assert_allclose(-total, run.response_times.sum(), rtol=1e-9, err_msg="not what it cost")
     return f"agent in {kind}"
-
-
-class Given:
-    """A workload that always gives the same jobs."""
-
-    def __init__(self, drawn: Drawn):
-        self.drawn = drawn
-
-    def sample(self, n: int, arrival_rng: Any, size_rng: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return them."""
-        return self.drawn.work.copy(), self.drawn.sizes.copy()
 
 
 def play_baseline(rng: np.random.Generator) -> str:
@@ -373,37 +237,5 @@ def play(number: int, seed: int) -> str:
         raise AssertionError(f"{kind.__name__}: {error}") from error
 
 
-def give_up(number: int, seed: int) -> None:
-    """End the process with a word; compiled code looks at no signal."""
-    print(f"--seed {seed} --only {number}: {KINDS[number % len(KINDS)].__name__}: no end in {SECONDS} s", flush=True)
-    os._exit(1)
-
-
-def main() -> int:
-    """Play the runs and print what they were; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="play this one alone, and show where it breaks")
-    told = parser.parse_args()
-    kinds, broken, start = Counter(), 0, time.monotonic()
-    for number in range(told.runs) if told.only is None else [told.only]:
-        guard = threading.Timer(SECONDS, give_up, (number, told.seed))
-        guard.start()
-        try:
-            kinds[play(number, told.seed)] += 1
-        except AssertionError as error:
-            broken += 1
-            print(f"--seed {told.seed} --only {number}: {' '.join(str(error).split())[:400]}", flush=True)
-            if told.only is not None:
-                traceback.print_exc()
-        finally:
-            guard.cancel()
-    for kind, count in kinds.most_common():
-        print(f"{count:8,} {kind}")
-    print(f"{broken} of {sum(kinds.values()) + broken:,} runs broke a promise, {time.monotonic() - start:.0f} s")
-    return 1 if broken else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__.splitlines()[0], play))

@@ -166,6 +166,19 @@ def failure(numbers: np.ndarray) -> Failure | None:
     return _FAILURES.pop(numbers.ctypes.data, None) if _FAILURES else None
 
 
+_WATCHED: list[str] = []  # names of the functions whose calls are noted
+_CALL = np.zeros(2, np.int64)  # which of them runs now, counted from 1, and the calls of all so far
+
+
+def running() -> tuple[str, int] | None:
+    """Return the function from outside that compiled code is in at this moment, and which call it is; None for none.
+
+    Who sees the same call again after seconds knows that it does not come back. With several threads it may miss one.
+    """
+    which, calls = _CALL.tolist()
+    return (_WATCHED[which - 1], calls) if which else None
+
+
 def pointer(function: Callable[..., float], shown: tuple[np.dtype, ...], cache: bool) -> Any:
     """Compile a function of one or two records and of numbers to a C pointer that kernels can call.
 
@@ -256,7 +269,7 @@ def _let_it_call(function: Callable[..., Any]) -> None:
 
 def _callback(function: Callable[..., float], signature: Any, cache: bool) -> Any:
     """Do as `numba.cfunc` does, with a cache that is stamped before it is looked into."""
-    made = _Pointer(function, signature)
+    made = _Pointer(function, signature, watched=not cache)
     if cache:
         made.enable_caching()
         _stamp(made._cache, function)
@@ -274,18 +287,24 @@ class _PointerCompiler(_CALLBACKS._CFuncCompiler):  # type: ignore[misc]
 class _Pointer(_CALLBACKS.CFunc):  # type: ignore[misc]
     """A C callback that notes where its function fails, and shows it nothing that it could change."""
 
-    def __init__(self, function: Callable[..., float], signature: Any):
+    def __init__(self, function: Callable[..., float], signature: Any, watched: bool):
         super().__init__(function, (signature.args, signature.return_type), locals={}, options=_CHECKED)
         self._compiler = _PointerCompiler(function, self._targetdescr, _CHECKED, {}, numba.core.compiler.Compiler)
+        self._watched = watched
 
     def _compile_uncached(self) -> Any:
         made = super()._compile_uncached()
-        _add_guard(made.target_context, made.library, made.fndesc)
+        if self._watched:
+            _WATCHED.append(self._pyfunc.__name__)
+        _add_guard(made.target_context, made.library, made.fndesc, len(_WATCHED) if self._watched else 0)
         return made
 
 
-def _add_guard(context: Any, library: Any, function: Any) -> None:
-    """Write the function that kernels call: it copies the records, and looks at what comes back."""
+def _add_guard(context: Any, library: Any, function: Any, watched: int) -> None:
+    """Write the function that kernels call: it copies the records, and looks at what comes back.
+
+    Where `watched` is not 0 it notes that when it is called, and that it is over.
+    """
     module, size = context.create_module("guard"), ir.IntType(64)
     shape = ir.FunctionType(ir.DoubleType(), [context.get_value_type(one) for one in function.argtypes])
     guard = ir.Function(module, shape, function.llvm_cfunc_wrapper_name)
@@ -296,12 +315,18 @@ def _add_guard(context: Any, library: Any, function: Any) -> None:
         cgutils.raw_memcpy(builder, copy, given, size(kind.size), 1)
         copies.append(builder.bitcast(copy, given.type))
         shown += [builder.ptrtoint(given, size), size(kind.size)]
+    if watched:
+        inside, calls = (size(_CALL[k:].ctypes.data).inttoptr(size.as_pointer()) for k in range(2))
+        builder.store(builder.add(builder.load(calls), size(1)), calls)
+        builder.store_atomic(size(watched), inside, "release", 8)  # no plain one, which the last would make needless
     body = context.call_conv.get_function_type(function.restype, function.argtypes)
     body = ir.Function(module, body, function.llvm_func_name)
     given = (*copies, guard.args[-1])
     status, value = context.call_conv.call_function(
         builder, body, function.restype, function.argtypes, given, attrs=("alwaysinline",)
     )
+    if watched:
+        builder.store_atomic(size(0), inside, "release", 8)
     if function.restype != types.float64:  # it can only raise
         value = ir.DoubleType()(np.nan)
     result = cgutils.alloca_once_value(builder, value)

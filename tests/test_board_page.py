@@ -12,6 +12,7 @@ from llmqueue_gym.boards import load_boards, registered
 from llmqueue_gym.boards.page import page, put_tables
 from llmqueue_gym.boards.ranked import Ranked
 from llmqueue_gym.boards.recordings import record
+from llmqueue_gym.boards.site import cards
 from llmqueue_gym.boards.standings import ranking
 from llmqueue_gym.boards.stored import stored
 from llmqueue_gym.cli import main
@@ -153,6 +154,17 @@ def test_the_page_shows_the_numbers_of_the_ranking(folder, data, small):
 def test_learning_curves_come_from_cards(data):
     curves = [curve for curve in data["mg1"]["curves"] if curve["policy"] == "mine"]
     assert curves == [{"policy": "mine", "across": "seconds", "up": "score", "points": CARD["curve"]}]
+
+
+def test_entries_of_one_name_on_two_boards_have_curves_of_their_own(small, tmp_path):
+    for board, curve in (("mg1", [[5.0, 0.4]]), ("central", [[6.0, 0.5]])):
+        entry = tmp_path / "entries" / board / "mine"
+        entry.mkdir(parents=True)
+        (entry / "card.json").write_text(json.dumps({**CARD, "board": board, "curve": curve}))
+        (entry / "policy.py").write_text("def policy(job, params):\n    return job.predicted\n")
+    assert cards(tmp_path, small["mg1"])["mine"]["curve"] == [[5.0, 0.4]]
+    assert cards(tmp_path, small["central"])["mine"]["curve"] == [[6.0, 0.5]]
+    assert "mine" not in cards(tmp_path, small["packing"])
 
 
 # Episodes.

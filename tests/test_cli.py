@@ -1,11 +1,6 @@
 """The command line: tables for people, one JSON object for programs, one line for whoever got something wrong."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import time
 import warnings
 from dataclasses import dataclass
 from typing import ClassVar
@@ -438,22 +433,6 @@ def test_warnings_are_one_line_behind_a_result_and_none_beside_an_error(run, mon
     assert run(*SIMULATE.split(), "--jobs", "9") == (2, "", "llmqueue: error: wrong\n")
 
 
-def test_an_interrupt_ends_what_hears_none():
-    program = """
-import signal, time
-from llmqueue_gym.cli import _end_when_interrupted
-_end_when_interrupted()
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, as if it were in compiled code
-print("ready", flush=True)
-time.sleep(60)
-"""
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(1)  # until it sleeps: before, an interrupt is heard at once
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-
-
 def test_a_bug_shows_its_traceback(monkeypatch):
     def fail(*_):
         raise TypeError("a bug")
@@ -461,43 +440,3 @@ def test_a_bug_shows_its_traceback(monkeypatch):
     monkeypatch.setattr(Scenario, "simulate", fail)
     with pytest.raises(TypeError, match="a bug"):
         main(SIMULATE.split())
-
-
-# As a process.
-
-
-def test_the_installed_command_speaks_json_alone(run):
-    command = [
-        sys.executable,
-        "-c",
-        "from llmqueue_gym.cli import main; main()",
-        *SIMULATE.split(),
-        "--jobs",
-        "9",
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["policy"] == "fcfs" and done.stderr == ""
-    assert run("--version") == (0, "llmqueue, version 0.1.0\n", "") and run()[1].startswith("Usage: llmqueue")
-
-
-@pytest.mark.parametrize(
-    "command, unwanted",
-    [
-        ("--help", "numba scipy rich torch"),
-        ("predictors", "numba torch stable_baselines3"),
-        ("simulate mg1 --policy fcfs --jobs 9 --json", "rich torch matplotlib llmqueue_gym.envs.vector"),
-        ("policies", "torch matplotlib stable_baselines3"),
-    ],
-)
-def test_a_command_imports_no_more_than_it_needs(command, unwanted):
-    look = f"""
-import sys
-from llmqueue_gym.cli import main
-try:
-    main({command.split()!r})
-except SystemExit:
-    print([name for name in {unwanted.split()!r} if name in sys.modules], file=sys.stderr)
-"""
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    assert done.stderr == "[]\n"

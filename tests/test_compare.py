@@ -5,12 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.bootstrap import interval, rank_interval, resample
 from llmqueue_gym.evaluation.compare import compare, latencies
 from llmqueue_gym.evaluation.metrics import WORDS
-from llmqueue_gym.evaluation.paired import ratio_of_means
+from llmqueue_gym.evaluation.paired import ratio_of_means, sentence, winner
 from llmqueue_gym.evaluation.statistics import cautious_batch_means
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.requests import request_table
@@ -156,6 +157,32 @@ def test_resampled_intervals():
     low, high = interval(drawn.p99[..., 0], drawn.counts)
     assert low < -np.log(0.01) < high
     assert rank_interval(drawn.mean, 0, drawn.counts) == (1, 1) and rank_interval(drawn.p99, 1, drawn.counts) == (2, 2)
+
+
+def test_a_resampled_interval_is_students_where_the_statistic_is_a_mean():
+    resampled = ndtri((np.arange(20_000) + 0.5) / 20_000) * np.sqrt(9 / 10)  # of 10 batches, in standard errors
+    assert interval(resampled[None], (10,)) == pytest.approx((-2.2622, 2.2622), rel=1e-3)
+    wider = np.array([resampled, 3 * resampled + 1])
+    assert interval(wider, (10, 10)) == pytest.approx((1 - 3 * 2.2622, 1 + 3 * 2.2622), rel=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "point"), [("mean", np.mean), ("p99", partial(np.percentile, q=99))])
+def test_the_winner_is_ahead_by_the_ratio_of_what_is_compared(kind, point):
+    first = np.random.default_rng(5).exponential(size=3000)
+    values = {"b": 1.5 * first, "a": first, "same": first * (1 + 1e-12)}
+    found = winner(kind, values, values, resample(values), cautious_batch_means)
+    assert (found["policy"], found["same"], found["ties"], found["clear"]) == ("a", ["same"], [], True)
+    assert list(found["over"]) == ["b"] and found["over"]["b"]["mean"] == pytest.approx(1 / 1.5)
+    assert found["over"]["b"]["low"] <= 1 / 1.5 + 1e-9 and found["over"]["b"]["high"] >= 1 / 1.5 - 1e-9
+    assert found["values"] == {name: pytest.approx(point(values[name])) for name in values}
+
+
+@pytest.mark.parametrize(("ties", "more"), [(["b"], ""), (["b", "c"], ", and 1 more cannot be told from it")])
+def test_who_cannot_be_told_from_the_winner_is_counted(ties, more):
+    over = {name: {"mean": 0.98, "low": 0.95, "high": 1.01} for name in "bc"}
+    found = {"policy": "a", "values": {"a": 2.0}, "same": [], "ties": ties, "over": over, "clear": False}
+    words = "no clear winner, a is least with 2 s, 2 % below b (95 % interval -1 to 5 %)"
+    assert sentence("mean", "e2e", found) == f"mean {WORDS['e2e']}: {words}{more}"
 
 
 PLACES = ("mean_over_fcfs", "p99_over_fcfs")

@@ -98,8 +98,8 @@ def test_an_artefact_comes_back_as_it_was(tmp_path):
         ({"traits": {"shape": "round"}}, "shape='round'"),
         ({"traits": []}, "'traits' is missing or is not an object"),
         ({"command": " "}, "command that made the policy"),
-        ({"seeds": [[3, 9]]}, "seeds"),
-        ({"seeds": None}, "seeds"),
+        ({"seeds": [[10_000, 10_009]] * 500 + [[3, 9]]}, "seeds must be a list of pairs .*, not [3, 9]$"),
+        ({"seeds": None}, "seeds must be a list of pairs .*, not None$"),
     ],
 )
 def test_a_bad_card_is_refused_in_one_line(tmp_path, change, words):

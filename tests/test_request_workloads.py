@@ -21,6 +21,7 @@ from llmqueue_gym.workloads.requests import (
     length_law,
 )
 from llmqueue_gym.workloads.requests.lengths import LEVELS, MEASURED, Measured, tables
+from llmqueue_gym.workloads.streams import streams
 from llmqueue_gym.workloads.traces import Trace
 
 MEANS = {  # file and mean prompt and output of its rows, tokens
@@ -74,6 +75,15 @@ def workload(request):
 
 
 # One seed, one run.
+
+
+def test_each_table_is_drawn_from_the_stream_of_its_name(workload):
+    given, bound = draw_requests(workload, "lognormal", 30, 4), length_predictor("lognormal")
+    arrivals, lengths, predictions = streams(4, "arrivals", "sizes", "predictions")
+    requests, outputs = workload.sample(30, arrivals, lengths)
+    forecast = bound.bind(workload.output_sample()).predict(requests, outputs, predictions)
+    np.testing.assert_array_equal(given.requests["arrival"], requests["arrival"])
+    np.testing.assert_array_equal(given.requests["predicted"], forecast.predicted)
 
 
 @pytest.mark.parametrize("spec", [name for name in LENGTH_PREDICTORS if name != "pairs"])
@@ -297,6 +307,7 @@ def test_a_file_as_a_workload(tmp_path):
         ({"rate": -1.0}, "rate=-1"),
         ({"rate": 1.0, "rate_scale": 2.0}, "leave it 1"),
         ({"order": "windw"}, "did you mean 'window'"),
+        ({"outputs": [0, 0]}, "no request is left: 2 without output$"),
         ({"max_tokens": 3}, "no request is left: 1 without output, 1 above 3 tokens"),
     ],
 )

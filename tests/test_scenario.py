@@ -258,6 +258,16 @@ def test_each_table_is_drawn_from_the_stream_of_its_name():
     np.testing.assert_array_equal(choices, sender.choices(50, 3, stream(7, "choices")))
     ties = Scenario("dispatch", **told).draw(7, "join-idle-queue").truth["ties"]
     np.testing.assert_array_equal(ties, stream(7, "ties").random(50))
+    classed = Scenario("packing", needs=(1, 2), **told)
+    jobs, truth = classed.draw(7)
+    *chances, predictions = streams(7, "arrivals", "sizes", "classes", "predictions")
+    again, sizes = classed.source.sample(50, *chances)
+    for column in ("arrival", "klass"):
+        np.testing.assert_array_equal(jobs[column], again[column])
+    np.testing.assert_array_equal(truth["sizes"], sizes)
+    for klass, model in enumerate(classed.source.models):
+        mine = jobs["klass"] == klass
+        np.testing.assert_array_equal(jobs["predicted"][mine], model.predict(sizes[mine], predictions))
 
 
 def test_a_stream_of_one_system_is_named_after_it_and_like_no_other():

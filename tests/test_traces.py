@@ -222,19 +222,25 @@ def test_dates_have_no_unit(tmp_path):
 
 def test_priorities_and_classes_are_read(tmp_path):
     text = "class,arrival_s,prompt_tokens,output_tokens,priority\nchat,0,3,4,-2\nbatch,1,3,4,7\nchat,2,3,4,0\n"
-    trace = load_trace(write(tmp_path, text))
+    with pytest.warns(UserWarning, match="classes are numbered: batch is 0, chat is 1$"):
+        trace = load_trace(write(tmp_path, text))
     assert trace.priority.tolist() == [-2, 7, 0] and trace.klass.tolist() == [1, 0, 1]
     requests, _ = TraceRequests.from_trace(trace).sample(3, *np.random.default_rng(0).spawn(2))
     assert requests["priority"].tolist() == [-2, 7, 0] and requests["klass"].tolist() == [1, 0, 1]
     with pytest.raises(BadInput, match=r"row 1, column 'priority': '-2\.5' is not a whole number"):
         load_trace(write(tmp_path, text.replace("-2", "-2.5")))
+    numbered = load_trace(write(tmp_path, text.replace("chat", "7").replace("batch", "12")))
+    assert numbered.klass.tolist() == [7, 12, 7]  # numbers stay
     plain = load_trace(write(tmp_path, TINY["compact"]))
     assert plain.priority is None and plain.klass is None and plain.rate == 1
 
 
 def test_unknown_formats(tmp_path):
-    for text in ("a,b\n1,2\n", '{"a": 1}\n', "{broken\n", "[1]\n"):
+    for text in ("a,b\n1,2\n", '{"a": 1}\n', "[1]\n"):
         with pytest.raises(BadInput, match="no known trace format"):
+            load_trace(write(tmp_path, text))
+    for text in ("{broken\n", '{"timestamp": ' + "[" * 100_000 + "]" * 100_000 + "}\n"):
+        with pytest.raises(BadInput, match=r"row 1 is no JSON object, or one that is cut off or nested too deep$"):
             load_trace(write(tmp_path, text))
     with pytest.raises(BadInput, match="did you mean 'azure'"):
         load_trace(write(tmp_path, TINY["azure"]), "azur")

@@ -204,7 +204,7 @@ def fair_view(view: Fields) -> Fields:
 def _seeds(value: Any) -> tuple[int, ...]:
     given = range(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(given, (range, list)) or len(given) < 2 or not all(isinstance(seed, int) for seed in given):
-        raise BadInput(f"seeds={value!r} must be how many there are, 2 or more, or a list of them")
+        raise BadInput(f"seeds={value!r:.80} must be how many there are, 2 or more, or a list of them")
     return tuple(given)
 
 

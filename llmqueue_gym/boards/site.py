@@ -34,7 +34,7 @@ def gather(folder: Path, among: Mapping[str, Board]) -> tuple[list[Ranked], list
     Raises:
         BadInput: a result or a card is not what it should be.
     """
-    found, notes, trained = [], [], cards(folder)
+    found, notes = [], []
     for on in among.values():
         results = stored(folder, on)
         missing = [name for name in (on.base, BOUND) if name not in results]
@@ -44,6 +44,7 @@ def gather(folder: Path, among: Mapping[str, Board]) -> tuple[list[Ranked], list
         players = [
             player for player in registered(on) if player.name in results
         ]  # those from outside play in cells alone
+        trained = cards(folder, on)
         curves = [curve(name, trained[name]) for name in results if name in trained]
         curves = [one for one in curves if one["points"]]
         found.append(Ranked(on, results, curves=curves, episode=record(on, players)))
@@ -69,14 +70,14 @@ def written(found: Sequence[Ranked], notes: Sequence[str], out: Path) -> str:
     return f"{path}: {len(found)} boards, {len(text.encode()) / 1e6:.2f} MB"
 
 
-def cards(folder: Path) -> dict[str, Row]:
-    """Return the cards with a learning curve, of the zoo and of added entries, by name.
+def cards(folder: Path, on: Board) -> dict[str, Row]:
+    """Return the cards with a learning curve, of the zoo and of the entries that were added to a board, by name.
 
     Raises:
         BadInput: a card is not what it should be.
     """
     zoo = [read_card(path.parent) for path in sorted(zoo_folder().glob(f"*/*/{CARD}"))]
-    paths = sorted((folder / "entries").glob(f"*/[!.]*/{CARD}"))
+    paths = sorted((folder / "entries" / on.name).glob(f"[!.]*/{CARD}"))
     return {card["name"]: card for card in (*zoo, *map(outside.card_in, paths)) if card.get("curve")}
 
 

@@ -3,6 +3,7 @@
 Whatever a user got wrong is told in one line on stderr, with exit status 2 and nothing on stdout.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -49,6 +50,7 @@ for _command in (*_LISTS, *_STUDIES):
 
 
 GRACE = 0.5  # s from an interrupt on, after which the process ends wherever it is
+CALL = 5.0  # s of processor time that a call of a user's function may take; those that end take microseconds
 LONGEST = 1000  # characters of an error
 
 
@@ -57,6 +59,7 @@ def main(args: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if args is None else args
     if args is None:
         _end_when_interrupted()
+        _end_what_does_not_come_back()
     try:
         with warnings.catch_warnings(record=True) as doubts:
             _refuse_odd(given)
@@ -93,6 +96,24 @@ def _end_when_interrupted() -> None:
         os._exit(130)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _end_what_does_not_come_back() -> None:
+    """Let a user's compiled function that loops for ever be an error; compiled code can be stopped in no other way."""
+
+    def look() -> None:
+        seen, since = None, 0.0
+        while not seen or time.process_time() < since + CALL:
+            time.sleep(0.2)
+            jit: Any = sys.modules.get("llmqueue_gym._jit")  # not imported for this
+            call = getattr(jit, "running", lambda: None)()  # it may be half-imported
+            if call != seen:
+                seen, since = call, time.process_time()
+        with contextlib.suppress(SystemExit):
+            _fail(f"function {seen[0]!r} does not come back from a call within {CALL:g} s; look at its loops")
+        os._exit(2)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 def _refuse_odd(args: Sequence[str]) -> None:

@@ -103,6 +103,10 @@ def show(found: dict[str, Any]) -> None:
     """Print what was simulated."""
     told = {key: value for key, value in found.items() if value is not None and value is not False and value != []}
     notes = told.pop("notes", [])
+    unknown = [key for key, ends in told.items() if key.endswith("ci95") and ends[0] != ends[0]]
+    if unknown:
+        told = {key: value for key, value in told.items() if key not in unknown}
+        notes = [f"{told['jobs']:,} jobs are too few for an interval", *notes]
     print_result("simulated", told)
     for note in notes:
         click.echo(f"note: {note}")

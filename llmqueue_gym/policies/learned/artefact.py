@@ -63,7 +63,7 @@ def build(card: Mapping[str, Any], params: np.ndarray, where: str) -> Any:
     try:
         return builder(card["name"], params, f"trained: {card['command']}", **card["traits"])
     except TypeError as error:
-        raise BadInput(f"{where}: traits {card['traits']} do not fit the kind: {error}") from None
+        raise BadInput(f"{where}: traits {card['traits']!s:.80} do not fit the kind: {error}") from None
 
 
 def read_numbers(file: IO[bytes], where: str) -> np.ndarray:
@@ -151,7 +151,10 @@ def check_card(card: Any, path: Path) -> None:
         raise BadInput(f"{path}: the command that made the policy is missing")
     seeds = card.get("seeds")
     if not isinstance(seeds, list) or not all(_are_seeds(pair) for pair in seeds):
-        raise BadInput(f"{path}: seeds={seeds} must be a list of pairs [first, end) from {TRAINING_SEEDS} on")
+        wrong = next((pair for pair in seeds if not _are_seeds(pair)), None) if isinstance(seeds, list) else seeds
+        raise BadInput(
+            f"{path}: seeds must be a list of pairs [first, end) from {TRAINING_SEEDS} on, not {wrong!r:.80}"
+        )
 
 
 def _are_seeds(pair: Any) -> bool:

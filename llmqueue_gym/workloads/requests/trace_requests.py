@@ -79,9 +79,8 @@ class TraceRequests:
         long = ~empty & (prompts + outputs > (self.max_tokens or np.inf))
         kept = ~empty & ~long
         if not kept.any():
-            raise BadInput(
-                f"no request is left: {empty.sum()} without output, {long.sum()} above {self.max_tokens} tokens"
-            )
+            above = f", {long.sum()} above {self.max_tokens} tokens" if self.max_tokens else ""
+            raise BadInput(f"no request is left: {empty.sum()} without output{above}")
         read = {"times": times, "prompts": prompts, "outputs": outputs, **told}
         read = {name: column[kept] for name, column in read.items()}
         left_out = {"without_output": int(empty.sum()), "too_long": int(long.sum())}

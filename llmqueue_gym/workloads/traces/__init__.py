@@ -78,6 +78,8 @@ def detect(path: str | os.PathLike[str]) -> str:
         raise BadInput(f"{path} {what}")
     shared = {name: len(fields & marks) for name, marks in _FIELDS.items() if (name in _JSON) == is_json}
     best = max(shared, key=lambda name: shared[name])
+    if is_json and json_object(line) is None:
+        raise BadInput(f"{path}: row 1 is no JSON object, or one that is cut off or nested too deep")
     if not shared[best]:
         raise BadInput(
             f"{path}: the header {line[:60]!r} is of no known trace format ({', '.join(_FIELDS)}); "

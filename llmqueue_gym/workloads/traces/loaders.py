@@ -7,17 +7,19 @@ simulated server took for the one before.
 
 import os
 import re
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from llmqueue_gym.columns import MOST_SECONDS, read_columns, read_header, text_lines
+from llmqueue_gym.columns import MOST_SECONDS, Column, read_columns, read_header, text_lines
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads.traces.trace import Trace, json_object, ordered_trace, read_json_columns, sorted_trace
 
 CELL = 3.0  # s; Mooncake's release rounds arrival times down to this grid
 MOST_CLASSES = 2**15  # tables have 16 bits for their numbers
+SHOWN_CLASSES = 5  # names that a warning shows
 _INPUTS = {"user_message", "tool_result"}  # events that a round of TraceLab waits for
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEYOND_MICROSECONDS = re.compile(r"\.\d{6}(\d{1,3})")
@@ -27,18 +29,30 @@ def load_compact(path: str | os.PathLike[str], unit: str = "s", source: str = ""
     """Read `arrival_s,prompt_tokens,output_tokens`, the form to convert your own trace to.
 
     Two columns more are read where they are there: `priority`, whole numbers of which a lower one is more urgent, and
-    `class`, any names, which are numbered in their order. The file says nothing of its source and licence, so the
-    caller may.
+    `class`, whole numbers from 0, or any names, which are numbered in their order, with a warning that says how. The
+    file says nothing of its source and licence, so the caller may.
     """
     header, needed = read_header(path), ["arrival_s", "prompt_tokens", "output_tokens"]
     columns = read_columns(path, needed + [name for name in ("priority", "class") if name in header])
     told = {column.name: column for column in columns[len(needed) :]}
     more = {"priority": told["priority"].counts(signed=True)} if "priority" in told else {}
     if "class" in told:
-        names, more["klass"] = np.unique(told["class"].cells, return_inverse=True)
-        if len(names) > MOST_CLASSES:
-            raise BadInput(f"{path}: column 'class' has {len(names):,} classes; there can be {MOST_CLASSES:,}")
+        more["klass"] = _classes(told["class"])
     return sorted_trace(path, columns[: len(needed)], unit, source, licence, **more)
+
+
+def _classes(column: Column) -> np.ndarray:
+    """Return the number of each row's class `(rows,)`, int64."""
+    names, numbers = np.unique(column.cells, return_inverse=True)
+    if len(names) > MOST_CLASSES:
+        raise BadInput(f"{column.path}: column 'class' has {len(names):,} classes; there can be {MOST_CLASSES:,}")
+    known = {str(number): number for number in range(MOST_CLASSES)}
+    if all(str(name) in known for name in names):
+        return np.array([known[str(name)] for name in names])[numbers]
+    shown = [f"{name!s:.40} is {number}" for number, name in enumerate(names[:SHOWN_CLASSES])]
+    rest = " and so on" if len(names) > SHOWN_CLASSES else ""
+    warnings.warn(f"{column.path}: classes are numbered: {', '.join(shown)}{rest}", stacklevel=2)
+    return numbers.astype(np.int64)
 
 
 def load_azure(path: str | os.PathLike[str]) -> Trace:

@@ -1,0 +1,52 @@
+"""The command line of a fuzzer: it plays numbered runs, and prints which broke a promise and how the others ended."""
+
+import argparse
+import os
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+
+SECONDS = 120  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
+
+
+def main(words: str, play: Callable[[int, int], str]) -> int:
+    """Play the runs and print what they were; return the exit status.
+
+    Args:
+        words: what the fuzzer asks, for its help.
+        play: plays run `number` of a seed and returns what it was; raises AssertionError where it breaks a promise.
+    """
+    parser = argparse.ArgumentParser(description=words)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="play this one alone, and show where it breaks")
+    told = parser.parse_args()
+    ends, broken, start = Counter(), 0, time.monotonic()
+    for number in range(told.first, told.first + told.runs) if told.only is None else [told.only]:
+        guard = threading.Timer(SECONDS, give_up, (f"--seed {told.seed} --only {number}",))
+        guard.start()
+        try:
+            ends[play(number, told.seed)] += 1
+        except AssertionError as error:
+            broken += 1
+            print(f"--seed {told.seed} --only {number}: {' '.join(str(error).split())[:400]}", flush=True)
+            if told.only is not None:
+                traceback.print_exc()
+        finally:
+            guard.cancel()
+        if sys.stderr.isatty():
+            print(f"\r{number:,}", end="\r", file=sys.stderr)
+    for end, count in ends.most_common():
+        print(f"{count:8,} {end}")
+    print(f"{broken} of {sum(ends.values()) + broken:,} runs broke a promise, {time.monotonic() - start:.0f} s")
+    return 1 if broken else 0
+
+
+def give_up(which: str) -> None:
+    """End the process with a word; compiled code looks at no signal."""
+    print(f"{which}: no end in {SECONDS} s", flush=True)
+    os._exit(1)
