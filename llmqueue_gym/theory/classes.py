@@ -73,7 +73,7 @@ def even_edges(joint: JointLaw, k: int, order: int) -> np.ndarray:
     below = _parted(joint, (order,), joint.levels)[0, 0]
     after = np.clip(np.searchsorted(below, wanted), 1, len(below) - 1)
     low, high = joint.levels[after - 1], joint.levels[after]
-    for _ in range(50):
+    for _ in range(25):
         middle = 0.5 * (low + high)
         short = _parted(joint, (order,), middle)[0, 0] < wanted
         low, high = np.where(short, middle, low), np.where(short, high, middle)
