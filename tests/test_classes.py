@@ -141,6 +141,37 @@ def test_whether_few_preemptive_classes_beat_all_bits_depends_on_the_spread():
     assert mean("preemptive-classes:k=16", *heavy) > mean("pspjf", *heavy)
 
 
+# Who needs a prediction at all.
+
+
+def found(run):
+    """Return how many jobs each arrival finds in system `(n,)`."""
+    order = np.sort(run.outcome["completion"])
+    return np.arange(len(order)) - np.searchsorted(order, run.jobs["arrival"], side="right")
+
+
+@pytest.mark.parametrize(
+    ("spec", "most", "same"),
+    [
+        ("one-bit:threshold=1.5", 1, True),  # the front of an empty queue is its back
+        ("one-bit:threshold=1.5", 2, False),
+        ("one-bit-lcfs:threshold=1.5", 0, True),
+        ("one-bit-lcfs:threshold=1.5", 1, False),
+        ("classes:edges=1.5", 1, False),  # a short that comes next must know whether it may overtake
+        ("classes:edges=1.5", 0, True),
+    ],
+)
+def test_who_finds_few_in_system_needs_no_bit(spec, most, same):
+    """One bit: other predictions for all jobs that find at most so many in system lead to the same run, or do not."""
+    scenario, order = Scenario(load=0.8, n_jobs=20_000), policy(spec)
+    drawn = scenario.draw(1)
+    run = scenario.system.simulate(drawn, order)
+    few = found(run) <= most
+    drawn.work["predicted"][few] = np.random.default_rng(2).exponential(2.0, few.sum())
+    other = scenario.system.simulate(drawn, order)
+    assert np.array_equal(run.response_times, other.response_times) == same
+
+
 # The policies in a system.
 
 
