@@ -53,8 +53,7 @@ def test_best_edges_are_those_of_another_minimiser(name, predict, tails, load):
         found = mean(f"{name}:k={k}", "exponential", predict, load)
         starts = np.log(rng.exponential(1.0, (6, k - 1)) + 0.01)
         least = min(
-            minimize(lambda u: by_formula(np.cumsum(np.exp(u)), load, tails, preemptive), start).fun
-            for start in starts
+            minimize(lambda u: by_formula(np.cumsum(np.exp(u)), load, tails, preemptive), start).fun for start in starts
         )
         assert found == pytest.approx(least, rel=1e-7)
 
@@ -68,7 +67,9 @@ def test_exact_values_of_few_classes():
 def test_two_classes_are_one_bit_at_its_best_threshold():
     for name, one_bit in (("classes", "one-bit"), ("preemptive-classes", "one-bit-fcfs")):
         best = minimize_scalar(
-            lambda t, bit=one_bit: mean(f"{bit}:threshold={float(t)!r}", *NOISY[:2]), bounds=(0.2, 5.0), method="bounded"
+            lambda t, bit=one_bit: mean(f"{bit}:threshold={float(t)!r}", *NOISY[:2]),
+            bounds=(0.2, 5.0),
+            method="bounded",
         )
         assert mean(f"{name}:k=2", *NOISY[:2]) == pytest.approx(best.fun, rel=1e-6)
         edge = float(policy(f"{name}:k=2").params_for(size_law(NOISY[0]), predictor(NOISY[1]), load=0.8)[0])

@@ -129,7 +129,9 @@ class ConfusedBit(Predictor):
     def _refuse_more_than(self, most: float) -> None:
         if self.error > most:
             who = {"shorts": "of jobs that are short", "longs": "of jobs that are long"}.get(self.where, "in all")
-            raise BadInput(f"confused-bit: error={self.error:g} is more than can be wrong {who}; choose {most:g} at most")
+            raise BadInput(
+                f"confused-bit: error={self.error:g} is more than can be wrong {who}; choose {most:g} at most"
+            )
 
 
 def _points(size: Distribution, threshold: float) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ the work w = E[S; called short] (`closed_forms.one_bit`, `one_bit_lcfs`):
 without preemption  base = E[S], a = W, b = rho W;  where every arriving short preempts  base = 0, a = E[S] + W, b = W;
 W = lambda E[S^2] / (2 (1 - rho)) is the mean wait of FCFS. To call a job of size x short in place of long moves E[T] by
 
-    (lambda / (1 - lambda w)) t (x - T*)  per unit of probability,  t = (a - b p) / (1 - lambda w),  T* = b / (lambda t).
+    lambda t / (1 - lambda w) (x - T*)  per unit of probability,  t = (a - b p) / (1 - lambda w),  T* = b / (lambda t).
 
 So a wrong bit costs in proportion to |x - T*|: a short that is called long at most T* units, a long that is called
 short without bound. T* is the best threshold where the bits are the best ones, and without preemption the wait is then
