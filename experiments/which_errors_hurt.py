@@ -109,7 +109,7 @@ def break_even(size: str, where: str, threshold: float) -> float | None:
     law = size_law(size)
     most = {"shorts": law.cdf(threshold), "longs": law.sf(threshold), "anywhere": 1.0}.get(where, 0.5)
     most = float(most) * (1 - 1e-9)
-    return float(brentq(over, 0.0, most, xtol=1e-6)) if over(most) > 0 else None
+    return float(brentq(over, 0.0, most, xtol=1e-6)) if over(most) > 1e-6 else None  # a toss for everybody is FCFS
 
 
 def simulated(size: str, error: float, where: str, threshold: float) -> dict[str, Any]:
