@@ -204,7 +204,7 @@ def _draw_tails(panel: plt.Axes, found: dict[str, Any]) -> None:
             look = {"color": COLOURS[kind], "fillstyle": fill, "fmt": "o-", "ms": 4, "lw": 1, "capsize": 2}
             panel.errorbar([row["k"] for row in some], p99, bars, label=f"{WORDS[kind]}, {word}", **look)
     _counts(panel)
-    panel.set(ylabel="99th percentile, mean sizes")
+    panel.set(ylabel="99th percentile, mean sizes", ylim=(21, 42))
     panel.set_title("edges best for the mean: the tail, simulated, 95 % intervals", loc="left", fontsize=10)
     panel.legend(frameon=False)
 
@@ -213,7 +213,7 @@ def _draw_asked(panel: plt.Axes, found: dict[str, Any]) -> None:
     loads = [row["load"] for row in found["asked"]]
     for name, label in (
         ("one-bit", "not preemptive: who finds 2 or more"),
-        ("one-bit-lcfs", "preemptive: who finds 1"),
+        ("one-bit-lcfs", "preemptive: who finds 1 or more"),
     ):
         panel.plot(loads, [row[name]["needs_a_bit"] for row in found["asked"]], "o-", ms=3.5, label=label)
     panel.set(xlabel="load", ylabel="share of jobs that need a bit", ylim=(0, 1))
