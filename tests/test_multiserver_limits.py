@@ -14,6 +14,7 @@ from llmqueue_gym.distributions import size_law
 from llmqueue_gym.distributions.discrete import Empirical
 from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
 from llmqueue_gym.predictors import predictor
+from llmqueue_gym.theory.class_choices import COUNTED, ClassChoices
 from llmqueue_gym.theory.erlang import MMk
 from llmqueue_gym.theory.impatience import NoisyOverload, erlang_a, fluid_fcfs, fluid_fcfs_wait
 from llmqueue_gym.theory.one_bit_choices import MOSTLY_WRONG, OneBitChoices
@@ -64,27 +65,27 @@ def test_most_bits_wrong_and_yet_of_use():
 
 
 def simulated_choices(model, n, jobs, seed):
-    """Mean waits of predicted shorts and longs in n queues, event by event; the first fifth of the jobs is left out."""
+    """Mean waits of the predicted classes in n queues, event by event; the first fifth of the jobs is left out."""
     random = np.random.default_rng(seed)
-    long = random.random(jobs) >= model.short_share
-    wrong = random.random(jobs) < np.where(long, model.long_error, model.short_error)
-    bit = (long ^ wrong).astype(int).tolist()
-    size = (random.standard_exponential(jobs) * np.where(long, model.long_mean, model.short_mean)).tolist()
+    kind = np.searchsorted(np.cumsum(model.types), random.random(jobs))
+    told = (random.random(jobs)[:, None] > np.cumsum(model.told, axis=1)[kind]).sum(axis=1).tolist()
+    size = (random.standard_exponential(jobs) * np.array(model.means)[kind]).tolist()
     arrival = np.cumsum(random.standard_exponential(jobs) / (model.rates.sum() * n)).tolist()
     sampled = random.integers(n, size=(jobs, model.choices)).tolist()
-    waiting = [(deque(), deque()) for _ in range(n)]
+    waiting = [[deque() for _ in range(model.k)] for _ in range(n)]
     busy, events, wait = [False] * n, [], np.zeros(jobs)
     for job in range(jobs):
         while events and events[0][0] <= arrival[job]:
             now, q = heapq.heappop(events)
-            line = waiting[q][0] or waiting[q][1]
+            line = next((one for one in waiting[q] if one), None)
             busy[q] = bool(line)
             if line:
                 then = line.popleft()
                 wait[then] = now - arrival[then]
                 heapq.heappush(events, (now + size[then], q))
-        k = bit[job]
-        counts = [-1 if model.idle_first and not busy[q] else len(waiting[q][k]) for q in sampled[job]]
+        k = told[job]
+        lines = {"alike": slice(k, k + 1), "ahead": slice(k + 1), "all": slice(None)}[model.counted]
+        counts = [-1 if model.idle_first and not busy[q] else sum(map(len, waiting[q][lines])) for q in sampled[job]]
         q = sampled[job][counts.index(min(counts))]  # the order of the sample is random, so the first is
         if busy[q]:
             waiting[q][k].append(job)
@@ -92,15 +93,58 @@ def simulated_choices(model, n, jobs, seed):
             busy[q] = True
             heapq.heappush(events, (arrival[job] + size[job], q))
     old = np.arange(jobs) >= jobs // 5
-    bits = np.array(bit)
-    return np.array([wait[old & (bits == k)].mean() for k in range(2)])
+    return np.array([wait[old & (np.array(told) == k)].mean() for k in range(model.k)])
 
 
 @pytest.mark.parametrize("idle_first", [False, True])
 def test_two_hundred_queues_come_near_the_limit(idle_first):
     """Within 4 %: 200 queues differ from the limit by about 1 % (see `PowerOfD.correction`), the noise is about 1 %."""
     model = OneBitChoices(0.8, 0.7, 0.5, 13 / 6, 0.3, 0.1, idle_first=idle_first, longest=15)
-    assert simulated_choices(model, 200, 250_000, 11) == pytest.approx(model.solve().mean_wait, rel=0.04)
+    assert simulated_choices(model.classes, 200, 250_000, 11) == pytest.approx(model.solve().mean_wait, rel=0.04)
+
+
+# Predicted classes with d choices.
+
+THREE = ClassChoices(
+    0.8, (0.6, 0.3, 0.1), (0.4, 1.2, 4.0), ((0.8, 0.2, 0.0), (0.1, 0.8, 0.1), (0.0, 0.3, 0.7)), longest=8
+)
+
+
+def test_one_class_is_the_power_of_d():
+    model = ClassChoices(0.9, (1.0,), (2.0,), ((1.0,),), idle_first=True, longest=12)
+    assert model.solve().mean_response_time == pytest.approx(PowerOfD(0.9, 2, 2.0).mean_response_time(), rel=1e-8)
+
+
+def test_one_choice_is_the_mg1_with_classes():
+    """Cobham's formula for three classes, two of which are told apart by chance alone: all rules are one."""
+    model = replace(THREE, load=0.5, choices=1, longest=24, told=((0.7, 0.3), (0.3, 0.7), (0.0, 1.0)))
+    rate = model.load / np.dot(model.types, model.means)
+    rest = rate * np.dot(model.types, np.square(model.means))
+    first = rate * float(model.pairs[:, 0] @ model.means)
+    for counted in COUNTED:
+        result = replace(model, counted=counted).solve()
+        assert result.mean_wait == pytest.approx([rest / (1 - first), rest / (1 - first) / 0.5], rel=1e-4)
+
+
+@pytest.mark.parametrize("counted", COUNTED)
+def test_more_classes_conserve_jobs_and_work(counted):
+    result = replace(THREE, counted=counted).solve()
+    rate = 0.8 / np.dot(THREE.types, THREE.means)
+    assert result.lost < 1e-6 and result.residual < 1e-9
+    assert result.busy == pytest.approx(rate * np.multiply(THREE.types, THREE.means), rel=1e-5)
+
+
+@pytest.mark.parametrize(("counted", "idle_first"), [("alike", False), ("ahead", True), ("all", True)])
+def test_two_hundred_queues_with_three_classes_come_near_the_limit(counted, idle_first):
+    """Within 4 %, as above."""
+    model = replace(THREE, counted=counted, idle_first=idle_first)
+    assert simulated_choices(model, 200, 250_000, 12) == pytest.approx(model.solve().mean_wait, rel=0.04)
+
+
+def test_classes_that_nobody_is_told_change_nothing():
+    fewer = ClassChoices(0.8, (0.7, 0.3), (0.5, 13 / 6), ((0.7, 0.3), (0.1, 0.9)), longest=8)
+    more = replace(fewer, told=((0.7, 0.0, 0.3), (0.1, 0.0, 0.9)))
+    assert more.solve().mean_response_time == pytest.approx(fewer.solve().mean_response_time, rel=1e-9)
 
 
 # Impatience.
@@ -197,6 +241,10 @@ def test_three_hundred_servers_come_near_the_fluid_limit():
         (lambda: OneBitChoices(1.0), Unstable),
         (lambda: OneBitChoices(0.5, short_error=1.5), BadInput),
         (lambda: OneBitChoices(0.5, longest=0), BadInput),
+        (lambda: replace(THREE, told=((0.8, 0.1), (0.1, 0.9), (0.0, 1.0))), BadInput),
+        (lambda: replace(THREE, means=(1.0, 2.0)), BadInput),
+        (lambda: replace(THREE, counted="others"), BadInput),
+        (lambda: replace(THREE, longest=60), BadInput),
         (lambda: erlang_a(5, 1.0, 1.0, 0.0), BadInput),
         (lambda: erlang_a(1, 2.0, 1.0, 1e9), BadInput),
         (lambda: fluid_fcfs(float("nan")), BadInput),

@@ -28,6 +28,11 @@ MORE = [
     "lognormal:sigma=0",
     "one-bit:threshold=0.7,noise=exponential",
     "one-bit:threshold=0.7,noise=multiplicative:low=0.5;high=3",
+    "confused-bit:error=0",
+    "confused-bit:threshold=0.7,error=0.2,where=shorts",
+    "confused-bit:threshold=0.7,error=0.2,where=longs",
+    "confused-bit:threshold=0.7,error=0.2,where=edge",
+    "confused-bit:threshold=0.7,error=0.2,where=logistic",
     "buckets:k=1",
     "buckets:k=5,noise=lognormal:sigma=0.3",
 ]

@@ -24,6 +24,8 @@ POLICIES = Policies(
         "one-bit": f"{_HERE}.one_bit:one_bit",
         "one-bit-lcfs": f"{_HERE}.one_bit:one_bit_lcfs",
         "one-bit-fcfs": f"{_HERE}.one_bit:one_bit_fcfs",
+        "classes": f"{_HERE}.classes:classes",
+        "preemptive-classes": f"{_HERE}.classes:preemptive_classes",
         "limited-preemption": f"{_HERE}.limited_preemption:limited_preemption",
         "sjf": f"{_HERE}.spjf:sjf",
         "psjf": f"{_HERE}.pspjf:psjf",

@@ -18,6 +18,7 @@ PREDICTORS = Registry(
         "normal": f"{_HERE}.ratio:Normal",
         "lognormal": f"{_HERE}.ratio:Lognormal",
         "one-bit": f"{_HERE}.coarse:OneBit",
+        "confused-bit": f"{_HERE}.confused_bit:ConfusedBit",
         "buckets": f"{_HERE}.coarse:Buckets",
         "reports": f"{_HERE}.reports:Reports",
         "pairs": f"{_HERE}.pairs:Pairs",

@@ -117,9 +117,18 @@ class JobSystem(System):
         own = None if policy is None else policy.predictor
         return predictor(own or scenario.predictor).bind(scenario.law)
 
+    def load(self, scenario: "Scenario") -> float | None:
+        """Return the load, also where the rate is told; None where a workload comes at a rate that nobody tells."""
+        load = getattr(scenario.source, "load", None) if scenario.load is None else scenario.load * self.capacity
+        return None if load is None else float(load) / self.capacity
+
     def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
-        """Return the size law and the bound predictor."""
-        return {"size": scenario.law, "predictor": self.predictor(scenario, policy)}
+        """Return the size law, the bound predictor and the load."""
+        return {
+            "size": scenario.law,
+            "predictor": self.predictor(scenario, policy),
+            "load": self.load(scenario),
+        }
 
     def scales(self, scenario: "Scenario") -> dict[str, float]:
         """Return the mean size, or the median where that is infinite, and the number of servers."""

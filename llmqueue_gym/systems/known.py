@@ -34,8 +34,7 @@ def poisson(scenario: Any) -> bool:
 
 def load_of(scenario: Any) -> float:
     """Return the load, also of a scenario that tells the rate."""
-    source = scenario.source
-    return float(source.load / scenario.system.capacity) if scenario.load is None else float(scenario.load)
+    return float(scenario.system.load(scenario))
 
 
 def best_known(rows: Sequence[Row]) -> Row | None:

@@ -2,18 +2,21 @@
 
 One server, the M/G/1 with predictions: closed forms, SOAP for any rank function, the Gittins index. Several servers:
 Erlang's formulas, bounds for SRPT and Gittins on k of them, servers of unequal speed, the power of d choices with its
-term for finite n, one bit of advice, jobs that give up, and the pool of jobs that need several servers at once.
+term for finite n, also with predicted classes, jobs that give up, and the pool of jobs that need several servers at
+once.
 
 Everything here raises `BadInput` for a number out of its range, `Unstable` for a load of 1 or more (but where jobs give
 up, so that no load is too high), and `NotApplicable` for sizes without a second moment where the result needs one.
 """
 
 from llmqueue_gym.theory.analysis import Analysis, analyse
+from llmqueue_gym.theory.class_choices import ClassChoices
 from llmqueue_gym.theory.erlang import MMk, erlang_b, erlang_c, servers_for
 from llmqueue_gym.theory.gittins import gittins_of_samples, gittins_table
 from llmqueue_gym.theory.impatience import ErlangA, Fluid, NoisyOverload, erlang_a, fluid_fcfs, fluid_fcfs_wait
 from llmqueue_gym.theory.joint import JointLaw
 from llmqueue_gym.theory.many_servers import Bracket, fcfs_wait, fcfs_wait_bound, gittins_bracket, srpt_bracket
+from llmqueue_gym.theory.one_bit_advice import OneBitAdvice
 from llmqueue_gym.theory.one_bit_choices import OneBitChoices
 from llmqueue_gym.theory.packing import Pool, pooled
 from llmqueue_gym.theory.power_of_d import PowerOfD
@@ -22,11 +25,13 @@ from llmqueue_gym.theory.unequal_servers import UnequalServers, fastest_first, o
 __all__ = [
     "Analysis",
     "Bracket",
+    "ClassChoices",
     "ErlangA",
     "Fluid",
     "JointLaw",
     "MMk",
     "NoisyOverload",
+    "OneBitAdvice",
     "OneBitChoices",
     "Pool",
     "PowerOfD",

@@ -60,14 +60,15 @@ def analyse(
     if not np.isfinite(size.moment(2)):
         raise NotApplicable(f"size law {size} has no second moment, so mean response times under fcfs are infinite")
     bound = None if predictor is None else predictor.bind(size)
-    params = policy.params_for(size, bound)
+    params = policy.params_for(size, bound, load=load)
     if not policy.uses_predictions:
         bound = None
     coarse, joint = _laws(size, bound)
     used, mean = "soap", None
     if method != "soap":
         try:
-            mean, used = _extrapolated(_formula(policy, joint, load), _formula(policy, coarse, load)), "formula"
+            fine, rough_mean = (_formula(policy, one, load, params) for one in (joint, coarse))
+            mean, used = _extrapolated(fine, rough_mean), "formula"
         except NotApplicable:
             if method == "formula":
                 raise
@@ -107,10 +108,10 @@ def _extrapolated(fine: float, coarse: float) -> float:
     return fine + (fine - coarse) / 3 if np.isfinite(fine) and np.isfinite(coarse) else fine
 
 
-def _formula(policy: Any, joint: JointLaw, load: float) -> float:
+def _formula(policy: Any, joint: JointLaw, load: float, params: np.ndarray) -> float:
     if policy.formula is None:
         raise NotApplicable(f"policy {policy.name!r} has no closed form; use method 'soap'")
-    return FORMULAS[policy.formula](joint, load, *policy.params)
+    return FORMULAS[policy.formula](joint, load, *params)
 
 
 def _by_size(types: list[Conditional], joint: JointLaw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

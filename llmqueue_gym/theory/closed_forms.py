@@ -14,6 +14,7 @@ from scipy.special import kv
 
 from llmqueue_gym.distributions.integration import panel_nodes
 from llmqueue_gym.errors import NotApplicable
+from llmqueue_gym.theory import classes
 from llmqueue_gym.theory.joint import JointLaw, Row
 
 
@@ -125,6 +126,8 @@ FORMULAS: dict[str, Callable[..., float]] = {
     "one-bit": one_bit,
     "one-bit-lcfs": one_bit_lcfs,
     "one-bit-fcfs": one_bit_fcfs,
+    "classes": partial(classes.mean_response_time, preemptive=False),
+    "preemptive-classes": partial(classes.mean_response_time, preemptive=True),
 }
 
 
