@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines import sharing_server, single_server
+from llmqueue_gym.engines import processor_sharing, sharing_server, single_server
 from llmqueue_gym.engines.state import HEAP, fresh_state
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import outcome_table
-from llmqueue_gym.policies.base import Policy
+from llmqueue_gym.policies import ONE_SERVER
+from llmqueue_gym.policies.base import Policies, Policy
+from llmqueue_gym.policies.sharing import SharingPolicy
 from llmqueue_gym.systems import theorems
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import srpt_mean
@@ -30,6 +32,16 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 LEAST_QUANTUM = 1e-6  # of the mean size
+ORDERS = {
+    "none": processor_sharing.NONE,
+    "virtual": processor_sharing.VIRTUAL,
+    "remaining": processor_sharing.REMAINING,
+}
+LATE = {
+    "share": processor_sharing.SHARE,
+    "first": processor_sharing.FIRST,
+    "youngest": processor_sharing.YOUNGEST,
+}
 RESOLUTION = 0.02  # slice of service between rank checks, relative to age + mean size
 
 
@@ -63,17 +75,26 @@ class MG1(JobSystem):
 
     name: ClassVar[str] = "mg1"
     title: ClassVar[str] = "One server"
+    policies: ClassVar[Policies] = ONE_SERVER
     beside: ClassVar[bool] = False
     view: ClassVar[type[View]] = MG1View
     run_length: ClassVar[int] = 1_000_000
 
-    def simulate(self, drawn: Drawn, policy: Policy, **facts: Any) -> Run:
-        """Run every job to its completion, in the engine that is right for the shape of the rank."""
-        (rank,), params = policy.compiled(), policy.params_for(**facts)
+    def simulate(self, drawn: Drawn, policy: Policy | SharingPolicy, **facts: Any) -> Run:
+        """Run every job to its completion, in the engine that is right for the kind of policy or the shape of its rank.
+
+        Raises:
+            BadInput: a weight by which the server is shared is not positive.
+        """
+        params = policy.params_for(**facts)
         jobs, sizes = tables_of(drawn, policy)
-        play = _sharing if policy.preemptive and policy.shape == "general" else _single
-        play(jobs[:1].copy(), sizes[:1], policy, rank, params)  # the first call in a process loads or compiles it
-        outcome, elapsed = play(jobs, sizes, policy, rank, params)
+        play: Any = _single
+        if isinstance(policy, SharingPolicy):
+            play = _processor_sharing
+        elif policy.preemptive and policy.shape == "general":
+            play = _sharing
+        play(jobs[:1].copy(), sizes[:1], policy, params)  # the first call in a process loads or compiles it
+        outcome, elapsed = play(jobs, sizes, policy, params)
         policy.refuse_failure(params, jobs)
         return Run(policy.name, jobs, sizes, outcome, elapsed, self)
 
@@ -126,10 +147,9 @@ def twins(policy: Policy, jobs: np.ndarray) -> np.ndarray:
     return twin
 
 
-def _single(
-    jobs: np.ndarray, sizes: np.ndarray, policy: Policy, rank: Any, params: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _single(jobs: np.ndarray, sizes: np.ndarray, policy: Policy, params: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the outcome table `(n,)` and the seconds in the kernel."""
+    (rank,) = policy.compiled()
     outcome, heap = outcome_table(len(jobs)), np.zeros(len(jobs), HEAP)
     state, falling = records(fresh_state())[0], policy.shape != "constant"
     tables = (records(jobs), sizes, records(outcome), records(heap))
@@ -138,14 +158,30 @@ def _single(
     return outcome, time.perf_counter() - start
 
 
-def _sharing(
-    jobs: np.ndarray, sizes: np.ndarray, policy: Policy, rank: Any, params: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _sharing(jobs: np.ndarray, sizes: np.ndarray, policy: Policy, params: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the outcome table `(n,)` and the seconds in the kernel."""
+    (rank,) = policy.compiled()
     outcome, heap = outcome_table(len(jobs)), np.zeros(len(jobs), HEAP)
     links, twin = np.zeros(len(jobs), sharing_server.LINK), twins(policy, jobs)
     state, scale = records(fresh_state())[0], float(sizes.mean())
     tables = (records(jobs), sizes, records(outcome), records(heap), records(links), twin)
     start = time.perf_counter()
     sharing_server.simulate(state, *tables, rank, params, policy.lcfs_up_to, RESOLUTION, scale)
+    return outcome, time.perf_counter() - start
+
+
+def _processor_sharing(
+    jobs: np.ndarray, sizes: np.ndarray, policy: SharingPolicy, params: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the outcome table `(n,)` and the seconds in the kernel; there are no params."""
+    n, good = len(jobs), (jobs["weight"] > 0) & np.isfinite(jobs["weight"])
+    if policy.weighted and not good.all():
+        i = int(np.argmin(good))
+        raise BadInput(f"job {i}: weight={jobs['weight'][i]:g} must be positive and finite to share by")
+    outcome, heaps = outcome_table(n), [records(np.zeros(n, HEAP)) for _ in range(3)]
+    members = records(np.zeros(n, processor_sharing.MEMBER))
+    tables = (records(jobs), sizes, records(outcome), *heaps, members)
+    traits = (ORDERS[policy.order], LATE[policy.late], policy.beside, policy.weighted)
+    start = time.perf_counter()
+    processor_sharing.simulate(records(fresh_state())[0], *tables, *traits)
     return outcome, time.perf_counter() - start
