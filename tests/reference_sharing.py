@@ -46,7 +46,9 @@ def sharing_schedule(drawn, policy):
             steps += [(job.predicted - job.age) / pace[job.number] for job in working if not job.late]
         if policy.late == "youngest":
             young = [job for job in working if job.late]
-            steps += [(other.age - job.age) / pace[job.number] for job in young for other in late if other.age > job.age]
+            steps += [
+                (other.age - job.age) / pace[job.number] for job in young for other in late if other.age > job.age
+            ]
         step = min(steps)
         if step > 0:
             for job in working:

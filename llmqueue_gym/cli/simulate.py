@@ -81,7 +81,8 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
         "mean_response_time": numbers["mean_response_time"],
         "ci95": intervals["mean_response_time"],
         **{name: numbers[name] for name in SHOWN},
-        "notes": shortness(times, estimate, kept, scenario) if estimate else [],
+        "notes": [f"{policy.name} {words}" for words in scenario.system.remarks(run, policy)]
+        + (shortness(times, estimate, kept, scenario) if estimate else []),
     }
     if scenario.system.lossy:
         intervals |= _losses(told, numbers, intervals["served"], scenario.source.rate)

@@ -3,8 +3,8 @@
     rank(a) = max(z - a, k z)
 
 A job of which less than the share k of its prediction z is left, or that outlives it, is not taken for a short one:
-its rank stays at k z. With k = 1 it is PSPJF; with k near 0 an outlived prediction counts 0, where under SPRPT it counts
-less and less.
+its rank stays at k z. With k = 1 it is PSPJF; with k near 0 a job that outlives its prediction has rank 0, where under
+SPRPT its rank falls on and on.
 
 The heuristic of Akbari-Moghaddam and Down freezes the rank once it decides that a job was underestimated. Its exact
 index was not at hand, so that this is of its shape and no more.

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines import processor_sharing, sharing_server, single_server
+from llmqueue_gym.engines.skew_heap import MEMBER
 from llmqueue_gym.engines.state import HEAP, fresh_state
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import outcome_table
@@ -19,6 +20,7 @@ from llmqueue_gym.policies import ONE_SERVER
 from llmqueue_gym.policies.base import Policies, Policy
 from llmqueue_gym.policies.sharing import SharingPolicy
 from llmqueue_gym.systems import theorems
+from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import srpt_mean
 from llmqueue_gym.systems.episodes import SlotEpisodes
@@ -106,6 +108,30 @@ class MG1(JobSystem):
         """Return the exact mean response time, where arrivals are Poisson."""
         return theorems.one_server(policy, scenario)
 
+    def remarks(self, run: Run, policy: Any) -> list[str]:
+        """Return whether the virtual queue of a policy is overloaded by predictions that are too long on average."""
+        if getattr(policy, "order", None) != "virtual":
+            return []
+        span = float(np.ptp(run.jobs["arrival"]))
+        told, true = (float(work[:-1].sum()) for work in (run.jobs["predicted"], run.sizes))
+        if told < span or span == 0:
+            return []
+        rates = f"lambda E[Y] = {told / span:.4g} of predicted work where lambda E[S] = {true / span:.4g}"
+        return [f"has a virtual queue that is overloaded, as {rates}: in the long run no job is late, and it is pspjf"]
+
+    def agent(self, policy: Any, scenario: "Scenario", view: Any) -> Agent:
+        """Return the agent that serves the job of least rank among those in the slots.
+
+        Raises:
+            BadInput: the policy shares the server, which an agent cannot do.
+        """
+        if isinstance(policy, SharingPolicy):
+            raise BadInput(
+                f"policy {policy.name!r} shares the server among jobs, and an agent serves one at a time: play it in "
+                "closed loop, with rollout or relative_to, or take las here"
+            )
+        return super().agent(policy, scenario, view)
+
     def open(self, scenario: "Scenario", view: Any, size: int) -> "MG1Episodes":
         """Return E servers."""
         return MG1Episodes(scenario, view, size)
@@ -179,7 +205,7 @@ def _processor_sharing(
         i = int(np.argmin(good))
         raise BadInput(f"job {i}: weight={jobs['weight'][i]:g} must be positive and finite to share by")
     outcome, heaps = outcome_table(n), [records(np.zeros(n, HEAP)) for _ in range(3)]
-    members = records(np.zeros(n, processor_sharing.MEMBER))
+    members = records(np.zeros(n, MEMBER))
     tables = (records(jobs), sizes, records(outcome), *heaps, members)
     traits = (ORDERS[policy.order], LATE[policy.late], policy.beside, policy.weighted)
     start = time.perf_counter()

@@ -43,8 +43,8 @@ class SharingPolicy(BasePolicy):
 
     kind: ClassVar[str] = "sharing policy"
     functions: ClassVar[tuple[str, ...]] = ()
-    params: ClassVar[tuple[float, ...]] = ()
-    prepare: ClassVar[Callable[..., Any] | None] = None
+    params: ClassVar[tuple[float, ...]] = ()  # type: ignore[misc]  # there are none
+    prepare: ClassVar[Callable[..., Any] | None] = None  # type: ignore[misc]
 
     name: str
     order: Order
