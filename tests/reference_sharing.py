@@ -45,10 +45,8 @@ def sharing_schedule(drawn, policy):
         if policy.order == "remaining":
             steps += [(job.predicted - job.age) / pace[job.number] for job in working if not job.late]
         if policy.late == "youngest":
-            young = [job for job in working if job.late]
-            steps += [
-                (other.age - job.age) / pace[job.number] for job in young for other in late if other.age > job.age
-            ]
+            pairs = [(job, other) for job in working if job.late for other in late if other.age > job.age]
+            steps += [(other.age - job.age) / pace[job.number] for job, other in pairs]
         step = min(steps)
         if step > 0:
             for job in working:
