@@ -1,6 +1,9 @@
 """Policies that share one server: job by job as the rules say, in the order of processor sharing, theory beside it."""
 
+import importlib
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.mg1 import MG1
 from llmqueue_gym.theory import analyse, discriminatory_sharing
 
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NAMES = list(SHARING)
 INSTANCES = 10 if _jit.DISABLED else 60
 N_JOBS = 2_000 if _jit.DISABLED else 200_000
@@ -235,3 +239,17 @@ def test_one_compiled_kernel_serves_every_policy():
     for name in NAMES:
         Scenario(n_jobs=50).simulate(name)
     assert len(processor_sharing.simulate.signatures) == 1
+
+
+def test_the_study_of_sharing_is_stored_and_plays(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    module = importlib.import_module("does_sharing_help_when_predictions_are_wrong")
+    stored = json.loads((EXPERIMENTS / "results" / f"{module.__name__}.json").read_text(encoding="utf-8"))
+    cells = {(row["size"], row["sigma"]) for row in stored["rows"]}
+    assert cells == {(law, sigma) for law in module.LAWS for sigma in module.SIGMAS}
+    assert {row["policy"] for row in stored["rows"]} == set(module.POLICIES)
+    monkeypatch.setattr(module, "POLICIES", {"sprpt": (), "psbs": ()})
+    sprpt, psbs = module.play(("exponential", 0.5, 200, 2))
+    assert sprpt["response"]["mean"] >= 1 and psbs["response"]["mean"] >= 1 and 0 <= psbs["late"]["mean"] < 0.5
+    drawn = module.at_load(Scenario(n_jobs=200).draw(1))
+    assert drawn.sizes.sum() / drawn.work["arrival"][-1] == pytest.approx(module.LOAD)
