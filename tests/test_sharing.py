@@ -72,6 +72,15 @@ def test_ties_are_settled_as_the_rules_say(name, drawn):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+def test_jobs_of_one_moment():
+    """A job without size waits for its turn among those that come with it; the youngest who are equally old share."""
+    drawn = Drawn(job_table(np.ones(2), np.array([5.0, 1.0])), {"sizes": np.array([0.0, 3.0])})
+    assert play(drawn, SHARING("fspe")).outcome["completion"].tolist() == [4.0, 4.0]
+    drawn = Drawn(job_table(np.zeros(2)), {"sizes": np.array([1.0, 2.0])})
+    outcome = play(drawn, SHARING("fspe-las")).outcome
+    assert outcome["completion"].tolist() == [2.0, 3.0] and outcome["preemptions"].tolist() == [0, 0]
+
+
 # What must be, whatever the jobs.
 
 
