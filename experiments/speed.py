@@ -44,7 +44,16 @@ from llmqueue_gym.workloads.requests import RequestWorkload, draw_requests
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 15
-OTHERS = {"fcfs": 1.0, "spjf": 1.0, "pspjf": 1.0, "srpt": 1.0, "las": 0.2, "gittins": 0.2}  # share of the jobs
+OTHERS = {
+    "fcfs": 1.0,
+    "spjf": 1.0,
+    "pspjf": 1.0,
+    "srpt": 1.0,
+    "ps": 1.0,
+    "psbs": 0.5,
+    "las": 0.2,
+    "gittins": 0.2,
+}  # share of the jobs
 FEW = 20_000  # jobs for the slow simulators
 SEATS = 64  # requests in a batch
 BESIDE_CARTPOLE = ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0")

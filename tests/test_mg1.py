@@ -138,6 +138,15 @@ def test_a_constant_infinite_rank_is_first_come_first_served(kind):
     same_outcome(found, fcfs, exactly=False)
 
 
+def test_seh_like_lies_between_pspjf_and_sprpt():
+    scenario = Scenario(n_jobs=2_000)
+    never_short = replace(scenario, predictor="multiplicative:low=1,high=2")
+    for where, spec, order in ((scenario, "seh-like:k=1", "pspjf"), (never_short, "seh-like:k=1e-9", "sprpt")):
+        same_outcome(*(where.simulate(name, 1).outcome for name in (spec, order)))
+    apart = [scenario.simulate(name, 1).response_times for name in ("seh-like", "pspjf", "sprpt")]
+    assert (apart[0] != apart[1]).any() and (apart[0] != apart[2]).any()
+
+
 def test_a_completion_goes_before_an_arrival_at_the_same_time():
     """So a shorter job that comes when another is done finds the server free, and preempts nobody."""
     for shape in ("constant", "general"):

@@ -210,7 +210,9 @@ def test_ranks_are_numbers_on_a_grid_and_of_the_shape_that_is_promised(name):
             assert (ranks == ranks[0]).all()
 
 
-@pytest.mark.parametrize("spec", ["one-bit:threshold=0", "one-bit-lcfs:threshold=-1", "limited-preemption:c=2"])
+@pytest.mark.parametrize(
+    "spec", ["one-bit:threshold=0", "one-bit-lcfs:threshold=-1", "limited-preemption:c=2", "seh-like:k=0"]
+)
 def test_bad_parameters(spec):
     with pytest.raises(BadInput, match=spec.split("=")[1]):
         policy(spec)

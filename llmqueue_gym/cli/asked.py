@@ -167,4 +167,5 @@ def _refuse_policy_of_another_system(spec: str) -> None:
         if isinstance(value, str) and field not in others:
             ways.append(f"add --{kind.options.get(field, field)} {value}")
     ways.append(f"name the system {kind.name} first")
-    raise BadInput(f"policy {name!r} is a {kind.policies.made.kind}: {ways[0]}")
+    table = next(table for table in kind.policies.parts if name in table)
+    raise BadInput(f"policy {name!r} is a {table.made.kind}: {ways[0]}")

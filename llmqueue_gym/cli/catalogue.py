@@ -26,7 +26,7 @@ def systems(as_json: bool) -> None:
     entries = []
     for kind in kinds_of_systems():
         parameters = {name: _default(value) for name, value in scenario_fields(kind).items()}
-        told = {"policies": _of_kind(kind), "cost": kind().cost, "base": kind.base}
+        told = {"policies": ", ".join(map(_of_kind, kind.policies.parts)), "cost": kind().cost, "base": kind.base}
         entries.append({"name": kind.name, "parameters": parameters, "description": kind.title, **told})
     if as_json:
         print_json({"systems": entries})
@@ -122,20 +122,20 @@ def policies(as_json: bool) -> None:
     """List the policies of all systems, each with what it is told."""
     tables: dict[str, list[Entry]] = {}
     for kind in kinds_of_systems():
-        registry = kind.policies
-        if _of_kind(kind) in tables:
-            continue
-        entries = tables[_of_kind(kind)] = []
-        for name in registry:
-            made = registry.make(name)
-            traits = {trait: getattr(made, trait) for trait in TRAITS if hasattr(made, trait)}
-            entries.append({**_entry(name, registry.builder(name)), **traits})
+        for registry in kind.policies.parts:
+            if _of_kind(registry) in tables:
+                continue
+            entries = tables[_of_kind(registry)] = []
+            for name in registry:
+                made = registry.make(name)
+                traits = {trait: getattr(made, trait) for trait in TRAITS if hasattr(made, trait)}
+                entries.append({**_entry(name, registry.builder(name)), **traits})
     _show(tables, as_json, told=True)
 
 
-def _of_kind(kind: Any) -> str:
-    """Return the name of the list of the policies of a system, such as `serving_policies`."""
-    return str(kind.policies.made.kind).replace("policy", "policies").replace(" ", "_")
+def _of_kind(registry: Any) -> str:
+    """Return the name of the list of the policies of one kind, such as `serving_policies`."""
+    return str(registry.made.kind).replace("policy", "policies").replace(" ", "_")
 
 
 @click.command()

@@ -84,7 +84,8 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
         **{name: numbers[name] for name in SHOWN[:2]},
         "p99_ci95": _ends(far),
         **{name: numbers[name] for name in SHOWN[2:]},
-        "notes": shortness(times, estimate, kept, scenario) if estimate else [],
+        "notes": [f"{policy.name} {words}" for words in scenario.system.remarks(run, policy)]
+        + (shortness(times, estimate, kept, scenario) if estimate else []),
     }
     if scenario.system.lossy:
         intervals |= _losses(told, numbers, intervals["served"], scenario.source.rate)

@@ -84,6 +84,7 @@ def compare(
             {"policy": name, "predictor": predictor, **told, "metrics": measure(run, warmup=warmup, **objectives)}
         )
         wait, time, rows[-1]["rate"] = (METRICS[name](run) for name in _TOLD)
+        rows[-1]["remarks"] = scenario.system.remarks(run, policy)
         rows[-1]["waiting"] = wait / time  # share of the time of those served
         if metric in ("e2e", "response_time") and not undone:  # floors are of all jobs, warm-up and all
             rows[-1] |= over_floor(run, scenario, seed)
@@ -155,6 +156,7 @@ def over_floor(run: Run, scenario: Scenario, seed: int) -> dict[str, float]:
 def note(row: Row, base: Row, n: int) -> str:
     """Return what has to be known of a policy's numbers: whether it knows the truth, is done, and keeps up."""
     words = ["is told the truth, so it is shown but wins nothing"] if row["told_truth"] else []
+    words += row["remarks"]
     if row["undone"]:
         words.append(f"has no rank ({row['reason']}: {row['done']:,} of {n:,} done)")
     share = row["rate"] / base["rate"]

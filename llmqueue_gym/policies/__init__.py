@@ -4,12 +4,13 @@ from functools import partial
 
 from llmqueue_gym.policies.base import NOTHING, PREDICTION, TOLD, TRUTH, Policies, Policy
 from llmqueue_gym.policies.learned import stored
+from llmqueue_gym.policies.sharing import OrderOrSharing, Orders
 
-__all__ = ["NOTHING", "POLICIES", "PREDICTION", "TOLD", "TRUTH", "Policies", "Policy", "policy"]
+__all__ = ["NOTHING", "ONE_SERVER", "POLICIES", "PREDICTION", "TOLD", "TRUTH", "Policies", "Policy", "policy"]
 
 _HERE = "llmqueue_gym.policies"
 
-POLICIES = Policies(
+POLICIES = Orders(
     Policy,
     {
         "fcfs": f"{_HERE}.fcfs:fcfs",
@@ -18,6 +19,7 @@ POLICIES = Policies(
         "pspjf": f"{_HERE}.pspjf:pspjf",
         "sprpt": f"{_HERE}.sprpt:sprpt",
         "sprpt-bounce": f"{_HERE}.sprpt_bounce:sprpt_bounce",
+        "seh-like": f"{_HERE}.seh_like:seh_like",
         "las": f"{_HERE}.las:las",
         "gittins-blind": f"{_HERE}.gittins:gittins_blind",
         "gittins": f"{_HERE}.gittins:gittins",
@@ -42,3 +44,4 @@ POLICIES = Policies(
     partial(stored, "order", "cluster-order"),
 )
 policy = POLICIES.__call__  # a policy from its spec, the policy itself, or a function rank(job, params)
+ONE_SERVER = OrderOrSharing(POLICIES)  # what one server can do

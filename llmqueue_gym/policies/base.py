@@ -323,6 +323,7 @@ class Policies(Registry):
         more: Callable[[], Mapping[str, Callable[..., Any]]] | None = None,
     ):
         super().__init__(made.kind, entries, made, more)
+        self.parts: tuple[Policies, ...] = (self,)  # tables of one kind each
 
     def other(self, given: Any) -> Any:
         """Return the policy that a plain function is."""

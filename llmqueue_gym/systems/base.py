@@ -141,6 +141,10 @@ class System(ABC):
         """Return what theory knows of a policy here: rows of metric, value, kind and source; see `systems.known`."""
         return []
 
+    def remarks(self, run: Run, policy: Any) -> list[str]:
+        """Return what a reader of a run's numbers has to know of the policy, as words to follow its name."""
+        return []
+
     def open(self, scenario: "Scenario", view: "View", size: int) -> "Episodes":
         """Return E runs side by side that stop where the agent decides."""
         raise BadInput(f"system {self.name!r} has no decisions for an agent")

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines import sharing_server, single_server
+from llmqueue_gym.engines import processor_sharing, sharing_server, single_server
+from llmqueue_gym.engines.skew_heap import MEMBER
 from llmqueue_gym.engines.state import HEAP, fresh_state
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.jobs import outcome_table
-from llmqueue_gym.policies.base import Policy
+from llmqueue_gym.policies import ONE_SERVER
+from llmqueue_gym.policies.base import Policies, Policy
+from llmqueue_gym.policies.sharing import SharingPolicy
 from llmqueue_gym.systems import theorems
+from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import srpt_mean
 from llmqueue_gym.systems.job_episodes import SlotEpisodes
@@ -30,6 +34,16 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 LEAST_QUANTUM = 1e-6  # of the mean size
+ORDERS = {
+    "none": processor_sharing.NONE,
+    "virtual": processor_sharing.VIRTUAL,
+    "remaining": processor_sharing.REMAINING,
+}
+LATE = {
+    "share": processor_sharing.SHARE,
+    "first": processor_sharing.FIRST,
+    "youngest": processor_sharing.YOUNGEST,
+}
 RESOLUTION = 0.02  # slice of service between rank checks, relative to age + mean size
 
 
@@ -63,17 +77,26 @@ class MG1(JobSystem):
 
     name: ClassVar[str] = "mg1"
     title: ClassVar[str] = "One server"
+    policies: ClassVar[Policies] = ONE_SERVER
     beside: ClassVar[bool] = False
     view: ClassVar[type[View]] = MG1View
     run_length: ClassVar[int] = 1_000_000
 
-    def simulate(self, drawn: Drawn, policy: Policy, **facts: Any) -> Run:
-        """Run every job to its completion, in the engine that is right for the shape of the rank."""
-        (rank,), params = policy.compiled(), policy.params_for(**facts)
+    def simulate(self, drawn: Drawn, policy: Policy | SharingPolicy, **facts: Any) -> Run:
+        """Run every job to its completion, in the engine that is right for the kind of policy or the shape of its rank.
+
+        Raises:
+            BadInput: a weight by which the server is shared is not positive.
+        """
+        params = policy.params_for(**facts)
         jobs, sizes = tables_of(drawn, policy)
-        play = _sharing if policy.preemptive and policy.shape == "general" else _single
-        play(jobs[:1].copy(), sizes[:1], policy, rank, params)  # the first call in a process loads or compiles it
-        outcome, elapsed = play(jobs, sizes, policy, rank, params)
+        play: Any = _single
+        if isinstance(policy, SharingPolicy):
+            play = _processor_sharing
+        elif policy.preemptive and policy.shape == "general":
+            play = _sharing
+        play(jobs[:1].copy(), sizes[:1], policy, params)  # the first call in a process loads or compiles it
+        outcome, elapsed = play(jobs, sizes, policy, params)
         policy.refuse_failure(params, jobs)
         return Run(policy.name, jobs, sizes, outcome, elapsed, self)
 
@@ -84,6 +107,30 @@ class MG1(JobSystem):
     def known(self, scenario: "Scenario", policy: Policy) -> list[Row]:
         """Return the exact mean response time, where arrivals are Poisson."""
         return theorems.one_server(policy, scenario)
+
+    def remarks(self, run: Run, policy: Any) -> list[str]:
+        """Return whether the virtual queue of a policy is overloaded by predictions that are too long on average."""
+        if getattr(policy, "order", None) != "virtual":
+            return []
+        span = float(np.ptp(run.jobs["arrival"]))
+        told, true = (float(work[:-1].sum()) for work in (run.jobs["predicted"], run.sizes))
+        if told < span or span == 0:
+            return []
+        rates = f"lambda E[Y] = {told / span:.4g} of predicted work where lambda E[S] = {true / span:.4g}"
+        return [f"has a virtual queue that is overloaded, as {rates}: in the long run no job is late, and it is pspjf"]
+
+    def agent(self, policy: Any, scenario: "Scenario", view: Any) -> Agent:
+        """Return the agent that serves the job of least rank among those in the slots.
+
+        Raises:
+            BadInput: the policy shares the server, which an agent cannot do.
+        """
+        if isinstance(policy, SharingPolicy):
+            raise BadInput(
+                f"policy {policy.name!r} shares the server among jobs, and an agent serves one at a time: play it in "
+                "closed loop, with rollout or relative_to, or take las here"
+            )
+        return super().agent(policy, scenario, view)
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> "MG1Episodes":
         """Return E servers."""
@@ -126,10 +173,9 @@ def twins(policy: Policy, jobs: np.ndarray) -> np.ndarray:
     return twin
 
 
-def _single(
-    jobs: np.ndarray, sizes: np.ndarray, policy: Policy, rank: Any, params: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _single(jobs: np.ndarray, sizes: np.ndarray, policy: Policy, params: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the outcome table `(n,)` and the seconds in the kernel."""
+    (rank,) = policy.compiled()
     outcome, heap = outcome_table(len(jobs)), np.zeros(len(jobs), HEAP)
     state, falling = records(fresh_state())[0], policy.shape != "constant"
     tables = (records(jobs), sizes, records(outcome), records(heap))
@@ -138,14 +184,30 @@ def _single(
     return outcome, time.perf_counter() - start
 
 
-def _sharing(
-    jobs: np.ndarray, sizes: np.ndarray, policy: Policy, rank: Any, params: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _sharing(jobs: np.ndarray, sizes: np.ndarray, policy: Policy, params: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the outcome table `(n,)` and the seconds in the kernel."""
+    (rank,) = policy.compiled()
     outcome, heap = outcome_table(len(jobs)), np.zeros(len(jobs), HEAP)
     links, twin = np.zeros(len(jobs), sharing_server.LINK), twins(policy, jobs)
     state, scale = records(fresh_state())[0], float(sizes.mean())
     tables = (records(jobs), sizes, records(outcome), records(heap), records(links), twin)
     start = time.perf_counter()
     sharing_server.simulate(state, *tables, rank, params, policy.lcfs_up_to, RESOLUTION, scale)
+    return outcome, time.perf_counter() - start
+
+
+def _processor_sharing(
+    jobs: np.ndarray, sizes: np.ndarray, policy: SharingPolicy, params: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the outcome table `(n,)` and the seconds in the kernel; there are no params."""
+    n, good = len(jobs), (jobs["weight"] > 0) & np.isfinite(jobs["weight"])
+    if policy.weighted and not good.all():
+        i = int(np.argmin(good))
+        raise BadInput(f"job {i}: weight={jobs['weight'][i]:g} must be positive and finite to share by")
+    outcome, heaps = outcome_table(n), [records(np.zeros(n, HEAP)) for _ in range(3)]
+    members = records(np.zeros(n, MEMBER))
+    tables = (records(jobs), sizes, records(outcome), *heaps, members)
+    traits = (ORDERS[policy.order], LATE[policy.late], policy.beside, policy.weighted)
+    start = time.perf_counter()
+    processor_sharing.simulate(records(fresh_state())[0], *tables, *traits)
     return outcome, time.perf_counter() - start

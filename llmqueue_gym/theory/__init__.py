@@ -1,6 +1,7 @@
 """Exact results where there are any, and bounds, limits and approximations that say so.
 
-One server, the M/G/1 with predictions: closed forms, SOAP for any rank function, the Gittins index. Several servers:
+One server, the M/G/1 with predictions: closed forms, SOAP for any rank function, the Gittins index; and processor
+sharing, with weights too. Several servers:
 Erlang's formulas, bounds for SRPT and Gittins on k of them, servers of unequal speed, the power of d choices with its
 term for finite n, also with predicted classes, jobs that give up, and the pool of jobs that need several servers at
 once.
@@ -20,6 +21,7 @@ from llmqueue_gym.theory.one_bit_advice import OneBitAdvice
 from llmqueue_gym.theory.one_bit_choices import OneBitChoices
 from llmqueue_gym.theory.packing import Pool, pooled
 from llmqueue_gym.theory.power_of_d import PowerOfD
+from llmqueue_gym.theory.processor_sharing import discriminatory_sharing, processor_sharing
 from llmqueue_gym.theory.unequal_servers import UnequalServers, fastest_first, one_fast_server, shared_fastest
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "PowerOfD",
     "UnequalServers",
     "analyse",
+    "discriminatory_sharing",
     "erlang_a",
     "erlang_b",
     "erlang_c",
@@ -50,6 +53,7 @@ __all__ = [
     "gittins_table",
     "one_fast_server",
     "pooled",
+    "processor_sharing",
     "servers_for",
     "shared_fastest",
     "srpt_bracket",

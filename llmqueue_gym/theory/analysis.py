@@ -10,10 +10,12 @@ from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.theory.closed_forms import FORMULAS
 from llmqueue_gym.theory.erlang import stable_load
 from llmqueue_gym.theory.joint import JointLaw
+from llmqueue_gym.theory.processor_sharing import processor_sharing
 from llmqueue_gym.theory.ranks import Ranks
 from llmqueue_gym.theory.soap import Conditional, soap
 
 Method = Literal["auto", "formula", "soap"]
+_POINTS = 999  # sizes at which processor sharing is told, equally likely
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Analysis:
         mean_slowdown: E[T / S]; inf where short jobs are common enough to make it so.
         sizes: sizes x `(k,)`, s, ascending.
         response_time_by_size: E[T | S = x] `(k,)`, s.
-        method: "formula" or "soap": where mean_response_time comes from. The other two always come from SOAP.
+        method: "formula" or "soap": where mean_response_time comes from. The other two come from SOAP, but for
+            processor sharing, which SOAP does not cover.
         load: lambda E[S].
     """
 
@@ -43,7 +46,7 @@ def analyse(
     """Analyse a policy in the M/G/1 with Poisson arrivals.
 
     Args:
-        policy: a Policy.
+        policy: a Policy, or a SharingPolicy, of which processor sharing alone is known.
         size: law of the true size.
         predictor: prediction model, or None for no prediction; bound to the size law here.
         load: lambda E[S], in (0, 1).
@@ -57,6 +60,8 @@ def analyse(
     stable_load(load)
     if method not in ("auto", "formula", "soap"):
         raise BadInput(f"unknown method {method!r}; choose from: auto, formula, soap")
+    if hasattr(policy, "insensitive"):
+        return _shared(policy, size, load, method)
     if not np.isfinite(size.moment(2)):
         raise NotApplicable(f"size law {size} has no second moment, so mean response times under fcfs are infinite")
     bound = None if predictor is None else predictor.bind(size)
@@ -90,6 +95,22 @@ def analyse(
             float(np.sum(p * response) / np.sum(p)), float(np.sum(rough[1] * rough[2]) / np.sum(rough[1]))
         )
     return Analysis(mean, slowdown, x, response, used, load)
+
+
+def _shared(policy: Any, size: Any, load: float, method: Method) -> Analysis:
+    """Return what is known of a policy that shares the server among jobs of equal weight."""
+    if not policy.insensitive:
+        raise NotApplicable(
+            f"no mean response time of policy {policy.name!r} is known: of those that share the server theory knows ps "
+            "alone; use simulate"
+        )
+    if method == "soap":
+        raise NotApplicable(
+            f"SOAP does not cover policy {policy.name!r}, which shares the server; use method 'formula'"
+        )
+    x = np.unique(size.ppf(np.linspace(0.0, 1.0, _POINTS + 2)[1:-1]))
+    mean, slowdown = processor_sharing(np.array([size.mean, 1.0]), load)
+    return Analysis(float(mean), float(slowdown), x, processor_sharing(x, load), "formula", load)
 
 
 @lru_cache(maxsize=4)  # all policies and loads of one pair of laws share it
