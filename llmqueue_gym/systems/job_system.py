@@ -117,8 +117,8 @@ class JobSystem(System):
         return predictor(own or scenario.predictor).bind(scenario.law)
 
     def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
-        """Return the size law and the bound predictor."""
-        return {"size": scenario.law, "predictor": self.predictor(scenario, policy)}
+        """Return the size law and the bound predictor, as it is believed to be."""
+        return {"size": scenario.law, "predictor": self.predictor(scenario, policy).believed()}
 
     def scales(self, scenario: "Scenario") -> dict[str, float]:
         """Return the mean size, or the median where that is infinite, and the number of servers."""

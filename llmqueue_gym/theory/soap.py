@@ -128,7 +128,8 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, load: float) -> list[
     if not policy.preemptive:
         return _without_preemption(rows, joint, load)
 
-    levels = _levels([ranks for _, ranks in rows], joint.continuous)
+    lumps = np.array([ranks[0] for row, ranks in rows if row.y in joint.lumps])
+    levels = _levels([ranks for _, ranks in rows], joint.continuous, lumps)
     lcfs = levels <= policy.lcfs_up_to
     at_most, below = np.zeros((2, len(levels))), np.zeros((2, len(levels)))
     for row, ranks in rows:
@@ -170,24 +171,25 @@ def _at(ranks: np.ndarray, levels: np.ndarray, values: np.ndarray) -> np.ndarray
         return np.where(levels[i] == ranks, values[i], np.interp(ranks, levels, values))
 
 
-def _levels(ranks: list[np.ndarray], continuous: bool) -> np.ndarray:
+def _levels(ranks: list[np.ndarray], continuous: bool, lumps: np.ndarray) -> np.ndarray:
     """Return ascending ranks at which to evaluate waiting and load.
 
     Rows of a continuous prediction stand for cells. A rank that only one row starts with is no tie, and the sums over
-    rows are right half-way between two such ranks, where no cell is cut. Ranks that several rows share are real ties.
+    rows are right half-way between two such ranks, where no cell is cut. Ranks that several rows share are real ties,
+    and so are those that a lump starts with, `(k,)`.
     """
     start, rows = np.unique([r[0] for r in ranks], return_counts=True)
     everywhere = np.unique(np.concatenate(ranks))
     if continuous and len(start) > 1:
-        ties = start[rows > 1]
-        alone = start[rows == 1]
+        tied = (rows > 1) | np.isin(start, lumps)
+        ties, alone = start[tied], start[~tied]
         between = 0.5 * (alone[1:] + alone[:-1])
         ends = [np.nextafter(start[0], -np.inf), np.nextafter(start[-1], np.inf)]
         if len(between) > len(start) / 2:
             everywhere = everywhere[(everywhere < start[0]) | (everywhere > start[-1])]
         start = np.concatenate([ties, between, ends])
     step = max(1, len(everywhere) * len(ranks) // MAX_WORK)
-    turns = everywhere[:0] if continuous else np.unique(np.concatenate([_turns(r) for r in ranks]))
+    turns = lumps if continuous else np.unique(np.concatenate([_turns(r) for r in ranks]))
     beside = np.nextafter(turns, -np.inf), np.nextafter(turns, np.inf)
     return np.unique(np.concatenate([start, turns, *beside, everywhere[::step], everywhere[-1:]]))
 
