@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from llmqueue_gym.errors import BadInput
 
-CELLS = 1000
+CELLS = 500
 
 
 def average_run_length(alarm: float, good: float, bad: float, sigma: float) -> float:
