@@ -2,8 +2,8 @@
 
 One server at load .8, Weibull sizes of shape 1/2. Predictions are good but for some outliers, and become useless: log
 errors have standard deviation .3 for nine jobs in ten and 1.5 for the tenth, and 3 for all in the end, by a jump in the
-middle of a run or by a slow drift. SPRPT is followed until an alarm, and least attained service, which looks at no prediction,
-from then on. The alarm is CUSUM, in two versions: made for a change of the error, to twice what it was; or made for the
+middle of a run or by a slow drift. SPRPT is followed until an alarm, and least attained service, which looks at no
+prediction, from then on. The alarm is CUSUM, in two versions: made for a change of the error, to twice what it was; or made for the
 error from which on, by the exact analysis of both policies, predictions are not worth following. Against its threshold
 are drawn the excess over the same policy that is told when to leave, for jobs before that time, after it, and all.
 
