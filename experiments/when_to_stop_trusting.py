@@ -3,15 +3,17 @@
 One server at load .8, Weibull sizes of shape 1/2. Predictions are good but for some outliers, and become useless: log
 errors have standard deviation .3 for nine jobs in ten and 1.5 for the tenth, and 3 for all in the end, by a jump in the
 middle of a run or by a slow drift. SPRPT is followed until an alarm, and least attained service, which looks at no
-prediction, from then on. The alarm is CUSUM, in two versions: made for a change of the error, to twice what it was; or made for the
-error from which on, by the exact analysis of both policies, predictions are not worth following. Against its threshold
-are drawn the excess over the same policy that is told when to leave, for jobs before that time, after it, and all.
+prediction, from then on. The alarm is CUSUM, in two versions: made for a change of the error, to twice what it was; or
+made for the error from which on, by the exact analysis of both policies, predictions are not worth following. Against
+its threshold are drawn the excess over the same policy that is told when to leave, for jobs before that time, after it,
+and all.
 
 Beside them play policies that blend, recalibrate, or never leave, under these changes, under a bias, and with
 exponential sizes. Intervals are Student's t over seeds of paired differences. Writes `when_to_stop_trusting.json`,
 `.svg` and `.png` into `results`; some minutes.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +61,13 @@ def spread(w: float) -> float:
     return float(np.sqrt((1 - SHARE) * sigma**2 + SHARE * wide**2))
 
 
+@cache
 def exact(name: str, w: float) -> float:
     """Return the exact mean response time of a policy there."""
     return analyse(policy(name), size_law(SIZE), predictor(model(w)), LOAD, by_size=False).mean_response_time
 
 
+@cache
 def break_even() -> float:
     """Return from where on least attained service is better than SPRPT."""
     las = exact("las", 0.0)
