@@ -1,10 +1,11 @@
 """Is a predicted law worth more than its mean, and what if the law is overconfident?
 
 The predictor names one of 2k laws: k places by two spreads, so that for half of the jobs it is sure (log errors .25)
-and for the others it is not, and it knows for which. Exact mean response times at load .8 of ranks that look at the mean
-of the named law less the age (SPRPT), at the mean, a quantile or the CVaR of what is left given the age, and at all of
-the law (Gittins); and of Gittins that is told the place alone, not how sure the predictor is. To the left the spread of
-the unsure half grows; to the right it is 1, and the spreads that the predictor claims are a multiple of what they are.
+and for the others it is not, and it knows for which. Exact mean response times at load .8 of ranks that look at the
+mean of the named law less the age (SPRPT), at the mean, a quantile or the CVaR of what is left given the age, and at
+all of the law (Gittins); and of Gittins that is told the place alone, not how sure the predictor is. To the left the
+spread of the unsure half grows; to the right it is 1, and the spreads that the predictor claims are a multiple of what
+they are.
 Writes `is_a_predicted_law_worth_more_than_its_mean.json`, `.svg` and `.png` into `results`; some minutes.
 """
 

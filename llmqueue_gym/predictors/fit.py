@@ -1,9 +1,9 @@
 """Which error model describes measured pairs of true and predicted size? Maximum likelihood, scored on pairs held out.
 
-A prediction is a cell of numbers: those nearer to it than to any other prediction in the file, or, where predictions are
-labels of classes, the cell of lengths that the class stands for. So a model's chance of a pair is P(Y in cell | S = x),
-and models with and without densities can be compared. Each family is fitted as it stands in the literature, where
-predictions are right but for noise, and `distorted` by a factor and a power.
+A prediction is a cell of numbers: those nearer to it than to any other prediction in the file, or, where predictions
+are labels of classes, the cell of lengths that the class stands for. So a model's chance of a pair is P(Y in cell |
+S = x), and models with and without densities can be compared. Each family is fitted as it stands in the literature,
+where predictions are right but for noise, and `distorted` by a factor and a power.
 
 Sizes are in units of their mean, as in `pairs` under a size law of mean one.
 """
