@@ -100,10 +100,7 @@ def draw(found: dict[str, Any]) -> plt.Figure:
                 panel.set_title(
                     f"{title}, {'calibrated' if axis == 'wide' else 'miscalibrated'}", loc="left", fontsize=9.5
                 )
-                panel.set_yscale("log")
                 panel.spines[["top", "right"]].set_visible(False)
-                panel.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
-                panel.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
             row[0].set_ylabel("exact E[T], in mean job sizes")
             row[1].set_xscale("log")
             row[1].set_xticks(CLAIMED, [f"{c:g}" for c in CLAIMED])
