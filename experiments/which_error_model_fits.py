@@ -93,7 +93,8 @@ def play(job: tuple[str, dict[str, Any] | None, tuple[float, ...], int, int, int
     model: Any = real
     if fit is not None:
         values = tuple(real.atoms().tolist())
-        model = Classes(edges, values, fit["spec"]) if edges else predictor(fit["spec"])
+        noise = predictor(fit["spec"])
+        model = Classes(edges, values, noise) if edges else noise
     where = Scenario(size=law, predictor=model, load=LOAD, n_jobs=n)
     actual = Scenario(size=law, predictor=real, load=LOAD, n_jobs=n)
     gittins = policy("gittins")
