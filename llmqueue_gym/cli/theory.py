@@ -42,8 +42,8 @@ def _theory(asked: Asked, policy: str, method: Any, as_json: bool) -> None:
 theory = BySystem(
     "theory",
     _theory,
-    "Analyse a policy exactly on one server, or tell what is known of it. An exact value, an approximation, a limit "
-    "and a bound each say what they are. Without SYSTEM it is the first that takes all options.",
+    "Analyse a policy exactly on one server, or tell what is known of it. Without SYSTEM it is the first that takes "
+    "all options.",
     (POLICY, METHOD, JSON),
     left_out=("n_jobs", "arrivals"),
     simulates=False,
