@@ -53,6 +53,15 @@ QUEUE = np.dtype(
     align=True,
 )
 
+# What a policy that watches its predictor keeps, and can read beside a job.
+MEMORY = np.dtype(
+    [
+        ("state", "f8"),  # what its function `learn` returned last, 0 at first
+        ("seen", "i8"),  # jobs that have left: pairs of prediction and size
+    ],
+    align=True,
+)
+
 # What a policy of moldable jobs can read of one way to start a waiting job: on so many servers.
 OFFER = np.dtype(
     [

@@ -67,6 +67,7 @@ def test_the_shortest_first_wins_and_a_bound_does_not():
 
 POLICIES = {
     "mg1": ["sprpt", "srpt"],
+    "monitored": ["trust-until-alarm", "blend"],
     "central": ["sprpt", "las"],
     "dispatch": ["join-shortest-queue", "power-of-d:d=2"],
     "packing": ["first-fit", "server-filling"],

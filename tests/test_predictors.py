@@ -35,7 +35,18 @@ MORE = [
     "confused-bit:threshold=0.7,error=0.2,where=logistic",
     "buckets:k=1",
     "buckets:k=5,noise=lognormal:sigma=0.3",
+    "two-lognormals:sigma=0.1,wide=2,share=0",
+    "two-lognormals:sigma=0.1,wide=2,share=1",
+    "laplace:scale=1.5",
+    "gamma:shape=0.5",
+    "distorted:factor=2,power=0.5,model=multiplicative:low=0.5;high=2",
+    "partly:share=0.4,model=buckets:k=3;noise=exponential",
+    "partly:share=0",
+    "partly:share=1,model=exact",
+    "laws:k=1",
+    "laws:k=5,sigma=0.1,wide=0.1,claimed=0.3",
 ]
+CHANGING = "drifting"  # has no one law
 SIZES = (0.05, 0.7, 2.5)  # s
 DRAWS = 20_000
 TOLERANCE = 0.018  # five standard deviations of a share of 20,000
@@ -52,7 +63,7 @@ def pair_file(tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=[*PREDICTORS, *MORE])
+@pytest.fixture(params=[*(name for name in PREDICTORS if name != CHANGING), *MORE])
 def model(request, pair_file) -> Predictor:
     spec = f"pairs:{pair_file}" if request.param == "pairs" else request.param
     return predictor(spec).bind(size_law("exponential"))
@@ -133,6 +144,16 @@ def test_pickles(model):
         ("one-bit:threshold=0", "threshold=0"),
         ("one-bit:noise=exat", "did you mean 'exact'"),
         ("buckets:k=0", "k=0"),
+        ("two-lognormals:share=2", "share=2"),
+        ("laplace:scale=0", "scale=0"),
+        ("gamma:shape=0", "shape=0"),
+        ("distorted:power=0", "power=0"),
+        ("distorted:model=lognormal:sigma=-1", "sigma=-1"),
+        ("partly:share=1.1", "share=1.1"),
+        ("drifting:at=-1", "at=-1"),
+        ("drifting:before=lognrmal", "did you mean 'lognormal'"),
+        ("laws:k=0", "k=0"),
+        ("laws:claimed=0", "claimed=0"),
         ("pairs", "needs 'file'"),
         ("lognormal:sgma=1", "did you mean 'sigma'"),
     ],
@@ -155,6 +176,11 @@ def test_a_predictor_passes_through():
         ("uniform:alpha=0.25", stats.uniform(1.5, 1)),
         ("normal:sigma=0.8", stats.truncnorm(-1 / 0.8, np.inf, loc=2, scale=1.6)),
         ("lognormal:sigma=1.5", stats.lognorm(1.5, scale=2)),
+        ("laplace:scale=0.4", stats.loglaplace(2.5, scale=2)),
+        ("gamma:shape=3", stats.gamma(3, scale=2 / 3)),
+        ("gamma:shape=1", stats.expon(scale=2)),
+        ("two-lognormals:sigma=0.5,wide=3,share=0", stats.lognorm(0.5, scale=2)),
+        ("distorted:factor=3,power=2,model=lognormal:sigma=1", stats.lognorm(1, scale=12)),
     ],
 )
 def test_laws_agree_with_scipy(spec, law):
@@ -225,6 +251,65 @@ def test_coarse_models_take_measured_pairs_as_noise(pair_file):
         sizes = law.sample(4000, np.random.default_rng(0))
         share = (model.predict(sizes, np.random.default_rng(1)) <= model.atoms()[0]).mean()
         assert share == pytest.approx(model.cdf(model.atoms()[0], sizes).mean(), abs=0.03)
+
+
+# Models that change, are silent, or name laws.
+
+
+def test_a_drifting_model_is_one_model_and_then_another():
+    sizes, seeds = np.random.default_rng(0).exponential(size=10_000), (3, 3, 3)
+    jump, first, second = (
+        predictor(spec).predict(sizes, np.random.default_rng(seed))
+        for spec, seed in zip(("drifting:at=0.3", "lognormal:sigma=0.3", "lognormal:sigma=3"), seeds, strict=True)
+    )
+    np.testing.assert_array_equal(jump, np.append(first[:3000], second[3000:]))
+    slow = predictor("drifting:at=0.2,over=0.5").predict(sizes, np.random.default_rng(3))
+    np.testing.assert_array_equal(slow[:2000], first[:2000])
+    np.testing.assert_array_equal(slow[7000:], second[7000:])
+    errors = np.log(slow / sizes)
+    np.testing.assert_allclose(errors[4500], np.log(second / sizes)[4500] * (0.3 + 0.5 * 2.7) / 3, rtol=1e-3)
+    spread = [np.std(part) for part in np.split(errors[2000:7000], 5)]
+    np.testing.assert_allclose(spread, 0.3 + 2.7 * np.arange(0.1, 1, 0.2), rtol=0.1)
+
+
+def test_a_drifting_model_has_no_law_and_is_believed_to_be_as_it_was():
+    model = predictor("drifting:before=buckets:k=4,after=none").bind(size_law("exponential"))
+    assert model.believed() == predictor("buckets:k=4").bind(size_law("exponential"))
+    with pytest.raises(BadInput, match=r"changes in the course of a run.*buckets:k=4"):
+        model.cdf(1.0, 1.0)
+    assert str(predictor("drifting:before=uniform:alpha=0.1")).startswith("drifting:before=uniform:alpha=0.1,after=")
+
+
+def test_who_is_predicted_is_predicted_as_by_the_model_alone():
+    sizes = np.random.default_rng(0).exponential(size=20_000)
+    law = size_law("exponential").scaled(2.0)
+    some, all_ = (
+        predictor(spec).bind(law).predict(sizes, np.random.default_rng(1))
+        for spec in ("partly:share=0.3,model=lognormal:sigma=1", "lognormal:sigma=1")
+    )
+    known = some != 2.0
+    assert known.mean() == pytest.approx(0.3, abs=TOLERANCE)
+    np.testing.assert_array_equal(some[known], all_[known])
+    assert abs(np.corrcoef(known, sizes)[0, 1]) < 0.03  # whatever their size
+
+
+def test_laws_are_equally_likely_places_by_two_spreads():
+    law = size_law("weibull:shape=0.5")
+    model = predictor("laws:k=6,share=0.25").bind(law)
+    sizes = law.sample(200_000, np.random.default_rng(0))
+    given = model.predict(sizes, np.random.default_rng(1))
+    values, counts = np.unique(given, return_counts=True)
+    np.testing.assert_array_equal(values, model.atoms())
+    assert len(values) == 12 and np.sort(counts)[:6].sum() / len(sizes) == pytest.approx(0.25, abs=0.01)
+    means = np.array([sizes[given == value].mean() for value in values])
+    error = np.array([sizes[given == value].std() for value in values]) / np.sqrt(counts)
+    assert np.all(np.abs(means - values) < 4.5 * error + 1e-4)  # calibrated: of the mean that was told
+    bold = predictor("laws:k=6,share=0.25,claimed=0.2").bind(law)
+    assert bold.believed() == bold.believed().bind(law) and model.believed() == model
+    np.testing.assert_array_equal(bold.atoms(), bold.believed().atoms())
+    given = bold.predict(sizes, np.random.default_rng(1))
+    wrong = [abs(sizes[given == value].mean() / value - 1) for value in bold.atoms()]
+    assert max(wrong) > 0.2  # overconfident: of another mean than that which was told
 
 
 # Pairs.

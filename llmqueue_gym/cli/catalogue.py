@@ -138,14 +138,44 @@ def _of_kind(registry: Any) -> str:
     return str(registry.made.kind).replace("policy", "policies").replace(" ", "_")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @as_json
-def predictors(as_json: bool) -> None:
-    """List the prediction models, of job sizes and of output lengths."""
+@click.pass_context
+def predictors(ctx: click.Context, as_json: bool) -> None:
+    """List the prediction models, of job sizes and of output lengths; or fit some to measured pairs."""
     from llmqueue_gym.predictors import PREDICTORS
     from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS
 
-    _show({"predictors": _entries(PREDICTORS), "length_predictors": _entries(LENGTH_PREDICTORS)}, as_json)
+    if ctx.invoked_subcommand is None:
+        _show({"predictors": _entries(PREDICTORS), "length_predictors": _entries(LENGTH_PREDICTORS)}, as_json)
+
+
+@predictors.command("fit")
+@click.argument("file")
+@click.option("--true", default="", metavar="COLUMN", help="Column of the true sizes; found if it has a usual name.")
+@click.option("--predicted", default="", metavar="COLUMN", help="Column of the predictions, or of classes; likewise.")
+@as_json
+def fit_predictors(file: str, true: str, predicted: str, as_json: bool) -> None:
+    """Fit error models to the pairs of true and predicted size in a CSV FILE, the best on held-out pairs first.
+
+    Each model is a spec for --predictor, for sizes in units of their mean.
+    """
+    from llmqueue_gym.predictors.fit import cells, compare
+
+    pairs = cells(file, true, predicted)
+    fits = compare(pairs)
+    if as_json:
+        print_json({"pairs": len(pairs.sizes), "fits": [dataclasses.asdict(fit) for fit in fits]})
+        return
+    rows = [
+        (fit.family, f"{fit.log_likelihood:.4f}", f"{fit.behind:.4f}", "{:.4f} to {:.4f}".format(*fit.behind_ci95))
+        for fit in fits
+    ]
+    columns = ("model", "log likelihood", "behind the best", "95 %")
+    print_table(f"{len(pairs.sizes):,} pairs; nats a pair, held out", columns, rows)
+    click.echo(f"The best, fitted to all pairs: --predictor '{fits[0].spec}'")
+    if len(pairs.edges):
+        click.echo("Predictions are classes: the model is of the number that the class is made from.")
 
 
 @click.command()

@@ -53,8 +53,8 @@ def _compare(
 compare = BySystem(
     "compare",
     _compare,
-    "Rank policies on the same work. Differences are taken job by job, so far smaller ones show than the intervals of "
-    "single policies suggest. Without SYSTEM it is a replica, or else the first that takes all options.",
+    "Rank policies on the same work; differences are taken job by job. Without SYSTEM it is a replica, or else the "
+    "first that takes all options.",
     (
         click.Option(["--policies"], metavar="LIST", help="Names, separated by commas, or `all`."),
         click.Option(["--metric"], metavar="NAME", help="What is compared of a job.  [default: end to end]"),

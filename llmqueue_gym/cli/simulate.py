@@ -38,8 +38,8 @@ def _simulate(asked: Asked, policy: str, seed: int, as_json: bool) -> None:
 simulate = BySystem(
     "simulate",
     _simulate,
-    "Simulate a policy. Times are in s; the first tenth of the jobs is warm-up and left out, unless they are recorded. "
-    "Without SYSTEM it is the first that takes all options.",
+    "Simulate a policy. Times are in s; the first tenth of the jobs is left out, if not recorded. Without SYSTEM it "
+    "is the first that takes all options.",
     (POLICY, SEED, JSON),
     rows=True,
 )

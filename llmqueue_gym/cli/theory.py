@@ -81,8 +81,8 @@ def _theory(
 theory = BySystem(
     "theory",
     _theory,
-    "Analyse a policy exactly on one server, or tell what is known of it. An exact value, an approximation, a limit "
-    "and a bound each say what they are. Without SYSTEM it is the first that takes all options.",
+    "Analyse a policy exactly on one server, or tell what is known of it. Without SYSTEM it is the first that takes "
+    "all options.",
     (POLICY, COMPARE, POLICIES, PLOT, METHOD, TAIL, JSON),
     left_out=("n_jobs", "arrivals"),
     simulates=False,

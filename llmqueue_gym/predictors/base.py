@@ -45,6 +45,10 @@ class Predictor(Model):
         """Return this model fitted to a size law; most models need no fitting and return themselves."""
         return self
 
+    def believed(self) -> "Predictor":
+        """Return the model that policies are fitted to: this one, unless it is not what it is taken for."""
+        return self
+
     def predict(self, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return one prediction per job.
 
@@ -68,6 +72,10 @@ class Predictor(Model):
     def atoms(self) -> np.ndarray | None:
         """Return all values that Y can take, sorted, or None where they are too many to list."""
         return None
+
+    def lumps(self) -> tuple[float, ...]:
+        """Return the values that have a probability of their own although most of Y is continuous."""
+        return ()
 
     def breakpoints(self) -> tuple[float, ...]:
         """Return the sizes x at which `cdf(y, x)` jumps or bends whatever y is; quadrature over x splits there."""

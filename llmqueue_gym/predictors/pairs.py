@@ -26,6 +26,27 @@ SAME = 1e-9  # relative: equal but for the rounding of the scale
 _TABLE = 2**24  # entries of the table of `cdf` that fit in memory with ease
 
 
+def read_pairs(file: str, true: str = "", predicted: str = "") -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return true and predicted lengths of a file, each `(n_pairs,)`, and whether the latter are labels of classes.
+
+    Args:
+        file: csv or csv.gz with a header.
+        true: column of the true length; empty takes the first of `TRUE` that the file has.
+        predicted: column of the predicted length or class; empty finds it likewise.
+
+    Raises:
+        BadInput: as of `Pairs`.
+    """
+    header = read_header(file)
+    asked = ((true, TRUE), (predicted, PREDICTED))
+    names = [name or next((known for known in usual if known in header), usual[0]) for name, usual in asked]
+    lengths, said = (column.numbers() for column in read_columns(file, names))
+    if not lengths.any():
+        raise BadInput(f"{file}: every true length is 0")
+    lengths, said = lengths[lengths > 0], said[lengths > 0]
+    return lengths, said, bool(np.all((said == said.round()) & (said < CLASSES)))
+
+
 @dataclass(frozen=True, eq=False)
 class Pairs(ByData, Predictor):
     """Y given S = x is the prediction of a pair drawn uniformly from those that speak for x.
@@ -56,14 +77,8 @@ class Pairs(ByData, Predictor):
     _unit: float = field(default=1.0, init=False, repr=False)  # mean true length, in the unit of the bound law
 
     def __post_init__(self) -> None:
-        header = read_header(self.file)
-        asked = ((self.true, TRUE), (self.predicted, PREDICTED))
-        names = [name or next((known for known in usual if known in header), usual[0]) for name, usual in asked]
-        true, predicted = (column.numbers() for column in read_columns(self.file, names))
-        if not true.any():
-            raise BadInput(f"{self.file}: every true length is 0")
-        true, predicted = true[true > 0], predicted[true > 0]
-        if np.all((predicted == predicted.round()) & (predicted < CLASSES)):
+        true, predicted, classes = read_pairs(self.file, self.true, self.predicted)
+        if classes:
             label = predicted.astype(int)
             predicted = np.bincount(label, true)[label] / np.bincount(label)[label]
         order = np.argsort(true, kind="stable")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import gammainc, gammaincinv, ndtr, ndtri
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
@@ -193,6 +193,86 @@ class Normal(_Gaussian):
 
     def _noisy_ppf(self, u: np.ndarray) -> np.ndarray:
         return np.maximum(1 + self.sigma * ndtri(self._cut() + (1 - self._cut()) * u), 0.0)
+
+
+@dataclass(frozen=True)
+class TwoLognormals(Ratio):
+    """Y = x exp(sigma N), where sigma is `wide` for a share of the jobs: predictions that are good, but for some.
+
+    Source: the normal mixture of output lengths that is fitted to ELIS' predictor, with relative errors.
+
+    Attributes:
+        sigma: standard deviation of log(Y/x) of most jobs.
+        wide: that of the others.
+        share: of the jobs that are the others.
+    """
+
+    name: ClassVar[str] = "two-lognormals"
+    sigma: float = 0.25
+    wide: float = 1.0
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("sigma", "wide"):
+            self._check(name, 0 < getattr(self, name) <= 100, "be positive and at most 100")
+        self._check("share", 0 <= self.share <= 1, "lie between 0 and 1")
+
+    def _ratio_cdf(self, r: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            z = np.log(np.maximum(r, 0.0))
+        return (1 - self.share) * ndtr(z / self.sigma) + self.share * ndtr(z / self.wide)
+
+    def _ratio_ppf(self, u: np.ndarray) -> np.ndarray:
+        """Return the quantile: one number says both who is one of the others and where in the law a job is."""
+        other = u < self.share
+        with np.errstate(divide="ignore", invalid="ignore"):
+            within = np.where(other, u / self.share, (u - self.share) / (1 - self.share))
+        return np.exp(np.where(other, self.wide, self.sigma) * ndtri(np.clip(within, 1e-17, 1 - 1e-16)))
+
+
+@dataclass(frozen=True)
+class Laplace(Ratio):
+    """Y = x exp(E), where E has the Laplace law: relative errors with tails that fall as a power.
+
+    Attributes:
+        scale: mean of |log(Y/x)|; tails of Y/x fall as its power -1/scale.
+    """
+
+    name: ClassVar[str] = "laplace"
+    scale: float = 0.3
+
+    def __post_init__(self) -> None:
+        self._check("scale", 0 < self.scale <= 100, "be positive and at most 100")
+
+    def _ratio_cdf(self, r: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", over="ignore"):
+            z = np.log(np.maximum(r, 0.0)) / self.scale
+            return np.where(z < 0, 0.5 * np.exp(np.minimum(z, 0.0)), 1 - 0.5 * np.exp(-np.maximum(z, 0.0)))
+
+    def _ratio_ppf(self, u: np.ndarray) -> np.ndarray:
+        low = np.log(np.maximum(2 * np.minimum(u, 0.5), 1e-300))
+        return np.exp(self.scale * np.where(u < 0.5, low, -np.log(2 * np.minimum(1 - u, 0.5))))
+
+
+@dataclass(frozen=True)
+class Gamma(Ratio):
+    """Y given S = x is gamma with mean x; shape 1 is the model `exponential`.
+
+    Attributes:
+        shape: one over the squared coefficient of variation of Y.
+    """
+
+    name: ClassVar[str] = "gamma"
+    shape: float = 4.0
+
+    def __post_init__(self) -> None:
+        self._check("shape", 1e-3 <= self.shape <= 1e6, "be from 0.001 to 1,000,000")
+
+    def _ratio_cdf(self, r: np.ndarray) -> np.ndarray:
+        return gammainc(self.shape, self.shape * np.maximum(r, 0.0))
+
+    def _ratio_ppf(self, u: np.ndarray) -> np.ndarray:
+        return gammaincinv(self.shape, u) / self.shape
 
 
 def _step_cdf(r: np.ndarray, at: float) -> np.ndarray:

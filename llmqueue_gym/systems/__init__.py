@@ -16,6 +16,7 @@ SYSTEMS = Registry(
     "system",
     {
         "mg1": f"{_HERE}.mg1:MG1",
+        "monitored": f"{_HERE}.monitored:Monitored",
         "central": f"{_HERE}.central:Central",
         "dispatch": f"{_HERE}.dispatch:Dispatch",
         "packing": f"{_HERE}.packing:Packing",

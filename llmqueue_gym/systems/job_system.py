@@ -123,12 +123,9 @@ class JobSystem(System):
         return None if load is None else float(load) / self.capacity
 
     def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
-        """Return the size law, the bound predictor and the load."""
-        return {
-            "size": scenario.law,
-            "predictor": self.predictor(scenario, policy),
-            "load": self.load(scenario),
-        }
+        """Return the size law, the bound predictor as it is believed to be, and the load."""
+        told = self.predictor(scenario, policy).believed()
+        return {"size": scenario.law, "predictor": told, "load": self.load(scenario)}
 
     def scales(self, scenario: "Scenario") -> dict[str, float]:
         """Return the mean size, or the median where that is infinite, and the number of servers."""

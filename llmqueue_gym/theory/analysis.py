@@ -65,7 +65,7 @@ def analyse(
     if not np.isfinite(size.moment(2)):
         raise NotApplicable(f"size law {size} has no second moment, so mean response times under fcfs are infinite")
     bound = None if predictor is None else predictor.bind(size)
-    params = policy.params_for(size, bound, load=load)
+    params = policy.params_for(size, None if bound is None else bound.believed(), load=load)
     if not policy.uses_predictions:
         bound = None
     coarse, joint = _laws(size, bound)
@@ -132,6 +132,8 @@ def _extrapolated(fine: float, coarse: float) -> float:
 def _formula(policy: Any, joint: JointLaw, load: float, params: np.ndarray) -> float:
     if policy.formula is None:
         raise NotApplicable(f"policy {policy.name!r} has no closed form; use method 'soap'")
+    if len(joint.lumps):
+        raise NotApplicable("closed forms know no predictions that are equal and continuous in part; use method 'soap'")
     return FORMULAS[policy.formula](joint, load, *params)
 
 

@@ -10,6 +10,7 @@ index is the reciprocal.
 Source: Gittins 1979; Aalto, Ayesta, Righter, "On the Gittins index in the M/G/1 queue", 2009.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,13 @@ def gittins_ranks(row: Row) -> tuple[np.ndarray, np.ndarray]:
     return ages, ranks
 
 
-def gittins_table(size: Any, predictor: Any, y_cells: int = 300, x_cells: int = 600) -> tuple[np.ndarray, ...]:
+def gittins_table(
+    size: Any,
+    predictor: Any,
+    y_cells: int = 300,
+    x_cells: int = 600,
+    ranks_of: Callable[[Row], tuple[np.ndarray, np.ndarray]] = gittins_ranks,
+) -> tuple[np.ndarray, ...]:
     """Return predictions y `(m,)`, ages `(n,)` and ranks `(m, n)` for a size law and a bound predictor.
 
     Args:
@@ -93,6 +100,7 @@ def gittins_table(size: Any, predictor: Any, y_cells: int = 300, x_cells: int = 
             exact predictions m = 0: the rank is the remaining size and needs no table.
         y_cells: about how many predictions, where they are continuous; of more values than these some stand for all.
         x_cells: about how many ages, and up to eight times as many where there are few predictions.
+        ranks_of: ages and ranks of a row; another rank that is the remaining size where predictions are exact will do.
     """
     blind = predictor is None or not predictor.informative
     values = np.zeros(1) if blind else predictor.atoms()
@@ -104,7 +112,7 @@ def gittins_table(size: Any, predictor: Any, y_cells: int = 300, x_cells: int = 
     rows = joint.rows
     if len(rows) > 2 * y_cells:
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, y_cells).round().astype(int)]
-    each = [gittins_ranks(row) for row in rows]
+    each = [ranks_of(row) for row in rows]
     own = np.unique(np.concatenate([ages for ages, _ in each]))
     ages = own if len(own) * len(rows) < MAX_TABLE else joint.edges[:: len(joint.edges) // x_cells]
     table = np.array([np.interp(ages, a, rank) for a, rank in each])

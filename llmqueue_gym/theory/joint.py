@@ -16,6 +16,7 @@ import numpy as np
 _BLOCK = 1 << 22  # entries of a cdf table that are evaluated at a time
 _SAME = 1e-9  # relative: ages closer than this are one
 _CUT = 1e-13  # of E[S^2], beyond the last edge
+_BESIDE = 1e-4  # relative width of the cells on both sides of a lump, which tables may mix up with it
 _AHEAD = 256  # ages of a row before its least size, where no job ends but ranks move
 
 
@@ -100,6 +101,7 @@ class JointLaw:
             self.edges = np.append(self.edges, 2 * beyond - top)
             self.x, self.p = np.append(self.x, beyond), np.append(self.p, rest)
         self.exact = not self.blind and _is_exact(predictor, self.x)
+        self.lumps = np.array([]) if self.blind or self.exact else np.unique(predictor.lumps())
         self._y_cells, self._cuts = y_cells, cuts
 
     # Moments over predictions, for the closed forms.
@@ -124,7 +126,7 @@ class JointLaw:
 
     @property
     def continuous(self) -> bool:
-        """Whether no prediction has a probability of its own, so that ties play no part."""
+        """Whether no prediction but a lump has a probability of its own, so that ties play no part elsewhere."""
         return not self.blind and (not self.discrete if self.exact else self.predictor.atoms() is None)
 
     @cached_property
@@ -147,7 +149,8 @@ class JointLaw:
         large = np.exp(np.interp(np.geomspace(_CUT, 0.5, n // 2), above[1][::-1], np.log(wide[::-1])))
         large = large[large > last.max()]
         inner = np.concatenate([np.geomspace(low, high, n), first, last, large, self._cuts])
-        return np.unique(np.concatenate([[0.0], inner[(inner >= low) & (inner <= high)]]))
+        beside = [self.lumps * (1 - _BESIDE), np.nextafter(self.lumps, 0), self.lumps, self.lumps * (1 + _BESIDE)]
+        return np.unique(np.concatenate([[0.0], inner[(inner >= low) & (inner <= high)], *beside]))
 
     # Rows, for SOAP and Gittins.
 
@@ -160,7 +163,8 @@ class JointLaw:
             return self._exact_rows()
         edges = self.y_edges
         discrete = self.predictor.atoms() is not None
-        middle = edges[1:] if discrete else 0.5 * (edges[1:] + edges[:-1])
+        own = discrete | np.isin(edges[1:], self.lumps)
+        middle = np.where(own, edges[1:], 0.5 * (edges[1:] + edges[:-1]))
         square = self.x**2 / (self.p @ self.x**2)
         step = max(1, _BLOCK // len(self.x))
         rows = []

@@ -129,10 +129,12 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, load: float) -> list[
     if not policy.preemptive:
         return _without_preemption(rows, joint, load)
 
-    starts = np.unique([ranks[0] for _, ranks in rows])
-    steps = starts if not joint.continuous and len(starts) * len(rows) <= MOST_STEPS else starts[:0]
-    if len(steps):
+    alike = [ranks[0] for row, ranks in rows if not joint.continuous or row.y in joint.lumps]
+    steps = np.unique(alike)
+    if 0 < len(steps) * len(rows) <= MOST_STEPS:
         rows = [_stepped(plain, row.ages, ranks, steps) for plain, (row, ranks) in zip(joint.rows, rows, strict=True)]
+    elif not joint.continuous:
+        steps = steps[:0]
     levels = _levels([ranks for _, ranks in rows], joint.continuous, steps)
     lcfs = levels <= policy.lcfs_up_to
     at_most, below = np.zeros((2, len(levels))), np.zeros((2, len(levels)))
@@ -203,20 +205,22 @@ def _levels(ranks: list[np.ndarray], continuous: bool, steps: np.ndarray) -> np.
     """Return ascending ranks at which to evaluate waiting and load, and those just beside steps and turns.
 
     Rows of a continuous prediction stand for cells. A rank that only one row starts with is no tie, and the sums over
-    rows are right half-way between two such ranks, where no cell is cut. Ranks that several rows share are real ties.
+    rows are right half-way between two such ranks, where no cell is cut. Ranks that several rows share are real ties,
+    and so are those that a lump starts with, which are among the steps `(k,)`.
     """
     start, rows = np.unique([r[0] for r in ranks], return_counts=True)
     everywhere = np.unique(np.concatenate(ranks))
     if continuous and len(start) > 1:
-        ties = start[rows > 1]
-        alone = start[rows == 1]
+        tied = (rows > 1) | np.isin(start, lumps)
+        ties, alone = start[tied], start[~tied]
         between = 0.5 * (alone[1:] + alone[:-1])
         ends = [np.nextafter(start[0], -np.inf), np.nextafter(start[-1], np.inf)]
         if len(between) > len(start) / 2:
             everywhere = everywhere[(everywhere < start[0]) | (everywhere > start[-1])]
         start = np.concatenate([ties, between, ends])
     step = max(1, len(everywhere) * len(ranks) // MAX_WORK)
-    turns = everywhere[:0] if continuous else np.unique(np.concatenate([steps, *(_turns(r) for r in ranks)]))
+    turns = [] if continuous else [_turns(r) for r in ranks]
+    turns = np.unique(np.concatenate([steps, *turns]))
     beside = np.nextafter(turns, -np.inf), np.nextafter(turns, np.inf)
     return np.unique(np.concatenate([start, turns, *beside, everywhere[::step], everywhere[-1:]]))
 
