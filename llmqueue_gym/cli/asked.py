@@ -165,6 +165,6 @@ def _refuse_policy_of_another_system(spec: str) -> None:
     ways = [f"write --{option} {spec} --policy fcfs" for option, what in kind.unnamed.items() if what == "policy"]
     for field, value in scenario_fields(kind).items():
         if isinstance(value, str) and field not in others:
-            ways.append(f"add --{kind.options.get(field, field)} {value}")
+            ways.append(f"add --{kind.options.get(field, field).replace('_', '-')} {value}")
     ways.append(f"name the system {kind.name} first")
     raise BadInput(f"policy {name!r} is a {kind.policies.made.kind}: {ways[0]}")

@@ -51,7 +51,7 @@ class Predict(JobSystem):
             where=outside they are prices, in s; with where=server s of the same server; with where=servers,servers=2
             s of servers of their own. With profile=0.5,slow=0.3 a job can be profiled: 0.5 s of its service, at a speed
             of 0.7, tell its size.
-        cheap: prediction model of which the cheap prediction tells the class alone; that of `predictor` unless told.
+        cheap_predictor: prediction model of which a cheap prediction tells the class; as `predictor` unless told.
     """
 
     name: ClassVar[str] = "predict"
@@ -62,12 +62,12 @@ class Predict(JobSystem):
     run_length: ClassVar[int] = 1_000_000
 
     predictor_cost: str | PredictorCost = "cheap=0.5,expensive=2"
-    cheap: str | Predictor = ""
+    cheap_predictor: str | Predictor = ""
 
     def __post_init__(self) -> None:
         _ = self.costs  # a wrong part is found here, not at the first run
-        if self.cheap != "":
-            predictor(self.cheap)
+        if self.cheap_predictor != "":
+            predictor(self.cheap_predictor)
 
     @cached_property
     def costs(self) -> PredictorCost:
@@ -76,7 +76,7 @@ class Predict(JobSystem):
 
     def cheap_model(self, scenario: "Scenario") -> Predictor:
         """Return the prediction model behind the cheap predictions, bound to the size law."""
-        made: Predictor = predictor(self.cheap or scenario.predictor)
+        made: Predictor = predictor(self.cheap_predictor or scenario.predictor)
         return made.bind(scenario.law)
 
     def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Predict(JobSystem):
             )
         if busy >= 1:
             return (
-                f"the predictions of {policy.name} are a load of {busy:.4g} to servers={costs.servers}: their queue grows "
+                f"predictions of {policy.name} are a load of {busy:.4g} to servers={costs.servers}: their queue grows "
                 "without end from 1 on; take more servers, or predict less"
             )
         return None

@@ -102,7 +102,7 @@ def terms_of(costs: PredictorCost, pause: float) -> np.ndarray:
 
 
 def hidden_of(drawn: Drawn, edges: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what can be bought of each job `(n, 2)`, its size predicted and its cheap class; and `STAGE` rows `(n,)`."""
+    """Return what can be bought of each job `(n, 2)`, its predicted size and its class; and `STAGE` rows `(n,)`."""
     classes = np.searchsorted(np.array(edges, dtype=float), drawn.truth["cheap"], side="left")
     stages = np.zeros(len(drawn.work), STAGE)
     stages["coin"] = drawn.truth["coin"]
