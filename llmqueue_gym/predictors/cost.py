@@ -75,6 +75,6 @@ def predictor_cost(given: Any) -> PredictorCost:
         BadInput: an unknown key or a value out of range.
     """
     try:
-        return _COSTS(f"{PredictorCost.name}:{given}" if isinstance(given, str) and given else given)
+        return _COSTS(":".join(filter(None, (PredictorCost.name, given))) if isinstance(given, str) else given)
     except BadInput as error:
         raise BadInput(f"predictor_cost={str(given)!r}: {error}") from None
