@@ -62,11 +62,11 @@ class Predict(JobSystem):
     run_length: ClassVar[int] = 1_000_000
 
     predictor_cost: str | PredictorCost = "cheap=0.5,expensive=2"
-    cheap_predictor: str | Predictor = ""
+    cheap_predictor: str | Predictor | None = None
 
     def __post_init__(self) -> None:
         _ = self.costs  # a wrong part is found here, not at the first run
-        if self.cheap_predictor != "":
+        if self.cheap_predictor is not None:
             predictor(self.cheap_predictor)
 
     @cached_property
@@ -76,7 +76,7 @@ class Predict(JobSystem):
 
     def cheap_model(self, scenario: "Scenario") -> Predictor:
         """Return the prediction model behind the cheap predictions, bound to the size law."""
-        made: Predictor = predictor(self.cheap_predictor or scenario.predictor)
+        made: Predictor = predictor(scenario.predictor if self.cheap_predictor is None else self.cheap_predictor)
         return made.bind(scenario.law)
 
     def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:

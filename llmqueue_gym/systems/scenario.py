@@ -36,7 +36,7 @@ class Scenario:
         system: what serves.
         size: law of what a job is: of its size in s, or of the lengths of a request; see `llmqueue workloads`.
         predictor: prediction model; `srpt` and others bring their own.
-        load: share of what the system can do at most; see `overload`.
+        load: share of what can be served; see `overload`.
         rate: arrivals per s, in place of the load.
         arrivals: arrival process.
         workload: anything with `sample(n, arrival_rng, size_rng)`, such as a `TraceWorkload`, in place of size and
