@@ -30,6 +30,10 @@ def everything(job, stage, params):
     return EXPENSIVE
 
 
+def backwards(job, stage, params):
+    return EXPENSIVE if stage.known == 0 else CHEAP
+
+
 def by_class(job, stage, params):
     return job.klass - 0.1 * stage.done if stage.kind == SERVE else stage.kind
 
@@ -40,6 +44,7 @@ POLICIES = [
     *("load-adaptive:at_least=2", "load-adaptive:at_least=3,blind_first=false", "bypass:limit=1", "bypass:limit=0"),
     least_age,
     spjf,
+    PredictingPolicy("backwards", by_class, backwards, edges=(2.0,)),
     PredictingPolicy("three classes", by_class, everything, edges=(1.0, 3.0), pause=2.0, shape="falling"),
 ]
 
@@ -62,7 +67,7 @@ def instances(draw):
     return Drawn(work, truth), f"cheap={costs[0]},expensive={costs[1]},profile=0.75,slow=0.5"
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda one: one if isinstance(one, str) else PREDICTING(one).name)
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(instances(), st.sampled_from(WHERE))
 def test_the_engine_does_what_the_slow_simulator_does(policy, instance, where):

@@ -130,6 +130,11 @@ class Predict(JobSystem):
     def overload(self, scenario: "Scenario", policy: PredictingPolicy) -> str | None:
         """Return what is wrong where predictions take time that the server, or those of predictions, do not have."""
         load, mean, costs = load_of(scenario), scenario.law.mean, self.costs
+        most, slower = costs.cheap + costs.expensive, costs.profile * costs.slow / (1 - costs.slow)
+        most_here = slower + (most if costs.where == SERVER else 0.0)
+        most_elsewhere = most / costs.servers if costs.where == SERVERS else 0.0
+        if load / mean * max(mean + most_here, most_elsewhere) < 1:  # whatever is predicted
+            return None
         here, elsewhere = self._time_of_predictions(scenario, policy)
         true, busy = load * (1 + here / mean), load / mean * elsewhere / costs.servers
         if true >= 1:
@@ -146,11 +151,8 @@ class Predict(JobSystem):
 
     def _time_of_predictions(self, scenario: "Scenario", policy: PredictingPolicy) -> tuple[float, float]:
         """Return how long the predictions of a job keep the server, and those of predictions, in a long queue, s."""
-        costs, law = self.costs, scenario.law
-        if costs.where not in (SERVER, SERVERS) and not costs.profile:
-            return 0.0, 0.0
-        rng = np.random.default_rng(0)
-        sizes = law.ppf((np.arange(SAMPLE) + 0.5) / SAMPLE)
+        costs, rng = self.costs, np.random.default_rng(0)
+        sizes = scenario.law.ppf((np.arange(SAMPLE) + 0.5) / SAMPLE)
         told = {"predictions": self.predictor(scenario, policy), "cheap": self.cheap_model(scenario)}
         truth = {"sizes": sizes, **{name: model.predict(sizes, rng) for name, model in told.items()}}
         work = job_table(np.zeros(SAMPLE))
