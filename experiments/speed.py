@@ -54,6 +54,7 @@ OTHERS = {
     "las": 0.2,
     "gittins": 0.2,
 }  # share of the jobs
+PAID = "cheap=0.01,expensive=0.05,where=server"
 FEW = 20_000  # jobs for the slow simulators
 SEATS = 64  # requests in a batch
 BESIDE_CARTPOLE = ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0")
@@ -88,6 +89,9 @@ def engines(measured: Measured, jobs: int) -> None:
     measured.ratios["engine / hand-written loop, best of each"] = max(ours) / max(loop)
     for name, share in OTHERS.items():
         measured.add(f"engine, {name}", "jobs/s", rates(Scenario(n_jobs=int(share * jobs)), name, 3))
+    paid = Scenario("predict", predictor_cost=PAID, n_jobs=jobs)
+    for name in ("sprpt-paid", "skip-predict", "delay-predict"):
+        measured.add(f"engine, {name}, predictions on the server", "jobs/s", rates(paid, name, 3))
 
 
 def rates(scenario: Scenario, policy: str, repeats: int) -> list[float]:

@@ -71,6 +71,7 @@ POLICIES = {
     "central": ["sprpt", "las"],
     "dispatch": ["join-shortest-queue", "power-of-d:d=2"],
     "packing": ["first-fit", "server-filling"],
+    "predict": ["skip-predict", "sprpt-paid"],
     "moldable": ["equal-share", "finish-soonest"],
     "replica": ["sjf", "trail"],
 }

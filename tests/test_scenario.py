@@ -16,7 +16,10 @@ from llmqueue_gym.workloads import TraceWorkload
 from llmqueue_gym.workloads.streams import NAMES, stream, streams
 
 N_JOBS = 100 if _jit.DISABLED else 400
-ONE_OR_ALL = {"needs": "1:0.8,8:0.2"}  # the only classes of jobs that every packing policy takes
+OWN = {  # with which every policy plays
+    "packing": {"needs": "1:0.8,8:0.2"},
+    "predict": {"predictor_cost": "cheap=0.5,expensive=2,profile=0.25,slow=0.1"},
+}
 PLAYED = [
     (kind, name)
     for kind in SYSTEMS
@@ -28,7 +31,7 @@ QUEUES = [kind for kind in SYSTEMS if kind != "replica"]
 
 
 def scenario(kind, **given):
-    return Scenario(kind, **{"n_jobs": N_JOBS, "load": 0.8, **(ONE_OR_ALL if kind == "packing" else {}), **given})
+    return Scenario(kind, **{"n_jobs": N_JOBS, "load": 0.8, **OWN.get(kind, {}), **given})
 
 
 def same(a, b, *but):

@@ -9,6 +9,7 @@ from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.policies.base import EXACT, BasePolicy
 
 MOST = 10**6  # of a count
+MOST_EDGES = 16  # of classes
 # What a policy decides of a rule set, and between which numbers; memory, model and clock are the scenario's.
 _RULES: Mapping[str, Any] = {
     "token_budget": (1, 65_536),
@@ -22,6 +23,7 @@ _TRAITS: Mapping[str, Any] = {
     "rules": _RULES,
     "predictor": Literal[EXACT, None],  # better predictions than the scenario's are another game, but for the truth
     "preemption": Literal["recompute", "swap", None],  # "free" is of no engine
+    "edges": tuple,  # of classes
 }
 _COUNT, _NUMBER = (0, MOST), (-math.inf, math.inf)
 
@@ -58,6 +60,8 @@ def _fair(given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> di
         if not good:
             raise BadInput(f"{where}: {name}={value!r:.80} must be {told}")
         made[name] = float(value) if wanted[name] == _NUMBER else value
+        if wanted[name] is tuple:
+            made[name] = tuple(float(edge) for edge in value)
     return made
 
 
@@ -67,6 +71,10 @@ def _judged(value: Any, wanted: Any) -> tuple[bool, str]:
         return False, "a table"
     if wanted is bool:
         return type(value) is bool, "True or False"
+    if wanted is tuple:
+        few = type(value) in (tuple, list) and len(value) <= MOST_EDGES
+        good = few and all(type(edge) in (int, float) and 0 < edge < 1e300 for edge in value)
+        return good, f"a list of {MOST_EDGES} positive numbers at most"
     if isinstance(wanted, tuple):
         (least, most), types = wanted, (int,) if type(wanted[0]) is int else (int, float)
         good = type(value) in types and least <= value <= most and abs(value) < 1e300

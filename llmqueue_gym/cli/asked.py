@@ -72,7 +72,7 @@ class Asked:
         given |= {name: function_in_file(given[name]) or given[name] for name in orders if name in given}
         wanted = {} if policy is None else self.kind.asked(policy)
         made = Scenario(self.kind.name, **{**self.defaults, **self._recorded(given), **wanted, **given})
-        if told := made.overload():
+        if told := made.overload(policy):
             raise Unstable(told)
         return made
 
@@ -165,7 +165,7 @@ def _refuse_policy_of_another_system(spec: str) -> None:
     ways = [f"write --{option} {spec} --policy fcfs" for option, what in kind.unnamed.items() if what == "policy"]
     for field, value in scenario_fields(kind).items():
         if isinstance(value, str) and field not in others:
-            ways.append(f"add --{kind.options.get(field, field)} {value}")
+            ways.append(f"add --{kind.options.get(field, field).replace('_', '-')} {value}")
     ways.append(f"name the system {kind.name} first")
     table = next(table for table in kind.policies.parts if name in table)
     raise BadInput(f"policy {name!r} is a {table.made.kind}: {ways[0]}")

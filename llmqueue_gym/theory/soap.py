@@ -211,7 +211,7 @@ def _levels(ranks: list[np.ndarray], continuous: bool, steps: np.ndarray) -> np.
     start, rows = np.unique([r[0] for r in ranks], return_counts=True)
     everywhere = np.unique(np.concatenate(ranks))
     if continuous and len(start) > 1:
-        tied = (rows > 1) | np.isin(start, lumps)
+        tied = (rows > 1) | np.isin(start, steps)
         ties, alone = start[tied], start[~tied]
         between = 0.5 * (alone[1:] + alone[:-1])
         ends = [np.nextafter(start[0], -np.inf), np.nextafter(start[-1], np.inf)]
