@@ -48,9 +48,9 @@ class Row:
         share = (ages - self.ages[i]) / (self.ages[i + 1] - self.ages[i])
         return i, self.above[i] + share * (self.reached[i + 1] - self.above[i])
 
-    def weighted(self, weights: np.ndarray) -> "Row":
-        """Return the row of those jobs that are kept with a probability that depends on their size `(k,)`."""
-        return _row_of(self.y, self.ages, self.x, self.p * weights)
+    def kept(self, p: np.ndarray) -> "Row":
+        """Return the row of some of its jobs, with probabilities p `(k,)` in place of its own."""
+        return _row_of(self.y, self.ages, self.x, p)
 
     def refined(self, ages: np.ndarray) -> "Row":
         """Return the row on a finer grid `(k,)` that contains its own; an age may stand twice."""
@@ -168,10 +168,15 @@ class JointLaw:
     # Rows, for SOAP and Gittins.
 
     @cached_property
+    def whole(self) -> Row:
+        """The law of S, of which nothing is predicted."""
+        return self._row(0.0, self.p)
+
+    @cached_property
     def rows(self) -> list[Row]:
         """Return the law of S on each cell of predictions."""
         if self.blind:
-            return [self._row(0.0, self.p)]
+            return [self.whole]
         if self.exact:
             return self._exact_rows()
         edges = self.y_edges

@@ -209,12 +209,11 @@ def levels_between(ranks: list[np.ndarray], alone: np.ndarray, ties: np.ndarray)
         ties: ascending ranks that many jobs share.
     """
     begun = np.union1d(alone, ties)
-    first, last = begun[0], begun[-1]
     everywhere = np.unique(np.concatenate(ranks))
     between = 0.5 * (alone[1:] + alone[:-1])
     if len(between) > len(begun) / 2:
-        everywhere = everywhere[(everywhere < first) | (everywhere > last)]
-    ends = [np.nextafter(first, -np.inf), np.nextafter(last, np.inf)]
+        everywhere = everywhere[(everywhere < alone[0]) | (everywhere > alone[-1])]
+    ends = [np.nextafter(begun[0], -np.inf), np.nextafter(begun[-1], np.inf)]
     return np.unique(np.concatenate([ties, between, ends, _thinned(everywhere, len(ranks))]))
 
 
