@@ -68,6 +68,22 @@ OFFER = np.dtype(
     align=True,
 )
 
+# What a job is in, where predictions cost: its service, a prediction of it, or service at a lower speed that tells.
+SERVE, CHEAP, EXPENSIVE, PROFILE = 0, 1, 2, 3
+
+# What a policy that pays for predictions can read of a job beside its row above.
+STAGE = np.dtype(
+    [
+        ("kind", "i4"),  # what it is in now, one of the codes above
+        ("known", "i4"),  # bits: 1 the cheap prediction, 2 the size predicted
+        ("done", "f8"),  # s of that stage so far; of service in SERVE and PROFILE
+        ("in_system", "i4"),  # jobs, this one included, when it was asked or ranked last
+        ("predicting", "i4"),  # those of them that wait for a prediction or are being predicted; it does not count
+        ("coin", "f8"),  # in [0, 1), drawn beforehand, for policies that leave something to chance
+    ],
+    align=True,
+)
+
 
 class Instance(NamedTuple):
     """One sampled run: a job table and its hidden truth.

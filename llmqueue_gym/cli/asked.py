@@ -72,7 +72,7 @@ class Asked:
         given |= {name: function_in_file(given[name]) or given[name] for name in orders if name in given}
         wanted = {} if policy is None else self.kind.asked(policy)
         made = Scenario(self.kind.name, **{**self.defaults, **self._recorded(given), **wanted, **given})
-        if told := made.overload():
+        if told := made.overload(policy):
             raise Unstable(told)
         return made
 

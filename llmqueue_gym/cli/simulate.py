@@ -88,6 +88,7 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
     if "busy" in run.totals:
         span = float(run.outcome["completion"].max() - run.jobs["arrival"].min())
         told["busy_share"] = run.totals["busy"] / (span * scenario.system.capacity)
+    told |= scenario.system.more(kept)
     told["jobs_per_second"] = len(run) / run.elapsed
     if not scenario.system.beside:
         return told

@@ -102,6 +102,11 @@ ENVIRONMENTS: dict[str, Environment] = {
         {"predictor": "exponential"},
         order="least-delay",
     ),
+    "llmqueue/Predict-v0": Environment(
+        "One server on which predictions cost: pick what is predicted of each arrival, and who is served.",
+        "predict",
+        order="skip-predict",
+    ),
     **{
         f"llmqueue/{name}{suffix}-v0": Environment(
             words + more, "replica", {"decides": decides, **kwargs}, None, *learnt

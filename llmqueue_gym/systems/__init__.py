@@ -20,6 +20,7 @@ SYSTEMS = Registry(
         "dispatch": f"{_HERE}.dispatch:Dispatch",
         "packing": f"{_HERE}.packing:Packing",
         "moldable": f"{_HERE}.moldable:Moldable",
+        "predict": f"{_HERE}.predict:Predict",
         "replica": f"{_HERE}.replica:Replica",
     },
 )

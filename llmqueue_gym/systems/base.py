@@ -108,6 +108,10 @@ class System(ABC):
     def check(self, scenario: "Scenario") -> None:  # noqa: B027 (most have nothing to refuse)
         """Refuse a scenario that makes no sense here; BadInput names the bad value."""
 
+    def overload(self, scenario: "Scenario", policy: Any) -> str | None:
+        """Return what is wrong where a load below one is too much with what a policy adds to it, or None."""
+        return None
+
     @abstractmethod
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return the work and the truth of a seed; all but predictions is the same for every policy."""
@@ -153,6 +157,10 @@ class System(ABC):
         """Return what a board keeps of a run: the `cost`, the 99th percentile of the response times, and more."""
         times = run.response_times
         return {"cost": float(times.mean()), "p99": float(np.percentile(times, 99))}
+
+    def more(self, run: Run) -> dict[str, float]:
+        """Return what the command line tells of a run beside its response times, by name."""
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return its fields in words, for the record."""

@@ -50,7 +50,8 @@ class Rival:
             gives_up = arrival + drawn.truth.get("patience", np.inf)
             left = np.minimum(left, gives_up) if "patience" in drawn.truth and not run.done.all() else left
             times, bends = np.concatenate([arrival, left]), np.concatenate([-costs, costs])
-            jumps = np.zeros(len(times))
+            # What it pays for predictions is spread over the arrivals.
+            jumps = np.where(np.arange(len(times)) < len(arrival), -run.totals.get("price", 0.0) / len(arrival), 0.0)
         order = times.argsort(kind="stable")
         times, jumps, bends = times[order], jumps[order], bends[order]
         known = np.isfinite(times)

@@ -102,13 +102,19 @@ class Scenario:
                 )
         made.check(self)
 
-    def overload(self) -> str | None:
-        """Return what is wrong with a load that the servers cannot carry, or None; recorded work has an end."""
+    def overload(self, policy: Any = None) -> str | None:
+        """Return what is wrong with a load that the servers cannot carry, or None; recorded work has an end.
+
+        Args:
+            policy: a policy of the system, where its own work may be too much.
+        """
         load = self.load
         if load is None and self.rate is not None:
             load = getattr(self.source, "load", 0.0) / getattr(self.system, "capacity", 1.0)
-        if load is None or load < 1 or self.workload is not None or self.system.lossy:
+        if load is None or self.workload is not None or self.system.lossy:
             return None
+        if load < 1:
+            return None if policy is None else self.system.overload(self, policy)
         return (
             f"load {load:g} is unstable: the queue grows without end from load 1 on; try 0.95, or jobs that leave "
             "(central with patience) or are recorded (a workload)"
@@ -140,7 +146,7 @@ class Scenario:
             BadInput: the policy is unknown, cannot be compiled or gives NaN, or there is work that can never be done.
         """
         made = self.policy(policy)
-        if told := self.overload():
+        if told := self.overload(made):
             warnings.warn(told, stacklevel=2)
         return self.system.simulate(self.draw(seed, made), made, **self.facts(made))
 

@@ -1,5 +1,6 @@
 """Frames of the systems: each a function from the episodes, of which the first run is shown, to a `Scene`."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from llmqueue_gym.systems.scene import NO_HUE, Bar, Meter, Panel, Scene, short
 if TYPE_CHECKING:
     from llmqueue_gym.systems.episodes import Episodes, JobEpisodes
 
+STAGES = ("", "to be predicted cheaply", "to be predicted", "profiled")  # by the codes of stages
 LATEST = 12  # jobs that have left in a frame
 MOST = 40  # bars of a panel, of which a frame shows those it has room for
 LEGEND = (("done", "received"), ("predicted", "predicted"), ("beyond", "overrun"), ("truth", "true size"))
@@ -44,6 +46,21 @@ def one_server_scene(episodes: Any, title: str) -> Scene:
     bars = tuple(job_bar(episodes, row, row == running) for row in rows)
     panel = Panel("in system (s)", bars, inside)
     return Scene(title, facts(episodes), (panel,), (departures(episodes),), ended(episodes), legend=LEGEND)
+
+
+def predict_scene(episodes: Any, title: str) -> Scene:
+    """Return the frame of one server on which predictions cost: who can be served, and whom a prediction is for."""
+    state, asked = episodes.states[0], int(episodes.states["asked"][0])
+    bars = []
+    for row in episodes.live[0, : int(state["here"])][:MOST].tolist():
+        bar, stage = job_bar(episodes, row, row == int(state["running"])), episodes.stages[0, row]
+        told = ("unknown", "cheap", "sized", "sized")[int(stage["known"])]
+        bars.append(replace(bar, note=f"{bar.note} {told} {STAGES[int(stage['kind'])]}".rstrip()))
+    panel = Panel("can be served (s)", tuple(bars), int(state["here"]))
+    bought = f"{int(state['bought_cheap'])}+{int(state['bought_expensive'])}"
+    said = ended(episodes) or (f"what is predicted of #{asked}?" if asked >= 0 else "whom to serve?")
+    more = ("cheap+expensive", bought), ("at predictors", str(int(state["away"])))
+    return Scene(title, facts(episodes, *more), (panel,), (departures(episodes),), said, legend=LEGEND)
 
 
 def servers_scene(episodes: Any, title: str) -> Scene:
