@@ -93,9 +93,7 @@ def analyse(
 
 
 @lru_cache(maxsize=4)  # all policies and loads of one pair of laws share it
-def laws(
-    size: Any, predictor: Any, cuts: tuple[float, ...] = (), cells: int = CELLS
-) -> tuple[JointLaw, JointLaw]:
+def laws(size: Any, predictor: Any, cuts: tuple[float, ...] = (), cells: int = CELLS) -> tuple[JointLaw, JointLaw]:
     """Return the joint law on a grid and on one twice as fine, that of so many cells of predictions.
 
     With few rows there is time for more sizes.

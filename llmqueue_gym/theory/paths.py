@@ -155,7 +155,9 @@ class Paths:
                 edges.append(self._between(last, coin, classes, y))
             last = coin
         if len(edges) > MANY:
-            raise NotApplicable(f"policy {self.policy.name!r} tells jobs apart by a coin in too many ways; use simulate")
+            raise NotApplicable(
+                f"policy {self.policy.name!r} tells jobs apart by a coin in too many ways; use simulate"
+            )
         edges.append(1.0)
         return [(0.5 * (low + high), high - low) for low, high in zip(edges[:-1], edges[1:], strict=True)]
 

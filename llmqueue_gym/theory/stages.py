@@ -11,7 +11,8 @@ Source: Scully, Harchol-Balter, Scheller-Wolf, SIGMETRICS 2018; the models of co
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from llmqueue_gym.theory.paths import Paths, Step, Who
 from llmqueue_gym.theory.soap import levels_at, levels_between, responses
 
 _RARE = 1e-15  # of the jobs, and of E[S^2]: types with less of both are left out
+_JUMP = 1e-9  # relative: a rank that moves by less has not jumped
 SOME = 16  # predictions at which jumps with age are looked for
 
 
@@ -98,18 +100,31 @@ def analyse_stages(
     if costs.where not in ("outside", "server"):
         raise NotApplicable("no exact result is known where predictions have servers of their own; use simulate")
     bound = predictor.bind(size)
-    cheap = bound if cheap is None else cheap.bind(size)
-    paths = Paths(policy, policy.params_for(size=size, predictor=bound), costs)
+    rough, fine = (
+        _solve(types, levels, load / size.mean, costs)
+        for types, levels in _grids(policy, size, bound, bound if cheap is None else cheap.bind(size), costs, cells)
+    )
+    return replace(fine, mean_response_time=extrapolated(fine.mean_response_time, rough.mean_response_time))
+
+
+@lru_cache(maxsize=2)  # all loads share it
+def _grids(
+    policy: Any, size: Any, predictor: Any, cheap: Any, costs: Any, cells: int
+) -> list[tuple[list[Type], np.ndarray]]:
+    """Return the types of jobs and the levels on a grid, and on one twice as fine."""
+    paths = Paths(policy, policy.params_for(size=size, predictor=predictor), costs)
     edges = np.asarray(policy.edges, float)
     places = [at for edge in edges for at in cheap.breakpoints_at(edge)]
     places += [at for at in (policy.pause, costs.profile) if 0 < at < np.inf]
-    rough, joint = laws(size, bound, _inside(places, size), cells)
-    more = _jumps(paths, len(edges) + 1, rough)
+    joints = laws(size, predictor, _inside(places, size), cells)
+    more = _jumps(paths, len(edges) + 1, joints[0])
     if more:
-        rough, joint = laws(size, bound, _inside([*places, *more], size), cells)
-    found = [_solve(paths, cheap, edges, one, load) for one in (rough, joint)]
-    mean = extrapolated(found[-1].mean_response_time, found[0].mean_response_time)
-    return Staged(mean, *[getattr(found[-1], name) for name in list(Staged.__annotations__)[1:]])
+        joints = laws(size, predictor, _inside([*places, *more], size), cells)
+    found = []
+    for joint in joints:
+        types = list(_types(paths, cheap, edges, joint))
+        found.append((types, _levels(types, joint.continuous)))
+    return found
 
 
 def _inside(places: list[float], size: Any) -> tuple[float, ...]:
@@ -131,13 +146,15 @@ def _jumps(paths: Paths, classes: int, joint: JointLaw) -> list[float]:
             ages = []
             for one in some:
                 for step, end in _stretches(paths.of(who._replace(y=float(one)))):
-                    own = np.append(joint.edges[(joint.edges > step.age) & (joint.edges < end)], min(end, joint.edges[-1]))
+                    own = np.append(
+                        joint.edges[(joint.edges > step.age) & (joint.edges < end)], min(end, joint.edges[-1])
+                    )
                     if own[-1] > step.age:
                         traced = paths.along(step, who._replace(y=float(one)), np.append(step.age, own))[0]
                         ages.append(traced[1:][traced[1:] == traced[:-1]])
             twice, count = np.unique(np.concatenate(ages), return_counts=True)
             found += list(twice[count > 1] if len(y) else twice)
-    return found
+    return np.setdiff1d(found, joint.edges).tolist()
 
 
 def _predicts(path: list[Step]) -> bool:
@@ -152,26 +169,23 @@ def _stretches(path: list[Step]) -> Iterator[tuple[Step, float]]:
             yield step, after.age
 
 
-def _solve(paths: Paths, cheap: Any, edges: np.ndarray, joint: JointLaw, load: float) -> Staged:
-    types = list(_types(paths, cheap, edges, joint))
-    lam = load / joint.size.mean
-    work = float(sum(one.row.served[-1] for one in types))
-    if lam * work >= 1:
+def _solve(types: list[Type], levels: np.ndarray, lam: float, costs: Any) -> Staged:
+    load = lam * float(sum(one.row.served[-1] for one in types))
+    if load >= 1:
         raise Unstable(
-            f"load={load:g} is unstable: with the predictions on the server it is {lam * work:.6g}, "
-            "and there is no mean response time at 1 or more; try a lower load or fewer predictions"
+            f"the load is {load:.6g} with the predictions on the server: there is no mean response time at 1 or more; "
+            "take a lower load, or predict less"
         )
-    ranks = [one.ranks for one in types]
-    times = responses([(one.row, one.ranks) for one in types], lam, lam * work, _levels(types, joint.continuous))
+    times = responses([(one.row, one.ranks) for one in types], lam, load, levels)
     x, kind = np.unique(np.concatenate([one.x for one in types]), return_inverse=True)
     p = np.concatenate([one.row.p for one in types])
     chance, total = np.bincount(kind, p), np.bincount(kind, p * np.concatenate(times))
-    bought = np.sum([one.bought for one in types], axis=0)
-    outside = paths.costs.where == "outside"
-    price = (paths.costs.cheap * bought[CHEAP] + paths.costs.expensive * bought[EXPENSIVE]) if outside else 0.0
     by_size = np.divide(total, chance, out=np.zeros_like(total), where=chance > 0)
-    mean = float(total.sum() / chance.sum())
-    return Staged(mean, float(price), lam * work, *bought[[CHEAP, EXPENSIVE, PROFILE]].tolist(), x, by_size)
+    bought = np.sum([one.bought for one in types], axis=0)
+    outside = costs.where == "outside"
+    price = costs.cheap * bought[CHEAP] + costs.expensive * bought[EXPENSIVE] if outside else 0.0
+    counts = bought[[CHEAP, EXPENSIVE, PROFILE]].tolist()
+    return Staged(float(total.sum() / chance.sum()), float(price), load, *counts, x, by_size)
 
 
 def _types(paths: Paths, cheap: Any, edges: np.ndarray, joint: JointLaw) -> Iterator[Type]:
@@ -219,7 +233,9 @@ def _staged(paths: Paths, who: Who, row: Row, path: list[Step]) -> Type:
     for step, left, ages, _ in pieces:
         if id(step) not in stretches:
             part = time + ages
-            table.append((part, left + 0 * ages, left + 0 * ages, first + left * ages, second + left * (part**2 - time**2) / 2))
+            table.append(
+                (part, left + 0 * ages, left + 0 * ages, first + left * ages, second + left * (part**2 - time**2) / 2)
+            )
             x[row.x > step.age] += ages[-1]
         else:
             slow = 1 / (1 - paths.costs.slow) if step.kind == PROFILE else 1.0
@@ -228,7 +244,13 @@ def _staged(paths: Paths, who: Who, row: Row, path: list[Step]) -> Type:
             more, more2 = (column[here] - column[here.start] for column in (fine.served, fine.served2))
             shift = time - slow * step.age
             table.append(
-                (part, fine.above[here], fine.reached[here], first + slow * more, second + slow * (shift * more + slow * more2))
+                (
+                    part,
+                    fine.above[here],
+                    fine.reached[here],
+                    first + slow * more,
+                    second + slow * (shift * more + slow * more2),
+                )
             )
             x[row.x > step.age] += (slow - 1) * (np.minimum(row.x[row.x > step.age], ages[-1]) - step.age)
         time, first, second = (float(table[-1][k][-1]) for k in (0, 3, 4))
@@ -243,7 +265,7 @@ def _levels(types: list[Type], continuous: bool) -> np.ndarray:
     of a cell; one that others share, or that jobs have of which no size is predicted, is a real tie.
     """
     ranks = [one.ranks for one in types]
-    begun = [np.append(one.ranks[:1], one.ranks[1:][np.diff(one.row.ages) == 0]) for one in types]
+    begun = [_begun(one.row.ages, one.ranks) for one in types]
     shared = [r for r, one in zip(begun, types, strict=True) if one.y is None]
     own = [(r, np.full(len(r), one.y)) for r, one in zip(begun, types, strict=True) if one.y is not None]
     if continuous and own:
@@ -255,3 +277,13 @@ def _levels(types: list[Type], continuous: bool) -> np.ndarray:
             beside = np.nextafter(ties, -np.inf), np.nextafter(ties, np.inf)
             return levels_between(ranks, alone, np.unique(np.concatenate([ties, *beside])))
     return levels_at(ranks, np.unique(np.concatenate(begun)))
+
+
+def _begun(ages: np.ndarray, ranks: np.ndarray) -> list[float]:
+    """Return the ranks with which a job begins, or goes on after a jump or on a plateau; rounding makes neither."""
+    begun = [float(ranks[0])]
+    for i in np.flatnonzero(np.diff(ages[:-1]) == 0) + 1:
+        far = abs(ranks[i] - ranks[i - 1]) > _JUMP * abs(ranks[i])
+        if (far or ranks[i] == ranks[i + 1]) and all(abs(ranks[i] - one) > _JUMP * abs(one) for one in begun):
+            begun.append(float(ranks[i]))
+    return begun

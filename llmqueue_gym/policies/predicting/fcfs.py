@@ -1,10 +1,10 @@
-"""First come first served, which predicts nobody and pays nothing."""
+"""First come first served, which predicts nobody and pays nothing: all are of one rank, and ties go to the earlier arrival."""
 
 from llmqueue_gym.policies.predicting.base import PredictingPolicy
 
 
 def rank(job, stage, params):
-    return job.arrival
+    return 0.0
 
 
 def fcfs() -> PredictingPolicy:
