@@ -46,12 +46,14 @@ COLOURS = ("#56b4e9", "#009e73", "#e69f00", "#d55e00")
 
 
 def rank(job, stage, params):
+    """Order as SkipPredict does; who is not predicted counts as short."""
     if stage.known == 0 or (stage.known == 1 and job.klass == 0):
         return -1e30
     return job.predicted - job.age
 
 
 def ask(job, stage, params):
+    """Buy as SkipPredict does, if enough jobs are in system."""
     if stage.known == 0:
         return CHEAP if stage.in_system >= params[0] else SERVE
     return EXPENSIVE if stage.known == 1 and job.klass > 0 else SERVE

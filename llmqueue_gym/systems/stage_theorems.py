@@ -1,4 +1,4 @@
-"""What theorems say of one server on which predictions cost, as rows of `systems.known`; all is for Poisson arrivals."""
+"""What theorems say of one server on which predictions cost, as rows of `systems.known`, for Poisson arrivals."""
 
 import contextlib
 from typing import Any

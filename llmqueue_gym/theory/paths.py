@@ -3,6 +3,7 @@
 The policy is asked as the engine asks it: at arrival, after every prediction, and when the age reaches `pause`.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,12 +160,12 @@ class Paths:
                 f"policy {self.policy.name!r} tells jobs apart by a coin in too many ways; use simulate"
             )
         edges.append(1.0)
-        return [(0.5 * (low + high), high - low) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        return [(0.5 * (low + high), high - low) for low, high in pairwise(edges)]
 
     def cuts(self, who: Who, y: np.ndarray) -> list[float]:
         """Return the predictions between those given, ascending `(n,)`, at which a path or its first rank jumps."""
         found, paths = [], [self.of(who._replace(y=one)) for one in y]
-        for i in np.flatnonzero([one != other for one, other in zip(paths[1:], paths[:-1], strict=True)]):
+        for i in np.flatnonzero([one != other for one, other in pairwise(paths)]):
             low, high = y[i], y[i + 1]
             for _ in range(HALVINGS):
                 middle = 0.5 * (low + high)

@@ -1,10 +1,10 @@
 """SOAP for jobs with stages: predictions that are work of the server, or are bought, and who is predicted at all.
 
-A prediction on the server is a piece of a job's work in which no job ends, of a rank of its own: before age 0, or at the
-age at which it is asked for. While a job is profiled, its work takes longer. So a job type is a row of the joint law with
-such pieces in it, and the theorem holds as it is. The types are (class by the cheap prediction, coin, size predicted), as
-far as a job has them: where nobody buys a size, it tells no jobs apart. Given the size of a job, its two predictions are
-independent.
+A prediction on the server is a piece of a job's work in which no job ends, of a rank of its own: before age 0, or at
+the age at which it is asked for. While a job is profiled, its work takes longer. So a job type is a row of the joint
+law with such pieces in it, and the theorem holds as it is. The types are (class by the cheap prediction, coin, size
+predicted), as far as a job has them: where nobody buys a size, it tells no jobs apart. Given the size of a job, its two
+predictions are independent.
 
 Source: Scully, Harchol-Balter, Scheller-Wolf, SIGMETRICS 2018; the models of cost are those of Shahout, Mitzenmacher,
 "SkipPredict: When to Invest in Predictions for Scheduling", NeurIPS 2024.
@@ -128,33 +128,38 @@ def _grids(
 
 
 def _inside(places: list[float], size: Any) -> tuple[float, ...]:
-    """Return where cells must end, ascending, but for what lies at the atoms of a discrete law, where they end anyhow."""
+    """Return where cells must end, ascending; at the atoms of a discrete law they end anyhow."""
     atoms = size.atoms()
     return tuple(np.unique(places if atoms is None else np.setdiff1d(places, atoms)).tolist())
 
 
 def _jumps(paths: Paths, classes: int, joint: JointLaw) -> list[float]:
-    """Return predictions and ages at which paths or ranks jump, beyond those that are known."""
+    """Return predictions and ages at which paths or ranks jump, beyond the edges of the cells."""
     found: list[float] = []
-    y, mean = joint.y_edges if joint.continuous else np.zeros(0), float(joint.size.mean)
-    for coin, _ in paths.coins(classes, mean):
+    y = joint.y_edges[1:] if joint.continuous else np.array([joint.size.mean])
+    for coin, _ in paths.coins(classes, joint.size.mean):
         for klass in range(classes):
             who = Who(klass, coin)
-            if len(y) and _predicts(paths.of(who)):
-                found += paths.cuts(who, y[1:])
-            some = y[1 :: max(1, len(y) // SOME)] if len(y) else [mean]
-            ages = []
-            for one in some:
-                for step, end in _stretches(paths.of(who._replace(y=float(one)))):
-                    own = np.append(
-                        joint.edges[(joint.edges > step.age) & (joint.edges < end)], min(end, joint.edges[-1])
-                    )
-                    if own[-1] > step.age:
-                        traced = paths.along(step, who._replace(y=float(one)), np.append(step.age, own))[0]
-                        ages.append(traced[1:][traced[1:] == traced[:-1]])
+            if joint.continuous and _predicts(paths.of(who)):
+                found += paths.cuts(who, y)
+            ages = [
+                _jumps_with_age(paths, who._replace(y=float(one)), joint.edges) for one in y[:: len(y) // SOME or 1]
+            ]
             twice, count = np.unique(np.concatenate(ages), return_counts=True)
-            found += list(twice[count > 1] if len(y) else twice)
+            found += list(twice[count > 1] if joint.continuous else twice)  # the others are smeared by the prediction
     return np.setdiff1d(found, joint.edges).tolist()
+
+
+def _jumps_with_age(paths: Paths, who: Who, edges: np.ndarray) -> np.ndarray:
+    """Return the ages at which the rank of a job in service jumps."""
+    found = [np.zeros(0)]
+    for step, end in _stretches(paths.of(who)):
+        inner = edges[(edges > step.age) & (edges < end)]
+        ages = np.concatenate([[step.age], inner, [min(end, edges[-1])]])
+        if ages[-1] > step.age:
+            ages = paths.along(step, who, np.unique(ages))[0]
+            found.append(ages[1:][ages[1:] == ages[:-1]])
+    return np.concatenate(found)
 
 
 def _predicts(path: list[Step]) -> bool:
@@ -214,55 +219,65 @@ def _chance(cheap: Any, edges: np.ndarray, klass: int, x: np.ndarray) -> np.ndar
 
 def _staged(paths: Paths, who: Who, row: Row, path: list[Step]) -> Type:
     """Return the type of jobs of a row, with what predictions add to their work."""
-    ends = np.array([step.age for step in path])
-    row = row.refined(np.union1d(row.ages, ends[(ends > 0) & (ends < row.ages[-1])]))
-    bought, pieces, stretches = np.zeros(4), [], {id(step): end for step, end in _stretches(path)}
+    begins = np.array([step.age for step in path])
+    row = row.refined(np.union1d(row.ages, begins[(begins > 0) & (begins < row.ages[-1])]))
+    ends = {id(step): end for step, end in _stretches(path)}
+    bought, pieces = np.zeros(4), []
     for step in path:
         left = float(row.above[np.searchsorted(row.ages, step.age)]) if step.age < row.ages[-1] else 0.0
         if left <= 0.0:
             break
         bought[step.kind] += left
-        if id(step) in stretches:
-            own = row.ages[(row.ages >= step.age) & (row.ages <= stretches[id(step)])]
-            pieces.append((step, left, *paths.along(step, who, own)))
+        if id(step) in ends:
+            own = row.ages[(row.ages >= step.age) & (row.ages <= ends[id(step)])]
+            pieces.append((step, *paths.along(step, who, own)))
         elif paths.work(step.kind) > 0:
-            pieces.append((step, left, *paths.flat(step, who)))
-    own = np.concatenate([ages for step, _, ages, _ in pieces if id(step) in stretches])
-    fine, x, at = row.refined(own), row.x.copy(), 0
-    table, time, first, second = [], 0.0, 0.0, 0.0  # so far: columns of a row, and the last of each but for two
-    for step, left, ages, _ in pieces:
-        if id(step) not in stretches:
-            part = time + ages
-            table.append(
-                (part, left + 0 * ages, left + 0 * ages, first + left * ages, second + left * (part**2 - time**2) / 2)
-            )
-            x[row.x > step.age] += ages[-1]
-        else:
-            slow = 1 / (1 - paths.costs.slow) if step.kind == PROFILE else 1.0
-            here, at = slice(at, at + len(ages)), at + len(ages)
-            part = time + slow * (ages - step.age)
-            more, more2 = (column[here] - column[here.start] for column in (fine.served, fine.served2))
-            shift = time - slow * step.age
-            table.append(
-                (
-                    part,
-                    fine.above[here],
-                    fine.reached[here],
-                    first + slow * more,
-                    second + slow * (shift * more + slow * more2),
-                )
-            )
-            x[row.x > step.age] += (slow - 1) * (np.minimum(row.x[row.x > step.age], ages[-1]) - step.age)
-        time, first, second = (float(table[-1][k][-1]) for k in (0, 3, 4))
-    columns = [np.concatenate(column) for column in zip(*table, strict=True)]
+            pieces.append((step, *paths.flat(step, who)))
+    fine = row.refined(np.concatenate([ages for step, ages, _ in pieces if id(step) in ends]))
+    columns, x = _joined(pieces, fine, paths.costs.slow)
     return Type(Row(row.y, *columns, x, row.p), np.concatenate([ranks for *_, ranks in pieces]), row.x, who.y, bought)
+
+
+def _joined(
+    pieces: list[tuple[Step, np.ndarray, np.ndarray]], row: Row, slow: float
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the columns of a row of the work that a job receives, and the work of each of its sizes.
+
+    Args:
+        pieces: step, its ages of the job or times since it began, and ranks; those in service are the ages of the row.
+        row: of the size alone.
+        slow: share of the speed that is lost while a job is profiled.
+    """
+    table, x, at = [], row.x.copy(), 0
+    time, first, second = 0.0, 0.0, 0.0  # work so far, E[min(W, time)] and E[min(W, time)^2] / 2
+    for step, ages, _ in pieces:
+        later = row.x > step.age
+        if step.kind in (SERVE, PROFILE):
+            here = slice(at, at + len(ages))
+            at += len(ages)
+            pace = 1 / (1 - slow) if step.kind == PROFILE else 1.0
+            work = time + pace * (ages - step.age)
+            above, reached = row.above[here], row.reached[here]
+            more, more2 = (column[here] - column[here.start] for column in (row.served, row.served2))
+            served2 = second + pace * ((time - pace * step.age) * more + pace * more2)
+            served = first + pace * more
+            x[later] += (pace - 1) * (np.minimum(row.x[later], ages[-1]) - step.age)
+        else:
+            work = time + ages
+            left = row.above[np.searchsorted(row.ages, step.age)]
+            above = reached = np.full(len(ages), left)
+            served, served2 = first + left * ages, second + left * (work**2 - time**2) / 2
+            x[later] += ages[-1]
+        table.append((work, above, reached, served, served2))
+        time, first, second = float(work[-1]), float(served[-1]), float(served2[-1])
+    return [np.concatenate(column) for column in zip(*table, strict=True)], x
 
 
 def _levels(types: list[Type], continuous: bool) -> np.ndarray:
     """Return ascending ranks at which to evaluate waiting and load.
 
-    Where predictions are continuous, a rank with which jobs of one prediction alone begin, or go on after a jump, is that
-    of a cell; one that others share, or that jobs have of which no size is predicted, is a real tie.
+    Where predictions are continuous, a rank with which jobs of one prediction alone begin, or go on after a jump, is
+    that of a cell; one that others share, or that jobs have of which no size is predicted, is a real tie.
     """
     ranks = [one.ranks for one in types]
     begun = [_begun(one.row.ages, one.ranks) for one in types]

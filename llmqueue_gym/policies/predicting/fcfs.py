@@ -1,4 +1,4 @@
-"""First come first served, which predicts nobody and pays nothing: all are of one rank, and ties go to the earlier arrival."""
+"""First come first served, which predicts nobody and pays nothing; every job has the same rank."""
 
 from llmqueue_gym.policies.predicting.base import PredictingPolicy
 
