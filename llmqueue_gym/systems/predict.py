@@ -23,7 +23,7 @@ from llmqueue_gym.policies.predicting import PREDICTING, PredictingPolicy
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.cost import SERVER, SERVERS, PredictorCost, predictor_cost
-from llmqueue_gym.systems import theorems
+from llmqueue_gym.systems import stage_theorems
 from llmqueue_gym.systems.agents.predict import PredictAgent
 from llmqueue_gym.systems.base import Drawn, Row
 from llmqueue_gym.systems.bounds import srpt_mean
@@ -59,6 +59,8 @@ class Predict(JobSystem):
     policies: ClassVar[Policies] = PREDICTING
     view: ClassVar[type[View]] = PredictView
     cost: ClassVar[str] = "mean response time and price of predictions, s"
+    beside: ClassVar[bool] = False
+    covered: ClassVar[str] = "policies that look at the job alone, with predictions made outside or on the server"
     run_length: ClassVar[int] = 1_000_000
 
     predictor_cost: str | PredictorCost = "cheap=0.5,expensive=2"
@@ -167,8 +169,8 @@ class Predict(JobSystem):
         return here / SAMPLE, elsewhere / SAMPLE
 
     def known(self, scenario: "Scenario", policy: PredictingPolicy) -> list[Row]:
-        """Return exact values and floors."""
-        return theorems.predicting(policy, scenario)
+        """Return exact values, or the floor of every policy, where arrivals are Poisson."""
+        return stage_theorems.predicting(policy, scenario)
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> PredictEpisodes:
         """Return E servers."""

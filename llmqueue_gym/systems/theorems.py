@@ -168,11 +168,6 @@ def moldable(policy: Any, scenario: Any) -> list[Row]:
     return rows or [row(least, FLOOR, "mean of the least times")]
 
 
-def predicting(policy: Any, scenario: Any) -> list[Row]:
-    """Return what is known of one server on which predictions cost."""
-    return []
-
-
 def _alike(places: int, laws: Any, shares: Any, speeds: Any, rate: float) -> list[Row]:
     """Return what is known of jobs of some classes in order of arrival, as many at once as there are places."""
     from llmqueue_gym.theory.erlang import MMk, stable_load

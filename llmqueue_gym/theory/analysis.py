@@ -16,6 +16,7 @@ from llmqueue_gym.theory.soap import Conditional, soap
 
 Method = Literal["auto", "formula", "soap"]
 _POINTS = 999  # sizes at which processor sharing is told, equally likely
+CELLS = 800  # of predictions
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,12 @@ def analyse(
     params = policy.params_for(size, None if bound is None else bound.believed(), load=load)
     if not policy.uses_predictions:
         bound = None
-    coarse, joint = _laws(size, bound)
+    coarse, joint = laws(size, bound)
     used, mean = "soap", None
     if method != "soap":
         try:
             fine, rough_mean = (_formula(policy, one, load, params) for one in (joint, coarse))
-            mean, used = _extrapolated(fine, rough_mean), "formula"
+            mean, used = extrapolated(fine, rough_mean), "formula"
         except NotApplicable:
             if method == "formula":
                 raise
@@ -81,7 +82,7 @@ def analyse(
         return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load)
     at = Ranks(policy, params).cuts(joint)  # closed forms look at thresholds by themselves
     if at:
-        coarse, joint = _laws(size, bound, at)
+        coarse, joint = laws(size, bound, at)
     try:
         x, p, response = _by_size(soap(policy, params, joint, load), joint)
         rough = _by_size(soap(policy, params, coarse, load), coarse)
@@ -89,9 +90,9 @@ def analyse(
         if mean is None:
             raise
         return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load)
-    slowdown = _extrapolated(_mean_slowdown(size, x, p, response), _mean_slowdown(size, *rough))
+    slowdown = extrapolated(_mean_slowdown(size, x, p, response), _mean_slowdown(size, *rough))
     if mean is None:
-        mean = _extrapolated(
+        mean = extrapolated(
             float(np.sum(p * response) / np.sum(p)), float(np.sum(rough[1] * rough[2]) / np.sum(rough[1]))
         )
     return Analysis(mean, slowdown, x, response, used, load)
@@ -114,17 +115,20 @@ def _shared(policy: Any, size: Any, load: float, method: Method) -> Analysis:
 
 
 @lru_cache(maxsize=4)  # all policies and loads of one pair of laws share it
-def _laws(size: Any, predictor: Any, cuts: tuple[float, ...] = ()) -> tuple[JointLaw, JointLaw]:
-    """Return the joint law on a grid and on one twice as fine; with few rows there is time for more sizes."""
+def laws(size: Any, predictor: Any, cuts: tuple[float, ...] = (), cells: int = CELLS) -> tuple[JointLaw, JointLaw]:
+    """Return the joint law on a grid and on one twice as fine, that of so many cells of predictions.
+
+    With few rows there is time for more sizes.
+    """
     blind = predictor is None or not predictor.informative
     atoms = None if blind else predictor.atoms()
-    rows = 1 if blind else 800 if atoms is None else len(atoms)
-    x_cells = int(np.clip(960_000 // rows, 300, 4800))
-    coarse = JointLaw(size, predictor, x_cells // 2, 400, cuts)
-    return coarse, JointLaw(size, predictor, x_cells, 800, cuts)
+    rows = 1 if blind else CELLS if atoms is None else len(atoms)
+    x_cells = int(np.clip(960_000 // rows, 300, 4800)) * cells // CELLS
+    coarse = JointLaw(size, predictor, x_cells // 2, cells // 2, cuts)
+    return coarse, JointLaw(size, predictor, x_cells, cells, cuts)
 
 
-def _extrapolated(fine: float, coarse: float) -> float:
+def extrapolated(fine: float, coarse: float) -> float:
     """Return the limit of small cells: the error of the cells is of second order in their width."""
     return fine + (fine - coarse) / 3 if np.isfinite(fine) and np.isfinite(coarse) else fine
 

@@ -49,6 +49,10 @@ class Row:
         share = (ages - self.ages[i]) / (self.ages[i + 1] - self.ages[i])
         return i, self.above[i] + share * (self.reached[i + 1] - self.above[i])
 
+    def kept(self, p: np.ndarray) -> "Row":
+        """Return the row of some of its jobs, with probabilities p `(k,)` in place of its own."""
+        return _row_of(self.y, self.ages, self.x, p)
+
     def refined(self, ages: np.ndarray) -> "Row":
         """Return the row on a finer grid `(k,)` that contains its own; an age may stand twice."""
         if len(ages) == len(self.ages):
@@ -61,6 +65,18 @@ class Row:
         for new, old in ((above, self.above), (reached, self.reached), (served, self.served), (served2, self.served2)):
             new[same] = old[own[same]]
         return replace(self, ages=ages, above=above, reached=reached, served=served, served2=served2)
+
+
+def _row_of(y: float, ages: np.ndarray, x: np.ndarray, p: np.ndarray) -> Row:
+    """Return the row of sizes x with probabilities p `(k,)` on a grid of ages."""
+    sums = [np.concatenate([[0.0], np.cumsum(p * x**k)]) for k in range(3)]
+    right = np.searchsorted(x, ages, side="right")
+    left = np.searchsorted(x, ages, side="left")
+    tail = np.concatenate([np.cumsum(p[::-1])[::-1], [0.0]])
+    above, reached = tail[right], tail[left]
+    served = sums[1][right] + ages * above
+    served2 = 0.5 * (sums[2][right] + ages**2 * above)
+    return Row(y, ages, above, reached, served, served2, x, p)
 
 
 def cubic(ages, above, reached, served, served2, i, t):
@@ -155,10 +171,15 @@ class JointLaw:
     # Rows, for SOAP and Gittins.
 
     @cached_property
+    def whole(self) -> Row:
+        """The law of S, of which nothing is predicted."""
+        return self._row(0.0, self.p)
+
+    @cached_property
     def rows(self) -> list[Row]:
         """Return the law of S on each cell of predictions."""
         if self.blind:
-            return [self._row(0.0, self.p)]
+            return [self.whole]
         if self.exact:
             return self._exact_rows()
         edges = self.y_edges
@@ -185,14 +206,7 @@ class JointLaw:
         ages = self.edges[: end + 1]
         if least > _AHEAD:
             ages = np.concatenate([ages[: least - 1 : least // _AHEAD], ages[least - 1 :]])
-        sums = [np.concatenate([[0.0], np.cumsum(p * x**k)]) for k in range(3)]
-        right = np.searchsorted(x, ages, side="right")
-        left = np.searchsorted(x, ages, side="left")
-        tail = np.concatenate([np.cumsum(p[::-1])[::-1], [0.0]])
-        above, reached = tail[right], tail[left]
-        served = sums[1][right] + ages * above
-        served2 = 0.5 * (sums[2][right] + ages**2 * above)
-        return Row(y, ages, above, reached, served, served2, x, p)
+        return _row_of(y, ages, x, p)
 
     def _exact_rows(self) -> list[Row]:
         """S and Y are one: each cell becomes an atom at its mean."""

@@ -20,15 +20,15 @@ _EMITTED = 2 * (1 << HALVINGS) + 2  # ages that one cell gives at most
 
 
 @kernel
-def ranks_at(rank, params, row, predictions, ages, out):
+def ranks_at(rank, told, row, predictions, ages, out):
     """Write the rank of a job of each prediction at each age `(n,)`."""
     for i in range(ages.shape[0]):
         row.predicted, row.age = predictions[i], ages[i]
-        out[i] = min(max(rank(row, params), -MOST), MOST)
+        out[i] = min(max(rank(row, *told), -MOST), MOST)
 
 
 @kernel
-def limits_at(rank, params, row, low, high, value_low, value_high, by_age):
+def limits_at(rank, told, row, low, high, value_low, value_high, by_age):
     """Close in on where the rank jumps between two ages or else predictions; return that place and both limits."""
     for _ in range(60):
         at = 0.5 * (low + high)
@@ -36,7 +36,7 @@ def limits_at(rank, params, row, low, high, value_low, value_high, by_age):
             row.age = at
         else:
             row.predicted = at
-        value = min(max(rank(row, params), -MOST), MOST)
+        value = min(max(rank(row, *told), -MOST), MOST)
         if abs(value - value_low) > abs(value_high - value):
             high, value_high = at, value
         else:
@@ -54,7 +54,7 @@ jumped = kernel(jumps)
 
 
 @kernel
-def trace(rank, params, row, ages):
+def trace(rank, told, row, ages):
     """Return ages and ranks on which the rank is a line from each to the next; an age at which it jumps stands twice.
 
     Jobs whose size is such an age are gone before the jump, be the rank of the age itself that before or after it. So
@@ -67,13 +67,13 @@ def trace(rank, params, row, ages):
     for i in range(n):
         for out, age in ((before, ages[i] * (1 - BESIDE)), (at, ages[i]), (after, ages[i] * (1 + BESIDE))):
             row.age = age
-            out[i] = min(max(rank(row, params), -MOST), MOST)
+            out[i] = min(max(rank(row, *told), -MOST), MOST)
         if i < n - 1:
             for q in range(3):
                 row.age = ages[i] + 0.25 * (q + 1) * (ages[i + 1] - ages[i])
-                middle[i, q] = min(max(rank(row, params), -MOST), MOST)
-    row.age = 1e-6 * ages[1]
-    after[0], before[0] = min(max(rank(row, params), -MOST), MOST), at[0]
+                middle[i, q] = min(max(rank(row, *told), -MOST), MOST)
+    row.age = ages[0] + 1e-6 * (ages[1] - ages[0])
+    after[0], before[0] = min(max(rank(row, *told), -MOST), MOST), at[0]
     # Without a jump the three are one.
     for i in range(n):
         moves = 1e-300
@@ -117,14 +117,14 @@ def trace(rank, params, row, ages):
                 new = np.empty(4)
                 for q in range(4):
                     row.age = low + (0.125 + 0.25 * q) * (high - low)
-                    new[q] = min(max(rank(row, params), -MOST), MOST)
+                    new[q] = min(max(rank(row, *told), -MOST), MOST)
                 stack[top] = (half, high, r2, new[2], r3, new[3], r4)
                 stack[top + 1] = (low, half, r0, new[0], r1, new[1], r2)
                 depth[top] = depth[top + 1] = deep + 1
                 top += 2
                 continue
             if jumped(r0, r2, r4):
-                place, left, right = limits_at(rank, params, row, low, high, r0, r4, True)
+                place, left, right = limits_at(rank, told, row, low, high, r0, r4, True)
                 if abs(right - left) > 0.4 * abs(r4 - r0):  # and no kink
                     where[count], found[count] = place, left
                     where[count + 1], found[count + 1] = place, right
@@ -153,7 +153,7 @@ class Ranks:
         """Return the ranks `(n,)` at predictions and ages, one of which may be a number."""
         y, a = (np.ascontiguousarray(x, float) for x in np.broadcast_arrays(predictions, ages))
         out = np.empty(len(y))
-        ranks_at(self._rank, self._params, _job(arrival=arrival), y, a, out)
+        ranks_at(self._rank, (self._params,), job(arrival=arrival), y, a, out)
         self._policy.refuse_failure(self._params)
         return out
 
@@ -191,20 +191,20 @@ class Ranks:
             ends, middles = self._at(y, 0.0), self._at(0.5 * (y[1:] + y[:-1]), 0.0)
             cells = np.flatnonzero(jumps(ends[:-1], middles, ends[1:]))
             at = [(y[i], y[i + 1], ends[i], ends[i + 1]) for i in cells]
-            own = [limits_at(self._rank, self._params, _job(), *ends, False)[0] for ends in at]
-            some = [_job(predicted=one) for one in y[:: max(1, len(y) // SOME)]]
-            ages = [trace(self._rank, self._params, job, joint.edges)[0] for job in some]
+            own = [limits_at(self._rank, (self._params,), job(), *ends, False)[0] for ends in at]
+            some = [job(predicted=one) for one in y[:: max(1, len(y) // SOME)]]
+            ages = [trace(self._rank, (self._params,), one, joint.edges)[0] for one in some]
             twice, count = np.unique(np.concatenate([a[1:][a[1:] == a[:-1]] for a in ages]), return_counts=True)
             cuts = np.append(twice[count > 1], own)
         return tuple(np.setdiff1d(cuts, joint.edges).tolist())
 
     def _trace(self, y: float, ages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = trace(self._rank, self._params, _job(predicted=y), ages)
+        found = trace(self._rank, (self._params,), job(predicted=y), ages)
         self._policy.refuse_failure(self._params)
-        return _off_plateaus(*found)
+        return off_plateaus(*found)
 
 
-def _off_plateaus(ages: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def off_plateaus(ages: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ages and ranks that come to a plateau, or leave it, by the smallest of jumps.
 
     All jobs on a plateau have one rank, and who was there longer goes first. A job that ends as it comes to the plateau
@@ -222,8 +222,9 @@ def _off_plateaus(ages: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.n
     return np.insert(ages, where, ages[point]), np.insert(ranks, where, np.nextafter(ranks[point], side * np.inf))
 
 
-def _job(**columns: float) -> Any:
-    job = records(np.zeros(1, JOB))
+def job(**columns: float) -> Any:
+    """Return a row of the job table as kernels take it, of weight 1 unless told otherwise."""
+    table = records(np.zeros(1, JOB))
     for name, value in {"weight": 1.0, **columns}.items():
-        job[name] = value
-    return job[0]
+        table[name] = value
+    return table[0]

@@ -136,7 +136,23 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, load: float) -> list[
     elif not joint.continuous:
         steps = steps[:0]
     levels = _levels([ranks for _, ranks in rows], joint.continuous, steps)
-    lcfs = levels <= policy.lcfs_up_to
+    times = responses(rows, lam, load, levels, policy.lcfs_up_to)
+    return [Conditional(row.x, row.p, time) for (row, _), time in zip(rows, times, strict=True)]
+
+
+def responses(
+    rows: list[tuple[Row, np.ndarray]], lam: float, load: float, levels: np.ndarray, lcfs_up_to: float = -np.inf
+) -> list[np.ndarray]:
+    """Return the mean response time of each size of each job type, by the theorem.
+
+    Args:
+        rows: the law of each type, and its ranks at the ages of the row; an age at which they jump stands twice.
+        lam: arrival rate, 1/s.
+        load: lambda times the mean work of a job.
+        levels: ascending ranks `(m,)` at which waiting and load are evaluated; between them both are lines.
+        lcfs_up_to: ties are last come first served where the rank is at most this.
+    """
+    lcfs = levels <= lcfs_up_to
     at_most, below = np.zeros((2, len(levels))), np.zeros((2, len(levels)))
     for row, ranks in rows:
         law = (row.ages, ranks, row.above, row.reached, row.served, row.served2, levels)
@@ -154,7 +170,7 @@ def soap(policy: Any, params: np.ndarray, joint: JointLaw, load: float) -> list[
         response += residence(row.ages, _at(ranks, levels, slowness))
         end = np.searchsorted(row.ages, row.x)  # of a jump at this very age, the side before it
         share = (row.x - row.ages[end - 1]) / (row.ages[end] - row.ages[end - 1])
-        result.append(Conditional(row.x, row.p, (1 - share) * response[end - 1] + share * response[end]))
+        result.append((1 - share) * response[end - 1] + share * response[end])
     return result
 
 
@@ -202,27 +218,52 @@ def _stepped(row: Row, ages: np.ndarray, ranks: np.ndarray, steps: np.ndarray) -
 
 
 def _levels(ranks: list[np.ndarray], continuous: bool, steps: np.ndarray) -> np.ndarray:
-    """Return ascending ranks at which to evaluate waiting and load, and those just beside steps and turns.
+    """Return ascending ranks at which to evaluate waiting and load, and those just beside steps `(k,)` and turns.
 
-    Rows of a continuous prediction stand for cells. A rank that only one row starts with is no tie, and the sums over
-    rows are right half-way between two such ranks, where no cell is cut. Ranks that several rows share are real ties,
-    and so are those that a lump starts with, which are among the steps `(k,)`.
+    Rows of a continuous prediction stand for cells. A rank that only one row starts with is no tie, and one that
+    several rows share is a real one, as is one that a lump starts with, which is among the steps.
     """
     start, rows = np.unique([r[0] for r in ranks], return_counts=True)
-    everywhere = np.unique(np.concatenate(ranks))
     if continuous and len(start) > 1:
         tied = (rows > 1) | np.isin(start, steps)
-        ties, alone = start[tied], start[~tied]
-        between = 0.5 * (alone[1:] + alone[:-1])
-        ends = [np.nextafter(start[0], -np.inf), np.nextafter(start[-1], np.inf)]
-        if len(between) > len(start) / 2:
-            everywhere = everywhere[(everywhere < start[0]) | (everywhere > start[-1])]
-        start = np.concatenate([ties, between, ends])
-    step = max(1, len(everywhere) * len(ranks) // MAX_WORK)
-    turns = [] if continuous else [_turns(r) for r in ranks]
-    turns = np.unique(np.concatenate([steps, *turns]))
-    beside = np.nextafter(turns, -np.inf), np.nextafter(turns, np.inf)
-    return np.unique(np.concatenate([start, turns, *beside, everywhere[::step], everywhere[-1:]]))
+        return np.union1d(levels_between(ranks, start[~tied], start[tied]), _beside(steps))
+    return np.union1d(levels_at(ranks, start, not continuous), _beside(steps))
+
+
+def levels_between(ranks: list[np.ndarray], alone: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """Return ascending levels for rows that stand for cells of predictions.
+
+    Sums over rows are right half-way between two ranks at which single rows begin, where no cell is cut.
+
+    Args:
+        ranks: of each row.
+        alone: ascending ranks with which one row alone begins.
+        ties: ascending ranks that many jobs share.
+    """
+    begun = np.union1d(alone, ties)
+    everywhere = np.unique(np.concatenate(ranks))
+    between = 0.5 * (alone[1:] + alone[:-1])
+    if len(between) > len(begun) / 2:
+        everywhere = everywhere[(everywhere < alone[0]) | (everywhere > alone[-1])]
+    ends = [np.nextafter(begun[0], -np.inf), np.nextafter(begun[-1], np.inf)]
+    return np.unique(np.concatenate([ties, between, ends, _thinned(everywhere, len(ranks))]))
+
+
+def levels_at(ranks: list[np.ndarray], begun: np.ndarray, turning: bool = True) -> np.ndarray:
+    """Return ascending levels for rows that are the jobs themselves: where they begin, and where their ranks turn."""
+    everywhere = np.unique(np.concatenate(ranks))
+    turns = np.unique(np.concatenate([_turns(r) for r in ranks])) if turning else everywhere[:0]
+    return np.unique(np.concatenate([begun, _beside(turns), _thinned(everywhere, len(ranks))]))
+
+
+def _beside(ranks: np.ndarray) -> np.ndarray:
+    """Return ranks and the numbers next to them."""
+    return np.concatenate([ranks, np.nextafter(ranks, -np.inf), np.nextafter(ranks, np.inf)])
+
+
+def _thinned(everywhere: np.ndarray, rows: int) -> np.ndarray:
+    """Return as many of the ascending ranks as there is time for, the last one among them."""
+    return np.append(everywhere[:: max(1, len(everywhere) * rows // MAX_WORK)], everywhere[-1:])
 
 
 def _turns(ranks: np.ndarray) -> np.ndarray:

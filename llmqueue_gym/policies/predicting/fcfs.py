@@ -1,10 +1,10 @@
-"""First come first served, which predicts nobody and pays nothing."""
+"""First come first served, which predicts nobody and pays nothing; every job has the same rank."""
 
 from llmqueue_gym.policies.predicting.base import PredictingPolicy
 
 
 def rank(job, stage, params):
-    return job.arrival
+    return 0.0
 
 
 def fcfs() -> PredictingPolicy:
