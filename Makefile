@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: bench test learn setup setup-train lint types layers check wheel clean
+.PHONY: bench test learn setup setup-train setup-rllib setup-clients lint types layers check wheel clean
 
 bench: setup
 	$(BIN)/llmqueue bench
@@ -28,6 +28,12 @@ setup-train: setup
 	$(INSTALL) torch==2.13.0
 	$(INSTALL) --editable '.[train]'
 
+# RLlib pins Gymnasium, and the other clients pin one another's needs: an environment for each.
+setup-rllib setup-clients: setup-%: agents/requirements-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --requirement $< --editable .
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +50,4 @@ wheel: setup
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf .venv build dist *.egg-info results
+	rm -rf .venv .venv-rllib .venv-clients build dist *.egg-info results

@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from llmqueue_gym.boards.workers import end_with_parent
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import BadInput, in_one_line
 from llmqueue_gym.evaluation.results import provenance
 from llmqueue_gym.evaluation.statistics import across_seeds
 from llmqueue_gym.policies.learned import read_card, save
@@ -323,7 +323,5 @@ def write(path: Path, saved: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         main(tyro.cli(Args, description=__doc__))
-    except BadInput as error:
-        sys.exit(f"error: {error}")

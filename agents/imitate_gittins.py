@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import BadInput, in_one_line
 from llmqueue_gym.evaluation.results import provenance
 from llmqueue_gym.evaluation.statistics import across_seeds
 from llmqueue_gym.policies.learned import load, save
@@ -297,8 +297,7 @@ def main(args: Args) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Args, description=__doc__))
+        with in_one_line():
+            main(tyro.cli(Args, description=__doc__))
     except KeyboardInterrupt:
         sys.exit("interrupted; --resume goes on")
-    except BadInput as error:
-        sys.exit(f"error: {error}")

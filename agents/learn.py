@@ -1,8 +1,8 @@
 """Which environments does a standard learner learn? PPO and MaskablePPO, as Stable-Baselines3 sets them, on every id.
 
-    python agents/learn.py                                         # all ids, about 25 minutes on 2 cores (make learn)
+    python agents/learn.py                                         # all ids, under 30 minutes on 2 cores (make learn)
     python agents/learn.py --ids MG1 LLMBatching --steps 1000000   # some, for longer
-    python agents/learn.py --seeds 5                               # interquartile means of five trainings
+    python agents/learn.py --algorithms MaskablePPO --seeds 5      # interquartile means of five trainings
 
 The environment is `learner(id)` of `llmqueue_gym.integrations.sb3`, the network an MLP, nothing is tuned. After each
 part of a training the agent plays jobs that it was not trained on, and so do first come first served (a queue drawn at
@@ -12,15 +12,15 @@ the system. An id is *learnt* where the agent is better than first come first se
 within 2 % of the best policy by hand.
 
 Every training is a file of its own in `<out>/runs`; what is there is not trained again, so a run that was stopped goes
-on. It ends with `<out>/learning_curves.json`, `.md`, `.png` and `.svg`.
+on. It ends with `<out>/<name>.json`, `.md`, `.png` and `.svg`, and says how many CPU seconds it took: half as many are
+what it takes on 2 idle cores.
 """
 
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import matplotlib.pyplot as plt
@@ -34,7 +34,7 @@ from scipy.stats import trim_mean
 from stable_baselines3 import PPO
 
 from llmqueue_gym.envs import ENVIRONMENTS
-from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.errors import BadInput, in_one_line, nearest
 from llmqueue_gym.evaluation.results import read_json, result, write_json
 from llmqueue_gym.integrations.report import LAST_SEEDS, first_training_seed
 from llmqueue_gym.integrations.sb3 import learner
@@ -53,7 +53,9 @@ class Options:
 
     Attributes:
         out: folder.
+        name: of what it ends with.
         ids: environments, without `llmqueue/` and `-v0`; all unless told otherwise.
+        algorithms: what is trained on each.
         steps: decisions of a training.
         parts: points of a curve.
         num_envs: environments side by side.
@@ -64,7 +66,9 @@ class Options:
     """
 
     out: Path = Path("results/learn")
+    name: str = "learning_curves"
     ids: tuple[str, ...] = ()
+    algorithms: tuple[Literal["PPO", "MaskablePPO"], ...] = ("PPO", "MaskablePPO")
     steps: int = 65_536
     parts: int = 4
     num_envs: int = 4
@@ -110,12 +114,11 @@ def train(name: str, algorithm: str, seed: int, o: Options) -> dict[str, Any]:
     torch.set_num_threads(1)
     env = learner(name, o.num_envs)
     model: Any = ALGORITHMS[algorithm]("MlpPolicy", env, seed=first_training_seed(seed), device="cpu")
-    measure, start, curve = yardstick(name, o), process_time(), list[list[float]]()
+    measure, curve = yardstick(name, o), list[list[float]]()
     for _ in range(o.parts):  # what has not been trained may take for ever: it may run a batch of one
         model.learn(o.steps // o.parts, reset_num_timesteps=False)
         curve.append([model.num_timesteps, float(measure.costs(env.agent(model)).mean())])
-    told = {"id": name, "algorithm": algorithm, "seed": seed, "curve": curve}
-    return {**told, "cpu_seconds": round(process_time() - start, 1)}
+    return {"id": name, "algorithm": algorithm, "seed": seed, "curve": curve}
 
 
 def kept(task: tuple[str, str, int, Options]) -> dict[str, Any]:
@@ -127,8 +130,10 @@ def kept(task: tuple[str, str, int, Options]) -> dict[str, Any]:
     path = o.out / "runs" / f"{short}-{algorithm or 'by-hand'}-{seed}.json"
     if path.is_file() and (found := read_json(path))["asked"] == asked:
         return found
+    start = process_time()
     found = train(name, algorithm, seed, o) if algorithm else {"id": name, "costs": rivals(name, o)}
-    write_json(path, {**found, "asked": asked})
+    found |= {"cpu_seconds": round(process_time() - start, 1), "asked": asked}
+    write_json(path, found)
     return found
 
 
@@ -147,20 +152,17 @@ def row(name: str, runs: list[dict[str, Any]], costs: dict[str, float]) -> dict[
     return told
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]], o: Options) -> str:
     """Return the rows as a table of Markdown."""
-    lines = [
-        "| id | first come first served | random choice | best by hand | PPO | MaskablePPO |",
-        "|---|---|---|---|---|---|",
-    ]
+    trained = f"After {o.steps:,} decisions; trainings of each: {o.seeds}."
+    columns = ["id", "first come first served", "random choice", "best by hand", *o.algorithms]
+    lines = [trained, "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for r in rows:
         base = f"{r['base_cost']:.4g}" + ("" if r["base"] == "fcfs" else f" ({r['base']})")
         cells = [base, f"{r['random_choice']:.4g}", f"{r['best_cost']:.4g} ({r['best']})"]
-        for algorithm in ALGORITHMS:
-            found = r["agents"].get(algorithm)
-            cells.append(
-                f"{found['cost']:.4g}, {100 * found['of_best'] - 100:+.1f} %, {found['verdict']}" if found else ""
-            )
+        for algorithm in o.algorithms:
+            found = r["agents"][algorithm]
+            cells.append(f"{found['cost']:.4g}, {100 * found['of_best'] - 100:+.1f} %, {found['verdict']}")
         lines.append(f"| {r['id'].removeprefix('llmqueue/')} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -208,26 +210,26 @@ def main(o: Options) -> None:
     names = [known[one] for one in o.ids or known]
     (o.out / "runs").mkdir(parents=True, exist_ok=True)
     tasks = [(name, "", 0, o) for name in names]
-    tasks += [(name, algorithm, seed, o) for seed in range(o.seeds) for algorithm in ALGORITHMS for name in names]
+    tasks += [(name, algorithm, seed, o) for seed in range(o.seeds) for algorithm in o.algorithms for name in names]
     with ProcessPoolExecutor(o.processes) as pool:
         found = list(track(pool.map(kept, tasks), "learning", len(tasks), console=Console(stderr=True)))
     costs, runs = {one["id"]: one["costs"] for one in found[: len(names)]}, found[len(names) :]
     rows = [row(name, [run for run in runs if run["id"] == name], costs[name]) for name in names]
-    told = {"rows": rows, "runs": runs, "by_hand": costs}
-    write_json(o.out / "learning_curves.json", result(told, None, range(FIRST, FIRST + o.eval_seeds)))
-    write_text(o.out / "learning_curves.md", table(rows) + "\n")
+    cpu = sum(one["cpu_seconds"] for one in found)
+    told = {"rows": rows, "runs": runs, "by_hand": costs, "cpu_seconds": round(cpu, 1)}
+    write_json(o.out / f"{o.name}.json", result(told, None, range(FIRST, FIRST + o.eval_seeds)))
+    write_text(o.out / f"{o.name}.md", table(rows, o) + "\n")
     figure = draw(rows, runs)
-    figure.savefig(o.out / "learning_curves.svg", metadata={"Date": None})
-    figure.savefig(o.out / "learning_curves.png", dpi=130)
-    print(table(rows))
-    for algorithm in ALGORITHMS:
+    figure.savefig(o.out / f"{o.name}.svg", metadata={"Date": None})
+    figure.savefig(o.out / f"{o.name}.png", dpi=130)
+    print(table(rows, o))
+    print(f"{cpu:.0f} CPU seconds in all: about {cpu / 120:.0f} minutes on 2 idle cores")
+    for algorithm in o.algorithms:
         said = [r["agents"][algorithm]["verdict"] for r in rows]
         learnt = len(said) - said.count("not learnt")
         print(f"{algorithm}: {learnt} of {len(said)} learnt, {said.count('matched')} of them matched")
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         main(tyro.cli(Options, description=__doc__.partition("\n")[0]))
-    except BadInput as error:
-        sys.exit(f"error: {error}")

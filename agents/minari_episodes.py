@@ -7,7 +7,6 @@ Observations are those of the environment, a `Dict` of jobs, system and mask; re
 is told is what the agent sees. Needs `pip install -r agents/requirements-clients.txt`.
 """
 
-import sys
 from dataclasses import dataclass
 
 import gymnasium
@@ -16,7 +15,7 @@ import tyro
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
 from llmqueue_gym.envs.opened import baseline_agent, order_of
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import in_one_line
 from llmqueue_gym.integrations.report import env_arguments, first_training_seed
 
 
@@ -64,7 +63,5 @@ def main(o: Options) -> str:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         print(main(tyro.cli(Options, description=__doc__.partition("\n")[0])))
-    except BadInput as error:
-        sys.exit(f"error: {error}")

@@ -11,7 +11,6 @@ distillation and of training are disjoint, and all are at least 1 000 000.
 
 import logging
 import os
-import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import BadInput, in_one_line
 from llmqueue_gym.integrations import report
 from llmqueue_gym.integrations.rllib import ModuleAgent, on_slots
 
@@ -145,7 +144,7 @@ class Training:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         options = tyro.cli(Options, description=__doc__.partition("\n")[0])
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
@@ -153,5 +152,3 @@ if __name__ == "__main__":
         run.learn(console)
         report.report(options, run.env, run.agent, run.progress["curve"], console)
         run.algorithm.stop()
-    except BadInput as error:
-        sys.exit(f"error: {error}")

@@ -10,13 +10,12 @@ DQN has no masks. An action that is not open stands for the first that is, so it
 the network says of it counts for nothing.
 """
 
-import sys
 from dataclasses import dataclass
 
 import tyro
 from stable_baselines3 import DQN
 
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import in_one_line
 from llmqueue_gym.integrations import report
 from llmqueue_gym.integrations.sb3 import SlotsDQNPolicy
 from llmqueue_gym.integrations.sb3_run import Training
@@ -49,7 +48,7 @@ class Options(report.Options):
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         o = tyro.cli(Options, description=__doc__.partition("\n")[0])
         run = Training(
             o,
@@ -67,5 +66,3 @@ if __name__ == "__main__":
         )
         run.learn()
         run.report()
-    except BadInput as error:
-        sys.exit(f"error: {error}")

@@ -14,13 +14,12 @@ and not by the time between decisions, which costs a little; `agents/ppo.py` dis
 Seeds of training, of the curve, of the last figures and of the distillation are disjoint, and all at least 1 000 000.
 """
 
-import sys
 from dataclasses import dataclass
 
 import tyro
 from sb3_contrib import MaskablePPO
 
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import in_one_line
 from llmqueue_gym.integrations import report
 from llmqueue_gym.integrations.sb3 import SlotsMaskablePolicy
 from llmqueue_gym.integrations.sb3_run import Training
@@ -45,7 +44,7 @@ class Options(report.Options):
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         o = tyro.cli(Options, description=__doc__.partition("\n")[0])
         run = Training(
             o,
@@ -59,5 +58,3 @@ if __name__ == "__main__":
         )
         run.learn()
         run.report()
-    except BadInput as error:
-        sys.exit(f"error: {error}")

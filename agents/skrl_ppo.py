@@ -7,7 +7,6 @@ was learnt beside that of the policy from which it departs, on jobs that it was 
 `pip install -r agents/requirements-clients.txt`.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,7 @@ from torch import nn
 import llmqueue_gym  # noqa: F401 (registers the environments)
 from llmqueue_gym.envs.learnable import LearnableVector
 from llmqueue_gym.envs.opened import order_of
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import in_one_line
 from llmqueue_gym.integrations.report import LAST_SEEDS, first_training_seed
 from llmqueue_gym.integrations.score import Yardstick
 
@@ -110,8 +109,6 @@ def main(o: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         for name, cost in main(tyro.cli(Options, description=__doc__.partition("\n")[0])).items():
             print(f"{name:20} {cost:.4f}")
-    except BadInput as error:
-        sys.exit(f"error: {error}")

@@ -5,7 +5,9 @@ its traceback.
 """
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class BadInput(ValueError):
@@ -29,3 +31,13 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else "choose from: " + ", ".join(choices)
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Let a script end as the command line does where a value is wrong: with one line and exit status 2."""
+    try:
+        yield
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

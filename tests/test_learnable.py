@@ -84,3 +84,32 @@ def test_a_learner_may_depart_from_another_policy_and_from_any_scenario():
     env.reset(seed=0)
     assert order_of("llmqueue/Scenario-v0", "central") == order_of("") == "fcfs"
     assert env.action_masks()[0] and env.observation_space.shape == env.reset(seed=1)[0].shape
+
+
+def test_who_runs_is_preempted_at_will_only_where_who_is_next_has_no_room():
+    """By hand somebody is admitted, or nobody can be; only then is there a choice whom to send away."""
+    env = made("llmqueue/LLMPreemptive-v0")
+    window, over, met = env.unwrapped.view.window, False, set()
+    env.reset(seed=2)
+    while not over:
+        admits, sends = env._actions[0, 0] < window, env._opened[0, -2:].any()
+        assert not (admits and sends)
+        met.add((bool(admits), bool(sends)))
+        _, _, terminated, truncated, _ = env.step(0)
+        over = terminated or truncated
+    assert met == {(True, False), (False, True), (False, False)}
+
+
+def test_who_waits_is_sent_away_at_will_only_where_others_are_out_of_sight():
+    env = made("llmqueue/Deadline-v0", slots=4, load=3.0)
+    names, over, met = [*env.unwrapped.view.system], False, set()
+    features, _ = env.reset(seed=2)
+    while not over:
+        n = env.action_space.n
+        unseen = features[-n - len(names) :][names.index("unseen")] > 0
+        sends = features[-n:][1 + 4 : 1 + 4 + 2].any()
+        assert unseen or not sends
+        met.add((bool(unseen), bool(sends)))
+        features, _, terminated, truncated, _ = env.step(0)
+        over = terminated or truncated
+    assert (True, True) in met and (False, False) in met

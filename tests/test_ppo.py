@@ -10,9 +10,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import BadInput, in_one_line
 from llmqueue_gym.jobs import JOB
-from llmqueue_gym.policies.learned import load
+from llmqueue_gym.policies.learned import cluster_order, load, order
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.view import columns_of
 
@@ -100,9 +100,7 @@ def test_the_closed_loop_takes_the_decisions_of_the_greedy_actor(trained, ppo):
         jobs = env.episodes.seen()["jobs"]
         assert len(jobs) < 200  # all of them are seen
         with torch.no_grad():
-            slot = actor(
-                torch.from_numpy(ppo.order.features(jobs["predicted"], jobs["age"], scenario.law.mean))
-            ).argmin()
+            slot = actor(torch.from_numpy(order.features(jobs["predicted"], jobs["age"], scenario.law.mean))).argmin()
         _, _, over, _, _ = env.step(int(slot))
     np.testing.assert_allclose(env.response_times, loop.response_times, rtol=1e-9)
 
@@ -173,7 +171,7 @@ def test_features_of_several_servers_are_those_of_the_exported_rank(ppo):
     actor = ppo.Actor(len(kind.names), 3, kind.past, ())
     with torch.no_grad():
         actor.linear.normal_(), actor.out.normal_()
-    policy = ppo.cluster_order.cluster_order("x", actor.pack(kind.scale), "")
+    policy = cluster_order.cluster_order("x", actor.pack(kind.scale), "")
     exact = np.array([policy.rank(row, np.array(policy.params)) for row in jobs.view(np.recarray)])
     features = kind.features(columns_of({"jobs": observation["jobs"][: len(jobs)]}, "jobs", env.view.jobs))
     with torch.no_grad():
@@ -182,11 +180,19 @@ def test_features_of_several_servers_are_those_of_the_exported_rank(ppo):
 
 
 def test_what_it_cannot_learn_is_refused(ppo, tmp_path):
-    with pytest.raises(BadInput, match="one server each"):
-        ppo.Training(options(ppo, tmp_path, env_id="llmqueue/MultiserverJob-v0"))
+    for name in ("MultiserverJob", "Dispatch", "LLMBatching", "LLMRank"):
+        with pytest.raises(BadInput, match=r"one server each .* agents/sb3_maskable_ppo.py") as caught:
+            ppo.Training(options(ppo, tmp_path, env_id=f"llmqueue/{name}-v0"))
+        assert "\n" not in str(caught.value)
     with pytest.raises(BadInput, match="name=value"):
         ppo.Training(options(ppo, tmp_path, env_args=("load",)))
     with pytest.raises(BadInput, match="falling or general"):
         ppo.Training(options(ppo, tmp_path, shape="rising"))
     with pytest.raises(BadInput, match="leave out --resume"):
         ppo.Training(options(ppo, tmp_path, resume=True))
+
+
+def test_a_script_ends_as_the_command_line_does_where_a_value_is_wrong(capsys):
+    with pytest.raises(SystemExit) as caught, in_one_line():
+        raise BadInput("load=-1 must be positive")
+    assert caught.value.code == 2 and capsys.readouterr().err == "error: load=-1 must be positive\n"

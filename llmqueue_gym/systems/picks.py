@@ -105,7 +105,7 @@ class PickView(View):
     def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
         """Return who can be started, who can be sent away, where that may be, and who is in service."""
         slots = int(self.slots)
-        dropped = (Group(0, slots, slots, 2),) if self.may_drop else ()
+        dropped = (Group(0, slots, slots, 2, clears=True),) if self.may_drop else ()
         return (Group(0, slots, 0), *dropped, Group(slots, int(scenario.system.servers)))  # type: ignore[attr-defined]
 
 

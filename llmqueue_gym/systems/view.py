@@ -39,8 +39,10 @@ class Group(NamedTuple):
         rows: how many.
         action: the action of the first row, that of the next is one more and so on; None where no action chooses there.
         shown: how many of them a learner sees, the most promising first; see `envs.learnable`.
-        displaces: whether it sends somebody away from service, which a learner sees as open only where somebody of the
-            first group is preferred, and once for each.
+        displaces: whether it sends somebody away from service, which a learner sees as open only where who is next in
+            the first group cannot begin and is preferred, and once for each.
+        clears: whether it sends somebody away who waits, which a learner sees as open only where others are beyond the
+            rows.
     """
 
     first: int
@@ -48,6 +50,7 @@ class Group(NamedTuple):
     action: int | None = None
     shown: int = 8
     displaces: bool = False
+    clears: bool = False
 
 
 Columns = Mapping[str, Column]
