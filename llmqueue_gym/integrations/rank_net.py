@@ -87,8 +87,9 @@ class Actor(nn.Module):
     @torch.no_grad()
     def pack(self, scale: float) -> np.ndarray:
         """Return the `params` of the exported policy."""
-        linear, *units = (part.double().numpy() for part in (self.linear, self.weights, self.bias, self.out))
-        return np.concatenate([Weights(linear[: self.inner], *units, scale).pack(), linear[self.inner :]])
+        parts = (self.linear, self.weights, self.bias, self.out)
+        linear, weights, bias, out = (part.double().numpy() for part in parts)
+        return np.concatenate([Weights(linear[: self.inner], weights, bias, out, scale).pack(), linear[self.inner :]])
 
 
 class States(NamedTuple):

@@ -15,7 +15,7 @@ from llmqueue_gym.jobs import STAGE
 from llmqueue_gym.policies.predicting.base import check_edges
 from llmqueue_gym.predictors.cost import WHERE, PredictorCost
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.episodes import JobEpisodes
+from llmqueue_gym.systems.job_episodes import JobEpisodes
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import predict_scene

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.policies.base import Policy
-from llmqueue_gym.predictors.reports import PUNISHED, Reports
 from llmqueue_gym.theory.joint import JointLaw
 from llmqueue_gym.theory.soap import soap
 
@@ -23,13 +21,13 @@ CELLS = 600  # of sizes
 GAIN = 1e-6  # relative: who gains less by a lie does not lie
 
 
-def response_times(policy: Policy, size: Any, reports: Reports, load: float) -> np.ndarray:
+def response_times(policy: Any, size: Any, reports: Any, load: float) -> np.ndarray:
     """Return E[T | estimate in class e, report r] `(k, k)`, s, when all others do as `reports.say` says.
 
     Args:
         policy: one of `blind-trust` and `measured-trust`, or another of the reports.
         size: law of the sizes.
-        reports: how users report, and who is punished.
+        reports: how users report, and who is punished; see `predictors.reports`.
         load: lambda E[S], in (0, 1).
     """
     if not 0 < load < 1:
@@ -40,7 +38,7 @@ def response_times(policy: Policy, size: Any, reports: Reports, load: float) -> 
     for row, found in zip(joint.rows, soap(policy, policy.params_for(size, told), joint, load), strict=True):
         report = int(row.y)
         first = np.searchsorted(joint.x, found.x[0])
-        times[int(row.y >= report + PUNISHED), report - 1, first : first + len(found.x)] = found.response
+        times[int(row.y > report), report - 1, first : first + len(found.x)] = found.response
     p = told.punished
     mixed = (1 - p) * times[0] + p * times[1]
     weights = joint.p[:, None] * told.shares(joint.x)
@@ -55,15 +53,13 @@ def best_reports(times: np.ndarray) -> np.ndarray:
     return np.where(keeps, own, best) + 1
 
 
-def truthful(policy: Policy, size: Any, reports: Reports, load: float) -> bool:
+def truthful(policy: Any, size: Any, reports: Any, load: float) -> bool:
     """Return whether nobody gains by a lie while all others tell the truth."""
     best = best_reports(response_times(policy, size, replace(reports, say=""), load))
     return bool(np.array_equal(best, np.arange(1, reports.k + 1)))
 
 
-def truthful_range(
-    policy: Policy, size: Any, reports: Reports, load: float, points: int = 21
-) -> tuple[float, float] | None:
+def truthful_range(policy: Any, size: Any, reports: Any, load: float, points: int = 21) -> tuple[float, float] | None:
     """Return the least and the greatest probability of punishment for which truth is best, or None if there is none.
 
     It looks at evenly spaced probabilities and closes in on both ends of those that will do by bisection.
@@ -89,9 +85,7 @@ def truthful_range(
     return ends[0], ends[1]
 
 
-def equilibrium(
-    policy: Policy, size: Any, reports: Reports, load: float, most: int = 50
-) -> tuple[np.ndarray, float, bool]:
+def equilibrium(policy: Any, size: Any, reports: Any, load: float, most: int = 50) -> tuple[np.ndarray, float, bool]:
     """Let all users change to their best reports again and again, from `reports.say` on.
 
     Returns:

@@ -189,8 +189,9 @@ def _solve(types: list[Type], levels: np.ndarray, lam: float, costs: Any) -> Sta
     bought = np.sum([one.bought for one in types], axis=0)
     outside = costs.where == "outside"
     price = costs.cheap * bought[CHEAP] + costs.expensive * bought[EXPENSIVE] if outside else 0.0
-    counts = bought[[CHEAP, EXPENSIVE, PROFILE]].tolist()
-    return Staged(float(total.sum() / chance.sum()), float(price), load, *counts, x, by_size)
+    cheap, expensive, profiled = bought[[CHEAP, EXPENSIVE, PROFILE]].tolist()
+    mean = float(total.sum() / chance.sum())
+    return Staged(mean, float(price), load, cheap, expensive, profiled, x, by_size)
 
 
 def _types(paths: Paths, cheap: Any, edges: np.ndarray, joint: JointLaw) -> Iterator[Type]:
@@ -234,8 +235,9 @@ def _staged(paths: Paths, who: Who, row: Row, path: list[Step]) -> Type:
         elif paths.work(step.kind) > 0:
             pieces.append((step, *paths.flat(step, who)))
     fine = row.refined(np.concatenate([ages for step, ages, _ in pieces if id(step) in ends]))
-    columns, x = _joined(pieces, fine, paths.costs.slow)
-    return Type(Row(row.y, *columns, x, row.p), np.concatenate([ranks for *_, ranks in pieces]), row.x, who.y, bought)
+    (ages, above, reached, served, served2), x = _joined(pieces, fine, paths.costs.slow)
+    whole = Row(row.y, ages, above, reached, served, served2, x, row.p)
+    return Type(whole, np.concatenate([ranks for *_, ranks in pieces]), row.x, who.y, bought)
 
 
 def _joined(
