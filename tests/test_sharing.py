@@ -236,11 +236,20 @@ def test_wrong_traits_and_weights_are_named():
     assert MG1().simulate(drawn, SHARING("fspe")).done.all()
 
 
-def test_a_policy_of_ones_own_shares_too():
-    """Late jobs one after another beside the first on time, who gets half of the server."""
-    mine = SharingPolicy("mine", "remaining", "first", beside=True)
-    drawn = some_jobs(4, noise=1.0)
-    same_outcome(Scenario().system.simulate(drawn, mine).outcome, sharing_schedule(drawn, mine), exactly=False)
+@pytest.mark.parametrize(
+    "traits",
+    [
+        *(("remaining", "first", True), ("remaining", "youngest", False), ("virtual", "first", True)),
+        *(("virtual", "share", True, True), ("remaining", "share", True, True), ("remaining", "share", False, True)),
+    ],
+    ids=str,
+)
+def test_a_policy_of_ones_own_shares_too(traits):
+    mine = SharingPolicy("mine", *traits)
+    for seed in range(INSTANCES // 3):
+        drawn = some_jobs(seed, noise=1.0)
+        found = Scenario().system.simulate(drawn, mine).outcome
+        same_outcome(found, sharing_schedule(drawn, mine), exactly=False, label=f"seed {seed}")
 
 
 @pytest.mark.skipif(_jit.DISABLED, reason="nothing is compiled")

@@ -84,8 +84,8 @@ def simulate(state, jobs, sizes, outcome, on_time, early, waiting, members, orde
             at = clock + (min(key, early_key) - virtual) * burden
             if at < until:
                 until, event = at, LATE
-        elif order == REMAINING and front >= 0:
-            at = clock + key * shares / own
+        elif order == REMAINING and (front >= 0 or key <= 0.0):
+            at = clock + key * shares / own if key > 0.0 else clock
             if at < until:
                 until, event = at, LATE
         if late == YOUNGEST and group >= 0 and n_waiting > 0:
