@@ -3,7 +3,11 @@
 A mutant is one comparison, operator, constant, condition or statement changed, drawn at random from the files of an
 area, in a copy of the checkout. It survives where all tests of the area pass. Compiled kernels are compiled anew, so a
 mutant takes half a minute; 40 of each area take a few hours. Survivors are printed as they are found, with the line and
-what stands there now, and are written with the share killed to `results/mutants.json`.
+what stands there now, and are written with the share killed to `results/mutants.json`. Where tests have come since,
+`--again` plants the survivors alone; the share at first stays beside the share now.
+
+    python experiments/mutants.py statistics predictors --mutants 10 --seed 1
+    python experiments/mutants.py statistics --again
 """
 
 import argparse
@@ -16,8 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -126,12 +131,12 @@ def passes(checkout: Path, tests: list[str]) -> bool:
     return done.returncode == 0
 
 
-def play(area: str, count: int, seed: int, console: Console) -> list[Mutant]:
-    """Plant faults in an area, one after the other, and return what became of them."""
+def play(area: str, count: int, seed: int, console: Console, survivors: list[Mutant] | None = None) -> list[Mutant]:
+    """Plant faults in an area, one after the other, and return what became of them; or those that survived alone."""
     globs, names = AREAS[area]
     files = sorted(path for glob in globs.split() for path in (ROOT / "llmqueue_gym").glob(glob))
     sizes = np.array([path.stat().st_size for path in files], float)
-    rng, found = np.random.default_rng([seed, *area.encode()]), []
+    rng, found, left = np.random.default_rng([seed, *area.encode()]), [], len(survivors or [])
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder, "checkout")
         shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv", ".git", "results", "runs"))
@@ -146,6 +151,10 @@ def play(area: str, count: int, seed: int, console: Console) -> list[Mutant]:
             if made is None:
                 continue
             text, fault = made
+            if survivors is not None and replace(fault, killed=False) not in survivors:
+                found.append(fault)
+                continue
+            left -= 1
             there = checkout / path.relative_to(ROOT)
             kept = there.read_text(encoding="utf-8")
             there.write_text(text, encoding="utf-8")
@@ -153,14 +162,21 @@ def play(area: str, count: int, seed: int, console: Console) -> list[Mutant]:
                 cached.unlink()
             killed = not passes(checkout, tests)
             there.write_text(kept, encoding="utf-8")
-            found.append(Mutant(**{**asdict(fault), "killed": killed}))
+            found.append(replace(fault, killed=killed))
             look = "killed  " if killed else "SURVIVES"
             console.print(
                 f"{look} {fault.file}:{fault.line}: {fault.was}  ->  {fault.now}  ({time.monotonic() - begun:.0f} s)",
                 markup=False,
                 highlight=False,
             )
+    if survivors is not None and left:
+        raise SystemExit(f"{area}: its code has changed since; plant faults anew")
     return found
+
+
+def stored() -> dict[str, Any]:
+    """Return what is stored, by area."""
+    return read_json(OUT)["areas"] if OUT.exists() else {}
 
 
 def main() -> None:
@@ -169,15 +185,21 @@ def main() -> None:
     parser.add_argument("areas", nargs="*", choices=[*AREAS, []], help="all unless told otherwise")
     parser.add_argument("--mutants", type=int, default=40, help="in each area")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="only what survived when it was stored")
     told, console = parser.parse_args(), Console()
-    stored = read_json(OUT)["areas"] if OUT.exists() else {}
     for area in told.areas or AREAS:
-        found = play(area, told.mutants, told.seed, console)
+        before = stored().get(area, {})
+        if told.again:
+            survivors = [Mutant(**row) for row in before["survivors"]]
+            found = play(area, before["planted"], before["seed"], console, survivors)
+        else:
+            found = play(area, told.mutants, told.seed, console)
         dead = sum(one.killed for one in found)
         console.print(f"{area}: {dead} of {len(found)} killed")
+        at_first, seed = (before["at_first"], before["seed"]) if told.again else (dead, told.seed)
         rows = [asdict(one) for one in found if not one.killed]
-        stored[area] = {"planted": len(found), "killed": dead, "survivors": rows, "seed": told.seed}
-        write_json(OUT, result({"areas": stored}, seeds=[told.seed]))
+        row = {"planted": len(found), "at_first": at_first, "killed": dead, "survivors": rows, "seed": seed}
+        write_json(OUT, result({"areas": {**stored(), area: row}}, seeds=[seed]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.evaluation import Scenario
+from llmqueue_gym.evaluation.statistics import cautious_batch_means
 from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean
 from llmqueue_gym.theory.work import moments_of_work, variance_of_mean_work
 
@@ -54,6 +55,14 @@ def test_short_runs_hold_the_exact_mean(kind, size, load, policy):
         estimate = steady_state_mean(run.response_times, run, scenario)
         held += estimate.low < exact < estimate.high
     assert held >= HONEST
+
+
+def test_work_that_never_settles_has_the_interval_of_its_batches():
+    with pytest.warns(UserWarning, match="is unstable"):
+        scenario = Scenario(load=1.0, n_jobs=2000)
+        run = scenario.simulate("fcfs", 0)
+    times = run.response_times
+    assert steady_state_mean(times, run, scenario) == cautious_batch_means(times, warmup=0)
 
 
 def test_runs_that_cannot_be_trusted_say_so():
