@@ -123,6 +123,7 @@ system = "central"
 seeds = 3
 view = {preemptive = false}
 players = {preemptive = false}
+leave_out = ["classes"]
 
 [boards.impatient.scenarios]
 a = {servers = 3, load = 1.4, patience = "exponential", n_jobs = 1500}

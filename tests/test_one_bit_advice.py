@@ -99,6 +99,20 @@ def test_errors_are_placed_as_a_linear_program_places_them(preemptive, worst):
         assert found == pytest.approx(base + sign * program.fun, rel=1e-6)
 
 
+def test_bits_that_are_wrong_more_often_may_be_better():
+    law, told = size_law("weibull:shape=0.5"), predictor("exponential")
+    queue, rows = OneBitAdvice(law.mean, law.moment(2), 0.8), JointLaw(law, told).rows
+    p, work = (np.array([row.p @ row.x**k for row in rows]) for k in (0, 1))
+    best = queue.best_bits(p, work / p)
+    middle = queue.indifferent_size(float(p @ best), float(work @ best))
+    short = np.array([row.p @ (row.x <= middle) for row in rows])
+    often = short > p - short
+    wrong = [float(np.where(bits, p - short, short).sum()) for bits in (best, often)]
+    means = [queue.mean_response_time(float(p @ bits), float(work @ bits)) for bits in (best, often)]
+    assert wrong[0] > 1.1 * wrong[1] and means[0] < 0.98 * means[1]
+    assert means[0] == pytest.approx(mean("classes:k=2", told, size=law), rel=1e-4)  # a threshold of the prediction
+
+
 # Models of which bits are wrong.
 
 
