@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from reference_monitored import monitored_schedule
 from reference_servers import same_outcome
+from when_to_stop_trusting import THRESHOLDS, alarms
 
 from llmqueue_gym import Scenario, predictor, size_law
 from llmqueue_gym.errors import BadInput, NotApplicable
@@ -135,6 +136,15 @@ def test_recalibration_undoes_a_bias():
         for where, name in ((scenario, "recalibrate"), (plain, "sprpt"), (scenario, "sprpt"))
     ]
     assert late[0] == pytest.approx(late[1], rel=0.01) and late[2] > 1.05 * late[1]
+
+
+def test_the_study_finds_the_alarms_of_a_run_without_playing_them():
+    scenario = Scenario("monitored", size="weibull:shape=0.5", predictor=JUMP, n_jobs=3000)
+    found = alarms(scenario.simulate("sprpt", 3), good=0.3)
+    for threshold, at in list(zip(THRESHOLDS, found, strict=True))[2:6]:
+        made = monitored_policy(f"trust-until-alarm:alarm={threshold},good=0.3")
+        _, states = monitored_schedule(scenario.draw(3), made, made.params_for(**scenario.facts(made)), RESOLUTION)
+        assert at == 1 + np.argmax(np.isinf(states) | (np.array(states) >= threshold))
 
 
 # The theory of the alarm.

@@ -71,6 +71,12 @@ def test_closed_forms_are_not_for_lumps():
         analyse(policy("sprpt"), LAW, predictor("partly:share=0.5"), LOAD, "formula")
 
 
+def test_gittins_that_goes_by_a_wrong_law_bounds_nothing_on_several_servers():
+    for told, known in (("laws:k=4", True), ("laws:k=4,claimed=0.5", False), ("partly:share=0.5,model=laws", True)):
+        rows = Scenario("central", servers=2, predictor=told, load=0.6, n_jobs=10).known("gittins")
+        assert bool([row for row in rows if "Grosof" in row["source"]]) == known, told
+
+
 # Ranks by one number of the law of what is left.
 
 

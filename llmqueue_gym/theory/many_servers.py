@@ -151,12 +151,17 @@ def gittins_bracket(policy: Any, size: Any, predictor: Any, load: float, servers
     against the paper.
 
     Raises:
-        NotApplicable: the policy is not Gittins.
+        NotApplicable: the policy is not Gittins, or goes by another law than that which predictions have.
     """
     k = server_count(servers)
     stable_load(load)
     if policy.name not in ("gittins", "gittins-blind", "srpt"):
         raise NotApplicable(f"the bound is about Gittins and SRPT, not policy {policy.name!r}")
+    bound = None if predictor is None else predictor.bind(size)
+    if bound is not None and bound.believed() != bound:
+        raise NotApplicable(
+            f"the bound is about Gittins of the law that predictions have; {predictor} is mistaken for one"
+        )
     fast = analyse(policy, size, predictor, load).mean_response_time / k
     extra = GITTINS_CONSTANT * (k - 1) * -np.log1p(-load)
     high = fast + extra * size.mean / (load * k)
