@@ -30,15 +30,17 @@ from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES, DispatchPolicy
 from llmqueue_gym.policies.moldable import MOLDABLE, MoldablePolicy
 from llmqueue_gym.policies.packing import PackingPolicy
 from llmqueue_gym.policies.packing.base import PACKINGS
+from llmqueue_gym.policies.predicting import PREDICTING, PredictingPolicy
 from llmqueue_gym.systems import SYSTEMS, Drawn, Run, Scenario
 
 SECONDS = 120  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
 STEP = 0.5  # s of age between the jumps of `stepwise`
-QUEUES = ("mg1", "central", "dispatch", "packing", "moldable")
+QUEUES = ("mg1", "central", "dispatch", "packing", "moldable", "predict")
 
 _TESTS = Path(__file__).parents[1] / "tests"
 _servers = runpy.run_path(str(_TESTS / "reference_servers.py"))
 _packing = runpy.run_path(str(_TESTS / "reference_packing.py"))
+_predicting = runpy.run_path(str(_TESTS / "reference_predicting.py"))
 _moldable = runpy.run_path(str(_TESTS / "reference_moldable.py"))
 
 
@@ -60,6 +62,16 @@ def falling(job, params):
     """Fall from the prediction, below a bound at once to minus infinity."""
     value = job.predicted - params[0] * job.age
     return -np.inf if value < params[1] else value
+
+
+def weighed(job, stage, params):
+    """Rank by a sum of what is known, what it is in and what it has had, in which much ties."""
+    return params[0] * job.predicted - params[1] * job.age + params[2] * stage.kind + params[3] * job.klass
+
+
+def looked_up(job, stage, params):
+    """Look up what comes next by what is known, by chance and by the number in system."""
+    return params[4 + stage.known + 4 * int(2.0 * stage.coin) + 8 * (stage.in_system % 2)]
 
 
 def wild(job, params):
@@ -275,6 +287,30 @@ def play_moldable(rng: np.random.Generator) -> str:
     return "moldable"
 
 
+def play_predict(rng: np.random.Generator) -> str:
+    """Predictions that cost: job by job, and what was bought."""
+    given, where = draw_jobs(rng, exact=True), pick(rng, "outside", "server", "servers", "servers,servers=2")
+    work, n = given.work.copy(), len(given.sizes)
+    work["predicted"], work["klass"] = 0.0, -1
+    truth = {"predictions": given.work["predicted"], "cheap": rng.integers(0, 9, n) / 4, "coin": rng.random(n)}
+    drawn = Drawn(work, {"sizes": given.sizes, **truth})
+    policy = PREDICTING(str(rng.choice([name for name in PREDICTING])))
+    if rng.random() < 0.7:
+        numbers = (*rng.integers(0, 3, 4).astype(float), *rng.integers(0, 4, 16).astype(float))
+        traits = {"pause": float(pick(rng, 0.5, 1.0, np.inf)), "edges": (0.5, 1.5), "shape": "falling"}
+        policy = PredictingPolicy("wild", weighed, looked_up, params=numbers, **traits)
+    cheap, expensive, profile = rng.integers(0, 4, 3) / 4
+    costs = f"cheap={cheap},expensive={expensive},where={where},profile={profile + 0.25},slow=0.5"
+    system = SYSTEMS.builder("predict")(costs)
+    run = system.simulate(drawn, policy)
+    conserved(run, drawn)
+    expected, known, bought = _predicting["predicting_schedule"](drawn, policy, system.costs)
+    _servers["same_outcome"](run.outcome, expected, exactly=False)
+    np.testing.assert_array_equal(run.jobs["predicted"], [y for y, _ in known], "other predictions bought")
+    np.testing.assert_allclose(run.totals["price"], bought["price"], err_msg="another price")
+    return f"predict, {where}"
+
+
 def play_agent(rng: np.random.Generator) -> str:
     """An agent that plays at random, closed actions among them: the return is that of the response times."""
     kind, n = pick(rng, *QUEUES), int(rng.integers(1, 30))
@@ -284,8 +320,12 @@ def play_agent(rng: np.random.Generator) -> str:
         "predictor": pick(rng, "exact", "lognormal"),
     }
     view: dict[str, Any] = {} if kind == "dispatch" else {"slots": int(rng.integers(1, 9))}
-    if kind != "mg1":
+    if kind not in ("mg1", "predict"):
         told["servers"] = int(rng.integers(1, 6))
+    if kind == "predict":
+        where = pick(rng, "outside", "server", "servers,servers=2")
+        told["predictor_cost"] = f"cheap=0.1,expensive=0.5,where={where},profile={pick(rng, 0, 0.5)}"
+        view["pause"] = float(pick(rng, 0.5, np.inf))
     if kind == "dispatch":
         told["order"] = pick(rng, "fcfs", "sprpt", "spjf")
     if kind == "packing":
@@ -314,7 +354,8 @@ def play_agent(rng: np.random.Generator) -> str:
     if kind != "moldable":
         conserved(run, Drawn(run.jobs, {"sizes": run.sizes}))
     if run.done.all():
-        np.testing.assert_allclose(-total, run.response_times.sum(), rtol=1e-9, err_msg="not what it cost")
+        cost = run.response_times.sum() + run.totals.get("price", 0.0)
+        np.testing.assert_allclose(-total, cost, rtol=1e-9, err_msg="not what it cost")
     return f"agent in {kind}"
 
 
@@ -357,7 +398,7 @@ def play_baseline(rng: np.random.Generator) -> str:
 
 KINDS: tuple[Callable[[np.random.Generator], str], ...] = (
     *(play_stepwise, play_wild, play_central, play_dispatch),
-    *(play_packing, play_moldable, play_agent, play_baseline),
+    *(play_packing, play_moldable, play_predict, play_agent, play_baseline),
 )
 
 
