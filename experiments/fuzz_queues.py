@@ -26,9 +26,11 @@ from random_queues import (
     draw_sender,
     falling,
     levels,
+    looked_up,
     offer_score,
     pick,
     stepwise,
+    weighed,
 )
 
 from llmqueue_gym.envs.opened import baseline_agent
@@ -39,11 +41,13 @@ from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES
 from llmqueue_gym.policies.moldable import MOLDABLE, MoldablePolicy
 from llmqueue_gym.policies.packing import PackingPolicy
 from llmqueue_gym.policies.packing.base import PACKINGS
+from llmqueue_gym.policies.predicting import PREDICTING, PredictingPolicy
 from llmqueue_gym.systems import SYSTEMS, Drawn, Run, Scenario
 
 _TESTS = Path(__file__).parents[1] / "tests"
 _servers = runpy.run_path(str(_TESTS / "reference_servers.py"))
 _packing = runpy.run_path(str(_TESTS / "reference_packing.py"))
+_predicting = runpy.run_path(str(_TESTS / "reference_predicting.py"))
 _moldable = runpy.run_path(str(_TESTS / "reference_moldable.py"))
 
 
@@ -171,6 +175,30 @@ def play_moldable(rng: np.random.Generator) -> str:
     return "moldable"
 
 
+def play_predict(rng: np.random.Generator) -> str:
+    """Predictions that cost: job by job, and what was bought."""
+    given, where = draw_jobs(rng, exact=True), pick(rng, "outside", "server", "servers", "servers,servers=2")
+    work, n = given.work.copy(), len(given.sizes)
+    work["predicted"], work["klass"] = 0.0, -1
+    truth = {"predictions": given.work["predicted"], "cheap": rng.integers(0, 9, n) / 4, "coin": rng.random(n)}
+    drawn = Drawn(work, {"sizes": given.sizes, **truth})
+    policy = PREDICTING(str(rng.choice([name for name in PREDICTING])))
+    if rng.random() < 0.7:
+        numbers = (*rng.integers(0, 3, 4).astype(float), *rng.integers(0, 4, 16).astype(float))
+        traits = {"pause": float(pick(rng, 0.5, 1.0, np.inf)), "edges": (0.5, 1.5), "shape": "falling"}
+        policy = PredictingPolicy("wild", weighed, looked_up, params=numbers, **traits)
+    cheap, expensive, profile = rng.integers(0, 4, 3) / 4
+    costs = f"cheap={cheap},expensive={expensive},where={where},profile={profile + 0.25},slow=0.5"
+    system = SYSTEMS.builder("predict")(costs)
+    run = system.simulate(drawn, policy)
+    conserved(run, drawn)
+    expected, known, bought = _predicting["predicting_schedule"](drawn, policy, system.costs)
+    _servers["same_outcome"](run.outcome, expected, exactly=False)
+    np.testing.assert_array_equal(run.jobs["predicted"], [y for y, _ in known], "other predictions bought")
+    np.testing.assert_allclose(run.totals["price"], bought["price"], err_msg="another price")
+    return f"predict, {where}"
+
+
 def play_agent(rng: np.random.Generator) -> str:
     """An agent that plays at random, closed actions among them: the return is that of the response times."""
     kind, told, view = draw_scenario(rng)
@@ -189,7 +217,8 @@ def play_agent(rng: np.random.Generator) -> str:
     if kind != "moldable":
         conserved(run, Drawn(run.jobs, {"sizes": run.sizes}))
     if run.done.all():
-        np.testing.assert_allclose(-total, run.response_times.sum(), rtol=1e-9, err_msg="not what it cost")
+        cost = run.response_times.sum() + run.totals.get("price", 0.0)
+        np.testing.assert_allclose(-total, cost, rtol=1e-9, err_msg="not what it cost")
     return f"agent in {kind}"
 
 
@@ -221,7 +250,7 @@ def play_baseline(rng: np.random.Generator) -> str:
 
 KINDS: tuple[Callable[[np.random.Generator], str], ...] = (
     *(play_stepwise, play_wild, play_central, play_dispatch),
-    *(play_packing, play_moldable, play_agent, play_baseline),
+    *(play_packing, play_moldable, play_predict, play_agent, play_baseline),
 )
 
 

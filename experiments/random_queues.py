@@ -10,7 +10,7 @@ from llmqueue_gym.policies.dispatch import DISPATCH_POLICIES, DispatchPolicy
 from llmqueue_gym.systems import Drawn
 
 STEP = 0.5  # s of age between the jumps of `stepwise`
-QUEUES = ("mg1", "central", "dispatch", "packing", "moldable")
+QUEUES = ("mg1", "central", "dispatch", "packing", "moldable", "predict")
 
 
 def stepwise(job, params):
@@ -31,6 +31,16 @@ def falling(job, params):
     """Fall from the prediction, below a bound at once to minus infinity."""
     value = job.predicted - params[0] * job.age
     return -np.inf if value < params[1] else value
+
+
+def weighed(job, stage, params):
+    """Rank by a sum of what is known, what it is in and what it has had, in which much ties."""
+    return params[0] * job.predicted - params[1] * job.age + params[2] * stage.kind + params[3] * job.klass
+
+
+def looked_up(job, stage, params):
+    """Look up what comes next by what is known, by chance and by the number in system."""
+    return params[4 + stage.known + 4 * int(2.0 * stage.coin) + 8 * (stage.in_system % 2)]
 
 
 def wild(job, params):
@@ -131,8 +141,12 @@ def draw_scenario(rng: np.random.Generator) -> tuple[str, dict[str, Any], dict[s
         "predictor": pick(rng, "exact", "lognormal"),
     }
     view: dict[str, Any] = {} if kind == "dispatch" else {"slots": int(rng.integers(1, 9))}
-    if kind != "mg1":
+    if kind not in ("mg1", "predict"):
         told["servers"] = int(rng.integers(1, 6))
+    if kind == "predict":
+        where = pick(rng, "outside", "server", "servers,servers=2")
+        told["predictor_cost"] = f"cheap=0.1,expensive=0.5,where={where},profile={pick(rng, 0, 0.5)}"
+        view["pause"] = float(pick(rng, 0.5, np.inf))
     if kind == "dispatch":
         told["order"] = pick(rng, "fcfs", "sprpt", "spjf")
     if kind == "packing":

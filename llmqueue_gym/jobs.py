@@ -79,15 +79,16 @@ OFFER = np.dtype(
 
 # What a job is in, where predictions cost: its service, a prediction of it, or service at a lower speed that tells.
 SERVE, CHEAP, EXPENSIVE, PROFILE = 0, 1, 2, 3
+CHEAP_KNOWN, SIZE_KNOWN = 1, 2  # bits of what is known of it
 
 # What a policy that pays for predictions can read of a job beside its row above.
 STAGE = np.dtype(
     [
         ("kind", "i4"),  # what it is in now, one of the codes above
-        ("known", "i4"),  # bits: 1 the cheap prediction, 2 the size predicted
+        ("known", "i4"),  # bits as above
         ("done", "f8"),  # s of that stage so far; of service in SERVE and PROFILE
         ("in_system", "i4"),  # jobs, this one included, when it was asked or ranked last
-        ("predicting", "i4"),  # those of them that wait for a prediction or are being predicted; it does not count
+        ("predicting", "i4"),  # those of them whose stage is a prediction, waiting or not, likewise
         ("coin", "f8"),  # in [0, 1), drawn beforehand, for policies that leave something to chance
     ],
     align=True,

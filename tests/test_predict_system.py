@@ -5,6 +5,7 @@ import pytest
 from scipy.special import kv
 
 from llmqueue_gym import _jit
+from llmqueue_gym.boards import boards, outside
 from llmqueue_gym.errors import BadInput, TruthError
 from llmqueue_gym.evaluation.steady_state import steady_state_mean
 from llmqueue_gym.policies.predicting import PREDICTING, PredictingPolicy
@@ -210,3 +211,29 @@ def test_the_command_line_finds_the_system_by_its_costs(run_json):
 )
 def test_what_cannot_be_is_refused_in_one_line(refused, options, words):
     assert words in refused(f"simulate {options} --jobs 100")
+
+
+ENTRY = """from llmqueue_gym.policies.predicting import PredictingPolicy
+
+
+def rank(job, stage, params):
+    return job.klass + 10 * (stage.kind == 1)
+
+
+def ask(job, stage, params):
+    return 1 if stage.known == 0 else 0
+
+
+policy = PredictingPolicy("mine", rank, ask, edges=EDGES, shape="constant")
+"""
+
+
+def test_an_entry_of_the_board_sets_its_classes(entry):
+    among = boards("mg1")
+    on, made = outside.read(entry(ENTRY.replace("EDGES", "(0.5, 2)"), board="predictions"), among)
+    assert (on.name, made.player.edges) == ("predictions", (0.5, 2.0))
+    run = Scenario("predict", n_jobs=500).simulate(made.player, 0)
+    assert set(run.jobs["klass"]) == {0, 1, 2}
+    for wrong in ("(2, 0.5)", "(0, 1)", "'many'", f"{(1.0,) * 17}"):
+        with pytest.raises(BadInput, match=r"policy\.py|edges"):
+            outside.read(entry(ENTRY.replace("EDGES", wrong), board="predictions"), among)

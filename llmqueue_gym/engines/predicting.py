@@ -15,10 +15,9 @@ import numpy as np
 from llmqueue_gym._jit import inner_kernel, kernel
 from llmqueue_gym.engines.heap import pop, push
 from llmqueue_gym.engines.line import add, take
-from llmqueue_gym.jobs import CHEAP, DONE, EXPENSIVE, PROFILE, RUNNING, SERVE, WAITING
+from llmqueue_gym.jobs import CHEAP, CHEAP_KNOWN, DONE, EXPENSIVE, PROFILE, RUNNING, SERVE, SIZE_KNOWN, WAITING
 
 OUTSIDE, SERVER, SERVERS = 0, 1, 2  # where predictions are made
-CHEAP_KNOWN, SIZE_KNOWN = 1, 2  # bits of `STAGE.known`
 
 # What predictions cost.
 TERMS = np.dtype(

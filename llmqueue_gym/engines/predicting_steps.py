@@ -8,7 +8,6 @@ something has happened and more than one can be. A scalar environment is a batch
 from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.heap import pop
 from llmqueue_gym.engines.predicting import (
-    SIZE_KNOWN,
     end_stage,
     is_away,
     is_open,
@@ -19,7 +18,7 @@ from llmqueue_gym.engines.predicting import (
     settle,
 )
 from llmqueue_gym.engines.state import SKIP, START
-from llmqueue_gym.jobs import CHEAP, PROFILE, SERVE, WAITING
+from llmqueue_gym.jobs import CHEAP, PROFILE, SERVE, SIZE_KNOWN, WAITING
 
 
 @inner_kernel

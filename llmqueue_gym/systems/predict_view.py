@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.predicting import PREDICTING_STATE, TERMS, fresh
+from llmqueue_gym.engines.predicting import TERMS, fresh
 from llmqueue_gym.engines.predicting_steps import step_batch
 from llmqueue_gym.engines.state import HEAP
 from llmqueue_gym.errors import BadInput
@@ -172,6 +172,3 @@ class PredictEpisodes(JobEpisodes):
     def scene(self, title: str) -> Scene:
         """Return what a frame shows."""
         return predict_scene(self, title)
-
-
-__all__ = ["PREDICTING_STATE", "PredictEpisodes", "PredictView", "hidden_of", "terms_of", "totals_of"]

@@ -18,12 +18,12 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.jobs import EXPENSIVE, JOB, SERVE, STAGE
+from llmqueue_gym.jobs import EXPENSIVE, JOB, SERVE, SIZE_KNOWN, STAGE
 from llmqueue_gym.policies.base import BasePolicy, Shape, Shown
 
 Function = Callable[[Any, Any, np.ndarray], float]
 READABLE = ("arrival", "predicted", "weight", "age", "klass")
-PREDICTED = 2  # the bit of `STAGE.known` that says that the size is predicted
+PREDICTED = SIZE_KNOWN
 
 # Ranks of classes that go before all who are ranked by what is left of them, in this order, and of one behind them.
 FIRST, SECOND, THIRD, LAST = -3e30, -2e30, -1e30, 1e30

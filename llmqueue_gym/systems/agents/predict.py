@@ -7,14 +7,12 @@ import numpy as np
 
 from llmqueue_gym._jit import kernel, records
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.jobs import JOB, STAGE
+from llmqueue_gym.jobs import CHEAP, CHEAP_KNOWN, JOB, SIZE_KNOWN, STAGE
 from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.view import columns_of
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
-
-CHEAP_KNOWN, SIZE_KNOWN = 1, 2  # bits of `STAGE.known`
 
 
 @kernel
@@ -39,7 +37,7 @@ def decide(jobs, stages, present, asked, asked_stage, is_asked, rank, ask, param
             code = ask(asked[e], asked_stage[e], params)
             actions[e] = -1
             for kind in range(kinds):
-                known = asked_stage[e].known & (CHEAP_KNOWN if kind == 1 else SIZE_KNOWN)
+                known = asked_stage[e].known & (CHEAP_KNOWN if kind == CHEAP else SIZE_KNOWN)
                 if code == kind and kind > 0 and known == 0:
                     actions[e] = -1 - kind
             continue
