@@ -189,8 +189,9 @@ def _solve(types: list[Type], levels: np.ndarray, lam: float, costs: Any) -> Sta
     bought = np.sum([one.bought for one in types], axis=0)
     outside = costs.where == "outside"
     price = costs.cheap * bought[CHEAP] + costs.expensive * bought[EXPENSIVE] if outside else 0.0
-    counts = bought[[CHEAP, EXPENSIVE, PROFILE]].tolist()
-    return Staged(float(total.sum() / chance.sum()), float(price), load, *counts, x, by_size)
+    cheap, expensive, profiled = bought[[CHEAP, EXPENSIVE, PROFILE]].tolist()
+    mean = float(total.sum() / chance.sum())
+    return Staged(mean, float(price), load, cheap, expensive, profiled, x, by_size)
 
 
 def _types(paths: Paths, cheap: Any, edges: np.ndarray, joint: JointLaw) -> Iterator[Type]:
@@ -234,14 +235,12 @@ def _staged(paths: Paths, who: Who, row: Row, path: list[Step]) -> Type:
         elif paths.work(step.kind) > 0:
             pieces.append((step, *paths.flat(step, who)))
     fine = row.refined(np.concatenate([ages for step, ages, _ in pieces if id(step) in ends]))
-    columns, x = _joined(pieces, fine, paths.costs.slow)
-    return Type(Row(row.y, *columns, x, row.p), np.concatenate([ranks for *_, ranks in pieces]), row.x, who.y, bought)
+    ranks = np.concatenate([ranks for *_, ranks in pieces])
+    return Type(_joined(pieces, fine, paths.costs.slow), ranks, row.x, who.y, bought)
 
 
-def _joined(
-    pieces: list[tuple[Step, np.ndarray, np.ndarray]], row: Row, slow: float
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the columns of a row of the work that a job receives, and the work of each of its sizes.
+def _joined(pieces: list[tuple[Step, np.ndarray, np.ndarray]], row: Row, slow: float) -> Row:
+    """Return the row of the work that a job receives, whose sizes are the work of each size.
 
     Args:
         pieces: step, its ages of the job or times since it began, and ranks; those in service are the ages of the row.
@@ -270,7 +269,8 @@ def _joined(
             x[later] += ages[-1]
         table.append((work, above, reached, served, served2))
         time, first, second = float(work[-1]), float(served[-1]), float(served2[-1])
-    return [np.concatenate(column) for column in zip(*table, strict=True)], x
+    ages, above, reached, served, served2 = (np.concatenate(column) for column in zip(*table, strict=True))
+    return Row(row.y, ages, above, reached, served, served2, x, row.p)
 
 
 def _levels(types: list[Type], continuous: bool) -> np.ndarray:
