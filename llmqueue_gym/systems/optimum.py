@@ -68,8 +68,8 @@ def best(policy: str, scenario: "Scenario") -> Best:
         except Unstable:
             return np.inf
 
-    ends = (0.0, 1.0) if parameter == "p" else tuple(np.log([law.ppf(0.01), law.isf(1e-5)]))
-    grid = np.linspace(*ends, GRID)
+    low, high = (0.0, 1.0) if parameter == "p" else np.log([law.ppf(0.01), law.isf(1e-5)])
+    grid = np.linspace(low, high, GRID)
     costs = [cost(u) for u in grid]
     i = int(np.argmin(costs))
     near = grid[max(i - 1, 0)], grid[min(i + 1, GRID - 1)]
@@ -81,6 +81,7 @@ def best(policy: str, scenario: "Scenario") -> Best:
 def _exact(spec: str, scenario: "Scenario", *cells: int) -> Any:
     from llmqueue_gym.theory.stages import CELLS, analyse_stages
 
-    system, made = scenario.system, scenario.policy(spec)
+    system: Any = scenario.system
+    made = scenario.policy(spec)
     model, cheap, load = system.predictor(scenario, made), system.cheap_model(scenario), load_of(scenario)
     return analyse_stages(made, scenario.law, model, load, system.costs, cheap, *(cells or (CELLS,)))
