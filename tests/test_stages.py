@@ -246,7 +246,11 @@ def test_policies_that_look_at_the_queue_are_not_covered(spec):
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
-        (Unstable, "load is 1.11588", partial(staged, "skip-predict", 0.9, "cheap=0.1,expensive=0.5,where=server")),
+        (
+            Unstable,
+            "load is 1.11588",
+            partial(staged, "skip-predict", 0.9, "cheap=0.1,expensive=0.5,where=server", cells=200),
+        ),
         (NotApplicable, "servers of their own", partial(staged, "sprpt-paid", 0.8, "expensive=0.1,where=servers")),
         (BadInput, "profile=0.5", partial(staged, "profile", 0.8)),
         (NotApplicable, "needs predictions", partial(staged, "sprpt-paid", 0.8, predict="none")),
@@ -263,4 +267,4 @@ def test_known_rows():
     assert told["cost"] == pytest.approx(told["mean_response_time"] + 0.5)
     assert {known["kind"] for known in rows} == {"exact"}
     assert Scenario("predict", load=0.8).known("load-adaptive")[0]["kind"] == "floor of every policy"
-    assert Scenario("predict", load=0.8, arrivals="deterministic").known("one-bit-paid") == []
+    assert Scenario("predict", load=0.8, arrivals="renewal").known("one-bit-paid") == []
