@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.distributions.discrete import Empirical
@@ -14,7 +15,10 @@ from llmqueue_gym.policies.predicting import PREDICTING, PredictingPolicy
 from llmqueue_gym.predictors import predictor
 from llmqueue_gym.predictors.cost import predictor_cost
 from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.optimum import best
 from llmqueue_gym.theory import analyse
+from llmqueue_gym.theory.closed_forms import FORMULAS
+from llmqueue_gym.theory.joint import JointLaw
 from llmqueue_gym.theory.stages import analyse_stages
 
 OUTSIDE, SERVER = "cheap=0.5,expensive=2", "cheap=0.01,expensive=0.05,where=server"
@@ -109,17 +113,16 @@ def delay_predict(size, load, limit, a2=0.0):
     return shorts + over(lambda r: density(r) * waiting(r), -limit, top) + residence + late
 
 
-@pytest.mark.parametrize("size", ["exponential", "weibull:shape=0.5"])
-@pytest.mark.parametrize("costs", [OUTSIDE, SERVER])
 @pytest.mark.parametrize(
-    ("spec", "formula", "at"), [("skip-predict", skip_predict, 1.0), ("delay-predict", delay_predict, 1.6)]
+    ("spec", "formula"),
+    [
+        ("skip-predict:threshold=1.6", lambda load: skip_predict("weibull:shape=0.5", load, 1.6, 0.01, 0.05)),
+        ("delay-predict:limit=1.6", lambda load: delay_predict("weibull:shape=0.5", load, 1.6, 0.05)),
+    ],
 )
-def test_formulas_by_quadrature(spec, formula, at, size, costs):
-    name = f"{spec}:{'threshold' if spec == 'skip-predict' else 'limit'}={at:g}"
-    work = (0.01, 0.05) if costs == SERVER else (0.0, 0.0)
+def test_formulas_by_quadrature(spec, formula):
     for load in (0.5, 0.9):
-        exact = formula(size, load, at, *(work if spec == "skip-predict" else work[1:]))
-        assert mean(name, load, costs, size) == pytest.approx(exact, rel=5e-4)
+        assert mean(spec, load, SERVER, "weibull:shape=0.5") == pytest.approx(formula(load), rel=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_formulas_by_quadrature(spec, formula, at, size, costs):
 def test_anchors(spec, costs, value, price):
     printed = {"skip-predict": {OUTSIDE: 5.1699, SERVER: 6.3372}, "delay-predict": {OUTSIDE: 7.4852, SERVER: 8.9131}}
     assert value == pytest.approx(printed[spec][costs], rel=3e-5)
-    found = staged(spec, 0.9, costs, cells=800)
+    found = staged(spec, 0.9, costs)
     assert found.mean_response_time == pytest.approx(value, rel=1e-4)
     assert found.price == pytest.approx(price, rel=1e-5, abs=1e-12)
 
@@ -150,14 +153,15 @@ def test_selective_prediction_has_the_two_policies_at_its_ends(first):
 
 
 def test_a_single_class_is_sprpt_and_a_bit_is_two_classes():
-    sprpt = analyse(policy("sprpt"), size_law("exponential"), predictor("exponential"), 0.9).mean_response_time
+    laws = size_law("exponential"), predictor("exponential")
+    sprpt = analyse(policy("sprpt"), *laws, 0.9, by_size=False).mean_response_time
     assert mean("sprpt-paid", 0.9) == pytest.approx(sprpt, rel=3e-4)
-    bit = analyse(policy("one-bit-fcfs:threshold=2"), size_law("exponential"), predictor("exponential"), 0.9)
+    bit = analyse(policy("one-bit-fcfs:threshold=2"), *laws, 0.9, by_size=False)
     assert mean("one-bit-paid:threshold=2", 0.9) == pytest.approx(bit.mean_response_time, rel=1e-6)
 
 
 def test_the_cheap_prediction_has_a_model_of_its_own():
-    bit = analyse(policy("one-bit-fcfs:threshold=2"), size_law("exponential"), predictor("exact"), 0.8)
+    bit = analyse(policy("one-bit-fcfs:threshold=2"), size_law("exponential"), predictor("exact"), 0.8, by_size=False)
     found = mean("one-bit-paid:threshold=2", 0.8, cheap=predictor("exact"))
     assert found == pytest.approx(bit.mean_response_time, rel=1e-6)
 
@@ -184,6 +188,24 @@ def test_in_order_of_arrival_a_prediction_is_work_as_any_other(size):
     assert mean(slow, 0.8, f"profile={h},slow={1 - speed}", size, cells=200) == pytest.approx(exact, rel=1e-6)
 
 
+# The best parameter.
+
+
+def test_the_best_bit_is_that_of_the_closed_form():
+    scenario = Scenario("predict", load=0.9)
+    joint = JointLaw(scenario.law, scenario.fitted)
+    least = minimize_scalar(lambda t: FORMULAS["one-bit-fcfs"](joint, 0.9, t), bounds=(0.1, 20), method="bounded")
+    found = best("one-bit-paid", scenario)
+    assert found.value == pytest.approx(least.x, rel=0.01)
+    assert found.exact.cost == pytest.approx(least.fun + 0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize(("policy", "message"), [("sprpt-paid", "no parameter"), ("selective:p=0.5", "leave it out")])
+def test_there_must_be_something_to_look_for(policy, message):
+    with pytest.raises(BadInput, match=message):
+        best(policy, Scenario("predict"))
+
+
 # Simulation.
 
 SMALL = Empirical.fit([0.25, 0.5, 0.5, 1.0, 2.0, 4.0])
@@ -201,7 +223,7 @@ SMALL = Empirical.fit([0.25, 0.5, 0.5, 1.0, 2.0, 4.0])
     ],
 )
 def test_exact_values_lie_inside_the_intervals_of_simulations(spec, told):
-    scenario = Scenario("predict", n_jobs=1_000_000, **told)
+    scenario = Scenario("predict", n_jobs=400_000, **told)
     model = scenario.system.predictor(scenario)
     law, costs, cheap = scenario.law, scenario.system.costs, scenario.system.cheap_model(scenario)
     found = analyse_stages(PREDICTING(spec), law, model, scenario.load, costs, cheap, cells=200)
@@ -224,7 +246,11 @@ def test_policies_that_look_at_the_queue_are_not_covered(spec):
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
-        (Unstable, "load is 1.11588", partial(staged, "skip-predict", 0.9, "cheap=0.1,expensive=0.5,where=server")),
+        (
+            Unstable,
+            "load is 1.11588",
+            partial(staged, "skip-predict", 0.9, "cheap=0.1,expensive=0.5,where=server", cells=200),
+        ),
         (NotApplicable, "servers of their own", partial(staged, "sprpt-paid", 0.8, "expensive=0.1,where=servers")),
         (BadInput, "profile=0.5", partial(staged, "profile", 0.8)),
         (NotApplicable, "needs predictions", partial(staged, "sprpt-paid", 0.8, predict="none")),
@@ -241,4 +267,4 @@ def test_known_rows():
     assert told["cost"] == pytest.approx(told["mean_response_time"] + 0.5)
     assert {known["kind"] for known in rows} == {"exact"}
     assert Scenario("predict", load=0.8).known("load-adaptive")[0]["kind"] == "floor of every policy"
-    assert Scenario("predict", load=0.8, arrivals="deterministic").known("one-bit-paid") == []
+    assert Scenario("predict", load=0.8, arrivals="renewal").known("one-bit-paid") == []
