@@ -6,7 +6,7 @@ import pytest
 from played import equal
 
 from llmqueue_gym.envs import ENVIRONMENTS
-from llmqueue_gym.envs.learnable import Learnable, LearnableVector
+from llmqueue_gym.envs.learnable import NEAR, Learnable, LearnableVector
 from llmqueue_gym.envs.opened import baseline_agent, order_of
 from llmqueue_gym.envs.rollout import rollout
 from llmqueue_gym.systems import Scenario
@@ -114,3 +114,16 @@ def test_who_waits_is_sent_away_at_will_only_where_others_are_out_of_sight():
         features, _, terminated, truncated, _ = env.step(0)
         over = terminated or truncated
     assert (True, True) in met and (False, False) in met
+
+
+def test_where_actions_are_levels_the_others_are_those_next_to_the_policys():
+    env, over, met = made("llmqueue/LLMRank-v0"), False, set()
+    env.reset(seed=2)
+    while not over:
+        level, *others = env._actions[0]
+        assert env._opened.all() and 0 < max(abs(other - level) for other in others) <= NEAR
+        assert len({level, *others}) == NEAR + 1 == env.action_space.n
+        met.add(int(level))
+        _, _, terminated, truncated, _ = env.step(0)
+        over = terminated or truncated
+    assert len(met) > 2

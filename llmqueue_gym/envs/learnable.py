@@ -7,8 +7,9 @@
 * **Order.** A policy by hand says who would be chosen. Action 0 is what it does; the others are what could be done
   instead, the likely first: open rows of each group of `jobs`, and among them those that the policy prefers. So a plain
   network need not learn to sort, and learns where to depart from the policy. Rows that are not among the first few are
-  seen as their mean alone. Who runs can be preempted only where the policy preempts, too, as it loses its work; who
-  waits holds nothing, so it is sent away at will only where others are out of sight.
+  seen as their mean alone. Where actions are levels, the others are those next to the policy's. Who runs can be
+  preempted only where the policy preempts, too, as it loses its work; who waits holds nothing, so it is sent away at
+  will only where others are out of sight.
 * **Scale.** All numbers are sign(x) log(1 + |x|) of what the environment shows, in which heavy tails are harmless.
 * **Masks.** The last numbers of the vector say what is open. An action that is not, or means the same as action 0,
   stands for action 0; so all may be taken, which is what `action_masks()` says. With the others closed a learner that
@@ -33,6 +34,7 @@ from gymnasium.vector.utils import batch_space
 from llmqueue_gym.envs.opened import baseline_agent, order_of
 
 Observation = Mapping[str, np.ndarray]
+NEAR = 4  # levels beside that of the policy by hand
 
 
 class Sight:
@@ -65,7 +67,7 @@ class Sight:
         self._unseen = [*view.system, "unseen"].index("unseen")
         chosen = sum(min(g.shown, g.rows) for g in self._groups if g.action is not None)
         rows = sum(min(g.shown, g.rows) + 1 for g in self._groups)
-        n = 1 + chosen + len(self._rest)
+        n = 1 + chosen + (min(NEAR, len(self._rest) - 1) if self._graded else len(self._rest))
         length = rows * len(view.jobs) + len(view.system) + n
         self.observation_space = spaces.Box(-np.inf, np.inf, (length,), np.float32)
         self.action_space = spaces.Discrete(n)
@@ -98,7 +100,8 @@ class Sight:
                 actions.append(g.action + shown)
         rest = np.broadcast_to(self._rest, (len(jobs), len(self._rest)))
         if self._graded:
-            rest = np.take_along_axis(rest, np.abs(rest - by_hand).argsort(axis=1, kind="stable"), 1)
+            nearest = np.abs(rest - by_hand).argsort(axis=1, kind="stable")[:, 1 : 1 + NEAR]  # the first is its own
+            rest = np.take_along_axis(rest, nearest, 1)
         opens.append(np.take_along_axis(mask, rest, 1))
         others = np.concatenate([*actions, rest], 1)
         opened = np.concatenate([np.ones_like(by_hand, bool), np.concatenate(opens, 1) & (others != by_hand)], 1)
