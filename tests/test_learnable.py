@@ -6,7 +6,7 @@ import pytest
 from played import equal
 
 from llmqueue_gym.envs import ENVIRONMENTS
-from llmqueue_gym.envs.learnable import Learnable, LearnableVector
+from llmqueue_gym.envs.learnable import NEAR, Learnable, LearnableVector
 from llmqueue_gym.envs.opened import baseline_agent, order_of
 from llmqueue_gym.envs.rollout import rollout
 from llmqueue_gym.systems import Scenario
@@ -86,18 +86,19 @@ def test_a_learner_may_depart_from_another_policy_and_from_any_scenario():
     assert env.action_masks()[0] and env.observation_space.shape == env.reset(seed=1)[0].shape
 
 
-def test_who_runs_is_preempted_at_will_only_where_who_is_next_has_no_room():
-    """By hand somebody is admitted, or nobody can be; only then is there a choice whom to send away."""
-    env = made("llmqueue/LLMPreemptive-v0")
-    window, over, met = env.unwrapped.view.window, False, set()
+def test_whom_to_preempt_is_a_choice_only_where_somebody_must_be():
+    env = made("llmqueue/LLMPreemptive-v0", n_jobs=150, profile="a100-llama3-8b:kv_tokens=1024")
+    view, over, met = env.unwrapped.view, False, set()
+    question = [*view.system].index("question")
     env.reset(seed=2)
     while not over:
-        admits, sends = env._actions[0, 0] < window, env._opened[0, -2:].any()
-        assert not (admits and sends)
-        met.add((bool(admits), bool(sends)))
+        must = env.unwrapped.episodes.observation["system"][0, question] == 2
+        by_hand, sends = env._actions[0, 0], env._opened[0, -4:]
+        assert must == (view.window <= by_hand < view.window + 2 * view.seats) and must >= sends.any()
+        met.add((bool(must), int(sends.sum())))
         _, _, terminated, truncated, _ = env.step(0)
         over = terminated or truncated
-    assert met == {(True, False), (False, True), (False, False)}
+    assert (False, 0) in met and (True, 3) in met  # two whom, each by two ways, one of which is what the policy does
 
 
 def test_who_waits_is_sent_away_at_will_only_where_others_are_out_of_sight():
@@ -113,3 +114,16 @@ def test_who_waits_is_sent_away_at_will_only_where_others_are_out_of_sight():
         features, _, terminated, truncated, _ = env.step(0)
         over = terminated or truncated
     assert (True, True) in met and (False, False) in met
+
+
+def test_where_actions_are_levels_the_others_are_those_next_to_the_policys():
+    env, over, met = made("llmqueue/LLMRank-v0"), False, set()
+    env.reset(seed=2)
+    while not over:
+        level, *others = env._actions[0]
+        assert env._opened.all() and 0 < max(abs(other - level) for other in others) <= NEAR
+        assert len({level, *others}) == NEAR + 1 == env.action_space.n
+        met.add(int(level))
+        _, _, terminated, truncated, _ = env.step(0)
+        over = terminated or truncated
+    assert len(met) > 2

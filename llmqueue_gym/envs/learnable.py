@@ -7,8 +7,9 @@
 * **Order.** A policy by hand says who would be chosen. Action 0 is what it does; the others are what could be done
   instead, the likely first: open rows of each group of `jobs`, and among them those that the policy prefers. So a plain
   network need not learn to sort, and learns where to depart from the policy. Rows that are not among the first few are
-  seen as their mean alone. Who runs is preempted at will once, and for somebody whom the policy prefers and who has no
-  room; who waits holds nothing, so is sent away at will only where others are out of sight.
+  seen as their mean alone. Where actions are levels, the others are those next to the policy's. Who runs can be
+  preempted only where the policy preempts, too, as it loses its work; who waits holds nothing, so it is sent away at
+  will only where others are out of sight.
 * **Scale.** All numbers are sign(x) log(1 + |x|) of what the environment shows, in which heavy tails are harmless.
 * **Masks.** The last numbers of the vector say what is open. An action that is not, or means the same as action 0,
   stands for action 0; so all may be taken, which is what `action_masks()` says. With the others closed a learner that
@@ -33,6 +34,7 @@ from gymnasium.vector.utils import batch_space
 from llmqueue_gym.envs.opened import baseline_agent, order_of
 
 Observation = Mapping[str, np.ndarray]
+NEAR = 4  # levels beside that of the policy by hand
 
 
 class Sight:
@@ -59,11 +61,13 @@ class Sight:
         others = () if not (view.waits or view.graded) else range(view.n_actions(scenario))
         self._rest = np.array([a for a in others if a not in taken], np.int64)
         self._graded = view.graded
-        self._preemptions = [*view.jobs, "preemptions"].index("preemptions")
+        self._displacing = [
+            g.action + k for g in self._groups if g.action is not None and g.displaces for k in range(g.rows)
+        ]
         self._unseen = [*view.system, "unseen"].index("unseen")
         chosen = sum(min(g.shown, g.rows) for g in self._groups if g.action is not None)
         rows = sum(min(g.shown, g.rows) + 1 for g in self._groups)
-        n = 1 + chosen + len(self._rest)
+        n = 1 + chosen + (min(NEAR, len(self._rest) - 1) if self._graded else len(self._rest))
         length = rows * len(view.jobs) + len(view.system) + n
         self.observation_space = spaces.Box(-np.inf, np.inf, (length,), np.float32)
         self.action_space = spaces.Discrete(n)
@@ -77,18 +81,14 @@ class Sight:
         jobs, mask = observation["jobs"], observation["action_mask"] > 0
         seen = self._agent.read(self._agent.raw(observation))
         preferences = self._agent.preferences(seen)
-        begin = self._groups[0]
-        waits = jobs[:, begin.first : begin.first + begin.rows, 0] > 0
-        ranks = np.where(waits, preferences[0], np.inf)
-        head = ranks.argmin(axis=1, keepdims=True)
-        least, stuck = np.take_along_axis(ranks, head, 1), ~np.take_along_axis(mask, (begin.action or 0) + head, 1)
+        by_hand = self._agent.choose(seen)[:, None]
         parts, opens, actions = [], [], []
         for g, values in zip(self._groups, preferences, strict=True):
             rows = jobs[:, g.first : g.first + g.rows]
             present = rows[..., 0] > 0
             is_open = present if g.action is None else mask[:, g.action : g.action + g.rows] & present
             if g.displaces:
-                is_open = is_open & stuck & (-values > least) & (rows[..., self._preemptions] == 0)
+                is_open = is_open & np.isin(by_hand, self._displacing)
             if g.clears:
                 is_open = is_open & (observation["system"][:, self._unseen] > 0)[:, None]
             first = values.argsort(axis=1, kind="stable")
@@ -98,10 +98,10 @@ class Sight:
             if g.action is not None:
                 opens.append(np.take_along_axis(is_open, shown, 1))
                 actions.append(g.action + shown)
-        by_hand = self._agent.choose(seen)[:, None]
         rest = np.broadcast_to(self._rest, (len(jobs), len(self._rest)))
         if self._graded:
-            rest = np.take_along_axis(rest, np.abs(rest - by_hand).argsort(axis=1, kind="stable"), 1)
+            nearest = np.abs(rest - by_hand).argsort(axis=1, kind="stable")[:, 1 : 1 + NEAR]  # the first is its own
+            rest = np.take_along_axis(rest, nearest, 1)
         opens.append(np.take_along_axis(mask, rest, 1))
         others = np.concatenate([*actions, rest], 1)
         opened = np.concatenate([np.ones_like(by_hand, bool), np.concatenate(opens, 1) & (others != by_hand)], 1)

@@ -129,7 +129,7 @@ class ReplicaView(View):
             return Group(0, 1), Group(1, window), Group(1 + window, seats)
         runs = Group(window, seats)
         if self.decides == "evict":
-            ways = (Group(window, seats, action, 1, True) for action in (window, window + seats))
+            ways = (Group(window, seats, action, 2, displaces=True) for action in (window, window + seats))
             return Group(0, window, 0), *ways, runs
         return Group(0, window, 0), runs
 

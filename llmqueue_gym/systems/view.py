@@ -39,8 +39,8 @@ class Group(NamedTuple):
         rows: how many.
         action: the action of the first row, that of the next is one more and so on; None where no action chooses there.
         shown: how many of them a learner sees, the most promising first; see `envs.learnable`.
-        displaces: whether it sends somebody away from service, which a learner sees as open only where who is next in
-            the first group cannot begin and is preferred, and once for each.
+        displaces: whether it sends somebody away from service, which a learner sees as open only where the policy that
+            it departs from does so, too.
         clears: whether it sends somebody away who waits, which a learner sees as open only where others are beyond the
             rows.
     """
