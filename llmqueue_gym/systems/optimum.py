@@ -3,8 +3,8 @@
 from llmqueue_gym import Scenario
 from llmqueue_gym.systems.optimum import best
 
-found = best("skip-predict", Scenario("predict", load=0.9))
-print(found.policy, found.exact.cost)  # skip-predict:threshold=3.21...
+found = best("one-bit-paid", Scenario("predict", load=0.9))
+print(found.policy, found.exact.cost)  # one-bit-paid:threshold=2.17..., 6.453
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
