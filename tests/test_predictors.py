@@ -188,6 +188,11 @@ def test_laws_agree_with_scipy(spec, law):
     np.testing.assert_allclose(predictor(spec).cdf(y, 2.0), law.cdf(y), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["exponential", "uniform:alpha=0.5", "lognormal", "normal"])
+def test_a_ratio_of_nothing_is_nothing(name):
+    assert predictor(name).cdf(np.array([-1.0, 0.0, 2.0]), np.zeros(3)).tolist() == [0.0, 1.0, 1.0]
+
+
 @given(
     name=st.sampled_from(["normal:sigma", "lognormal:sigma", "uniform:alpha"]),
     error=st.floats(0, 1),
