@@ -46,7 +46,7 @@ AREAS = {  # area: its files, and the tests that should see what goes wrong in t
         "evaluation/statistics.py evaluation/steady_state.py evaluation/bootstrap.py evaluation/paired.py",
         "test_statistics test_steady_state test_compare test_evaluation",
     ),
-    "predictors": ("predictors/*.py predictors/lengths/*.py", "test_predictors test_length_predictors"),
+    "predictors": ("predictors/*.py predictors/lengths/*.py", "test_predictors test_length_predictors test_moldable"),
     "boards": ("boards/*.py", "test_boards test_cell test_board_attacks test_board_entries test_board_page test_bench"),
 }
 PATIENCE = 900  # s; a mutant whose tests take longer hangs, and is seen
