@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from crowded_replica import a_profile, shortest_left, some_requests
+from crowded_replica import a_profile, requests_of, shortest_left, some_requests
 from numba import types
 from reference_serving import VidurReference, formula_cost
 
@@ -62,6 +62,19 @@ def test_coasting_changes_nothing_to_the_last_bit(policy, variant):
         # The next iteration begins where this one ends, unless the replica was empty in between.
         end = served.outcome["completion"][row]
         assert end == clocks[k + 1] or end < clocks[k + 1] == arrivals[arrivals > end].min()
+
+
+def test_a_reservation_ends_at_the_longest_length():
+    # Both are predicted to be ever so long, but end at 64 tokens, of which the last needs no room: 63 blocks each.
+    given = requests_of([0.0, 0.0], [10, 10], [20, 20], predicted=[10_000.0, 10_000.0])
+    told = {"block_size": 1, "max_model_len": 64, "max_seqs": 4, "watermark": 0.0}
+    starts = []
+    for blocks in (126, 125):
+        served = serve(given, POLICIES["reserve"], a_profile(), "vllm-v1", blocks=blocks, **told)
+        assert served.reason == "drained"
+        starts.append(served.outcome["first_token"])
+    assert starts[0][0] == starts[0][1]
+    assert starts[1][0] < starts[1][1]
 
 
 @pytest.mark.parametrize("rules", RULE_SETS)
