@@ -76,7 +76,9 @@ LISTS = {
     "systems": {"systems": SYSTEMS},
     "envs": {"envs": ENVIRONMENTS},
     "policies": {
-        kind.policies.made.kind.replace("policy", "policies").replace(" ", "_"): kind.policies for kind in KINDS
+        part.made.kind.replace("policy", "policies").replace(" ", "_"): part
+        for kind in KINDS
+        for part in kind.policies.parts
     },
 }
 

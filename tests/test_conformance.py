@@ -296,7 +296,7 @@ def test_the_keys_of_infos_are_the_same_in_every_step_and_what_came_of_it_is_tol
 @ENVIRONMENT
 def test_runs_that_begin_together_have_the_jobs_that_each_has_alone(name):
     """Also runs that pay leavers, with a policy beside, and where many runs begin at once."""
-    reward = next(iter(type(made(name).unwrapped.view).paid))
+    reward = next(iter(type(made(name).unwrapped.view).paid), "response_time")
     for given in ({}, {"reward": reward}, {"relative_to": playable(made(name).unwrapped.scenario, made(name))[0]}):
         env = made(name, n_jobs=11, **given).unwrapped
         both = together, apart = [env.scenario.system.open(env.scenario, env.view, 12) for _ in range(2)]

@@ -64,6 +64,7 @@ class BySystem(click.Group):
         left_out: fields that have no option here.
         simulates: whether it plays runs, which may be of recorded traces and have objectives.
         rows: whether what came of each job can be written.
+        brief: names of those of `own` that the help of all systems leaves to that of one.
     """
 
     def __init__(
@@ -76,10 +77,11 @@ class BySystem(click.Group):
         left_out: Sequence[str] = (),
         simulates: bool = True,
         rows: bool = False,
+        brief: Sequence[str] = (),
     ):
         super().__init__(name, help=words, subcommand_metavar="[SYSTEM] OPTIONS", options_metavar="")
         self.run, self.own, self.first, self.simulates, self.rows = run, own, first, simulates, rows
-        self.left_out = {"workload", *left_out}
+        self.left_out, self.brief = {"workload", *left_out}, set(brief)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the systems."""
@@ -135,7 +137,8 @@ class BySystem(click.Group):
             formatter.write_dl([(kind.name, kind.title) for kind in kinds])
         names = [{option.opts[0] for option in self._options(kind)} for kind in kinds]
         common = [option for option in self._options(kinds[0]) if all(option.opts[0] in one for one in names)]
-        records = [record for option in (*self.own, *common) if (record := option.get_help_record(ctx)) is not None]
+        shown = [option for option in self.own if option.name not in self.brief]
+        records = [record for option in (*shown, *common) if (record := option.get_help_record(ctx)) is not None]
         with formatter.section(f"Options of all; llmqueue {self.name} SYSTEM --help shows those of one"):
             formatter.write_dl([(name, words.partition(_DEFAULT)[0]) for name, words in records])  # which differ
 

@@ -13,7 +13,7 @@ from llmqueue_gym.errors import BadInput
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # of the size law, at which E[T | size] is told
 POLICY = click.Option(["--policy"], metavar="SPEC", help="A name from `llmqueue policies`, or FILE.py:FUNCTION.")
-COMPARE = click.Option(["--compare"], is_flag=True, help="All policies of which something is known, in place of one.")
+COMPARE = click.Option(["--compare"], is_flag=True, help="All policies, in place of one.")
 POLICIES = click.Option(
     ["--policies"], metavar="LIST", help="With --compare: names, separated by commas.  [default: all]"
 )
@@ -86,6 +86,7 @@ theory = BySystem(
     (POLICY, COMPARE, POLICIES, PLOT, METHOD, TAIL, JSON),
     left_out=("n_jobs", "arrivals"),
     simulates=False,
+    brief=("policies", "plot", "method", "tail"),
 )
 
 

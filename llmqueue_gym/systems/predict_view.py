@@ -102,11 +102,11 @@ def terms_of(costs: PredictorCost, pause: float) -> np.ndarray:
 
 
 def hidden_of(drawn: Drawn, edges: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what can be bought of each job `(n, 2)`, its predicted size and its class; and `STAGE` rows `(n,)`."""
+    """Return what can be bought of each job `(..., n, 2)`, predicted size and class; and `STAGE` rows `(..., n)`."""
     classes = np.searchsorted(np.array(edges, dtype=float), drawn.truth["cheap"], side="left")
-    stages = np.zeros(len(drawn.work), STAGE)
+    stages = np.zeros(drawn.work.shape, STAGE)
     stages["coin"] = drawn.truth["coin"]
-    return np.stack([drawn.truth["predictions"], classes.astype(float)], axis=1), stages
+    return np.stack([drawn.truth["predictions"], classes.astype(float)], axis=-1), stages
 
 
 def totals_of(state: np.ndarray) -> dict[str, float]:
@@ -137,14 +137,15 @@ class PredictEpisodes(JobEpisodes):
         self.terms = records(terms_of(costs, float(view.pause)))
         self._fresh = fresh()[0]
 
-    def give(self, e: int, drawn: Drawn) -> None:
-        """Let run `e` begin with these jobs, of which nothing is predicted."""
+    def give(self, e: Any, drawn: Drawn) -> None:
+        """Let run `e`, or several, begin with these jobs, of which nothing is predicted."""
         super().give(e, drawn)
-        n = len(drawn.work)
+        n = drawn.work.shape[-1]
         self.states[e] = self._fresh
         hidden, stages = hidden_of(drawn, tuple(self.view.edges))
         self.hidden[e, :n], self.free_at[e] = hidden, 0.0
-        self.stages[e, :n].view(np.uint8)[:] = stages.view(np.uint8)  # records would be copied column by column
+        words = stages.view(np.uint8)  # records would be copied column by column
+        self.stages.view(np.uint8)[e, : words.shape[-1]] = words
 
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision."""
