@@ -34,13 +34,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 OUT = Path(__file__).parent / "results" / "uniform_bounds"
-ERRORS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)  # alpha / beta
+ERRORS = (1.1, 1.5, 2.0, 4.0)  # alpha / beta
 POLICIES = ("sprpt", "sprpt-bounce", "pspjf", "gittins")
 PAIRS = (*((name, "srpt") for name in POLICIES), ("sprpt", "gittins"))  # a policy and what it is held against
 PROVEN = {"sprpt-bounce": 3.5, "pspjf": 1.5}
 SIZES, SPREAD = 3, 100.0  # sizes of a law, and the greatest over the least
 HIGHEST = 0.999  # load
-GENERATIONS, POPULATION = 40, 6  # of the search; times the number of unknowns
+GENERATIONS, POPULATION = 30, 5  # of the search; times the number of unknowns
 JOBS = 400_000  # of a simulation
 FINE = 600  # cells of ages, for what is told in the end
 COLOURS = {"sprpt": "#d55e00", "sprpt-bounce": "#0072b2", "pspjf": "#009e73", "gittins": "#000000"}
