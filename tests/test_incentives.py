@@ -92,3 +92,5 @@ def test_who_needs_reports_says_so():
         BLIND.params_for(SIZE, predictor("exponential"))
     with pytest.raises(BadInput, match="say=1;4"):
         replace(said(0.5), say="1;4")
+    with pytest.raises(BadInput, match="whole numbers"):
+        replace(said(0.5), say="\u00b2;1")

@@ -202,7 +202,7 @@ def test_the_command_line_finds_the_system_by_its_costs(run_json):
         ("--policy fcfs --predictor-cost cheap=x", "cheap='x' is not a number"),
         ("--policy fcfs --predictor-cost where=sever", "where='sever'; did you mean 'server'?"),
         ("--policy fcfs --predictor-cost servers=2", "servers=2 goes with where=servers"),
-        ("--policy fcfs --predictor-cost where=servers,servers=0", "servers=0 must be at least 1"),
+        ("--policy fcfs --predictor-cost where=servers,servers=0", "servers=0 must be from 1 to"),
         ("--policy fcfs --predictor-cost slow=1", r"slow=1 must lie in [0, 1)"),
         ("--policy fcfs --predictor-cost cheap=1 --cheap-predictor unifrm", "did you mean 'uniform'?"),
         ("--policy sprpt --predictor-cost cheap=1", "did you mean 'sprpt-paid'?"),
@@ -237,3 +237,10 @@ def test_an_entry_of_the_board_sets_its_classes(entry):
     for wrong in ("(2, 0.5)", "(0, 1)", "'many'", f"{(1.0,) * 17}"):
         with pytest.raises(BadInput, match=r"policy\.py|edges"):
             outside.read(entry(ENTRY.replace("EDGES", wrong), board="predictions"), among)
+
+
+def test_a_bypass_on_the_server_is_not_taken_to_predict_everybody(run_json):
+    # An arrival is predicted only where nobody waits for a prediction, so a third are: the load is 0.933, not 1.2.
+    costs = "--predictor-cost expensive=0.5,where=server --load 0.8 --jobs 20000"
+    found = run_json(f"simulate --policy bypass:limit=1 {costs}")
+    assert found["expensive_per_job"] == pytest.approx(1 / 3, abs=0.02)

@@ -6,6 +6,7 @@ import pytest
 from llmqueue_gym import Scenario, analyse, policy, predictor, size_law
 from llmqueue_gym.errors import BadInput, NotApplicable, Unstable
 from llmqueue_gym.evaluation.steady_state import steady_state_quantile
+from llmqueue_gym.policies import ONE_SERVER
 from llmqueue_gym.theory.tails import Tail
 
 LAW, NOISE = size_law("exponential"), predictor("exponential")
@@ -52,6 +53,8 @@ def test_the_interval_of_a_simulated_quantile_holds_the_true_one():
 def test_what_is_not_known_is_refused(run):
     with pytest.raises(NotApplicable, match="las"):
         Tail(policy("las"), LAW, None, 0.8)
+    with pytest.raises(NotApplicable, match="'ps'"):
+        Tail(ONE_SERVER("ps"), LAW, None, 0.8)
     with pytest.raises(NotApplicable, match="predictions"):
         Tail(policy("spjf"), LAW, predictor("none"), 0.8)
     with pytest.raises(Unstable):

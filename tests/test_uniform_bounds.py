@@ -81,8 +81,12 @@ def test_the_order_tells_the_least_error():
 
 
 def test_impossible_laws_are_refused():
-    with pytest.raises(BadInput, match="below 1"):
-        worst_ratio(np.ones(2), np.array([0.5, 0.5]))
+    for sizes, loads in (([1.0, 1.0], [0.5, 0.5]), ([np.inf], [0.5]), ([], []), ([1.0, 2.0], [0.5])):
+        with pytest.raises(BadInput, match=r"below 1|one length"):
+            worst_ratio(np.array(sizes), np.array(loads))
+    for load in (-1.0, 0.0, 1.0):
+        with pytest.raises(BadInput, match="load="):
+            equal_sizes_ratio(load)
 
 
 @pytest.mark.parametrize("load", [0.5, 0.8, 0.95])

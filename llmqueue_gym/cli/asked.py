@@ -166,6 +166,6 @@ def _refuse_policy_of_another_system(spec: str) -> None:
     for field, value in scenario_fields(kind).items():
         if isinstance(value, str) and field not in others:
             ways.append(f"add --{kind.options.get(field, field).replace('_', '-')} {value}")
-    ways.append(f"name the system {kind.name} first")
+    ways.append(f"name the system {kind.name} first, and leave out what it does not take")
     table = next(table for table in kind.policies.parts if name in table)
     raise BadInput(f"policy {name!r} is a {table.made.kind}: {ways[0]}")

@@ -26,7 +26,7 @@ from llmqueue_gym.policies.base import Policy
 _SOURCE = "Cobham, Operations Research 1954"
 RULES = ("optimal", "quantile", "work")
 CLASSES = 4
-MOST = 256
+MOST, MOST_BEST = 256, 64  # classes; the best edges take time
 CELLS = 600, 400  # of the joint law: the mean response time hardly changes with a slight shift of the best edges
 
 
@@ -81,6 +81,8 @@ def _classes(name: str, k: int | None, edges: str | Sequence[float], preemptive:
         count = CLASSES if k is None else k
         if not 1 <= count <= MOST:
             raise BadInput(f"{name}: k={count} classes; choose 1 to {MOST}")
+        if edges == "optimal" and count > MOST_BEST:
+            raise BadInput(f"{name}: k={count} classes with the best edges; choose 1 to {MOST_BEST}, or edges=quantile")
         return Policy(name, rank, prepare=Edges(name, count, str(edges), preemptive), **traits)
     numbers = _numbers(name, edges)
     if k is not None and k != len(numbers) + 1:

@@ -20,6 +20,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.registry import Named, Registry, spec_of
 
+MOST_SERVERS = 100_000
 OUTSIDE, SERVER, SERVERS = WHERE = ("outside", "server", "servers")
 
 
@@ -52,8 +53,8 @@ class PredictorCost(Named):
                 raise BadInput(f"{name}={value:g} must be a number that is not negative")
         if self.where not in WHERE:
             raise BadInput(f"where={self.where!r}; {nearest(str(self.where), WHERE)}")
-        if self.servers < 1:
-            raise BadInput(f"servers={self.servers} must be at least 1")
+        if not 1 <= self.servers <= MOST_SERVERS:
+            raise BadInput(f"servers={self.servers} must be from 1 to {MOST_SERVERS:,}")
         if self.servers != 1 and self.where != SERVERS:
             raise BadInput(f"servers={self.servers} goes with where=servers")
         if not 0 <= self.slow < 1:

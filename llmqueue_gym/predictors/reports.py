@@ -51,7 +51,7 @@ class Reports(Predictor):
         if not self.say:
             return np.arange(1, self.k + 1)
         parts = self.say.split(";")
-        if len(parts) != self.k or not all(part.isdigit() and 1 <= int(part) <= self.k for part in parts):
+        if len(parts) != self.k or not all(part.isdecimal() and 1 <= int(part) <= self.k for part in parts):
             raise BadInput(f"reports: say={self.say} must be {self.k} whole numbers from 1 to {self.k}, as in 1;1;2")
         return np.array([int(part) for part in parts])
 

@@ -161,7 +161,8 @@ class Predict(JobSystem):
         work["klass"] = -1
         hidden, stages = hidden_of(Drawn(work, {**truth, "coin": rng.random(SAMPLE)}), policy.edges)
         (_, ask), params, state = policy.compiled(), policy.params_for(**self.facts(scenario, policy)), fresh()
-        state["in_system"], state["predicting"] = LONG, LONG if costs.where == SERVERS else 0
+        # How many wait for a prediction on the server follows from the ranks; of those who look at it the fewest ask.
+        state["in_system"] = state["predicting"] = LONG
         tables = records(state)[0], records(work), records(stages), hidden, sizes
         terms = records(terms_of(costs, float(policy.pause)))[0]
         here, elsewhere = time_of_predictions(*tables, terms, ask, params)

@@ -185,10 +185,11 @@ class Tail:
 
     def __init__(self, policy: Any, size: Any, predictor: Any, load: float):
         stable_load(load)
-        if policy.formula not in KINDS:
+        formula = getattr(policy, "formula", None)  # policies that share the server have none
+        if formula not in KINDS:
             known = "fcfs, spjf, pspjf, sprpt, sjf, psjf and srpt"
             raise NotApplicable(f"the tail of policy {policy.name!r} is not known here; it is of {known}")
-        kind = KINDS[policy.formula]
+        kind = KINDS[formula]
         told = None if kind == FCFS or predictor is None else predictor.bind(size)
         if kind != FCFS and (told is None or not told.informative):
             raise NotApplicable(f"policy {policy.name!r} needs predictions")

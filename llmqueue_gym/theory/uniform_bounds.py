@@ -40,7 +40,12 @@ def equal_sizes_ratio(load: float) -> float:
 
     Args:
         load: lambda E[S], in (0, 1).
+
+    Raises:
+        BadInput: it is not.
     """
+    if not 0 < load < 1:
+        raise BadInput(f"load={load:g} must lie in (0, 1)")
     return float((1 - (1 - load) * np.log1p(-load) / load) / (2 - load))
 
 
@@ -60,10 +65,12 @@ def worst_ratio(sizes: np.ndarray, loads: np.ndarray) -> float:
         loads: of each `(n,)`; their sum is below 1.
 
     Raises:
-        BadInput: the sizes are not positive, or the loads are not, or their sum is 1 or more.
+        BadInput: sizes or loads are not positive, the loads add up to 1 or more, or they are not lists of one length.
     """
-    if not (np.all(sizes > 0) and np.all(loads > 0) and loads.sum() < 1):
-        raise BadInput(f"sizes={sizes} and loads={loads} must be positive, and the sum of the loads below 1")
+    if sizes.ndim != 1 or sizes.shape != loads.shape or not len(sizes):
+        raise BadInput(f"sizes {sizes.shape} and loads {loads.shape} must be lists of one length, not empty")
+    if not (np.isfinite(sizes).all() and np.all(sizes > 0) and np.all(loads > 0) and loads.sum() < 1):
+        raise BadInput(f"sizes={sizes} must be positive and finite, loads={loads} positive, their sum below 1")
     time = -np.log1p(-loads.sum())
     order = np.argsort(sizes, kind="stable")
     behind, _ = _parts(sizes, loads)
