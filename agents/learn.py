@@ -211,8 +211,9 @@ def main(o: Options) -> None:
     (o.out / "runs").mkdir(parents=True, exist_ok=True)
     tasks = [(name, "", 0, o) for name in names]
     tasks += [(name, algorithm, seed, o) for seed in range(o.seeds) for algorithm in o.algorithms for name in names]
+    console = Console(stderr=True)
     with ProcessPoolExecutor(o.processes) as pool:
-        found = list(track(pool.map(kept, tasks), "learning", len(tasks), console=Console(stderr=True)))
+        found = list(track(pool.map(kept, tasks), "learning", len(tasks), console=console, refresh_per_second=1))
     costs, runs = {one["id"]: one["costs"] for one in found[: len(names)]}, found[len(names) :]
     rows = [row(name, [run for run in runs if run["id"] == name], costs[name]) for name in names]
     cpu = sum(one["cpu_seconds"] for one in found)

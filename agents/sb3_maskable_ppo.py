@@ -2,6 +2,7 @@
 
     python agents/sb3_maskable_ppo.py --out runs/sb3                             # M/G/1 with preemption, load 0.8
     python agents/sb3_maskable_ppo.py --out runs/sb3-mgk --env-id llmqueue/MGk-v0 --env-args servers=4
+    python agents/sb3_maskable_ppo.py --out runs/llm --env-id llmqueue/LLMBatching-v0 --env-args relative_to=sjf-total
     tensorboard --logdir runs
 
 It leaves `<name>.zip`, which `MaskablePPO.load` reads, `<name>.json`, the card, and, where an action is the slot of a
@@ -11,6 +12,8 @@ ordinary `VecEnv`.
 
 Rewards are divided by the spread of the returns, as `VecNormalize` does it. Stable-Baselines3 discounts by the decision
 and not by the time between decisions, which costs a little; `agents/ppo.py` discounts by time, and is faster too.
+On serving environments that pays for putting costs off by empty steps; `relative_to` takes that away, and
+`agents/learn.py` begins from a policy by hand.
 Seeds of training, of the curve, of the last figures and of the distillation are disjoint, and all at least 1 000 000.
 """
 

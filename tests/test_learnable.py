@@ -127,3 +127,17 @@ def test_where_actions_are_levels_the_others_are_those_next_to_the_policys():
         _, _, terminated, truncated, _ = env.step(0)
         over = terminated or truncated
     assert len(met) > 2
+
+
+def test_a_job_that_is_sent_away_is_lost_at_the_same_time_on_both_sides():
+    """So what is paid by when nobody is to be sent away is what the policy by hand is paid."""
+    env = made("llmqueue/Deadline-v0", relative_to="short-first-edf")
+    slots, over, total, sent = env.unwrapped.view.slots, False, 0.0, 0
+    env.reset(seed=3)
+    while not over:
+        sends = env._actions[0, 0] >= slots
+        assert sends or total == 0
+        sent += sends
+        _, reward, terminated, truncated, _ = env.step(0)
+        total, over = total + reward, terminated or truncated
+    assert sent > 5 and total == 0

@@ -35,19 +35,18 @@ class Rival:
 
     def begin(self, e: int, drawn: Drawn) -> None:
         """Let it play the work of run `e`."""
-        run = self._played(drawn)
+        run, gives_up = self._played(drawn)
         arrival, costs = drawn.work["arrival"], self._view.costs(drawn)
         left = np.where(run.done, run.outcome["completion"], np.inf)
         lost = ~run.done
         if self._per_job:
-            gone = (arrival + drawn.truth["patience"])[lost]
+            gone = gives_up[lost]
             times = np.concatenate([arrival, gone])
             jumps = self._per_job * np.where(np.arange(len(times)) < len(arrival), 1.0, -1.0)
             bends = np.zeros(len(times))
         elif self._view.pays_leavers:
             times, jumps, bends = left[run.done], (-costs * (left - arrival))[run.done], np.zeros(run.done.sum())
         else:
-            gives_up = arrival + drawn.truth.get("patience", np.inf)
             left = np.minimum(left, gives_up) if "patience" in drawn.truth and not run.done.all() else left
             times, bends = np.concatenate([arrival, left]), np.concatenate([-costs, costs])
             # What it pays for predictions is spread over those who leave.
@@ -78,16 +77,27 @@ class Rival:
             self.paid -= np.where(actions == START, 0.0, self._per_job * more)
             self._in_system += more
 
-    def _played(self, drawn: Drawn) -> Run:
-        """Return its run: in closed loop, or as an agent where only agents play by the rules of the view."""
-        scenario, system = self._scenario, self._scenario.system
-        if not self._view.own_rules:
-            return system.simulate(drawn, self._policy, **scenario.facts(self._policy))
-        agent, alone = system.agent(self._policy, scenario, self._view), system.open(scenario, self._view, 1)
+    def _played(self, drawn: Drawn) -> tuple[Run, np.ndarray]:
+        """Return its run, and when each job that it does not serve is lost `(n,)`, s.
+
+        It plays in closed loop, or as an agent where only agents play by the rules of the view.
+        """
+        scenario, system, view = self._scenario, self._scenario.system, self._view
+        gives_up = drawn.work["arrival"] + drawn.truth.get("patience", np.inf)
+        if not view.own_rules:
+            return system.simulate(drawn, self._policy, **scenario.facts(self._policy)), gives_up
+        agent, alone = system.agent(self._policy, scenario, view), system.open(scenario, view, 1)
+        slots = int(getattr(view, "slots", 0))
         alone.begin_with(0, drawn)
         alone.actions[0] = START
         alone.advance()
         while not (alone.steps["terminated"][0] or alone.steps["truncated"][0]):
-            alone.actions[0] = agent.choose(agent.look(alone.seen()))[0]
+            seen = alone.seen()
+            action = alone.actions[0] = agent.choose(agent.look(seen))[0]
+            if (
+                getattr(view, "may_drop", False) and slots <= action < 2 * slots
+            ):  # it is lost now, and not when it would be
+                sent = np.searchsorted(drawn.work["arrival"], seen["waiting"]["arrival"][action - slots])
+                gives_up[sent] = alone.steps["clock"][0]
             alone.advance()
-        return alone.run()
+        return alone.run(), gives_up
