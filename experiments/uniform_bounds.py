@@ -6,7 +6,7 @@ several alpha / beta. What is found is a lower bound of the sharp constant; the 
 bounce and 1.5 alpha / beta for PSPJF, and none for SPRPT. On every worst law it tells also what processor sharing and
 FSPE make of it, and slowdown, p99 and Jain's index, from a simulation.
 
-    python experiments/uniform_bounds.py                                  # some 15 minutes on 2 cores
+    python experiments/uniform_bounds.py                                  # some minutes on 2 cores
     python experiments/uniform_bounds.py --replay sprpt-bounce 2          # one stored law, in many words
 
 Writes `uniform_bounds.json`, `.svg` and `.png` into `results`.
@@ -40,7 +40,7 @@ PAIRS = (*((name, "srpt") for name in POLICIES), ("sprpt", "gittins"))  # a poli
 PROVEN = {"sprpt-bounce": 3.5, "pspjf": 1.5}
 SIZES, SPREAD = 3, 100.0  # sizes of a law, and the greatest over the least
 HIGHEST = 0.999  # load
-GENERATIONS, POPULATION = 30, 5  # of the search; times the number of unknowns
+GENERATIONS, POPULATION = 50, 5  # of the search; times the number of unknowns
 JOBS = 400_000  # of a simulation
 FINE = 600  # cells of ages, for what is told in the end
 COLOURS = {"sprpt": "#d55e00", "sprpt-bounce": "#0072b2", "pspjf": "#009e73", "gittins": "#000000"}
@@ -194,7 +194,7 @@ def main() -> None:
     with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         rows = list(track(pool.map(worst, tasks), "searching", len(tasks), console=Console(stderr=True)))
     constant, load = sharp_constant()
-    write_json(OUT.with_suffix(".json"), result({"rows": rows, "sharp_at_1": constant, "load": load}, [options.seed]))
+    write_json(OUT.with_suffix(".json"), result({"rows": rows, "sharp_at_1": constant, "load": load}, seeds=[options.seed]))
     figure = draw(rows)
     figure.savefig(OUT.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(OUT.with_suffix(".png"), dpi=130)
