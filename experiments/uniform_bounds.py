@@ -194,7 +194,8 @@ def main() -> None:
     with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         rows = list(track(pool.map(worst, tasks), "searching", len(tasks), console=Console(stderr=True)))
     constant, load = sharp_constant()
-    write_json(OUT.with_suffix(".json"), result({"rows": rows, "sharp_at_1": constant, "load": load}, seeds=[options.seed]))
+    found = {"rows": rows, "sharp_at_1": constant, "load": load}
+    write_json(OUT.with_suffix(".json"), result(found, seeds=[options.seed]))
     figure = draw(rows)
     figure.savefig(OUT.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(OUT.with_suffix(".png"), dpi=130)
