@@ -219,7 +219,7 @@ SMALL = Empirical.fit([0.25, 0.5, 0.5, 1.0, 2.0, 4.0])
         ("profile", {"predictor_cost": "profile=0.5,slow=0.3", "load": 0.7}),
         ("delay-predict:limit=0.5", {"predictor_cost": "expensive=0.2,where=server", "size": SMALL, "load": 0.7}),
         ("skip-predict:threshold=1", {"predictor_cost": SERVER, "size": SMALL, "predictor": "exact", "load": 0.8}),
-        ("skip-predict:threshold=2", {"predictor_cost": SERVER, "cheap": "lognormal:sigma=0.5", "load": 0.8}),
+        ("skip-predict:threshold=2", {"predictor_cost": SERVER, "cheap_predictor": "lognormal:sigma=0.5", "load": 0.8}),
     ],
 )
 def test_exact_values_lie_inside_the_intervals_of_simulations(spec, told):
