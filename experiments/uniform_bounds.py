@@ -1,6 +1,6 @@
 """How far above SRPT can a policy be whose predictions lie in [beta S, alpha S]?
 
-Searches, by differential evolution over joint laws of a few sizes with two predictions each and over the load, for the
+Searches, by differential evolution over joint laws of a few sizes with a few predictions and over the load, for the
 greatest exact E[T] over that of SRPT: of SPRPT, SPRPT with bounce, PSPJF and Gittins, and of SPRPT over Gittins, at
 several alpha / beta. What is found is a lower bound of the sharp constant; the proven ones are 3.5 alpha / beta for the
 bounce and 1.5 alpha / beta for PSPJF, and none for SPRPT. On every worst law it tells also what processor sharing and
@@ -38,9 +38,9 @@ ERRORS = (1.1, 1.5, 2.0, 4.0)  # alpha / beta
 POLICIES = ("sprpt", "sprpt-bounce", "pspjf", "gittins")
 PAIRS = (*((name, "srpt") for name in POLICIES), ("sprpt", "gittins"))  # a policy and what it is held against
 PROVEN = {"sprpt-bounce": 3.5, "pspjf": 1.5}
-SIZES, SPREAD = 3, 100.0  # sizes of a law, and the greatest over the least
+SIZES, SHARED, SPREAD = 3, 4, 100.0  # sizes and predictions of a law, and the greatest size over the least
 HIGHEST = 0.999  # load
-GENERATIONS, POPULATION = 50, 5  # of the search; times the number of unknowns
+GENERATIONS, POPULATION = 30, 4  # of the search; times the number of unknowns
 JOBS = 400_000  # of a simulation
 FINE = 600  # cells of ages, for what is told in the end
 COLOURS = {"sprpt": "#d55e00", "sprpt-bounce": "#0072b2", "pspjf": "#009e73", "gittins": "#000000"}
@@ -49,8 +49,9 @@ COLOURS = {"sprpt": "#d55e00", "sprpt-bounce": "#0072b2", "pspjf": "#009e73", "g
 def spread(z: np.ndarray, error: float) -> tuple[JointTypes, float]:
     """Return the law and the load that unknowns in [0, 1] stand for.
 
-    They are the load, the steps between sizes, what each size has of the load, where beta lies, and of each size its
-    two predictions between beta S and alpha S and the share of the first.
+    They are the load, the steps between sizes, what each size has of the load, where beta lies, predictions that sizes
+    may share, and for each size the weights of those that lie between beta S and alpha S; where none does, the nearest
+    that may be is its own.
     """
     load, z = HIGHEST * (1 - (1 - z[0]) ** 2), z[1:]
     sizes = np.exp(np.log(SPREAD) * np.concatenate([[0.0], np.cumsum(z[: SIZES - 1] / (SIZES - 1))]))
@@ -58,15 +59,20 @@ def spread(z: np.ndarray, error: float) -> tuple[JointTypes, float]:
     parts = 10 ** (4 * (z[:SIZES] - 1)) / sizes  # of the load, over the size
     z = z[SIZES:]
     beta = error ** -(2 * z[0] - 0.5)  # from alpha = error^0.5 / error^2 to error^1.5
-    between = beta * error ** z[1 : 1 + 2 * SIZES].reshape(SIZES, 2)
-    first = z[1 + 2 * SIZES :]
-    weights = np.stack([first, 1 - first], axis=1) * 0.998 + 0.001
-    return JointTypes(sizes, parts / parts.sum(), sizes[:, None] * between, weights), load
+    low, high = beta * sizes, beta * error * sizes
+    shared = low[0] * (high[-1] / low[0]) ** z[1 : 1 + SHARED]
+    weights = z[1 + SHARED :].reshape(SIZES, SHARED) ** 3
+    allowed = (low[:, None] <= shared) & (shared <= high[:, None])
+    told, weights = np.tile(shared, (SIZES, 1)), np.where(allowed, weights + 1e-6, 0.0)
+    for i in np.flatnonzero(~allowed.any(axis=1)):
+        told[i], weights[i] = np.clip(shared, low[i], high[i]), 0.0
+        weights[i, np.abs(np.log(shared / sizes[i])).argmin()] = 1.0
+    return JointTypes(sizes, parts / parts.sum(), told, weights / weights.sum(axis=1, keepdims=True)), load
 
 
 def unknowns() -> int:
     """Return how many numbers `spread` takes."""
-    return 1 + (SIZES - 1) + SIZES + 1 + 2 * SIZES + SIZES
+    return 1 + (SIZES - 1) + SIZES + 1 + SHARED + SIZES * SHARED
 
 
 def ratio(law: JointTypes, load: float, name: str, over: str, **more: Any) -> float:
