@@ -129,6 +129,21 @@ def worst(task: tuple[str, str, float, int]) -> dict[str, Any]:
     return {**told, "law": law.to_dict(), "measures": measures(law, load, name)}
 
 
+def crossed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with the worst of all laws that were found at the same error, for whichever policy."""
+    found = []
+    for row in rows:
+        if row["policy"] != "pspjf":
+            for other in (one for one in rows if one["error"] == row["error"] and one["policy"] != "pspjf"):
+                law = JointTypes(**{part: np.array(values) for part, values in other["law"].items()})
+                value = ratio(law, other["load"], row["policy"], row["over"], cells=FINE)
+                if value > row["ratio"]:
+                    row = {**row, "ratio": value, "load": other["load"], "law": other["law"]}
+                    row["measures"] = measures(law, other["load"], row["policy"])
+        found.append(row)
+    return found
+
+
 def measures(law: JointTypes, load: float, name: str) -> dict[str, dict[str, float]]:
     """Return what a simulation tells of the policy, of SRPT, of processor sharing and of FSPE on a law."""
     scenario = Scenario("mg1", size=law.law, predictor=law.predictor, load=load, n_jobs=JOBS)
@@ -199,6 +214,7 @@ def main() -> None:
     tasks = [(*pair, error, options.seed) for pair in PAIRS for error in ERRORS]
     with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         rows = list(track(pool.map(worst, tasks), "searching", len(tasks), console=Console(stderr=True)))
+    rows = crossed(rows)
     constant, load = sharp_constant()
     found = {"rows": rows, "sharp_at_1": constant, "load": load}
     write_json(OUT.with_suffix(".json"), result(found, seeds=[options.seed]))
