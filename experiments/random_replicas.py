@@ -73,7 +73,7 @@ def draw_rules(rng: np.random.Generator) -> Rules:
                 changes[name] = values[rng.integers(len(values))]
     named = rule_set(str(rng.choice(list(RULE_SETS))))
     if changes.get("request_level", named.request_level):
-        changes["allocation"] = "longest"
+        changes |= {"allocation": "longest", "room_for_one": False}
     return replace(named, **changes)
 
 

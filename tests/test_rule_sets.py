@@ -213,6 +213,12 @@ def test_wrong_rules_are_refused(changes, words):
         Rules(**changes)
 
 
+def test_a_batch_that_is_held_to_its_end_lets_nobody_be_sent_away():
+    with pytest.raises(BadInput, match="room_for_one=false"):
+        rule_set("vidur-sarathi:request_level=true,allocation=longest")
+    assert rule_set("vidur-sarathi:request_level=true,allocation=longest,room_for_one=false").request_level
+
+
 def test_a_rule_set_that_forgets_output_for_ever_is_a_livelock():
     rng = np.random.default_rng(71702)
     found = set()

@@ -147,6 +147,11 @@ class Rules:
                 f"{self.name}: request_level=true holds a batch to its end, which allocation={self.allocation} cannot; "
                 "add allocation=longest"
             )
+        if self.request_level and self.room_for_one:
+            raise BadInput(
+                f"{self.name}: request_level=true holds a batch to its end, of which room_for_one=true sends some away; "
+                "add room_for_one=false"
+            )
         if not self.horizon > 0:
             raise BadInput(f"{self.name}: horizon={self.horizon:g} must be positive, in s")
 
