@@ -149,7 +149,7 @@ class Rules:
             )
         if self.request_level and self.room_for_one:
             raise BadInput(
-                f"{self.name}: request_level=true holds a batch to its end, of which room_for_one=true sends some away; "
+                f"{self.name}: request_level=true holds a batch to its end, but room_for_one=true sends some away; "
                 "add room_for_one=false"
             )
         if not self.horizon > 0:
