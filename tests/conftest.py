@@ -166,3 +166,50 @@ def small_boards(tmp_path_factory):
     path = tmp_path_factory.mktemp("boards") / "small.toml"
     path.write_text(SMALL_BOARDS, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def small(small_boards):
+    """The boards of `small_boards`, read."""
+    from llmqueue_gym.boards import load_boards
+
+    return load_boards(small_boards)
+
+
+RANKS = """print("not for stdout")
+
+
+def shortest(job, params):
+    return job.predicted
+
+
+def cheat(job, params):
+    return job.size
+
+
+def wrong(job, params):
+    return job.age + "x"
+
+
+def void(job, params):
+    return (job.age - job.age) / (job.age - job.age)
+
+
+def three(job, params, more):
+    return 0.0
+"""
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """A folder of ranks and traces, some of them broken."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "ranks.py").write_text(RANKS)
+    (folder / "broken.py").write_text("def (")
+    (folder / "leaves.py").write_text("raise SystemExit(0)")
+    header = "arrival_s,prompt_tokens,output_tokens\n"
+    (folder / "trace.csv").write_text(header + "0,10,300\n50,10,200\n100,10,50\n400,10,250\n")
+    (folder / "nan.csv").write_text(header + "0,10,300\nnan,10,200\n")
+    (folder / "empty.csv").write_text("")
+    (folder / "patience.csv").write_text("output_tokens\n0\n1\n2\n")
+    return folder
