@@ -12,8 +12,23 @@ from typing import NamedTuple
 
 import numpy as np
 
+LINE = 64  # bytes of a cache line
+
+
+def whole_lines(columns: list[tuple[str, str]]) -> np.dtype:
+    """Return the record of these columns, with room at its end so that rows of a table are whole cache lines."""
+    made = np.dtype(columns, align=True)
+    parts = {name: made.fields[name] for name in made.names or ()}  # type: ignore[index]
+    layout = {
+        "names": list(parts),
+        "formats": [p[0] for p in parts.values()],
+        "offsets": [p[1] for p in parts.values()],
+    }
+    return np.dtype({**layout, "itemsize": -(-made.itemsize // LINE) * LINE})
+
+
 # What the hot loop reads lies in the first 64 bytes: one cache line.
-REQUEST = np.dtype(
+REQUEST = whole_lines(
     [
         ("prompt", "i4"),  # tokens
         ("generated", "i4"),  # output tokens so far
@@ -36,8 +51,11 @@ REQUEST = np.dtype(
         ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
         ("preemptions", "i4"),
         ("priority", "i4"),  # as its sender states it, 0 unless told otherwise; lower is more urgent, as in vLLM
-    ],
-    align=True,
+        ("deadline", "f8"),  # s, when its sender wants it done at the latest; infinity unless told otherwise
+        ("received", "f8"),  # what its tenant has been given so far, weighted tokens
+        ("tenant", "i4"),  # who sent it, 0 unless told otherwise
+        ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
+    ]
 )
 
 # What a policy may read of the replica.
@@ -85,6 +103,26 @@ class Refreshed(NamedTuple):
     start: np.ndarray
 
 
+# A piece of a prompt: so many tokens of a text. Two prompts share what their pieces share from the first on.
+SEGMENT = np.dtype([("text", "i8"), ("start", "i4"), ("length", "i4")], align=True)
+OUTPUT = 1 << 40  # texts from here on are outputs of requests
+
+
+class Contexts(NamedTuple):
+    """What the prompts consist of, so that it is known who shares a prefix with whom.
+
+    Attributes:
+        segments: `SEGMENT` rows `(m,)`, those of the requests one after another; the lengths of a request's add up to
+            its prompt, and adjoining pieces of one text are one.
+        first: `(n + 1,)`, int64, where those of each request begin.
+        output: `(n,)`, int64, the text that the output of each is, so that a later prompt can go on from it.
+    """
+
+    segments: np.ndarray
+    first: np.ndarray
+    output: np.ndarray
+
+
 class Requests(NamedTuple):
     """One sampled run: what may be known of the requests, and the truth.
 
@@ -92,11 +130,13 @@ class Requests(NamedTuple):
         requests: `REQUEST` rows `(n,)`, sorted by arrival.
         outputs: true output tokens `(n,)`, int64, at least 1.
         refreshed: predictions to come.
+        contexts: what the prompts consist of; None where nobody shares.
     """
 
     requests: np.ndarray
     outputs: np.ndarray
     refreshed: Refreshed
+    contexts: Contexts | None = None
 
 
 def never_refreshed(n: int) -> Refreshed:
@@ -116,6 +156,7 @@ def request_table(
     requests["arrival"] = requests["last_token"] = requests["last_scheduled"] = arrivals
     requests["prompt"], requests["weight"], requests["klass"] = prompts, weight, klass
     requests["priority"], requests["place"] = priority, np.arange(len(arrivals))
+    requests["deadline"] = np.inf
     return requests
 
 

@@ -102,7 +102,7 @@ def test_another_predictor_sees_the_same_requests(workload, spec):
 
 
 def test_runs_have_their_form(workload):
-    requests, outputs, _ = draw_requests(workload, "exact", 30, 4)
+    requests, outputs, *_ = draw_requests(workload, "exact", 30, 4)
     n = len(requests)
     assert 1 <= n <= 30 and requests.dtype == REQUEST and outputs.dtype == np.int64 and outputs.shape == (n,)
     assert np.all(np.diff(requests["arrival"]) >= 0) and requests["arrival"][0] >= 0
@@ -293,7 +293,7 @@ def test_recorded_lengths_at_a_rate():
 def test_a_file_as_a_workload(tmp_path):
     path = tmp_path / "trace.csv"
     path.write_text("arrival_s,prompt_tokens,output_tokens\n1.5,374,44\n2.5,396,109\n")
-    requests, outputs, _ = draw_requests(TraceRequests.from_trace(path), "exact", 9, 0)
+    requests, outputs, *_ = draw_requests(TraceRequests.from_trace(path), "exact", 9, 0)
     np.testing.assert_array_equal(requests["arrival"], [0, 1])
     np.testing.assert_array_equal(outputs, [44, 109])
 
@@ -380,6 +380,6 @@ def peak_until(starts, last):
 
 
 def test_the_toy_gives_fewer_on_request():
-    requests, outputs, _ = draw_requests(solved.RequestToy(), "exact", 2, 0)
+    requests, outputs, *_ = draw_requests(solved.RequestToy(), "exact", 2, 0)
     np.testing.assert_array_equal(requests["prompt"], [2, 2])
     np.testing.assert_array_equal(outputs, [2, 3])

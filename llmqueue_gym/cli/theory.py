@@ -152,6 +152,7 @@ def _exact(scenario: Any, policy: Any, method: Any) -> dict[str, Any]:
         "mean_response_time": analysis.mean_response_time,
         "mean_slowdown": analysis.mean_slowdown,
         "method": analysis.method,
+        "uncertain_by": analysis.grid_gap if analysis.rough else None,  # relative
         "response_time_by_size": [[float(x), float(t)] for x, t in zip(sizes, times, strict=False)],
     }
 

@@ -202,7 +202,10 @@ def _single(policy: Any, scenario: Any, source: str) -> list[Row]:
 
     predictor = scenario.system.predictor(scenario, policy)
     found = analyse(policy, scenario.law, predictor, load_of(scenario), by_size=False)
-    return [row(found.mean_response_time / scenario.system.server_speeds[0], "exact", f"{source}, {found.method}")]
+    kind, words = "exact", f"{source}, {found.method}"
+    if found.rough:
+        kind, words = "approximation", f"{words}; its grids differ by {found.grid_gap:.1%}"
+    return [row(found.mean_response_time / scenario.system.server_speeds[0], kind, words)]
 
 
 def in_turn(load: float, queues: int) -> float:

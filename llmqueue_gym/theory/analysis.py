@@ -17,6 +17,7 @@ from llmqueue_gym.theory.soap import Conditional, soap
 Method = Literal["auto", "formula", "soap"]
 _POINTS = 999  # sizes at which processor sharing is told, equally likely
 CELLS = 800  # of predictions
+ROUGH = 3e-3  # of the mean; between grids on which smooth ranks differ by less
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Analysis:
         method: "formula" or "soap": where mean_response_time comes from. The other two come from SOAP, but for
             processor sharing, which SOAP does not cover.
         load: lambda E[S].
+        grid_gap: by how much the mean response times of the two grids differ from which it is extrapolated, relative.
+            Where ranks are smooth it is right to a small part of that; where they have many waves, as those of a
+            network may, their errors do not fall evenly and it is right to about that.
     """
 
     mean_response_time: float
@@ -39,6 +43,12 @@ class Analysis:
     response_time_by_size: np.ndarray
     method: str
     load: float
+    grid_gap: float = 0.0
+
+    @property
+    def rough(self) -> bool:
+        """Whether the grids are so far apart that the fourth digit is not certain."""
+        return self.grid_gap > ROUGH
 
 
 def analyse(
@@ -70,16 +80,16 @@ def analyse(
     if not policy.uses_predictions:
         bound = None
     coarse, joint = laws(size, bound)
-    used, mean = "soap", None
+    used, mean, gap = "soap", None, 0.0
     if method != "soap":
         try:
             fine, rough_mean = (_formula(policy, one, load, params) for one in (joint, coarse))
-            mean, used = extrapolated(fine, rough_mean), "formula"
+            mean, used, gap = extrapolated(fine, rough_mean), "formula", _gap(fine, rough_mean)
         except NotApplicable:
             if method == "formula":
                 raise
     if mean is not None and not by_size:
-        return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load)
+        return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load, gap)
     at = Ranks(policy, params).cuts(joint)  # closed forms look at thresholds by themselves
     if at:
         coarse, joint = laws(size, bound, at)
@@ -89,13 +99,12 @@ def analyse(
     except NotApplicable:
         if mean is None:
             raise
-        return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load)
+        return Analysis(mean, np.nan, np.empty(0), np.empty(0), used, load, gap)
     slowdown = extrapolated(_mean_slowdown(size, x, p, response), _mean_slowdown(size, *rough))
     if mean is None:
-        mean = extrapolated(
-            float(np.sum(p * response) / np.sum(p)), float(np.sum(rough[1] * rough[2]) / np.sum(rough[1]))
-        )
-    return Analysis(mean, slowdown, x, response, used, load)
+        fine, coarser = (float(np.sum(q * t) / np.sum(q)) for q, t in ((p, response), rough[1:]))
+        mean, gap = extrapolated(fine, coarser), _gap(fine, coarser)
+    return Analysis(mean, slowdown, x, response, used, load, gap)
 
 
 def _shared(policy: Any, size: Any, load: float, method: Method) -> Analysis:
@@ -131,6 +140,10 @@ def laws(size: Any, predictor: Any, cuts: tuple[float, ...] = (), cells: int = C
 def extrapolated(fine: float, coarse: float) -> float:
     """Return the limit of small cells: the error of the cells is of second order in their width."""
     return fine + (fine - coarse) / 3 if np.isfinite(fine) and np.isfinite(coarse) else fine
+
+
+def _gap(fine: float, coarse: float) -> float:
+    return abs(fine - coarse) / fine if np.isfinite(fine) and np.isfinite(coarse) else 0.0
 
 
 def _formula(policy: Any, joint: JointLaw, load: float, params: np.ndarray) -> float:
