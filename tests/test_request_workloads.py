@@ -323,7 +323,7 @@ def test_bad_trace_requests(change, message):
 def test_mc_sf_instances(online):
     memories, counts = set(), set()
     for seed in range(60):
-        (requests, outputs, _), memory = McSf(online).draw("exact", seed)
+        (requests, outputs, *_), memory = McSf(online).draw("exact", seed)
         memories.add(memory)
         counts.add(len(requests))
         assert requests["prompt"].min() >= 1 and requests["prompt"].max() <= 5
