@@ -80,7 +80,7 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
 
 def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     """Return the rate of a run, what fcfs sustains, and if that is exceeded; None where all requests come at once."""
-    from llmqueue_gym.systems.capacity import capacity, recorded_rate
+    from llmqueue_gym.systems.capacity import recorded_rate
 
     unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
     if scenario.system.closed:
@@ -91,7 +91,7 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
         return unknown
     try:
         with progress_bar("compiling, then finding what fcfs sustains", quiet) as step:
-            found = capacity(scenario, progress=step)
+            found = scenario.system.sustains(scenario, step)
     except BadInput:
         if scenario.load is not None:
             raise

@@ -69,7 +69,7 @@ def begin_transfers(e, f, r, g, course):
             break
         take(g, r, i, request.computed + 1, size)
         moved = request.computed * f.bytes_each[flow.source]
-        time = course.latency + (1.0 - course.overlapped) * moved / course.bandwidth
+        time = (1.0 - course.overlapped) * moved * f.byte_time[flow.source, q] + f.latency[flow.source, q]
         flow.order = note(e, f, f.fleet[e].clock + time, MOVED, i)
         f.fleet[e].transfers += 1
         f.fleet[e].transfer_bytes += moved
