@@ -32,7 +32,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import least_squares, minimize_scalar
-from vllm_measured import FILE, OUT as MEASURED, SETTINGS, errors, read
+from vllm_measured import FILE, SETTINGS, errors, read
+from vllm_measured import OUT as MEASURED
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.boards.recorded import FOLDER_VARIABLE, data_folder
@@ -142,7 +143,9 @@ def with_experts(factors: Factors) -> tuple[str, np.ndarray]:
     form, numbers = roofline(model, gpu, factors=factors)
     fixed, experts, share, overlap, token, *others = numbers
     fixed += 2 * model.layers * factors.sum
-    token += 2 * model.layers * model.hidden * 2 / (gpu.link * factors.link)  # half of the tokens of both, there and back
+    token += (
+        2 * model.layers * model.hidden * 2 / (gpu.link * factors.link)
+    )  # half of the tokens of both, there and back
     return form, np.array([fixed, experts / 2, 1 - (1 - share) ** 2, overlap, token, *others])
 
 

@@ -15,8 +15,8 @@ from scipy.optimize import minimize_scalar, nnls
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.profiles.models import MODELS
 from llmqueue_gym.profiles.iterations import Iterations, read_iterations
+from llmqueue_gym.profiles.models import MODELS
 
 LEAST_ROWS = 20
 KNEES = 40  # knees tried before the best of them is refined

@@ -11,17 +11,18 @@ GIB, MIB = 2**30, 2**20
 _LAMBDA = "on-demand list price of 8-GPU instances at Lambda, lambda.ai/instances, read on 2026-09-20"
 _SPLITWISE = "splitwise-sim 8f99e7d, configs/power_model/constant.yaml"
 _ESTIMATED = (
-    "estimated: idle as nvidia-smi or rocm-smi shows it of an empty GPU, prompts at the board's {board:g} W, decodes at "
-    "380/700 of that, as splitwise-sim has it of an H100"
+    "estimated: idle as nvidia-smi shows it of empty GPUs, prompts at the board's {board:g} W, decodes at 380/700 "
+    "of it, as splitwise-sim has them of an H100"
 )
 
 # LLMCarbon (Faiz et al., ICLR 2024; SotaroKaneda/MLCarbon dbd96b7, data/hardware.csv): kg of CO2e to make a cm2 of chip
 # and a GB of memory. It has 4 nm (H100) and 7 nm (TPUv4); 5 nm is taken as 4 nm here, and 6 nm as 7 nm.
 NM4, NM7, DRAM = 1.8, 1.6, 0.4
+# Makers' own sums are larger: NVIDIA's Product Carbon Footprint summaries have 1,312 kg for a board of eight H100 and
+# 2,274 kg for one of eight B200.
 EMBODIED = (
-    "by LLMCarbon: area of the chips times 1.6 (7 and 6 nm) or 1.8 (5 and 4 nm) kg/cm2, and 0.4 kg a GB of memory, taken "
-    "as DRAM; nothing else of the machine. NVIDIA's own sums are larger: 164 kg for an H100 and 284 kg for a B200 (an "
-    "eighth of its HGX boards, Product Carbon Footprint summaries)"
+    "by LLMCarbon, chips at 1.6 (7 and 6 nm) or 1.8 (5 and 4 nm) kg/cm2 and 0.4 kg a GB of memory, and nothing else of "
+    "the machine; NVIDIA's own sum for an H100 on its board is 164 kg"
 )
 
 
@@ -31,8 +32,8 @@ class GPU:
 
     Attributes:
         name: as in the profiles.
-        memory_bytes: what it is sold as for A100 and H100 (80 GiB, as in splitwise-sim) and MI300X, else what nvidia-smi
-            shows.
+        memory_bytes: what it is sold as for A100 and H100 (80 GiB, as in splitwise-sim) and MI300X, else what
+            nvidia-smi shows.
         idle: W doing nothing.
         prefill: W in iterations with prompts.
         decode: W in iterations without.

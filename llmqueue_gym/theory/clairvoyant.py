@@ -88,7 +88,9 @@ def roofline_below(profile: Any) -> np.ndarray:
     if profile.form == "phases":  # the smaller number of each kind; prompts cut to pieces have no squares to speak of
         base = min(x[0], x[4], x[7]) + x[10]
         return np.array([base, base, min(x[1], x[6], x[9]) + x[11], 0.0, min(x[5], x[8])])
-    raise NotApplicable(f"profile {profile.name!r} has form {profile.form!r}: floors need 'roofline' or 'phases', or 'experts'")
+    raise NotApplicable(
+        f"profile {profile.name!r} has form {profile.form!r}: floors need 'roofline' or 'phases', or 'experts'"
+    )
 
 
 def _limits(rules: Any) -> np.ndarray:
