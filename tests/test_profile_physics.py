@@ -270,3 +270,34 @@ def test_capacity_of_a_log(tmp_path):
     (tmp_path / "other.log").write_text("INFO GPU KV cache usage: 3.0%\n")
     with pytest.raises(BadInput, match="has no line 'GPU KV cache size: N tokens'"):
         kv_capacity_told(tmp_path / "other.log")
+
+
+def test_the_command_tells_the_capacity_of_a_log(run, run_json, tmp_path):
+    (tmp_path / "vllm.log").write_text("\n".join([LINE.format(0, 686_320), LINE.format(1, 686_304)]))
+    found = run_json(f"profile capacity {tmp_path}/vllm.log --profile h100x4-llama3.1-70b")
+    assert found == {"kv_tokens": 686_304, "profile": "h100x4-llama3.1-70b", "profile_kv_tokens": 513_092}
+    status, out, err = run("profile", "capacity", "GPU KV cache size: 1,234 tokens")
+    assert (status, err) == (0, "") and "1,234 tokens: NAME:kv_tokens=1234" in out
+    status, out, err = run("profile", "capacity", tmp_path / "none.log")
+    assert (status, out) == (2, "") and "cannot read" in err and err.count("\n") == 1
+    (tmp_path / "table.csv").write_text("prefill_tokens,decodes,context,ms\n1,0,0,3\n")
+    status, _, err = run("profile", "fit", tmp_path / "table.csv")
+    assert status == 2 and "tell it with --kv-tokens" in err and err.count("\n") == 1
+
+
+def test_a_fit_takes_the_capacity_from_the_log(run_json, tmp_path):
+    step = (
+        "INFO Engine 000: Iteration({}): 0 context requests, 0 context tokens, {} generation requests, {} generation "
+    )
+    step += "tokens, iteration elapsed time: {:.2f} ms, GPU KV cache usage: {}%"
+    lines = [LINE.format(0, 50_000), *(step.format(k, 1 + k % 9, 1 + k % 9, 9 + k % 9, 1 + k % 7) for k in range(60))]
+    (tmp_path / "vllm.log").write_text("\n".join(lines))
+    assert run_json(f"profile fit {tmp_path}/vllm.log")["profile"]["kv_tokens"] == 50_000
+
+
+def test_the_list_tells_measured_from_estimated(run, run_json):
+    status, out, _ = run("profile", "list")
+    measured, estimates = out.split("estimated, from data sheets")
+    assert status == 0 and "a100-llama3-8b" in measured and "h100x4-llama3.1-70b" in estimates
+    assert all(len(line) <= 80 for line in out.splitlines() if "│" in line)
+    assert {entry["name"] for entry in run_json("profile list")["profiles"]} == set(PROFILES) - {"file"}
