@@ -53,8 +53,8 @@ LEVELS = {
         *("H100-80GB", 1.3, 1.0, 1.0, 350.0),
         source="a cap of 350 in place of 700 W: prompts take 1.3 times as long and decodes the same "
         "(Mutinifni/splitwise-sim, h100-80gb-pcap; Patel et al., Splitwise, ISCA 2024)",
-        estimated="watts are those of the full clock or the cap, whichever is less; decodes of batches so large that "
-        "they are limited by computing are slowed like prompts",
+        estimated="watts are those of the full clock or the cap, whichever is less; in rooflines the computing of both "
+        "phases is slowed and the reading of neither, so that short prompts take less than 1.3 times as long",
     ),
 }
 
@@ -95,15 +95,14 @@ def at_clock(profile: Profile, clock: str) -> Profile:
 def slowed(form: str, numbers: np.ndarray, prompts: float, decodes: float) -> np.ndarray:
     """Return the numbers of a form where prompts and decodes take so many times as long.
 
-    A roofline does not tell them apart: what goes with the batch is slowed like prompts, reading like decodes.
+    A roofline does not tell them apart: computing is slowed like prompts, reading and launching like decodes.
     """
     slower = numbers.copy()
     if form == "roofline":  # floor; base, token, pair; context
-        slower[[0, 4]] *= decodes
-        slower[1:4] *= prompts
-    elif form == "experts":  # fixed, experts; share; overlap, of a read that is slowed already; token, pair; context
+        slower[[0, 1, 4]] *= decodes
+        slower[2:4] *= prompts
+    elif form == "experts":  # fixed, experts; share; overlap; token, pair; context
         slower[[0, 1, 6]] *= decodes
-        slower[3] *= min(prompts / decodes, 1 / numbers[3])
         slower[4:6] *= prompts
     elif form == "phases":
         slower[0:3] *= prompts

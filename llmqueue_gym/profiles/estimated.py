@@ -63,7 +63,7 @@ def _builder(name: str, model: Model, gpu: GPU, count: int, weights: str) -> Cal
             "kv_tokens": model.kv_tokens_on(gpu, count, weight, each),
             "kv_bytes_per_token": model.kv_bytes(each),
             "source": f"data sheet of {gpu.name} and configuration of {model.name}, {weights} weights, {kv} cache, and "
-            f"shares of the data sheet fitted to other GPUs: {_SHARES.format(**vars(FITTED))}; see profiles/physics.py",
+            f"shares of it fitted to measured replicas: {_SHARES.format(**vars(FITTED))}; see profiles/physics.py",
             "error": ERROR,
             "estimated": _what(model, kv_tokens is None and kv_log is None),
         }
