@@ -28,6 +28,7 @@ from llmqueue_gym.requests import Requests, request_table
 from llmqueue_gym.systems.agents.serving import ServingAgent
 from llmqueue_gym.systems.base import Drawn, System
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity, recorded_rate, set_arrivals, stretched
+from llmqueue_gym.systems.members import Member
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
@@ -108,6 +109,11 @@ class Replica(System):
     def bound_rules(self) -> Rules:
         """The rule set with the blocks, seats and token budget that it has on the profile's GPU."""
         return rule_set(self.rules).on(self.cost_profile.kv_tokens, self.cost_profile.gpu)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The replica, as one of those that a run tells of in its `parts`."""
+        return (Member(self.cost_profile, self.bound_rules),)
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse wrong parts here, not at the first run."""
