@@ -53,7 +53,8 @@ class Fleet(Replica):
         latency: of such a link, s.
         overlap: share of a transfer that runs beside the prefill.
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
-        fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`; see `members`.
+        fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
+            `systems.members`.
     """
 
     name: ClassVar[str] = "fleet"
