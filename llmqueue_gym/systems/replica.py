@@ -180,7 +180,7 @@ class Replica(System):
         """
         rules: Any = self.bound_rules
         profile = self.cost_profile
-        requests, outputs = scenario.source.sample(_SAMPLE, np.random.default_rng(0), np.random.default_rng(1))
+        requests, outputs, *_ = scenario.source.sample(_SAMPLE, np.random.default_rng(0), np.random.default_rng(1))
         prompt, output = float(requests["prompt"].mean()), float(outputs.mean())
         blocks, held = float(rules.blocks or 1), (prompt + output) / rules.block_size
         decodes = max(min(rules.max_seqs, int(blocks / held)), 1)
@@ -202,7 +202,7 @@ class Replica(System):
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return requests, their output tokens as `sizes`, and the predictions to come as `refreshed`.
 
-        Predictions beyond what a request can have are cut to that: who reserves more would wait for ever.
+        What the prompts consist of is there as `contexts` where they share. Predictions beyond what a request can have are cut to that: who reserves more would wait for ever.
         """
         model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
@@ -216,7 +216,8 @@ class Replica(System):
         most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
-        return Drawn(requests, {"sizes": given.outputs, "refreshed": given.refreshed})
+        shared = {} if given.contexts is None else {"contexts": given.contexts}
+        return Drawn(requests, {"sizes": given.outputs, "refreshed": given.refreshed, **shared})
 
     def simulate(self, drawn: Drawn, policy: ServingPolicy, **facts: Any) -> Run:
         """Serve the requests to the end.

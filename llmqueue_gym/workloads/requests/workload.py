@@ -9,13 +9,14 @@ from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
-from llmqueue_gym.requests import Requests, request_table
+from llmqueue_gym.requests import Contexts, Requests, request_table
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
 from llmqueue_gym.workloads.requests.lengths import Lengths, length_law
 from llmqueue_gym.workloads.streams import streams
 
-Rows = tuple[np.ndarray, np.ndarray]  # `REQUEST` rows sorted by arrival, and their true output tokens, int64
+# `REQUEST` rows sorted by arrival, their true output tokens, int64, and, where prompts share, what these consist of.
+Rows = tuple[np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, Contexts]
 SAMPLE = 10_000  # requests of the sample that predictors are fitted to
 ROUNDS = 1000  # of drawing again; a law that has not enough short requests by then has next to none
 
@@ -26,7 +27,7 @@ class RequestSamples(Protocol):
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
         """Return n requests, at least 1, and their true outputs, or fewer where the workload has fewer.
 
-        Arrivals and lengths have a stream each; see `llmqueue_gym.workloads.workload.Samples`.
+        What the prompts consist of is a third thing that is returned, only where they share. Arrivals and lengths have a stream each; see `llmqueue_gym.workloads.workload.Samples`.
         """
 
     def output_sample(self) -> np.ndarray:
@@ -46,14 +47,14 @@ def draw_requests(
         BadInput: n or seed is out of range, or the predictor needs `bind`.
     """
     arrival_rng, length_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
-    requests, outputs = workload.sample(n, arrival_rng, length_rng)
+    requests, outputs, *contexts = workload.sample(n, arrival_rng, length_rng)
     bound = length_predictor(predictor)
     if isinstance(predictor, str):
         bound = bound.bind(workload.output_sample())
     forecast = bound.predict(requests, outputs, prediction_rng)
     requests["predicted"] = requests["first_predicted"] = forecast.predicted
     requests["lower"], requests["upper"] = forecast.lower, forecast.upper
-    return Requests(requests, outputs, forecast.refreshed)
+    return Requests(requests, outputs, forecast.refreshed, *contexts)
 
 
 def check_count(n: int) -> None:
