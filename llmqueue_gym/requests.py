@@ -24,7 +24,7 @@ def whole_lines(columns: list[tuple[str, str]]) -> np.dtype:
         "formats": [p[0] for p in parts.values()],
         "offsets": [p[1] for p in parts.values()],
     }
-    return np.dtype({**layout, "itemsize": -(-made.itemsize // LINE) * LINE})
+    return np.dtype({**layout, "itemsize": -(-made.itemsize // LINE) * LINE})  # type: ignore[call-overload]
 
 
 # What the hot loop reads lies in the first 64 bytes: one cache line.

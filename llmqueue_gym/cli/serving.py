@@ -56,6 +56,10 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     }
     if asked.trace:
         words["left_out"] = {name: getattr(scenario.source, name) for name in ("without_output", "too_long")}
+    from llmqueue_gym.workloads.contexts import shared_share
+
+    contexts = scenario.draw(seed).truth.get("contexts")
+    words["repeated_share"] = None if contexts is None else shared_share(contexts)
     return {**words, "seed": seed, "warmup": asked.warmup, **_offered(scenario, seed, quiet)}
 
 
@@ -119,6 +123,11 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     if left:
         told.append(
             "left out of the trace: " + ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in left.items())
+        )
+    if found["repeated_share"] is not None:
+        told.append(
+            f"{found['repeated_share']:.1%} of the prompts' tokens repeat the beginning of an earlier prompt and its "
+            "answer, which is the most that a prefix cache without end could find"
         )
     if found["overloaded"]:
         rate, most = found["rate"], found["capacity"]["rate"]

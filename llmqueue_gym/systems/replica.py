@@ -202,7 +202,8 @@ class Replica(System):
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return requests, their output tokens as `sizes`, and the predictions to come as `refreshed`.
 
-        What the prompts consist of is there as `contexts` where they share. Predictions beyond what a request can have are cut to that: who reserves more would wait for ever.
+        What the prompts consist of is there as `contexts` where they share. Predictions beyond what a request can have
+        are cut to that: who reserves more would wait for ever.
         """
         model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)

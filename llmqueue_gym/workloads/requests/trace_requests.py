@@ -90,7 +90,9 @@ class TraceRequests:
         read = {"times": times, "prompts": prompts, "outputs": outputs, **told}
         read = {name: column[kept] for name, column in read.items()}
         if self.contexts is not None:
-            object.__setattr__(self, "contexts", filled(picked_of(self.contexts, np.flatnonzero(kept)), read["prompts"]))
+            object.__setattr__(
+                self, "contexts", filled(picked_of(self.contexts, np.flatnonzero(kept)), read["prompts"])
+            )
         left_out = {"without_output": int(empty.sum()), "too_long": int(long.sum())}
         for name, value in {**read, **left_out, "arrivals": arrival_process(self.arrivals)}.items():
             object.__setattr__(self, name, value)

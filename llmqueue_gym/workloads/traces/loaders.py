@@ -173,7 +173,8 @@ def load_qwen(path: str | os.PathLike[str], unit: str = "s") -> Trace:
 
     One JSON object a line with `timestamp`, `input_length`, `output_length`, `hash_ids`, as Mooncake's, whose times are
     in ms and whose blocks have 512 tokens; its own are in s, and of 16 tokens; `chat_id` and `turn` tell them apart.
-    The blocks say all that is known of who shares, the turns of a chat included. The `type`s, numbered in the order of their names, are the classes.
+    The blocks say all that is known of who shares, the turns of a chat included. The `type`s, numbered in the order of
+    their names, are the classes.
     """
     names = ["timestamp", "input_length", "output_length"]
     stamps, prompts, outputs, blocks, kinds = read_json_columns(path, names, ["hash_ids", "type"])
