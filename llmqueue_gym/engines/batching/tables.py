@@ -91,6 +91,8 @@ NOTES = np.dtype(
         ("order", "i8"),
         ("left", "f8"),
         ("held", "f8"),
+        ("received", "f8"),  # row k: weighted tokens that tenant or class k has been given; see `accounts`
+        ("share", "f8"),  # row k: its share, by which they are divided
     ],
     align=True,
 )
@@ -159,6 +161,8 @@ CONDUCT = np.dtype(
         ("displaces", "?"),
         ("skips", "?"),
         ("keeps", "?"),
+        ("lifts", "?"),
+        ("accounts", "i8"),
         ("admission", "i8"),
         ("preemption", "i8"),
         ("spare", "i8"),
@@ -168,6 +172,7 @@ CONDUCT = np.dtype(
 )
 
 FITS, RESERVE, PEAK = 0, 1, 2
+NO_ACCOUNTS, TENANTS, CLASSES = 0, 1, 2  # of whom there are accounts
 AS_RULES = -1
 
 
@@ -252,6 +257,7 @@ class ReplicaTables(NamedTuple):
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
         self.state["until"][e], self.state["ends"][e], self.state["next"][e] = until, np.inf, np.inf
+        self.notes["received"][e], self.notes["share"][e] = 0.0, 1.0
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.
