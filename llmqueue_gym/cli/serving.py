@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from llmqueue_gym.cli.asked import Asked
+from llmqueue_gym.cli.groups import show_groups
 from llmqueue_gym.cli.output import print_table, progress_bar
 from llmqueue_gym.errors import BadInput
 
@@ -177,5 +178,6 @@ def show(found: dict[str, Any]) -> None:
         skipped.add("class_ratio")
     shown = [(words, how.format(found[name])) for name, (words, how) in SHOWN.items() if name not in skipped]
     print_table("replica", ("", ""), [row for row in shown if "nan" not in row[1]])
+    show_groups(found)
     for note in found["notes"]:
         click.echo(f"note: {note}")
