@@ -24,7 +24,7 @@ def show_groups(found: Mapping[str, Any]) -> None:
 
 
 def show_groups_of_policies(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the same of several policies, each a row with its `metrics`."""
+    """Print the same of several policies, each a row with its `metrics`; groups of which there are few."""
     for what in ("class", "tenant"):
         parts = [
             _row([part[what], row["policy"]], part)
@@ -32,10 +32,8 @@ def show_groups_of_policies(rows: Sequence[Mapping[str, Any]]) -> None:
             for row in rows
             for part in [row["metrics"][f"by_{what}"][k]]
         ]
-        if parts:
-            print_table(f"by {what}", (what, "policy", *_COLUMNS), parts[:SHOWN])
-        if len(parts) > SHOWN:
-            click.echo(f"and {len(parts) - SHOWN} more, with --json")
+        if 0 < len(parts) <= SHOWN:
+            print_table(f"by {what}", (what, "policy", *_COLUMNS), parts)
     if "by_tenant" in rows[0]["metrics"]:
         _show_fairness([(row["policy"], row["metrics"]) for row in rows])
 
