@@ -102,7 +102,9 @@ class Replica(System):
         check_positive(self, "cut_off", infinite=True)
         if self.concurrency is not None and self.concurrency < 1:
             raise BadInput(f"concurrency={self.concurrency} must be at least 1 client")
-        if self.closed and any(np.isfinite(one.deadline) for one in self.request_classes):
+        if self.classes is not None and not isinstance(self.classes, str):
+            raise BadInput(f"classes={self.classes!r} must be a text, such as interactive:0.72:10,batch:0.28:3600")
+        if any(np.isfinite(one.deadline) for one in self.request_classes) and self.closed:
             raise BadInput(
                 f"classes={self.classes!r} have deadlines, which nobody knows of clients who wait for answers"
             )
