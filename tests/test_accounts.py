@@ -176,3 +176,15 @@ def test_tenants_are_told_only_where_there_are_several():
     given.requests["tenant"] = given.requests["klass"] = 0
     plain = measure(serve(given, "fcfs", UNIT, max_seqs=2, **SMALL))
     assert not {"by_tenant", "by_class", "tenant_jain", "service_difference"} & set(plain)
+
+
+@pytest.mark.parametrize("prefill", [0, 1])
+def test_replicas_of_a_fleet_have_accounts_of_their_own(prefill):
+    """One replica is the replica alone; where prompts are read elsewhere, the decoding one charges outputs alone."""
+    fleet = {"profile": UNIT, "rules": "vllm-v1:max_seqs=2", "order": "vtc", "n_jobs": 60, "load": 0.9}
+    classed = {"lengths": "constant:prompt=4;output=3".replace(";", ","), "predictor": "exact"}
+    if not prefill:
+        one = Scenario("fleet", replicas=1, **fleet, **classed).simulate("round-robin", 0)
+        alone = Scenario("replica", **{k: v for k, v in fleet.items() if k != "order"}, **classed).simulate("vtc", 0)
+        np.testing.assert_array_equal(one.outcome["completion"], alone.outcome["completion"])
+    assert Scenario("fleet", replicas=2, prefill=prefill, **fleet, **classed).simulate("round-robin", 0).done.all()

@@ -92,7 +92,7 @@ def schedule_fairly(e, r, rules, conduct, rank, length, params):
         i = row_at(e, r, best)
         if may_join(e, r, rules, conduct, length, params, i):
             admit(e, r, rules, conduct, length, params, best)
-            if requests[i].preemptions == 0:
+            if requests[i].preemptions == 0 and requests[i].generated == 0:  # nor from another replica
                 own = account(e, r, conduct, i)
                 own.received += PER_PROMPT_TOKEN * requests[i].prompt / own.share
             continue

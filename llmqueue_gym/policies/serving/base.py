@@ -26,7 +26,7 @@ ADMISSIONS = ("fits", "reserve", "peak")
 PREEMPTIONS = ("recompute", "swap", "free")
 OWNERS = ("tenant", "class")
 READABLE = tuple(name for name in REQUEST.names or () if name != ROOM)
-_PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
+PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ServingPolicy(BasePolicy):
     kind: ClassVar[str] = "serving policy"
     functions: ClassVar[tuple[str, ...]] = ("rank", "victim", "length", "progress")
     shown: ClassVar[tuple[Shown, ...]] = (
-        Shown("request", REQUEST, READABLE, _PREDICTIONS),
+        Shown("request", REQUEST, READABLE, PREDICTIONS),
         Shown("system", SYSTEM, SYSTEM.names or (), frozenset()),
     )
 
