@@ -10,6 +10,7 @@ from llmqueue_gym.evaluation.classes import jain, service_by, service_difference
 from llmqueue_gym.evaluation.serving import measure
 from llmqueue_gym.policies.serving import ServingPolicy, serving_policy
 from llmqueue_gym.systems.serve import serve
+from llmqueue_gym.workloads.requests import TraceRequests
 
 UNIT, SMALL = "unit:kv_tokens=100000", {"block_size": 1, "token_budget": 100_000}  # an iteration takes 1 s
 
@@ -180,11 +181,15 @@ def test_tenants_are_told_only_where_there_are_several():
 
 @pytest.mark.parametrize("prefill", [0, 1])
 def test_replicas_of_a_fleet_have_accounts_of_their_own(prefill):
-    """One replica is the replica alone; where prompts are read elsewhere, the decoding one charges outputs alone."""
-    fleet = {"profile": UNIT, "rules": "vllm-v1:max_seqs=2", "order": "vtc", "n_jobs": 60, "load": 0.9}
-    classed = {"lengths": "constant:prompt=4;output=3".replace(";", ","), "predictor": "exact"}
+    """One replica is the replica alone; where prompts are read elsewhere, who decodes charges the outputs alone."""
+    given = some(7, n=60, gap=3)
+    columns = given.requests["arrival"], given.requests["prompt"], given.outputs
+    workload = TraceRequests(*columns, order="first", tenants=given.requests["tenant"])
+    told = {"profile": UNIT, "rules": "vllm-v1:max_seqs=1", "workload": workload, "n_jobs": 60}
+    runs = [Scenario("replica", **told).simulate(policy, 0) for policy in ("vtc", "fcfs")]
     if not prefill:
-        one = Scenario("fleet", replicas=1, **fleet, **classed).simulate("round-robin", 0)
-        alone = Scenario("replica", **{k: v for k, v in fleet.items() if k != "order"}, **classed).simulate("vtc", 0)
-        np.testing.assert_array_equal(one.outcome["completion"], alone.outcome["completion"])
-    assert Scenario("fleet", replicas=2, prefill=prefill, **fleet, **classed).simulate("round-robin", 0).done.all()
+        one = Scenario("fleet", replicas=1, order="vtc", **told).simulate("round-robin", 0)
+        np.testing.assert_array_equal(one.outcome["completion"], runs[0].outcome["completion"])
+        assert (runs[0].outcome["completion"] != runs[1].outcome["completion"]).any()
+    run = Scenario("fleet", replicas=2, prefill=prefill, order="vtc:weights=2;1", **told).simulate("round-robin", 0)
+    assert run.done.all() and (run.jobs["generated"] == given.outputs).all()
