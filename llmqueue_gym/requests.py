@@ -179,12 +179,13 @@ def request_table(
     weight: np.ndarray | float = 1.0,
     klass: np.ndarray | int = 0,
     priority: np.ndarray | int = 0,
+    tenant: np.ndarray | int = 0,
 ) -> np.ndarray:
     """Return a fresh `REQUEST` table `(n,)` for sorted arrival times (s) and prompt lengths (tokens)."""
     requests = np.zeros(len(arrivals), REQUEST)
     requests["arrival"] = requests["last_token"] = requests["last_scheduled"] = arrivals
     requests["prompt"], requests["weight"], requests["klass"] = prompts, weight, klass
-    requests["priority"], requests["place"] = priority, np.arange(len(arrivals))
+    requests["priority"], requests["tenant"], requests["place"] = priority, tenant, np.arange(len(arrivals))
     requests["deadline"], requests["site"] = np.inf, -1
     return requests
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.accounts import charge_outputs, schedule_fairly, tell_accounts
 from llmqueue_gym.engines.batching.iteration import (
     arrive,
     begin,
@@ -52,6 +53,16 @@ def may_admit(e, r, rules):
     if system.waiting == 0 or state.budget <= 0 or (rules.pause and state.forced > 0):
         return False
     return not rules.request_level or system.running == state.admitted
+
+
+@inner_kernel
+def admit_waiting(e, r, rules, conduct, rank, victim, length, params):
+    """Admit who waits, by the accounts of their owners where the policy reads these."""
+    if rank is not None:
+        if conduct.accounts:
+            schedule_fairly(e, r, rules, conduct, rank, length, params)
+            return
+    schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
 
 
 @inner_kernel
@@ -106,9 +117,11 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
     """
     system, state = r.system[e], r.state[e]
     steady = conduct.admission != RESERVE and not (
-        conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING)
+        conduct.merged or conduct.ages or conduct.has_progress or conduct.accounts or agent & (EVICTION | WATCHING)
     )
-    scans = conduct.ages or conduct.merged or conduct.has_progress or conduct.skips  # the whole queue
+    scans = (
+        conduct.ages or conduct.merged or conduct.has_progress or conduct.skips or conduct.accounts
+    )  # the whole queue
     while state.reason == GOING:
         if state.phase == BEGIN:
             if work <= 0:
@@ -132,7 +145,9 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 if coast(e, r, rules, form, numbers, agent & RANKING):
                     continue
             if rank is not None:
-                if conduct.ages:
+                if conduct.accounts:
+                    tell_accounts(e, r, conduct)
+                elif conduct.ages:
                     rank_again(e, r, rank, params)
             begin(e, r, rules)
             state.phase = SCHEDULE_WAITING if rules.order == PREFILL_FIRST else SCHEDULE_RUNNING
@@ -151,7 +166,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         if state.phase == SCHEDULE_WAITING:
             if may_admit(e, r, rules):
                 if not agent & (ADMISSION | EVICTION):
-                    schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
+                    admit_waiting(e, r, rules, conduct, rank, victim, length, params)
                 elif has_choice(e, r, rules, conduct, agent, length, params, window):
                     return ADMIT
                 elif state.admitted == 0:
@@ -179,6 +194,9 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 return HELD
             state.ends = np.inf
             state.phase = BEGIN
+            if rank is not None:
+                if conduct.accounts:
+                    charge_outputs(e, r, conduct)
             run_model(e, r, rules, dt, longer, agent & RANKING)
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
