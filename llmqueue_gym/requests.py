@@ -18,8 +18,9 @@ ROOM = "_room"  # column without meaning
 
 def whole_lines(columns: list[tuple[str, str]]) -> np.dtype:
     """Return the record of these columns and of room behind them, so that rows of a table are whole cache lines."""
-    room = -np.dtype(columns, align=True).itemsize % LINE // 8
-    return np.dtype([*columns, *([(ROOM, f"({room},)i8")] if room else [])], align=True)
+    last, offset = np.dtype(columns, align=True).fields[columns[-1][0]][:2]  # type: ignore[index]
+    room = -(offset + last.itemsize) % LINE // 4  # no gap, whose bytes would be anything
+    return np.dtype([*columns, *([(ROOM, f"({room},)i4")] if room else [])], align=True)
 
 
 # What the hot loop reads lies in the first 64 bytes: one cache line.
