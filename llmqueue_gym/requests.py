@@ -18,9 +18,8 @@ ROOM = "_room"  # column without meaning
 
 def whole_lines(columns: list[tuple[str, str]]) -> np.dtype:
     """Return the record of these columns and of room behind them, so that rows of a table are whole cache lines."""
-    made, last = np.dtype(columns, align=True), columns[-1][0]
-    kind, begin = made.fields[last][:2]  # type: ignore[index]
-    room = -(begin + kind.itemsize) % LINE // 4
+    last, offset = np.dtype(columns, align=True).fields[columns[-1][0]][:2]  # type: ignore[index]
+    room = -(offset + last.itemsize) % LINE // 4  # no gap, whose bytes would be anything
     return np.dtype([*columns, *([(ROOM, f"({room},)i4")] if room else [])], align=True)
 
 
