@@ -7,7 +7,7 @@ import pytest
 import vidur_fidelity
 import vllm_fidelity as fidelity
 from recorded import recorded
-from reference_serving import Stuck, VllmReference, linear_cost, random_case
+from reference_vllm import Stuck, VllmReference, linear_cost, random_case
 
 CASES = 500
 PLAIN = ["tight_fcfs", "tight_priority", "plenty_fcfs", "no_chunked_prefill", "chunked_small_budget"]
