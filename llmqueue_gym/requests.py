@@ -51,6 +51,7 @@ REQUEST = whole_lines(
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise
         ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
+        ("due", "i4"),  # output tokens that are being computed while the next step is put together
     ]
 )
 

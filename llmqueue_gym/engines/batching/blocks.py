@@ -5,7 +5,8 @@ numbers in brackets are those of vLLM's decision rules, as they are listed in `r
 """
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
-from llmqueue_gym.engines.batching.prefixes import NOTHING, next_prefix
+from llmqueue_gym.engines.batching.cache import NOTHING
+from llmqueue_gym.engines.batching.prefixes import next_prefix
 
 
 @inner_kernel
@@ -98,7 +99,7 @@ def take_blocks(e, r, i, count):
 
 
 @part_kernel
-def give_back(e, r, i, rules):
+def give_back(e, r, i):
     """Let request i use its blocks no more, the last one first, and return how many of them are free now [22]."""
     blocks, state, path = r.cache.blocks, r.state[e], r.cache.paths[i]
     end, free = blocks.shape[1] - 1, 0
@@ -108,16 +109,23 @@ def give_back(e, r, i, rules):
         block.users -= 1
         if block.users == 0:
             disturb(state, block)
-            front = block.prefix == 0 and not rules.released_last
+            front = block.prefix == 0 and not state.released_last
             link(blocks, e, b, end if front else blocks[e, end].before)
             free += 1
     rewind(path)
     return free
 
 
+@inner_kernel
+def hold_tokens(e, r, i, tokens, size):
+    """Let the full blocks among the first `tokens` of request i hold them, from now on for everybody [20]."""
+    if (r.cache.paths[i].held + 1) * size <= tokens:
+        hold_more(e, r, i, tokens, size)
+
+
 @part_kernel
-def hold_prompt_and_output(e, r, i, tokens, size):
-    """Let the full blocks among so many tokens of request i hold them, from now on for everybody [20]."""
+def hold_more(e, r, i, tokens, size):
+    """Do the work of `hold_tokens` where there is some."""
     path, pages = r.cache.paths[i], r.cache.pages
     prefix, piece, offset, k = path.prefix, path.piece, path.offset, path.held
     while (k + 1) * size <= tokens:
@@ -191,7 +199,7 @@ def may_appear(e, r, i, size):
     """Whether the first block that is missing of waiting request i has output of a running request in it."""
     path, left = r.cache.paths[i], size
     piece, offset = path.piece, path.offset
-    while left > 0 and piece < path.last_piece:
+    while left > 0 and piece < path.end_piece:
         for k in range(r.system[e].running):
             if r.cache.paths[r.running[e, k]].output == r.cache.pieces[piece].text:
                 return True

@@ -4,6 +4,7 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
+from llmqueue_gym.engines.batching.blocks import hold_tokens
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
@@ -74,9 +75,9 @@ def begin(e, r, rules):
 
 
 @inner_kernel
-def pass_time(e, r, dt):
-    """Let an iteration take dt s, and account for it."""
-    system, state, batch = r.system[e], r.state[e], r.state[e].batch
+def pass_time(e, r, batch, dt):
+    """Let an iteration that computes a batch take dt s, and account for it."""
+    system, state = r.system[e], r.state[e]
     system.clock += dt
     if batch.tokens > 0:
         system.step_time = dt
@@ -124,7 +125,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
     if not 0.0 <= dt < np.inf:
         state.reason = TIMELESS
         return
-    pass_time(e, r, dt)
+    pass_time(e, r, state.batch, dt)
     now, every = system.clock, state.every
     state.barren += 1
     state.refreshed = 0
@@ -284,6 +285,11 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     state.token_time, state.batch_time = token_time, batch_time
     note_made(state, n * done)
     now, every, stay, least, context = system.clock, state.every, 0, MANY, 0.0
+    if rules.caching:  # everybody takes blocks before anybody gives some back
+        for k in range(n):
+            i, computed = running[k], r.requests[running[k]].computed + done
+            take(e, r, i, computed + rules.lookahead, rules.block_size)
+            hold_tokens(e, r, i, computed, rules.block_size)
     for k in range(n):
         i = running[k]
         request = r.requests[i]

@@ -2,6 +2,7 @@
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.blocks import give_back, take_blocks
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
@@ -21,6 +22,8 @@ def take(e, r, i, tokens, block_size):
         need = 1  # in most cases, and a division takes its time
         if tokens > (request.blocks + 1) * block_size:
             need = blocks_for(tokens, block_size) - request.blocks
+        if r.state[e].caching:
+            take_blocks(e, r, i, need)
         request.blocks += need
         r.system[e].free -= need
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
@@ -29,7 +32,7 @@ def take(e, r, i, tokens, block_size):
 @inner_kernel
 def release(e, r, i):
     """Give back all blocks of request i."""
-    r.system[e].free += r.requests[i].blocks
+    r.system[e].free += give_back(e, r, i) if r.state[e].caching else r.requests[i].blocks
     r.requests[i].blocks = 0
 
 
@@ -57,8 +60,11 @@ def give_up(e, r, rules, i, way, wanted):
             r.truth[i].output += request.prompt - request.computed
             r.state[e].made -= request.generated
             request.prompt, request.generated = request.computed, 0
-        request.blocks -= lost
-        r.system[e].free += lost
+        if lost == request.blocks:
+            release(e, r, i)
+        else:
+            request.blocks -= lost
+            r.system[e].free += lost
         kept = min(request.computed, request.blocks * rules.block_size)
         service.recomputed += request.computed - kept
         request.computed = kept

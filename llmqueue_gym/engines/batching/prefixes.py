@@ -7,7 +7,6 @@ so that among ten million prefixes two that differ have the same number with a c
 
 from llmqueue_gym._jit import inner_kernel
 
-NOTHING = 1  # the number of no tokens; 0 stands for a block without one
 ENDLESS = 1 << 40  # more tokens than any output has
 MASK = (1 << 63) - 1
 # Odd numbers without a pattern; the last two are those of the 64-bit finalizer of MurmurHash3, but for the sign.
@@ -47,7 +46,7 @@ def next_prefix(pieces, path, size, prefix, piece, offset):
     left = size
     while left > 0:
         text, start, length = path.output, 0, ENDLESS
-        if piece < path.last_piece:
+        if piece < path.end_piece:
             text, start, length = pieces[piece].text, pieces[piece].start, pieces[piece].length
         tokens = min(left, length - offset)
         prefix = mixed(prefix, text, start + offset, tokens)
