@@ -305,17 +305,9 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTa
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
     given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
     if rules.caching != "none":
-        replica = with_cache(replica, rules)
-        replica = replica._replace(cache=replica.cache.filled(0, 1, given, rules.block_size))
+        replica = cache.let_cache(replica, rules)
     replica.give(0, given, drawn.work["weight"])
-    return replica
-
-
-def with_cache(replica: tables.ReplicaTables, rules: Rules) -> tables.ReplicaTables:
-    """Return the tables with room for the blocks' identities, under rules that cache prefixes."""
-    made = cache.fresh_cache(len(replica.system), int(replica.system["blocks"].max()), len(replica.requests))
-    replica.state["caching"], replica.state["released_last"] = True, rules.released_last
-    return replica._replace(cache=made)
+    return cache.with_contexts(replica, 0, 1, given, rules.block_size) if rules.caching != "none" else replica
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ def take(e, r, i, tokens, block_size):
         if tokens > (request.blocks + 1) * block_size:
             need = blocks_for(tokens, block_size) - request.blocks
         if r.state[e].caching:
-            take_blocks(e, r, i, need)
+            take_blocks(r.cells, r.state[e], request, r.truth[i].path, need)
         request.blocks += need
         r.system[e].free -= need
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
@@ -32,7 +32,10 @@ def take(e, r, i, tokens, block_size):
 @inner_kernel
 def release(e, r, i):
     """Give back all blocks of request i."""
-    r.system[e].free += give_back(e, r, i) if r.state[e].caching else r.requests[i].blocks
+    freed = r.requests[i].blocks
+    if r.state[e].caching:
+        freed = give_back(r.cells, r.state[e], r.requests[i], r.truth[i].path)
+    r.system[e].free += freed
     r.requests[i].blocks = 0
 
 

@@ -68,7 +68,7 @@ _CODES: dict[str, dict[str, Any]] = {
     "caching": CACHING,
 }
 # What prefix caching and the asynchronous scheduler take as it is in vLLM's v1 scheduler.
-_OF_V1 = frozenset("order allocation preemption keep_head lookahead room_for_one padded request_level".split())
+_OF_V1 = ("order", "allocation", "preemption", "keep_head", "lookahead", "room_for_one", "padded", "request_level")
 
 MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.batching.cache import Cache, no_cache
+from llmqueue_gym.engines.batching import cache
 from llmqueue_gym.requests import LINE, REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
@@ -69,6 +69,9 @@ REPLICA_STATE = np.dtype(
         ("most_blocks", "i8"),  # most blocks ever in use
         ("caching", "?"),  # whether blocks have identities, see `blocks`
         ("released_last", "?"),  # whether all released blocks queue behind the others
+        ("queue", "i8"),  # place of the ends of the queue of free blocks, see `cache`
+        ("buckets", "i8"),  # place of the first bucket
+        ("bucket_mask", "i8"),  # buckets - 1
         ("looked", "i8"),  # 1 + row of the request whose look-up stands below, 0 where none does
         ("looks", "i8"),  # look-ups so far
         ("hits", "i8"),  # blocks that were found
@@ -87,7 +90,8 @@ REPLICA_STATE = np.dtype(
 # What happens to a request and what a policy never sees of it: 64 bytes, one cache line.
 TRUTH = np.dtype(
     [
-        ("output", "i8"),  # tokens
+        ("output", "i4"),  # tokens
+        ("path", "i4"),  # place of what it consists of, see `cache`
         ("cost", "f8"),  # per second in system
         ("refreshed", "i4"),  # where its refreshed predictions begin in `total`, and where they end
         ("refreshed_end", "i4"),
@@ -226,7 +230,7 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
         total=np.zeros(runs * m),
-        cache=no_cache(),
+        cells=np.zeros(0, np.int64),
     )
     tables.system["free"] = tables.system["blocks"] = np.tile(blocks, runs) if np.ndim(blocks) else blocks
     tables.state["until"], tables.truth["cost"] = np.inf, 1.0
@@ -243,7 +247,7 @@ def _on_lines(rows: int, dtype: np.dtype) -> np.ndarray:
 
 _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
-_KEPT = ("until", "caching", "released_last")  # by a replica that is emptied
+_KEPT = ("until", "caching", "released_last", "queue", "buckets", "bucket_mask")  # by a replica that is emptied
 
 
 class ReplicaTables(NamedTuple):
@@ -262,7 +266,7 @@ class ReplicaTables(NamedTuple):
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
-    cache: Cache  # empty where no replica caches prefixes
+    cells: np.ndarray  # numbers of prefix caching, see `cache`; none where no replica caches
 
     @property
     def service(self) -> np.ndarray:
@@ -278,7 +282,7 @@ class ReplicaTables(NamedTuple):
         for name, value in kept.items():
             self.state[name][e] = value
         if kept["caching"]:
-            self.cache.clear(e, int(blocks))
+            cache.clear(self, e)
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.

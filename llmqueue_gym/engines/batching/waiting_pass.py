@@ -145,7 +145,8 @@ def admit(e, r, rules, conduct, length, params, position):
         r.truth[i].service.swapped += back
     room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
     if rules.caching:
-        use_hits(e, r, i)
+        use_hits(r.cells, state, request, r.truth[i].path)
+        system.free -= state.idle_hits
         request.computed = state.hits * rules.block_size
         state.hit_tokens += request.computed
     take(e, r, i, room, rules.block_size)
