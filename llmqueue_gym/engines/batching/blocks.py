@@ -95,8 +95,8 @@ def link(cells, b, before):
 
 @part_kernel
 def take_blocks(cells, state, request, path, count):
-    """Give a request the next free blocks, which forget what they held [22]."""
-    page = path + cells[path + PAGES] + request.blocks
+    """Give a request the next free blocks, which forget what they held; they are counted already [22]."""
+    page = path + cells[path + PAGES] + request.blocks - count
     for k in range(count):
         b = cells[state.queue + AFTER]
         unlink(cells, b)

@@ -13,6 +13,7 @@ from llmqueue_gym.engines.batching.iteration import (
     run_model,
 )
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
+from llmqueue_gym.engines.batching.pool import clear_queue
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
 from llmqueue_gym.engines.batching.tables import (
@@ -26,6 +27,7 @@ from llmqueue_gym.engines.batching.tables import (
     EVICT,
     EVICTION,
     GOING,
+    HANDED,
     HELD,
     HORIZON,
     LOOK,
@@ -101,7 +103,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
 
     Returns:
         ADMIT, EVICT or RANK where the agent decides, LOOK where it watches, PAUSED where the work is done, HELD at
-        `state.until`; NOTHING where the run is over, for `state.reason`.
+        `state.until`, HANDED where somebody had a first token who may have to go elsewhere; NOTHING where the run is
+        over, for `state.reason`.
     """
     system, state = r.system[e], r.state[e]
     steady = conduct.admission != RESERVE and not (
@@ -147,6 +150,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if rank is not None:
                 if conduct.merged:
                     schedule_merged(e, r, rules, conduct, rank, victim, length, params)
+                    if state.keeps and state.batch.tokens == 0 and clear_queue(e, r, rules):
+                        schedule_merged(e, r, rules, conduct, rank, victim, length, params)
                     state.phase = READY
         if state.phase == SCHEDULE_RUNNING:
             found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION)
@@ -213,6 +218,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
                     note_progress(e, r, progress, params)
+            if state.out > 0:
+                return HANDED
             if agent & RANKING:
                 state.phase = AFTER
             if agent & WATCHING:

@@ -17,16 +17,23 @@ def blocks_for(tokens, block_size):
 @inner_kernel
 def take(e, r, i, tokens, block_size):
     """Give request i the blocks that `tokens` tokens need, beyond those it has."""
-    request = r.requests[i]
+    need = count_taken(e, r, i, tokens, block_size)
+    if need > 0 and r.state[e].caching:
+        take_blocks(r.cells, r.state[e], r.requests[i], r.truth[i].path, need)
+
+
+@inner_kernel
+def count_taken(e, r, i, tokens, block_size):
+    """Do what `take` does where blocks have no identities; return how many were taken."""
+    request, need = r.requests[i], 0
     if tokens > request.blocks * block_size:
         need = 1  # in most cases, and a division takes its time
         if tokens > (request.blocks + 1) * block_size:
             need = blocks_for(tokens, block_size) - request.blocks
-        if r.state[e].caching:
-            take_blocks(r.cells, r.state[e], request, r.truth[i].path, need)
         request.blocks += need
         r.system[e].free -= need
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
+    return need
 
 
 @inner_kernel
@@ -37,6 +44,29 @@ def release(e, r, i):
         freed = give_back(r.cells, r.state[e], r.requests[i], r.truth[i].path)
     r.system[e].free += freed
     r.requests[i].blocks = 0
+
+
+@inner_kernel
+def release_leaver(e, r, i):
+    """Give back all blocks of request i, which leaves; where they have identities, `release_leavers` does it later.
+
+    So loops that end requests call nothing, and can keep their numbers in registers.
+    """
+    state, request = r.state[e], r.requests[i]
+    if state.caching:
+        r.notes[e, state.leavers].leaver = i
+        state.leavers += 1
+    else:
+        r.system[e].free += request.blocks
+        request.blocks = 0
+
+
+@part_kernel
+def release_leavers(e, r):
+    """Give back the blocks of those that left, in order."""
+    for k in range(r.state[e].leavers):
+        release(e, r, r.notes[e, k].leaver)
+    r.state[e].leavers = 0
 
 
 @part_kernel
@@ -129,6 +159,14 @@ def room_held_by_the_queue(e, r, rules, wanted):
         i = row_at(e, r, k)
         if r.requests[i].blocks > 0:
             give_up(e, r, rules, i, RECOMPUTE, wanted - system.free)
+
+
+@part_kernel
+def clear_queue(e, r, rules):
+    """Let all in the queue give up kept blocks; return whether any came free."""
+    before = r.system[e].free
+    room_held_by_the_queue(e, r, rules, r.system[e].blocks)
+    return r.system[e].free > before
 
 
 @part_kernel

@@ -221,6 +221,11 @@ class Rules:
         return 0 if self.no_watermark else int(self.watermark * ((self.blocks or 0) + self.null_block))
 
     @property
+    def held(self) -> int:
+        """The tokens that the blocks hold."""
+        return (self.blocks or 0) * self.block_size
+
+    @property
     def longest(self) -> int:
         """The most tokens that a request can have."""
         usable = (self.blocks or 0) - (self.spare_blocks if self.watermark_always else 0)

@@ -29,6 +29,11 @@ REPLICA_STATE = np.dtype(
         ("until", "f8"),  # s: iterations begin before it and end then at the latest; infinity where it is alone
         ("ends", "f8"),  # s, end of the iteration that it is held in; infinity where it is held before one
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
+        ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
+        ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
+        ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
+        ("gone", "f8"),  # cost per second of all that left for good
+        ("gone_time", "f8"),  # the same, each times when it left, s
         ("phase", "i8"),  # where in an iteration it stands, a code below
         ("cursor", "i8"),  # position in the running list while the running requests are scheduled
         ("budget", "i8"),  # tokens left in this iteration
@@ -83,6 +88,7 @@ REPLICA_STATE = np.dtype(
         ("flight_time", "f8"),  # s that it takes
         ("flying", "i8"),  # requests in it
         ("boarding", "i8"),  # requests in the next one
+        ("leavers", "i8"),  # requests that left and whose blocks are still to be released
     ],
     align=True,
 )
@@ -108,7 +114,9 @@ NOTES = np.dtype(
         ("renewed", "i8"),  # rows whose prediction was refreshed
         ("flying", "i8"),  # rows in the step that computes; ~row where it gives no token
         ("boarding", "i8"),  # likewise in the next one
+        ("leaver", "i8"),  # rows that left and whose blocks are still to be released
         ("order", "i8"),
+        ("first", "i8"),  # rows that had their first token
         ("left", "f8"),
         ("held", "f8"),
     ],
@@ -120,7 +128,7 @@ BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER, BOARD = 0, 1, 
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
-NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED, HELD = 0, 1, 2, 3, 4, 5, 6
+NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED, HELD, HANDED = 0, 1, 2, 3, 4, 5, 6, 7
 ENDLESS = 1 << 62  # work that a call of the loop may do where it is not to come back before a decision
 
 # Why a run stopped.
@@ -247,7 +255,15 @@ def _on_lines(rows: int, dtype: np.dtype) -> np.ndarray:
 
 _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
-_KEPT = ("until", "caching", "released_last", "queue", "buckets", "bucket_mask")  # by a replica that is emptied
+_KEPT = (
+    "until",
+    "hands_over",
+    "caching",
+    "released_last",
+    "queue",
+    "buckets",
+    "bucket_mask",
+)  # by a replica that is emptied
 
 
 class ReplicaTables(NamedTuple):
