@@ -13,7 +13,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
-from llmqueue_gym.engines.batching import tables
+from llmqueue_gym.engines.batching import cache, tables
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.rule_sets import rule_set
@@ -329,8 +329,12 @@ def rules_under(made: Rules, profile: Profile, policy: ServingPolicy) -> Rules:
             raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
     if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
         profile.check_transfers(f"policy {policy.name!r}")
+    if made.caching != "none" and (policy.admission == "reserve" or policy.preemption not in (None, "recompute")):
+        raise BadInput(f"policy {policy.name!r} reserves or moves memory, which caching={made.caching} cannot")
     if policy.merged and (made.request_level or made.padded):
         raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
+    if policy.keeps_accounts and made.asynchronous:
+        raise BadInput(f"policy {policy.name!r} charges what an iteration gives; add asynchronous=false to the rules")
     return replace(made, **policy.rules)
 
 
@@ -339,9 +343,12 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False, shares: Sequence[fl
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
     seats = max(rules.max_seqs or 0, n if merged else 0)
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
-    replica.give(0, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
+    given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
+    if rules.caching != "none":
+        replica = cache.let_cache(replica, rules)
+    replica.give(0, given, drawn.work["weight"])
     replica.give_shares(shares)
-    return replica
+    return cache.with_contexts(replica, 0, 1, given, rules.block_size) if rules.caching != "none" else replica
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:
