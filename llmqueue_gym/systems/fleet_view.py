@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # What an agent decides.
 BITS = {"route": tables.ROUTES, "handover": tables.HANDS, "both": tables.ROUTES | tables.HANDS}
 TOLD = tables.SUMS | tables.CACHED  # what replicas report
+_NOTHING = np.zeros(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class FleetView(View):
     }
     system: ClassVar[Columns] = {
         "question": Column("1: where does the request go, 2: who goes on with it; 0 when it is over"),
-        "prompt": Column("prompt length of the request in question, tokens; here and below 0 when it is over", "prompt"),
+        "prompt": Column("prompt of the request in question, tokens; here and below 0 when it is over", "prompt"),
         "generated": Column("its output so far, tokens", "output"),
         "computed": Column("its keys and values in a cache, tokens", "request"),
         "predicted": Column("its predicted output in all, tokens", "output"),
@@ -102,9 +103,6 @@ class FleetView(View):
         if self.decides == "handover" and not system.prefill:
             raise BadInput("decides='handover' needs replicas that read prompts alone: prefill of at least 1")
         ROUTING_POLICIES(self.router)
-        order = system.discipline
-        if any(getattr(order, name) is not None for name in order.functions):
-            raise BadInput(f"order={order.name!r}: replicas serve an agent by an order without a rank; choose fcfs")
 
     @property
     def own_rules(self) -> bool:
@@ -155,24 +153,24 @@ class FleetEpisodes(Episodes):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
         n, each, looks = int(scenario.n_jobs), int(system.replicas), view.looks
-        one, alone, course, (conduct, *_), _ = system.loaded(scenario.draw(0, looks), looks)
+        order: Any = system.discipline
+        one, alone, course, (conduct, *_, params), checked = system.loaded(scenario.draw(0, looks), looks)
         self.fleet = tables.fresh_fleet(size, n, one.choices.shape[1], each)._replace(
             rules=one.rules, forms=one.forms, numbers=one.numbers, bytes_each=one.bytes_each
         )
         for name in ("role", "power"):
             self.fleet.members[name] = np.tile(one.members[name], size)
-        self.replica = replicas(size, each, n, 0, alone.running.shape[1], alone.system["blocks"])
-        self.asks, self._paid = np.zeros(size, np.int64), np.zeros(size)
-        self._course = course
+        seats = n if order.merged else alone.running.shape[1]
+        self.replica = replicas(size, each, n, 0, seats, alone.system["blocks"])
+        self.asks, self._billed = np.zeros(size, np.int64), np.zeros(size)
         course["horizon"], course["wants"] = min(float(view.horizon), system.bound_rules.horizon), TOLD
-        agent = BITS[view.decides]
-        # Who decides what the agent does not; what needs no policy crosses faster into compiled code.
-        self._router = None if agent & tables.ROUTES else looks
-        self._taker = None if agent & tables.HANDS or not system.prefill else system.taker
-        facts = scenario.facts()
-        self._numbers = [np.zeros(0) if one is None else one.params_for(**facts) for one in (self._router, self._taker)]
+        self._course, agent = course, BITS[view.decides]
         self._rest = (*self.factors, course, conduct, agent)
-        self._params = np.zeros((each, 0))
+        asked = tables.ROUTES | (tables.HANDS if system.prefill else 0)
+        ranked = any(getattr(order, name) is not None for name in order.functions)
+        # Policies that decide what the agent does not, with their numbers; they cross slowly into compiled code.
+        self._beside = checked[:2] if ranked or agent & asked != asked else []
+        self._order, self._params = order, params if self._beside else np.zeros((each, 0))
 
     def draw(self, seed: Any, scenario: "Scenario | None" = None) -> Drawn:
         """Return the requests of a seed and the replicas that they see."""
@@ -196,15 +194,16 @@ class FleetEpisodes(Episodes):
 
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision."""
-        others = []
-        for policy, numbers in zip((self._router, self._taker), self._numbers, strict=True):
-            others += [None if policy is None else policy.compiled()[0], numbers]
+        others: tuple[Any, ...] = (None, _NOTHING, None, _NOTHING, None, None, None, None)
+        if self._beside:
+            (router, scores), (taker, hands) = self._beside
+            others = (*router.compiled(), scores, *taker.compiled(), hands, *self._order.compiled())
         step_batch(
-            *(self.fleet, self.replica, self.steps, self.asks, self._paid, self.actions, *self.observation.values()),
+            *(self.fleet, self.replica, self.steps, self.asks, self._billed, self.actions, *self.observation.values()),
             *(*self._rest, *others, self._params),
         )
-        for policy, numbers in zip((self._router, self._taker), self._numbers, strict=True):
-            if policy is not None:
+        if self._beside:
+            for policy, numbers in (*self._beside, *((self._order, row) for row in self._params)):
                 policy.refuse_failure(numbers, self.replica.requests)
 
     def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:

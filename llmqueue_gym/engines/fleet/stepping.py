@@ -165,7 +165,7 @@ def ask_for(e, f, r):
 @lean_kernel
 def step_batch(
     f, r, steps, asks, paid, actions, features, view, mask, factors, view_factors, course, conduct, agent, score,
-    scores, hand, hands, params,
+    scores, hand, hands, rank, victim, length, progress, params,
 ):  # fmt: skip
     """Take one decision in each of E runs, go to the next and write what came of it.
 
@@ -184,11 +184,15 @@ def step_batch(
         course: `COURSE` record.
         conduct: `CONDUCT` record.
         agent: which decisions are the agent's: ROUTES, HANDS, added.
-        score: compiled function of who routes, None where the agent does.
-        scores: its numbers.
-        hand: compiled function of who chooses where requests go on, None where the agent does or they do not.
-        hands: its numbers.
-        params: any float64 array `(R, k)`, for the functions that an order would have.
+        score: as in `go_on`; None where the agent decides all that there is, by a plain order.
+        scores: likewise.
+        hand: likewise.
+        hands: likewise.
+        rank: of the order, likewise.
+        victim: likewise.
+        length: likewise.
+        progress: likewise.
+        params: their numbers, `(R, k)`.
     """
     for e in range(actions.shape[0]):
         action = actions[e]
@@ -211,8 +215,9 @@ def step_batch(
         ask = PAUSED
         while ask == PAUSED:
             ask = go_on(
-                e, f, r, course, conduct, agent, score, scores, hand, hands, None, None, None, None, params, WORK
-            )
+                e, f, r, course, conduct, agent, score, scores, hand, hands, rank, victim, length, progress, params,
+                WORK,
+            )  # fmt: skip
         asks[e] = ask
         now = time_of(e, f, r, ask == OVER)
         step.reward = 0.0
@@ -227,6 +232,4 @@ def step_batch(
         step.truncated = ask == OVER and fleet.reason != DRAINED
         decodes = reads_and_goes_on(e, f, r, ask, course)
         write_mask(e, f, ask, decodes, mask)
-        observe(
-            e, f, r, ask, decodes, course.wants | course.hand_wants, step.dt, features, view, factors, view_factors
-        )
+        observe(e, f, r, ask, decodes, course.wants | course.hand_wants, step.dt, features, view, factors, view_factors)

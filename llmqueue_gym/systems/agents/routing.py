@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 OF_REQUEST = ("prompt", "generated", "computed", "predicted", "upper", "weight")
-OF_SITE = ("role", "running", "waiting", "free", "blocks", "pending", "work", "context", "step_time", "cached") + (
-    *("outstanding", "tokens"),
-)
+OF_SITE = ("role", "running", "waiting", "free", "blocks", "pending", "work", "context", "step_time")
+COUNTED = ("outstanding", "tokens", "cached")  # not reported, but known as of now
 
 
 class RoutingAgent(Agent):
@@ -44,7 +43,7 @@ class RoutingAgent(Agent):
         columns = columns_of(observation, "jobs", self.view.jobs)
         present = np.atleast_2d(columns["present"]) > 0
         sites = np.zeros(present.shape, SITE)
-        for name in OF_SITE:
+        for name in (*OF_SITE, *COUNTED):
             sites[name] = columns[name]
         there = np.where(present, sites["outstanding"], 0)
         sites["index"], sites["reported"] = np.arange(present.shape[1]), -np.atleast_2d(columns["since_report"])
@@ -90,8 +89,8 @@ class RoutingAgent(Agent):
         if policy.looks == "turn":
             return (open_.cumsum(axis=1) > seen["turn"][:, None]).argmax(axis=1)
         scores = self._scores(seen, policy, pointer, params)
-        drawn = np.where(open_ & (policy.looks == "sample"), seen["drawn"], 0)
-        sampled = drawn > 0
+        drawn = np.where(open_, seen["drawn"] if policy.looks == "sample" else 0, 0)
+        sampled: np.ndarray = drawn > 0
         rows = np.where(sampled.any(axis=1)[:, None], sampled, open_)
         least = np.where(rows, scores, np.inf).min(axis=1)[:, None]
         equal = rows & (scores == least)
