@@ -1,9 +1,11 @@
 """The environment of a fleet: the same requests, sent by a router, end when they end in the closed loop."""
 
+from dataclasses import dataclass, replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
-from played import Recorded, at_random, finish, together
+from played import at_random, finish, together
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
 from llmqueue_gym import _jit
@@ -14,7 +16,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.routing import RoutingPolicy
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import request_table
-from llmqueue_gym.systems import Drawn, Scenario
+from llmqueue_gym.systems import Drawn
 
 ROUTING, SPLIT = "llmqueue/Routing-v0", "llmqueue/PrefillDecode-v0"
 SMALL = {"n_requests": 120, "rate": 90.0}
@@ -29,6 +31,19 @@ ROUTERS = [
     ("least-work", {}),
 ]
 COLUMNS = ("scheduled", "first_token", "completion", "recomputed")
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Requests that are always the same."""
+
+    drawn: Drawn
+
+    def sample(self, n, arrival_rng, length_rng):
+        return self.drawn.work.copy(), self.drawn.sizes.copy()
+
+    def output_sample(self):
+        return self.drawn.sizes
 
 
 def made(name=ROUTING, **given):
@@ -95,7 +110,7 @@ def test_what_the_agent_does_not_decide_policies_do(order):
     same(env.run(), env.scenario.simulate("least-tokens", 2))
     env = made(SPLIT, decides="handover", router="least-tokens", **given)
     played(env, "least-outstanding", 2)
-    same(env.run(), Scenario(env.scenario, handover="least-outstanding").simulate("least-tokens", 2))
+    same(env.run(), replace(env.scenario, handover="least-outstanding").simulate("least-tokens", 2))
     env = made(order=order)
     played(env, "least-work", 2)
     same(env.run(), env.scenario.simulate("least-work", 2))

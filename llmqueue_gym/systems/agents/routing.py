@@ -90,14 +90,15 @@ class RoutingAgent(Agent):
             return (open_.cumsum(axis=1) > seen["turn"][:, None]).argmax(axis=1)
         scores = self._scores(seen, policy, pointer, params)
         drawn = np.where(open_, seen["drawn"] if policy.looks == "sample" else 0, 0)
-        sampled: np.ndarray = drawn > 0
-        rows = np.where(sampled.any(axis=1)[:, None], sampled, open_)
+        sampled = drawn > 0
+        samples = np.count_nonzero(sampled, axis=1) > 0
+        rows = np.where(samples[:, None], sampled, open_)
         least = np.where(rows, scores, np.inf).min(axis=1)[:, None]
         equal = rows & (scores == least)
         first = np.where(equal & sampled, drawn, np.inf).argmin(axis=1)
         kth = (seen["tie"] * equal.sum(axis=1)).astype(np.int64)
         at_random = (equal.cumsum(axis=1) > kth[:, None]).argmax(axis=1)
-        return np.where(sampled.any(axis=1), first, at_random)
+        return np.where(samples, first, at_random)
 
     def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
         """Return the scores of the replicas."""
