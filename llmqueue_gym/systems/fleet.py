@@ -20,8 +20,10 @@ from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.base import SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.requests import PREFILL, Requests, request_table
+from llmqueue_gym.systems.agents.routing import RoutingAgent
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
+from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import MOST_REPLICAS, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
@@ -60,7 +62,7 @@ class Fleet(Replica):
     name: ClassVar[str] = "fleet"
     title: ClassVar[str] = "Replicas of a language model behind a router"
     policies: ClassVar[Policies] = ROUTING_POLICIES
-    view: ClassVar["type[View] | None"] = None  # type: ignore[assignment]
+    view: ClassVar[type[View]] = FleetView
     base: ClassVar[str] = "round-robin"
     report: ClassVar[str] = "llmqueue_gym.cli.fleet"
     options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
@@ -243,6 +245,14 @@ class Fleet(Replica):
         requests, kinds = request_table(drawn.work["arrival"], drawn.work["prompt"]), self.distinct
         floors = [latency_floor(requests, drawn.sizes, m.profile, m.rules, len(self.members)).mean for m in kinds]
         return min(floors)
+
+    def open(self, scenario: "Scenario", view: Any, size: int) -> FleetEpisodes:  # type: ignore[override]
+        """Return E fleets."""
+        return FleetEpisodes(scenario, view, size)
+
+    def agent(self, policy: RoutingPolicy, scenario: "Scenario", view: Any) -> RoutingAgent:  # type: ignore[override]
+        """Return the agent that sends requests to the replica of least score."""
+        return RoutingAgent(policy, scenario, view)
 
 
 def run_of(

@@ -207,18 +207,7 @@ class ReplicaEpisodes(Episodes):
         """Return how the episodes ended, and times of their requests that have left, s, `(rows,)` each."""
         state, service = self.replica.state[rows], self._table(self.replica.service)[rows]
         arrival = self._table(self.replica.requests["arrival"])[rows]
-        times, first = service["completion"] - arrival, service["first_token"] - arrival
-        first[np.isnan(times)] = np.nan
-        of_all = summary(times)
-        return {
-            "requests": state["n"],
-            "done": of_all["jobs"],
-            "ended": np.array(REASONS, object)[state["reason"]],
-            "preemptions": state["preemptions"],
-            "mean_response_time": of_all["mean_response_time"],
-            "p99_response_time": _p99(times, of_all["jobs"]),
-            "mean_ttft": summary(first)["mean_response_time"],
-        }
+        return request_metrics(state["n"], state["reason"], state["preemptions"], arrival, service)
 
     def _table(self, column: np.ndarray) -> np.ndarray:
         """Return a column of the requests of all runs, a run a row."""
@@ -232,6 +221,32 @@ class ReplicaEpisodes(Episodes):
     def scene(self, title: str) -> Scene:
         """Return what a frame shows."""
         return replica_scene(self, title)
+
+
+def request_metrics(
+    n: np.ndarray, reason: np.ndarray, preemptions: np.ndarray, arrival: np.ndarray, service: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return how runs of requests ended, and times of the requests that have left, s, `(rows,)` each.
+
+    Args:
+        n: requests of each run `(rows,)`.
+        reason: why each stopped, index into `REASONS`.
+        preemptions: in each.
+        arrival: `(rows, n)`, s.
+        service: `SERVICE` rows `(rows, n)`.
+    """
+    times, first = service["completion"] - arrival, service["first_token"] - arrival
+    first[np.isnan(times)] = np.nan
+    of_all = summary(times)
+    return {
+        "requests": n,
+        "done": of_all["jobs"],
+        "ended": np.array(REASONS, object)[reason],
+        "preemptions": preemptions,
+        "mean_response_time": of_all["mean_response_time"],
+        "p99_response_time": _p99(times, of_all["jobs"]),
+        "mean_ttft": summary(first)["mean_response_time"],
+    }
 
 
 def _p99(times: np.ndarray, count: np.ndarray) -> np.ndarray:

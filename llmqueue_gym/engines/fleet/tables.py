@@ -119,6 +119,10 @@ class FleetTables(NamedTuple):
     byte_time: np.ndarray  # s that a byte takes there (R, R)
 
 
+# The parts of the tables that say what the replicas of each run are.
+OF_REPLICAS = ("rules", "forms", "numbers", "bytes_each", "longest", "cuts", "latency", "byte_time")
+
+
 def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
     """Return the tables of E runs; rules, forms and numbers are to be filled in.
 
