@@ -52,21 +52,21 @@ def place_of(f, i, q):
 
 
 @inner_kernel
-def write_mask(e, f, ask, decodes, mask):
+def write_mask(e, f, r, ask, decodes, mask):
     """Write which replicas are open: those that take the request and, when it is routed, that it sees.
 
     All that take it are where none of those that it sees does, and every action is where the run is over.
     """
     i, any_open = f.fleet[e].subject, False
     for q in range(mask.shape[1]):
-        is_open = ask == OVER or takes(f.members[e * len(f.forms) + q], decodes)
+        is_open = ask == OVER or takes(e, f, r, q, i, decodes)
         if ask == ROUTE and f.choices.shape[1] > 0:
             is_open = is_open and place_of(f, i, q) > 0
         mask[e, q] = 1 if is_open else 0
         any_open = any_open or is_open
     if not any_open:
         for q in range(mask.shape[1]):
-            mask[e, q] = 1 if takes(f.members[e * len(f.forms) + q], decodes) else 0
+            mask[e, q] = 1 if takes(e, f, r, q, i, decodes) else 0
 
 
 @inner_kernel
@@ -87,12 +87,12 @@ def observe(e, f, r, ask, decodes, wants, dt, features, view, factors, view_fact
         view_factors: `(13,)`, likewise of view.
     """
     fleet, first, i = f.fleet[e], e * len(f.forms), f.fleet[e].subject
-    count = look(e, f, r, wants, decodes)
+    count = look(e, f, r, i, wants, decodes)
     request = r.requests[i]
     for q in range(len(f.forms)):
         g = first + q
         site, member = f.sites[g], f.members[g]
-        features[e, q, 0] = 1.0 if takes(member, decodes) else 0.0
+        features[e, q, 0] = 1.0 if takes(e, f, r, q, i, decodes) else 0.0
         features[e, q, 1] = place_of(f, i, q)
         features[e, q, 2] = 1.0 if ask == HAND and fleet.source == q else 0.0
         features[e, q, 3] = member.role
@@ -231,5 +231,5 @@ def step_batch(
         step.terminated = ask == OVER and fleet.reason == DRAINED
         step.truncated = ask == OVER and fleet.reason != DRAINED
         decodes = reads_and_goes_on(e, f, r, ask, course)
-        write_mask(e, f, ask, decodes, mask)
+        write_mask(e, f, r, ask, decodes, mask)
         observe(e, f, r, ask, decodes, course.wants | course.hand_wants, step.dt, features, view, factors, view_factors)
