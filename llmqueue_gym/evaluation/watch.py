@@ -66,7 +66,7 @@ def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **chan
     bound.check(drawn.work, drawn.sizes)
     replica = loaded(drawn, bound, chosen.merged)
     record, conduct, form, numbers, functions = kernel_arguments(chosen, place.cost_profile, bound)
-    system, state, requests = replica.system[0], replica.state[0], replica.requests[0]
+    system, state, requests = replica.system[0], replica.state[0], replica.requests
     arrived = 0
     go_on = partial(proceed, 0, replica, record, conduct, form, numbers, WATCHING, 0, *functions, ENDLESS)
     while go_on() == LOOK:
@@ -86,6 +86,6 @@ def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **chan
         )
         arrived = int(state["arrived"])
         go_on()  # the model runs
-        left = np.isfinite(replica.service[0]["completion"][running])
+        left = np.isfinite(replica.service["completion"][running])
         finished = [i for i, gone in zip(running, left, strict=True) if gone]
         yield replace(iteration, finished=finished, free_after=int(system["free"]))

@@ -241,8 +241,8 @@ class Replica(System):
             raise BadInput(
                 f"profile {profile.name!r} gives an iteration a time that is not a finite number; check its numbers"
             )
-        policy.refuse_failure(functions[-1], replica.requests[0])
-        return run_of(replica, 0, drawn.sizes, policy.name, served, elapsed)
+        policy.refuse_failure(functions[-1], replica.requests)
+        return run_of(replica, 0, slice(0, len(drawn.sizes)), drawn.sizes, policy.name, served, elapsed)
 
     def under(self, policy: ServingPolicy) -> "Replica":
         """Return this replica as a policy wants it, whose rules change some of the engine's.

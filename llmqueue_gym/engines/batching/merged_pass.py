@@ -25,9 +25,9 @@ def sift(e, r, k, n):
         child = 2 * k + 1
         if child >= n:
             break
-        if child + 1 < n and precedes(requests[e, notes[child + 1].order], requests[e, notes[child].order]):
+        if child + 1 < n and precedes(requests[notes[child + 1].order], requests[notes[child].order]):
             child += 1
-        if precedes(requests[e, row], requests[e, notes[child].order]):
+        if precedes(requests[row], requests[notes[child].order]):
             break
         notes[k].order = notes[child].order
         k = child
@@ -44,7 +44,7 @@ def last_holder(e, r, conduct, rank, victim, params, i):
     best, most = -1, -np.inf
     for k in range(system.running):
         row = running[e, k]
-        request = r.requests[e, row]
+        request = r.requests[row]
         if row != i and request.scheduled == 0 and request.blocks > 0:
             value = value_of(request, system, conduct, rank, victim, params)
             if value > most or best < 0:
@@ -75,7 +75,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         notes[n].order = row_at(e, r, k)
         n += 1
     for k in range(n):
-        request = requests[e, notes[k].order]
+        request = requests[notes[k].order]
         request.rank = rank(request, system, params)
     for k in range(n // 2 - 1, -1, -1):
         sift(e, r, k, n)
@@ -85,7 +85,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         n -= 1
         notes[0].order = notes[n].order
         sift(e, r, 0, n)
-        request = requests[e, i]
+        request = requests[i]
         waits = request.status == WAITING
         if waits:
             tokens = first_chunk(request, state, rules)

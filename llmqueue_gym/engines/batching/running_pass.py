@@ -46,7 +46,7 @@ def choose_victim(e, r, conduct, rank, victim, params):
         return system.running - 1
     best, most, latest = system.running - 1, -np.inf, -np.inf
     for k in range(system.running):
-        request = r.requests[e, running[e, k]]
+        request = r.requests[running[e, k]]
         value = value_of(request, system, conduct, rank, victim, params)
         if value > most or (value == most and request.arrival > latest):
             best, most, latest = k, value, request.arrival
@@ -62,7 +62,7 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
     Returns:
         THERE, GONE (it had to go itself), or MUST_EVICT (the agent chooses).
     """
-    system, state, request = r.system[e], r.state[e], r.requests[e, i]
+    system, state, request = r.system[e], r.state[e], r.requests[i]
     if conduct.admission == RESERVE and ahead > request.blocks * rules.block_size:  # it outgrew what was reserved
         preempt(e, r, rules, conduct, rank, params, state.cursor % rules.max_seqs, AS_RULES, system.blocks)
         return GONE
@@ -105,7 +105,7 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
     Returns:
         MUST_EVICT where the agent has to preempt somebody first, else THERE.
     """
-    system, state, requests, running = r.system[e], r.state[e], r.requests[e], r.running[e]
+    system, state, requests, running = r.system[e], r.state[e], r.requests, r.running[e]
     decode_first, size, lookahead, n = rules.order == DECODE_FIRST, rules.block_size, rules.lookahead, system.running
     seats, limit, room_for_one, reserved = rules.max_seqs, state.limit, rules.room_for_one, conduct.admission == RESERVE
     end = 2 * seats if decode_first else seats

@@ -68,7 +68,7 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     most, tokens = 0.0, 0.0
     for k in range(n):
         row = i if k == system.running else r.running[e, k]
-        request = r.requests[e, row]
+        request = r.requests[row]
         expected = expected_length(request, system, conduct, length, params)
         expected = min(expected, float(rules.max_model_len - request.prompt))  # where a request ends at the latest
         notes[k].left = max(1.0, expected - request.generated)
@@ -108,7 +108,7 @@ def fits(request, system, state, rules, conduct, length, params):
 @inner_kernel
 def may_join(e, r, rules, conduct, length, params, i):
     """Whether request i can be admitted now: it fits, and will to its expected end if the policy looks ahead."""
-    if not fits(r.requests[e, i], r.system[e], r.state[e], rules, conduct, length, params):
+    if not fits(r.requests[i], r.system[e], r.state[e], rules, conduct, length, params):
         return False
     return conduct.admission != PEAK or peak_is_safe(e, r, rules, conduct, length, params, i)
 
@@ -118,13 +118,13 @@ def admit(e, r, rules, conduct, length, params, position):
     """Move the request at a position of the queue to the running list, with its first chunk [16]."""
     system, state, running = r.system[e], r.state[e], r.running
     i = dequeue(e, r, position)
-    request = r.requests[e, i]
+    request = r.requests[i]
     tokens = first_chunk(request, state, rules)
     way = rules.preemption if conduct.preemption == AS_RULES else conduct.preemption
     if is_swapped(request) and way != FREE:
         back = blocks_for(request.computed, rules.block_size)
         state.moved += back
-        r.truth[e, i].service.swapped += back
+        r.truth[i].service.swapped += back
     take(e, r, i, room_on_admission(request, system, rules, conduct, length, params, tokens), rules.block_size)
     request.status = status_on_admission(request)
     request.scheduled = tokens
@@ -150,9 +150,9 @@ def displace(e, r, rules, conduct, rank, victim, params, i):
         whether one was preempted.
     """
     system, running = r.system[e], r.running
-    best, most = -1, r.requests[e, i].rank + conduct.margin
+    best, most = -1, r.requests[i].rank + conduct.margin
     for k in range(system.running):
-        value = value_of(r.requests[e, running[e, k]], system, conduct, rank, victim, params)
+        value = value_of(r.requests[running[e, k]], system, conduct, rank, victim, params)
         if value > most:
             best, most = k, value
     if best < 0:
@@ -164,10 +164,10 @@ def displace(e, r, rules, conduct, rank, victim, params, i):
 @part_kernel
 def can_displace(e, r, rules, conduct, rank, victim, params, i):
     """Whether preempting all running requests that request i may displace would make room for it."""
-    system, request = r.system[e], r.requests[e, i]
+    system, request = r.system[e], r.requests[i]
     bar, blocks, seats = request.rank + conduct.margin, system.free, rules.max_seqs - system.running
     for k in range(system.running):
-        other = r.requests[e, r.running[e, k]]
+        other = r.requests[r.running[e, k]]
         if value_of(other, system, conduct, rank, victim, params) > bar:
             blocks += other.blocks
             seats += 1
