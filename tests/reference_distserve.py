@@ -61,7 +61,9 @@ class DistServe:
         self.alone = config["backend"] == "vllm"
         self.workers, self.order, self.events, self.now, self.batches = [], count(), [], 0.0, count()
         self.readers = [self.instance(config["pp_prefill"], True) for _ in range(config["n_prefill"])]
-        self.decoders = [] if self.alone else [self.instance(config["pp_decode"], False) for _ in range(config["n_decode"])]
+        self.decoders = (
+            [] if self.alone else [self.instance(config["pp_decode"], False) for _ in range(config["n_decode"])]
+        )
 
     def instance(self, stages, prefills):
         ring = [Worker(len(self.workers) + k, k, stages, prefills) for k in range(stages)]

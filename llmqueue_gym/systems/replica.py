@@ -259,6 +259,10 @@ class Replica(System):
             self.cost_profile.check_transfers(f"policy {policy.name!r}")
         if policy.merged and (made.request_level or made.padded):
             raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
+        if made.batching != "passes" and policy.name != "fcfs":
+            raise BadInput(
+                f"rule set {made.name!r} decides itself who joins a batch, policy {policy.name!r} cannot; choose fcfs"
+            )
         return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
 
     def numbers(self, run: Run) -> dict[str, float]:
@@ -299,7 +303,7 @@ _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole rec
 def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTables:
     """Return the tables of a replica with the requests of a run in it."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
-    seats = max(rules.max_seqs or 0, n if merged else 0)
+    seats = max(rules.max_seqs or 0, n if merged or rules.batching != "passes" else 0)
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
     replica.give(0, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
     return replica

@@ -33,27 +33,27 @@ def entry_at(e, r, position):
 
 
 @part_kernel
-def is_next(e, r, entry):
+def is_next(r, entry):
     """Whether an entry is the next thing to do of its request: not the tokens of a prompt that is yet to be read."""
     return entry >= 0 or r.requests[~entry].generated > 0
 
 
 @part_kernel
-def passed_over(e, r, entry):
+def passed_over(r, entry):
     """Return how often an entry was passed over."""
-    return r.requests[row_of(entry)].rank if is_next(e, r, entry) else 0.0
+    return r.requests[row_of(entry)].rank if is_next(r, entry) else 0.0
 
 
 @part_kernel
 def insert(e, r, entry):
     """Put an entry in its place in the queue: behind the equal ones that bisection finds."""
     waiting, ring, head, n = r.waiting, r.waiting.shape[1] - 1, r.state[e].head, r.system[e].waiting
-    times, place = passed_over(e, r, entry), r.requests[row_of(entry)].place
+    times, place = passed_over(r, entry), r.requests[row_of(entry)].place
     low, high = 0, n
     while low < high:
         middle = (low + high) // 2
         other = waiting[e, (head + middle) & ring]
-        others = passed_over(e, r, other)
+        others = passed_over(r, other)
         if times < others or (times == others and place < r.requests[row_of(other)].place):
             high = middle
         else:
@@ -87,15 +87,15 @@ def batched(e, r):
 
 
 @part_kernel
-def tokens_to_hold(e, r, i, decodes):
+def tokens_to_hold(r, rules, i, decodes):
     """Return the tokens that a request has room for once its prompt has begun, or its decodes have."""
-    return r.requests[i].prompt + (r.truth[i].output if decodes else 1)
+    return min(r.requests[i].prompt + (r.truth[i].output if decodes else 1), rules.max_model_len)
 
 
 @part_kernel
-def missing_blocks(e, r, rules, i, decodes):
+def missing_blocks(r, rules, i, decodes):
     """Return the blocks that a request takes when it runs next, 0 where it has them."""
-    return max(0, blocks_for(tokens_to_hold(e, r, i, decodes), rules.block_size) - r.requests[i].blocks)
+    return max(0, blocks_for(tokens_to_hold(r, rules, i, decodes), rules.block_size) - r.requests[i].blocks)
 
 
 @part_kernel
@@ -116,7 +116,7 @@ def line_up(e, r, rules, i, stays):
     read = request.generated > 0
     in_batch = batched(e, r)
     if in_batch == 0:
-        if state.batch.prefills == 0 and missing_blocks(e, r, rules, i, read) <= system.free:
+        if missing_blocks(r, rules, i, read) <= system.free:
             state.blocked = 0
     elif in_batch < rules.max_seqs:
         shorter = 1 if read or stays else request.prompt
@@ -136,7 +136,7 @@ def next_by_arrival(e, r, after, only_prompts):
         entry = entry_at(e, r, k)
         i = row_of(entry)
         if i > after and (i < found or found < 0):
-            if entry >= 0 or (not only_prompts and is_next(e, r, entry)):
+            if entry >= 0 or (not only_prompts and is_next(r, entry)):
                 found = i
     return found
 
@@ -148,7 +148,7 @@ def choose(e, r, rules, i, chosen, tokens, blocks):
     decodes = request.generated > 0
     request.scheduled = 1 if decodes else request.prompt
     r.notes[e, chosen].admitted = i
-    return chosen + 1, tokens + request.scheduled, blocks + missing_blocks(e, r, rules, i, decodes)
+    return chosen + 1, tokens + request.scheduled, blocks + missing_blocks(r, rules, i, decodes)
 
 
 @part_kernel
@@ -158,7 +158,7 @@ def select(e, r, rules):
     Returns:
         how many there are.
     """
-    system, state, running = r.system[e], r.state[e], r.running[e]
+    system, running = r.system[e], r.running[e]
     seats, budget, free = rules.max_seqs, rules.token_budget, system.free
     chosen = tokens = blocks = 0
     for k in range(system.waiting):  # who has been passed over too often
@@ -166,14 +166,14 @@ def select(e, r, rules):
         i = row_of(entry)
         decodes = r.requests[i].generated > 0
         size = 1 if entry < 0 else r.requests[i].prompt
-        if chosen == seats or passed_over(e, r, entry) < rules.overdue or (chosen > 0 and tokens + size > budget):
+        if chosen == seats or passed_over(r, entry) < rules.overdue or (chosen > 0 and tokens + size > budget):
             break
-        if r.requests[i].scheduled == 0 and blocks + missing_blocks(e, r, rules, i, decodes) <= free:
+        if r.requests[i].scheduled == 0 and blocks + missing_blocks(r, rules, i, decodes) <= free:
             chosen, tokens, blocks = choose(e, r, rules, i, chosen, tokens, blocks)
     i = next_by_arrival(e, r, -1, True)
     while i >= 0 and chosen < seats and (chosen == 0 or tokens + r.requests[i].prompt <= budget):
         if r.requests[i].scheduled == 0:
-            if blocks + missing_blocks(e, r, rules, i, False) > free:
+            if blocks + missing_blocks(r, rules, i, False) > free:
                 break
             chosen, tokens, blocks = choose(e, r, rules, i, chosen, tokens, blocks)
         i = next_by_arrival(e, r, i, True)
@@ -190,7 +190,7 @@ def select(e, r, rules):
             decodes = r.requests[i].generated > 0
             if chosen > 0 and tokens + (1 if decodes else r.requests[i].prompt) > budget:
                 break
-            if blocks + missing_blocks(e, r, rules, i, decodes) > free:
+            if blocks + missing_blocks(r, rules, i, decodes) > free:
                 break
             chosen, tokens, blocks = choose(e, r, rules, i, chosen, tokens, blocks)
         i = next_by_arrival(e, r, i, False)
@@ -206,7 +206,7 @@ def schedule_block(e, r, rules):
         r: `ReplicaTables`.
         rules: `RULES` record.
     """
-    system, state, requests, running = r.system[e], r.state[e], r.requests, r.running[e]
+    state, requests, running = r.state[e], r.requests, r.running[e]
     if not state.blocked:
         release_read(e, r, rules)
         form(e, r, rules, select(e, r, rules))
@@ -224,7 +224,7 @@ def release_read(e, r, rules):
     stay = 0
     for k in range(r.system[e].running):
         i = r.running[e, k]
-        if missing_blocks(e, r, rules, i, True) > 0:
+        if missing_blocks(r, rules, i, True) > 0:
             r.requests[i].status = WAITING
         else:
             r.running[e, stay] = i
@@ -254,8 +254,10 @@ def form(e, r, rules, chosen):
             continue
         decodes = request.generated > 0
         remove(e, r, ~i if decodes else i)
-        take(e, r, i, tokens_to_hold(e, r, i, decodes), rules.block_size)
+        take(e, r, i, tokens_to_hold(r, rules, i, decodes), rules.block_size)
         request.status = DECODING if decodes else PREFILLING
+        if not decodes:
+            request.rank = 0.0  # its tokens were not passed over yet
         notes[made].order = i
         made += 1
     for start, end in ((first, n), (0, first)):  # who waited before, then who was preempted now
@@ -268,5 +270,5 @@ def form(e, r, rules, chosen):
     system.running = made
     for k in range(system.waiting):
         entry = entry_at(e, r, k)
-        if is_next(e, r, entry):
+        if is_next(r, entry):
             requests[row_of(entry)].rank += 1.0

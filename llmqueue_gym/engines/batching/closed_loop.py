@@ -3,6 +3,7 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.block_pass import schedule_block
 from llmqueue_gym.engines.batching.iteration import (
     arrive,
     begin,
@@ -19,6 +20,8 @@ from llmqueue_gym.engines.batching.tables import (
     ADMIT,
     AFTER,
     BEGIN,
+    BY_BLOCKS,
+    BY_PASSES,
     COMPUTE,
     DRAINED,
     EVICT,
@@ -39,6 +42,7 @@ from llmqueue_gym.engines.batching.tables import (
     STUCK,
     WATCHING,
 )
+from llmqueue_gym.engines.batching.turns_pass import schedule_turns
 from llmqueue_gym.engines.batching.waiting_pass import may_join, schedule_waiting
 from llmqueue_gym.requests import DECODING
 
@@ -102,8 +106,10 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         `state.until`; NOTHING where the run is over, for `state.reason`.
     """
     system, state = r.system[e], r.state[e]
-    steady = conduct.admission != RESERVE and not (
-        conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING)
+    steady = (
+        conduct.admission != RESERVE
+        and rules.batching == BY_PASSES
+        and not (conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING))
     )
     scans = conduct.ages or conduct.merged or conduct.has_progress or conduct.skips  # the whole queue
     while state.reason == GOING:
@@ -123,7 +129,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 system.clock = max(system.clock, state.next)
             if system.clock >= state.until:
                 return HELD
-            if arrive(e, r, conduct, rank, params, agent & RANKING):
+            if arrive(e, r, rules, conduct, rank, params, agent & RANKING):
                 return RANK
             if steady and (system.waiting == 0 or state.blocked) and system.running > 0:
                 if coast(e, r, rules, form, numbers, agent & RANKING):
@@ -137,6 +143,12 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 if conduct.merged:
                     schedule_merged(e, r, rules, conduct, rank, victim, length, params)
                     state.phase = READY
+            if rules.batching != BY_PASSES:
+                state.phase = READY
+                if rules.batching == BY_BLOCKS:
+                    schedule_block(e, r, rules)
+                else:
+                    schedule_turns(e, r, rules)
         if state.phase == SCHEDULE_RUNNING:
             found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION)
             if found == MUST_EVICT:

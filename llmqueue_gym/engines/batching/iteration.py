@@ -4,10 +4,12 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
+from llmqueue_gym.engines.batching.block_pass import line_up
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
-from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
+from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_PASSES, LIVELOCK, TIMELESS
+from llmqueue_gym.engines.batching.turns_pass import take_place
 from llmqueue_gym.requests import DECODING, DONE
 
 MANY = 1 << 40  # more tokens than any request has
@@ -27,12 +29,13 @@ def look_ahead(e, r):
 
 
 @inner_kernel
-def arrive(e, r, conduct, rank, params, asks):
+def arrive(e, r, rules, conduct, rank, params, asks):
     """Let everything that has arrived by now into the queue; its cost counts from its arrival on.
 
     Args:
         e: row of the run.
         r: `ReplicaTables`.
+        rules: `RULES` record.
         conduct: `CONDUCT` record.
         rank: rank function, or None.
         params: its parameters.
@@ -57,7 +60,12 @@ def arrive(e, r, conduct, rank, params, asks):
         if asks:
             state.subject = i
             return True
-        enqueue(e, r, i)
+        if rules.batching == BY_PASSES:
+            enqueue(e, r, i)
+        elif rules.batching == BY_BLOCKS:
+            line_up(e, r, rules, i, True)
+        else:
+            take_place(e, r, i)
     return False
 
 

@@ -28,6 +28,9 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.tables import (
+    BY_BLOCKS,
+    BY_PASSES,
+    BY_TURNS,
     CHUNK,
     DECODE_FIRST,
     FREE,
@@ -45,6 +48,15 @@ from llmqueue_gym.registry import spec_of
 ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decode-first": DECODE_FIRST}
 ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
+
+BATCHINGS = {"passes": BY_PASSES, "blocks": BY_BLOCKS, "turns": BY_TURNS}
+
+_WORDS: dict[str, dict[str, int]] = {
+    "order": ORDERS,
+    "allocation": ALLOCATIONS,
+    "preemption": PREEMPTIONS,
+    "batching": BATCHINGS,
+}
 
 MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
 
@@ -89,6 +101,11 @@ class Rules:
         padded: whether admitted prompts count as if padded to the longest (Vidur's vLLM).
         request_level: whether a batch is served to the end of its last request.
         forget_unread: Vidur's trap, see above.
+        batching: "passes" over the lists as `order` says, before every iteration; "blocks" of iterations that go on
+            until something changes (`block_pass`); or "turns" (`turns_pass`).
+        overdue: times that a request is passed over by batches before it goes first, by "blocks".
+        context_budget: most tokens that the decodes of an iteration read, by "turns".
+        counted_twice: DistServe's trap, by "turns": each piece of a prompt leaves twice as much less of the budget.
         horizon: s of simulated time after which a run is cut off.
         patience: iterations without progress in output tokens after which a run counts as a livelock.
     """
@@ -124,13 +141,17 @@ class Rules:
     forget_unread: bool = False
     horizon: float = float("inf")
     patience: int = 100_000
+    batching: str = "passes"
+    overdue: int = 4
+    context_budget: int = 50_000
+    counted_twice: bool = False
 
     def __post_init__(self) -> None:
-        for key, table in (("order", ORDERS), ("allocation", ALLOCATIONS), ("preemption", PREEMPTIONS)):
+        for key, table in _WORDS.items():
             if getattr(self, key) not in table:
                 raise BadInput(f"{self.name}: {key}={getattr(self, key)!r}; {nearest(getattr(self, key), table)}")
         for least, keys in (
-            (1, ("block_size", "token_budget", "max_seqs", "patience", "blocks")),
+            (1, ("block_size", "token_budget", "max_seqs", "patience", "blocks", "overdue", "context_budget")),
             (0, ("max_model_len", "long_prefill_threshold", "lookahead")),
         ):
             for key in keys:
@@ -181,6 +202,8 @@ class Rules:
         """The most tokens that a request can have."""
         usable = (self.blocks or 0) - (self.spare_blocks if self.watermark_always else 0)
         held = usable * self.block_size - self.lookahead + 1  # the last token needs no room
+        if self.batching == "turns":
+            held = self.context_budget
         return min(held, self.max_model_len or MOST)
 
     def to_record(self, kv_bytes_per_token: float) -> Any:
@@ -199,8 +222,7 @@ class Rules:
         for key in RULES.names or ():
             if hasattr(self, key):
                 value = getattr(self, key)
-                table = {"order": ORDERS, "allocation": ALLOCATIONS, "preemption": PREEMPTIONS}.get(key)
-                row[key] = table[value] if table else value
+                row[key] = _WORDS[key][value] if key in _WORDS else value
         row["watermark"] = self.spare_blocks
         row["max_model_len"] = self.longest
         row["threshold"] = self.long_prefill_threshold
@@ -226,7 +248,7 @@ class Rules:
                 f"request {i + 1} has {prompts[i]} prompt and {outputs[i]} output tokens, more than the {self.longest} "
                 f"that fit ({self.name}); leave out longer ones with max_tokens={self.longest}"
             )
-        if not self.chunked and self.token_budget is not None:
+        if not self.chunked and self.token_budget is not None and self.batching != "blocks":
             bad = np.flatnonzero(prompts > self.token_budget)
             if len(bad):
                 raise BadInput(

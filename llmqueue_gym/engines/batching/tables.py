@@ -13,6 +13,7 @@ BATCH = np.dtype(
         ("tokens", "i8"),  # all tokens: prefill chunks and one for each decode
         ("prefills", "i8"),  # requests with a prefill chunk
         ("prefill_tokens", "i8"),
+        ("prompt_tokens", "i8"),  # of those requests, whatever their chunks
         ("decodes", "i8"),
         ("context", "f8"),  # keys and values read by decodes, tokens, the new one included
         ("pairs", "f8"),  # sum over chunks of new * (cached + new / 2)
@@ -138,6 +139,10 @@ RULES = np.dtype(
         ("block_seconds", "f8"),
         ("horizon", "f8"),
         ("patience", "i8"),
+        ("batching", "i8"),
+        ("overdue", "i8"),
+        ("context_budget", "i8"),
+        ("counted_twice", "?"),
     ],
     align=True,
 )
@@ -145,6 +150,7 @@ RULES = np.dtype(
 # Orders of scheduling, ways of allocating on admission, ways of preempting.
 RUNNING_FIRST, PREFILL_FIRST, DECODE_FIRST = 0, 1, 2
 CHUNK, KNOWN, LONGEST = 0, 1, 2
+BY_PASSES, BY_BLOCKS, BY_TURNS = 0, 1, 2  # ways of batching
 RECOMPUTE, SWAP, FREE = 0, 1, 2
 
 # A serving policy as numbers; see `policies.serving.base.ServingPolicy`.
@@ -202,7 +208,7 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
         requests=records(_on_lines(runs * n, REQUEST)),
         truth=records(_on_lines(runs * n, TRUTH)),
         inbox=np.zeros((size, ring), np.int64),
-        waiting=np.zeros((size, ring), np.int64),
+        waiting=np.zeros((size, 2 * ring), np.int64),
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
         total=np.zeros(runs * m),
@@ -236,7 +242,7 @@ class ReplicaTables(NamedTuple):
     requests: np.ndarray  # REQUEST rows (E * n,), those of each run together
     truth: np.ndarray  # TRUTH rows (E * n,)
     inbox: np.ndarray  # ring of the rows of the requests that are sent here, in order (replicas, a power of two)
-    waiting: np.ndarray  # ring of those in the queue (replicas, likewise)
+    waiting: np.ndarray  # ring of those in the queue (replicas, twice that: a rule set may have two entries of each)
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
