@@ -16,7 +16,7 @@ from llmqueue_gym.errors import BadInput, nearest
 Form = Literal["roofline", "phases", "splitwise", "vidur-tables", "distserve"]
 
 # How many numbers a form has, where that is fixed; of Vidur's tables the shapes stand in `engines.batching.cost`.
-COUNTS = {"roofline": 5, "phases": 12, "distserve": 12, "vidur-tables": 1 + 512 + 128 * 65 + 4096 + 65 * 512}
+COUNTS = {"roofline": 5, "phases": 12, "distserve": 24, "vidur-tables": 1 + 512 + 128 * 65 + 4096 + 65 * 512}
 LEAST, MOST = 1e-9, 1e6  # s: what an iteration takes at least, and the most that a coefficient may be
 MOST_TOKENS = 10**9  # of memory
 MOST_OF = 1e15  # of all other numbers
@@ -163,7 +163,7 @@ def _wrong(form: str, numbers: np.ndarray) -> str:
     elif form == "phases":
         least = min(numbers[[0, 4, 7]] + numbers[10])
     elif form == "distserve":
-        least = min(numbers[[0, 3, 6]] + numbers[10])
+        least = min(*(numbers[[0, 3, 6]] + numbers[10]), *(numbers[[12, 15, 18]] + numbers[22]))
     else:
         least = numbers[0] * min(numbers[1:513])
     return "" if least >= LEAST else _TOO_SHORT

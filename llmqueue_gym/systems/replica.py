@@ -304,8 +304,8 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTa
     """Return the tables of a replica with the requests of a run in it."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
     seats = max(rules.max_seqs or 0, n if merged or rules.batching != "passes" else 0)
-    replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
-    replica.give(0, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
+    replica = tables.replicas(1, rules.stages, n, len(refreshed.total), seats, rules.blocks or 0)
+    replica.give(0, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"], rules.stages)
     return replica
 
 

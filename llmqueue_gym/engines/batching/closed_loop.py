@@ -13,6 +13,7 @@ from llmqueue_gym.engines.batching.iteration import (
     run_model,
 )
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
+from llmqueue_gym.engines.batching.pipeline import run_pipeline
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
 from llmqueue_gym.engines.batching.tables import (
@@ -105,6 +106,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         ADMIT, EVICT or RANK where the agent decides, LOOK where it watches, PAUSED where the work is done, HELD at
         `state.until`; NOTHING where the run is over, for `state.reason`.
     """
+    if rules.stages > 1:
+        return run_pipeline(e, r, rules, conduct, form, numbers, work)
     system, state = r.system[e], r.state[e]
     steady = (
         conduct.admission != RESERVE

@@ -10,8 +10,9 @@
 * splitwise: mixed; k, tokens (k,), times (k,); b, c, batches (b,), contexts (c,), times (b, c). Linear between the
   points and beyond them; a mixed batch takes `mixed` times the prefill of all its tokens.
 * distserve: prefill base, per token, per square; decode base, per context token, per request below `switch` decodes;
-  the same three from there on; switch; host, host per token of whole prompts and context. As DistServe's simulator has it, for side-by-side
-  runs: decodes in a batch with prompts cost what the host takes for them and nothing else.
+  the same three from there on; switch; host, host per token of whole prompts and context; and all twelve once more
+  for stages of a pipeline but the first. As DistServe's simulator has it, for side-by-side runs: decodes in a batch
+  with prompts cost what the host takes for them and nothing else.
 * vidur-tables: layers; linear; decode; prefill of new prompts; prefill of later chunks. Vidur's lookups, for
   side-by-side runs.
 """

@@ -65,7 +65,7 @@ def arrive(e, r, rules, conduct, rank, params, asks):
         elif rules.batching == BY_BLOCKS:
             line_up(e, r, rules, i, True)
         else:
-            take_place(e, r, i)
+            take_place(e + 1 if rules.stages > 1 else e, r, i)
     return False
 
 

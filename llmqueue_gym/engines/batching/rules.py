@@ -105,6 +105,7 @@ class Rules:
             until something changes (`block_pass`); or "turns" (`turns_pass`).
         overdue: times that a request is passed over by batches before it goes first, by "blocks".
         context_budget: most tokens that the decodes of an iteration read, by "turns".
+        stages: of the pipeline that the model is cut into, each with a batch of its own under way, by "turns".
         counted_twice: DistServe's trap, by "turns": each piece of a prompt leaves twice as much less of the budget.
         horizon: s of simulated time after which a run is cut off.
         patience: iterations without progress in output tokens after which a run counts as a livelock.
@@ -144,6 +145,7 @@ class Rules:
     batching: str = "passes"
     overdue: int = 4
     context_budget: int = 50_000
+    stages: int = 1
     counted_twice: bool = False
 
     def __post_init__(self) -> None:
@@ -151,7 +153,10 @@ class Rules:
             if getattr(self, key) not in table:
                 raise BadInput(f"{self.name}: {key}={getattr(self, key)!r}; {nearest(getattr(self, key), table)}")
         for least, keys in (
-            (1, ("block_size", "token_budget", "max_seqs", "patience", "blocks", "overdue", "context_budget")),
+            (
+                1,
+                ("block_size", "token_budget", "max_seqs", "patience", "blocks", "overdue", "context_budget", "stages"),
+            ),
             (0, ("max_model_len", "long_prefill_threshold", "lookahead")),
         ):
             for key in keys:
@@ -168,6 +173,8 @@ class Rules:
                 f"{self.name}: request_level=true holds a batch to its end, which allocation={self.allocation} cannot; "
                 "add allocation=longest"
             )
+        if self.stages > 1 and self.batching != "turns":
+            raise BadInput(f"{self.name}: stages={self.stages} needs requests that take turns; add batching=turns")
         if self.request_level and self.room_for_one:
             raise BadInput(
                 f"{self.name}: request_level=true holds a batch to its end, but room_for_one=true sends some away; "

@@ -27,6 +27,7 @@ BATCH = np.dtype(
 REPLICA_STATE = np.dtype(
     [
         ("until", "f8"),  # s: iterations begin before it and end then at the latest; infinity where it is alone
+        ("stage_ends", "f8"),  # s, end of the batch of a stage of a pipeline, infinity where it has none
         ("ends", "f8"),  # s, end of the iteration that it is held in; infinity where it is held before one
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
         ("phase", "i8"),  # where in an iteration it stands, a code below
@@ -142,6 +143,7 @@ RULES = np.dtype(
         ("batching", "i8"),
         ("overdue", "i8"),
         ("context_budget", "i8"),
+        ("stages", "i8"),
         ("counted_twice", "?"),
     ],
     align=True,
@@ -258,6 +260,7 @@ class ReplicaTables(NamedTuple):
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
         self.state["until"][e], self.state["ends"][e], self.state["next"][e] = until, np.inf, np.inf
+        self.state["stage_ends"][e] = np.inf
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.
@@ -279,11 +282,12 @@ class ReplicaTables(NamedTuple):
         self.total[begin : begin + m] = refreshed.total
         return rows
 
-    def give(self, e: int, given: Requests, cost: np.ndarray) -> None:
-        """Let run e, which is one replica, begin with these requests, of these costs per second in system."""
-        rows = self.fill(e, len(self.system), given, cost)
+    def give(self, run: int, given: Requests, cost: np.ndarray, stages: int = 1) -> None:
+        """Let a run, which is one replica of so many rows, begin with these requests, of these costs per second."""
+        rows, e = self.fill(run, len(self.system) // stages, given, cost), run * stages
         n = rows.stop - rows.start
-        self.clear(e)
+        for q in range(e, e + stages):
+            self.clear(q)
         self.inbox[e, :n] = np.arange(rows.start, rows.stop)
         self.state["n"][e], self.state["every"][e] = n, given.refreshed.every
         self.state["sent"][e] = np.isfinite(given.requests["arrival"]).sum()

@@ -29,7 +29,7 @@ def take_place(e, r, i):
         to_the_back(e, r, i)
         return
     system, running = r.system[e], r.running[e]
-    k = system.running
+    k = system.running  # at the first stage of a pipeline, whose clock stands still, the end of the line
     while k > 0 and r.requests[running[k - 1]].last_scheduled == system.clock:
         running[k] = running[k - 1]
         k -= 1
