@@ -96,7 +96,12 @@ class Replica(System):
         check_positive(self, "cut_off", infinite=True)
         if self.concurrency is not None and self.concurrency < 1:
             raise BadInput(f"concurrency={self.concurrency} must be at least 1 client")
-        _ = self.bound_rules  # a wrong part is found here, not at the first run
+        rules, made = self.bound_rules, self.cost_profile  # a wrong part is found here, not at the first run
+        if rules.stages > 1 and made.form != "distserve":
+            raise BadInput(
+                f"profile {made.name!r} has form {made.form!r}, whose times are not known by stages={rules.stages} of a "
+                "pipeline; take form 'distserve', or stages=1"
+            )
 
     @cached_property
     def cost_profile(self) -> Profile:
@@ -284,6 +289,8 @@ class Replica(System):
             raise NotApplicable(
                 "when requests come depends on the policy, so no floor holds for all; leave concurrency"
             )
+        if self.bound_rules.batching != "passes":
+            raise NotApplicable(f"no floor is known under the rule set {self.bound_rules.name!r}; choose vllm-v1")
         requests = request_table(drawn.work["arrival"], drawn.work["prompt"])
         return latency_floor(requests, drawn.sizes, self.cost_profile, self.bound_rules).mean
 

@@ -247,6 +247,8 @@ def form(e, r, rules, chosen):
             request.status = WAITING
             request.preemptions += 1
             state.preemptions += 1
+            notes[state.victims].victim = running[k]
+            state.victims += 1
     for k in range(chosen):
         i = notes[k].admitted
         request = requests[i]

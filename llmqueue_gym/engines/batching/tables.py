@@ -13,12 +13,12 @@ BATCH = np.dtype(
         ("tokens", "i8"),  # all tokens: prefill chunks and one for each decode
         ("prefills", "i8"),  # requests with a prefill chunk
         ("prefill_tokens", "i8"),
-        ("prompt_tokens", "i8"),  # of those requests, whatever their chunks
         ("decodes", "i8"),
         ("context", "f8"),  # keys and values read by decodes, tokens, the new one included
         ("pairs", "f8"),  # sum over chunks of new * (cached + new / 2)
         ("squares", "f8"),  # sum over chunks of new ** 2
         ("pages", "i8"),  # sum over chunks of cached / 64, each rounded up
+        ("prompt_tokens", "i8"),  # of the prompts that the chunks are of
     ],
     align=True,
 )
@@ -297,4 +297,5 @@ class ReplicaTables(NamedTuple):
 def queue(replica: ReplicaTables, e: int) -> np.ndarray:
     """Return the rows of the requests that wait at replica e, the head first."""
     ring = replica.waiting.shape[1]
-    return replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]
+    found = replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]
+    return np.where(found < 0, ~found, found)  # `block_pass` has two entries of a request
