@@ -14,6 +14,7 @@ from llmqueue_gym.engines.batching.iteration import (
 )
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
 from llmqueue_gym.engines.batching.pipeline import run_pipeline
+from llmqueue_gym.engines.batching.pool import clear_queue
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
 from llmqueue_gym.engines.batching.tables import (
@@ -28,6 +29,7 @@ from llmqueue_gym.engines.batching.tables import (
     EVICT,
     EVICTION,
     GOING,
+    HANDED,
     HELD,
     HORIZON,
     LOOK,
@@ -104,7 +106,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
 
     Returns:
         ADMIT, EVICT or RANK where the agent decides, LOOK where it watches, PAUSED where the work is done, HELD at
-        `state.until`; NOTHING where the run is over, for `state.reason`.
+        `state.until`, HANDED where somebody had a first token who may have to go elsewhere; NOTHING where the run is
+        over, for `state.reason`.
     """
     if rules.stages > 1:
         return run_pipeline(e, r, rules, conduct, form, numbers, work)
@@ -145,6 +148,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if rank is not None:
                 if conduct.merged:
                     schedule_merged(e, r, rules, conduct, rank, victim, length, params)
+                    if state.keeps and state.batch.tokens == 0 and clear_queue(e, r, rules):
+                        schedule_merged(e, r, rules, conduct, rank, victim, length, params)
                     state.phase = READY
             if rules.batching != BY_PASSES:
                 state.phase = READY
@@ -193,6 +198,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
                     note_progress(e, r, progress, params)
+            if state.out > 0:
+                return HANDED
             if agent & RANKING:
                 state.phase = AFTER
             if agent & WATCHING:

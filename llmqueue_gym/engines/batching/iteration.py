@@ -133,7 +133,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
         state.reason = TIMELESS
         return
     pass_time(e, r, dt)
-    now, every = system.clock, state.every
+    now, every, hands_over = system.clock, state.every, state.hands_over
     state.barren += 1
     state.refreshed = 0
     stay, ended, made, calm, least, context = 0, 0, 0, True, MANY, 0.0
@@ -159,6 +159,9 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 request.last_token = now
                 request.status = DECODING
                 left = tokens_left(request, r.truth[i], rules)
+                if hands_over and generated == 1 and left > 0:
+                    r.notes[e, state.out].first = i
+                    state.out += 1
                 if every > 0 and generated % every == 0:
                     refresh(e, r, i)
                     r.notes[e, state.refreshed].renewed = i
@@ -223,7 +226,10 @@ def leave(e, r, i):
     r.requests[i].status = DONE
     r.requests[i].scheduled = 0
     r.truth[i].service.completion = r.system[e].clock
-    state.cost_rate -= r.truth[i].cost
+    cost = r.truth[i].cost
+    state.cost_rate -= cost
+    state.gone += cost
+    state.gone_time += cost * r.system[e].clock
     state.done += 1
     state.blocked = 0
     if state.sent < state.n:

@@ -159,7 +159,7 @@ def run_pipeline(e, r, rules, conduct, form, numbers, work):
         if q == e and state.ends == now:
             r.state[e].stage_ends = np.inf
             run_model(e, r, rules, now - system.clock, 0.0, False)
-            pass_on(e, r, first, system.clock, False)
+            pass_on(e, r, first, system.clock, state.hands_over)
             continue
         state.integral += state.cost_rate * (now - system.clock)
         system.clock = now

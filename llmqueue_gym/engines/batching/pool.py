@@ -123,6 +123,14 @@ def room_held_by_the_queue(e, r, rules, wanted):
 
 
 @part_kernel
+def clear_queue(e, r, rules):
+    """Let all in the queue give up kept blocks; return whether any came free."""
+    before = r.system[e].free
+    room_held_by_the_queue(e, r, rules, r.system[e].blocks)
+    return r.system[e].free > before
+
+
+@part_kernel
 def is_swapped(request):
     """Whether the cache of a waiting request lies on the host, so that it comes back by a transfer."""
     return request.computed > 0 and request.blocks == 0

@@ -30,6 +30,11 @@ REPLICA_STATE = np.dtype(
         ("stage_ends", "f8"),  # s, end of the batch of a stage of a pipeline, infinity where it has none
         ("ends", "f8"),  # s, end of the iteration that it is held in; infinity where it is held before one
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
+        ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
+        ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
+        ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
+        ("gone", "f8"),  # cost per second of all that left for good
+        ("gone_time", "f8"),  # the same, each times when it left, s
         ("phase", "i8"),  # where in an iteration it stands, a code below
         ("cursor", "i8"),  # position in the running list while the running requests are scheduled
         ("budget", "i8"),  # tokens left in this iteration
@@ -91,6 +96,7 @@ NOTES = np.dtype(
         ("victim", "i8"),  # rows preempted, in order
         ("renewed", "i8"),  # rows whose prediction was refreshed
         ("order", "i8"),
+        ("first", "i8"),  # rows that had their first token
         ("left", "f8"),
         ("held", "f8"),
     ],
@@ -102,7 +108,7 @@ BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER = 0, 1, 2, 3, 4
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
-NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED, HELD = 0, 1, 2, 3, 4, 5, 6
+NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED, HELD, HANDED = 0, 1, 2, 3, 4, 5, 6, 7
 ENDLESS = 1 << 62  # work that a call of the loop may do where it is not to come back before a decision
 
 # Why a run stopped.
@@ -256,9 +262,10 @@ class ReplicaTables(NamedTuple):
 
     def clear(self, e: int) -> None:
         """Let replica e be empty, with nobody in sight."""
-        blocks, until = self.system["blocks"][e], self.state["until"][e]
+        blocks, until, hands_over = self.system["blocks"][e], self.state["until"][e], self.state["hands_over"][e]
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
+        self.state["hands_over"][e] = hands_over
         self.state["until"][e], self.state["ends"][e], self.state["next"][e] = until, np.inf, np.inf
         self.state["stage_ends"][e] = np.inf
 
