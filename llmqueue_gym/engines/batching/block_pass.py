@@ -17,6 +17,7 @@ Source: Mutinifni/splitwise-sim 8f99e7d (Patel et al., Splitwise, ISCA 2024).
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, take
+from llmqueue_gym.engines.batching.queue import is_read
 from llmqueue_gym.requests import DECODING, PREFILLING, WAITING
 
 
@@ -35,7 +36,7 @@ def entry_at(e, r, position):
 @part_kernel
 def is_next(r, entry):
     """Whether an entry is the next thing to do of its request: not the tokens of a prompt that is yet to be read."""
-    return entry >= 0 or r.requests[~entry].generated > 0
+    return entry >= 0 or is_read(r.requests[~entry])
 
 
 @part_kernel
@@ -89,13 +90,26 @@ def batched(e, r):
 @part_kernel
 def tokens_to_hold(r, rules, i, decodes):
     """Return the tokens that a request has room for once its prompt has begun, or its decodes have."""
-    return min(r.requests[i].prompt + (r.truth[i].output if decodes else 1), rules.max_model_len)
+    request = r.requests[i]
+    return min(request.prompt + (r.truth[i].output if decodes else request.generated + 1), rules.max_model_len)
 
 
 @part_kernel
 def missing_blocks(r, rules, i, decodes):
     """Return the blocks that a request takes when it runs next, 0 where it has them."""
     return max(0, blocks_for(tokens_to_hold(r, rules, i, decodes), rules.block_size) - r.requests[i].blocks)
+
+
+@inner_kernel
+def unread(request):
+    """Return the tokens that a request computes when it is next in a batch."""
+    return request.prompt + request.generated - request.computed
+
+
+@inner_kernel
+def stands_for_itself(r, rules, entry):
+    """Whether an entry of the queue is the only place where its request is listed."""
+    return entry >= 0 or (is_read(r.requests[~entry]) and missing_blocks(r, rules, ~entry, True) > 0)
 
 
 @part_kernel
@@ -113,14 +127,14 @@ def line_up(e, r, rules, i, stays):
     """
     system, state, request = r.system[e], r.state[e], r.requests[i]
     request.status, request.rank = WAITING, 0.0
-    read = request.generated > 0
+    read = is_read(request)
     in_batch = batched(e, r)
     if in_batch == 0:
         if missing_blocks(r, rules, i, read) <= system.free:
             state.blocked = 0
     elif in_batch < rules.max_seqs:
-        shorter = 1 if read or stays else request.prompt
-        if shorter <= rules.token_budget - in_batch or request.prompt <= rules.token_budget:
+        tokens = unread(request)
+        if (read or stays) and in_batch < rules.token_budget or tokens <= rules.token_budget:
             state.blocked = 0
     if not read:
         insert(e, r, i)
@@ -145,8 +159,8 @@ def next_by_arrival(e, r, after, only_prompts):
 def choose(e, r, rules, i, chosen, tokens, blocks):
     """Choose a request for the batch; return how many are chosen, and their tokens and the blocks they take."""
     request = r.requests[i]
-    decodes = request.generated > 0
-    request.scheduled = 1 if decodes else request.prompt
+    decodes = is_read(request)
+    request.scheduled = unread(request)
     r.notes[e, chosen].admitted = i
     return chosen + 1, tokens + request.scheduled, blocks + missing_blocks(r, rules, i, decodes)
 
@@ -164,14 +178,14 @@ def select(e, r, rules):
     for k in range(system.waiting):  # who has been passed over too often
         entry = entry_at(e, r, k)
         i = row_of(entry)
-        decodes = r.requests[i].generated > 0
-        size = 1 if entry < 0 else r.requests[i].prompt
+        decodes = is_read(r.requests[i])
+        size = 1 if entry < 0 else unread(r.requests[i])
         if chosen == seats or passed_over(r, entry) < rules.overdue or (chosen > 0 and tokens + size > budget):
             break
         if r.requests[i].scheduled == 0 and blocks + missing_blocks(r, rules, i, decodes) <= free:
             chosen, tokens, blocks = choose(e, r, rules, i, chosen, tokens, blocks)
     i = next_by_arrival(e, r, -1, True)
-    while i >= 0 and chosen < seats and (chosen == 0 or tokens + r.requests[i].prompt <= budget):
+    while i >= 0 and chosen < seats and (chosen == 0 or tokens + unread(r.requests[i]) <= budget):
         if r.requests[i].scheduled == 0:
             if blocks + missing_blocks(r, rules, i, False) > free:
                 break
@@ -187,8 +201,8 @@ def select(e, r, rules):
     i = next_by_arrival(e, r, -1, False)
     while i >= 0 and chosen < seats:
         if r.requests[i].scheduled == 0:
-            decodes = r.requests[i].generated > 0
-            if chosen > 0 and tokens + (1 if decodes else r.requests[i].prompt) > budget:
+            decodes = is_read(r.requests[i])
+            if chosen > 0 and tokens + unread(r.requests[i]) > budget:
                 break
             if blocks + missing_blocks(r, rules, i, decodes) > free:
                 break
@@ -254,7 +268,7 @@ def form(e, r, rules, chosen):
         request = requests[i]
         if request.status != WAITING:
             continue
-        decodes = request.generated > 0
+        decodes = is_read(request)
         remove(e, r, ~i if decodes else i)
         take(e, r, i, tokens_to_hold(r, rules, i, decodes), rules.block_size)
         request.status = DECODING if decodes else PREFILLING

@@ -6,7 +6,7 @@ from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.block_pass import line_up
 from llmqueue_gym.engines.batching.cost import iteration_time
-from llmqueue_gym.engines.batching.pool import blocks_for, release, take
+from llmqueue_gym.engines.batching.pool import blocks_for, promised_blocks, release, take
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_PASSES, LIVELOCK, TIMELESS
 from llmqueue_gym.engines.batching.turns_pass import take_place
@@ -63,7 +63,7 @@ def arrive(e, r, rules, conduct, rank, params, asks):
         if rules.batching == BY_PASSES:
             enqueue(e, r, i)
         elif rules.batching == BY_BLOCKS:
-            line_up(e, r, rules, i, True)
+            line_up(e, r, rules, i, not request.goes_on)
         else:
             take_place(e + 1 if rules.stages > 1 else e, r, i)
     return False
@@ -172,7 +172,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 request.status = DONE
                 request.computed += 1  # so that it wants no further token
             else:
-                leave(e, r, i)
+                leave(e, r, rules, i)
                 continue
         elif request.status == DONE:
             ended += 1
@@ -187,7 +187,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
     state.calm, state.least_left, state.context = calm, least, context
     if rules.request_level and ended == stay:
         for k in range(stay):
-            leave(e, r, running[k])
+            leave(e, r, rules, running[k])
         system.running = 0
     note_made(state, made)
     if state.barren > rules.patience:
@@ -219,9 +219,10 @@ def refresh(e, r, i):
 
 
 @inner_kernel
-def leave(e, r, i):
+def leave(e, r, rules, i):
     """Let request i go."""
     state = r.state[e]
+    state.fulfilled += promised_blocks(r.requests[i], rules.block_size)
     release(e, r, i)
     r.requests[i].status = DONE
     r.requests[i].scheduled = 0
@@ -310,7 +311,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
             refresh(e, r, i)
         left = tokens_left(request, r.truth[i], rules)
         if left <= 0:
-            leave(e, r, i)
+            leave(e, r, rules, i)
             continue
         if stop_at_refresh and every > 0:
             left = min(left, every - request.generated % every - 1)

@@ -22,6 +22,7 @@ from llmqueue_gym.engines.batching.tables import (
     COMPUTE,
     DRAINED,
     GOING,
+    HANDED,
     HELD,
     HORIZON,
     NOTHING,
@@ -128,7 +129,7 @@ def run_pipeline(e, r, rules, conduct, form, numbers, work):
         work: as in `proceed`.
 
     Returns:
-        PAUSED, HELD or NOTHING, as `proceed`.
+        PAUSED, HELD, HANDED or NOTHING, as `proceed`.
     """
     system, state, first, none = r.system[e], r.state[e], row_of_stage(e, 0, rules.stages), -1.0
     while state.reason == GOING:
@@ -140,6 +141,7 @@ def run_pipeline(e, r, rules, conduct, form, numbers, work):
                 state.reason = HORIZON
                 break
             if system.clock >= state.until:
+                state.ends = r.state[first_end(e, r, rules.stages)].stage_ends
                 return HELD
             arrive(e, r, rules, conduct, None, numbers, False)
             begin_stages(e, r, rules, form, numbers)
@@ -160,6 +162,8 @@ def run_pipeline(e, r, rules, conduct, form, numbers, work):
             r.state[e].stage_ends = np.inf
             run_model(e, r, rules, now - system.clock, 0.0, False)
             pass_on(e, r, first, system.clock, state.hands_over)
+            if state.out > 0:
+                return HANDED
             continue
         state.integral += state.cost_rate * (now - system.clock)
         system.clock = now

@@ -33,6 +33,7 @@ REPLICA_STATE = np.dtype(
         ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
         ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
         ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
+        ("fulfilled", "i8"),  # blocks that all who left for good were promised, by the predictions on arrival
         ("gone", "f8"),  # cost per second of all that left for good
         ("gone_time", "f8"),  # the same, each times when it left, s
         ("phase", "i8"),  # where in an iteration it stands, a code below

@@ -10,7 +10,7 @@ Source: LLMServe/DistServe 82831f1, simdistserve (Zhong et al., DistServe, OSDI 
 
 from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.batch import count
-from llmqueue_gym.engines.batching.queue import dequeue, row_at
+from llmqueue_gym.engines.batching.queue import dequeue, is_read, row_at
 from llmqueue_gym.requests import DECODING, PREFILLING, WAITING
 
 
@@ -25,7 +25,7 @@ def to_the_back(e, r, i):
 @part_kernel
 def take_place(e, r, i):
     """Let a request in: at the end of the queue, or, with its prompt read elsewhere, before those just served."""
-    if r.requests[i].generated == 0:
+    if not is_read(r.requests[i]):
         to_the_back(e, r, i)
         return
     system, running = r.system[e], r.running[e]
@@ -85,7 +85,7 @@ def take_prompts(e, r, rules):
     while r.system[e].waiting > 0:
         i = row_at(e, r, 0)
         request = r.requests[i]
-        left, room = request.prompt - request.computed, rules.token_budget - taken
+        left, room = request.prompt + request.generated - request.computed, rules.token_budget - taken
         if rules.chunked:
             left = min(left, room - taken if rules.counted_twice else room)
         if left <= 0 or left > room:
