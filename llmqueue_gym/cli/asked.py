@@ -161,7 +161,7 @@ def _refuse_policy_of_another_system(spec: str) -> None:
     kind = next((kind for kind in kinds if name in kind.policies), None)
     if kind is None:
         return
-    others = set().union(*(scenario_fields(other) for other in kinds if other is not kind))
+    others = set().union(*(scenario_fields(other) for other in kinds if not issubclass(other, kind)))
     ways = [f"write --{option} {spec} --policy fcfs" for option, what in kind.unnamed.items() if what == "policy"]
     for field, value in scenario_fields(kind).items():
         if isinstance(value, str) and field not in others:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.energy import Spent, spent
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.serve import serve
 
@@ -78,6 +79,13 @@ class Measured:
         return int(self.served.jobs["generated"].sum())
 
     @cached_property
+    def spent(self) -> Spent:
+        """Energy, money and carbon of the replica over `span`."""
+        prefill, decode = self.served.totals["prefill_time"], self.served.totals["decode_time"]
+        idle = max(self.span - prefill - decode, 0.0)  # below 0 by rounding alone
+        return spent(self.served.system.cost_profile, prefill, decode, idle)
+
+    @cached_property
     def met(self) -> np.ndarray:
         """Which requests are done and within the objectives `(n,)`; one of a single token meets any TPOT."""
         met = self.served.done.copy()
@@ -110,15 +118,8 @@ def _total(name: str) -> Callable[[Measured], float]:
     return lambda m: m.served.totals[name]
 
 
-def _joules(m: Measured) -> float:
-    power, totals = m.served.system.cost_profile.power, m.served.totals
-    rest = m.span - totals["prefill_time"] - totals["decode_time"]
-    watts = (power.prefill * totals["prefill_time"], power.decode * totals["decode_time"], power.idle * rest)
-    return float(sum(watts)) / m.generated if m.generated else np.nan
-
-
-def _dollars(m: Measured) -> float:
-    return m.served.system.cost_profile.price_per_hour * m.span / 3600 / m.generated * 1e6 if m.generated else np.nan
+def _per_token(name: str) -> Callable[[Measured], float]:
+    return lambda m: m.spent.per_token(m.generated)[name]
 
 
 def _busy(m: Measured) -> float:
@@ -162,8 +163,12 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
     "max_over_mean_e2e": lambda m: _over_mean(LATENCIES[E2E](m.served)[m.kept]),
     "class_ratio": lambda m: float(m.classes.max() / m.classes.min()),  # worst over best class, normalised latency
     "jain_index": lambda m: float(m.classes.sum() ** 2 / (len(m.classes) * (m.classes**2).sum())),  # over classes
-    "joules_per_output_token": _joules,  # at watts by state, whatever the batch; the idle time counts
-    "dollars_per_million_output_tokens": _dollars,  # USD, the idle time paid for too
+    # At watts by state, whatever the batch; the idle time counts, and is paid for, too.
+    "joules_per_output_token": _per_token("joules_per_output_token"),
+    "idle_joules_per_output_token": _per_token("idle_joules_per_output_token"),  # of these, J between iterations
+    "dollars_per_million_output_tokens": _per_token("dollars_per_million_output_tokens"),  # USD
+    "grams_per_thousand_output_tokens": _per_token("grams_per_thousand_output_tokens"),  # CO2e of running and making
+    "embodied_grams_per_thousand_output_tokens": _per_token("embodied_grams_per_thousand_output_tokens"),  # of making
     "busy_share": _busy,  # of the span, in iterations
     "useful_share": _useful,  # busy, less transfers and the share of prefill time that recomputed tokens have
 }

@@ -4,11 +4,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import tables as batching
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
@@ -18,39 +19,24 @@ from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.base import SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
-from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import BOTH, DECODE, PREFILL, Requests, request_table
+from llmqueue_gym.requests import PREFILL, Requests, request_table
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.capacity import capacity
-from llmqueue_gym.systems.replica import Replica, kernel_arguments
+from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
+from llmqueue_gym.systems.members import MOST_REPLICAS, Member, Plan, alike, read_plan
+from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View, check_positive
+from llmqueue_gym.systems.view import View, check_between, check_positive
 from llmqueue_gym.theory.clairvoyant import latency_floor
 from llmqueue_gym.workloads.streams import stream
 
 if TYPE_CHECKING:
-    from llmqueue_gym.engines.batching.rules import Rules
     from llmqueue_gym.systems.scenario import Scenario
 
 MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, well below 1 s
 LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
-MOST_REPLICAS = 4096
+LONGEST = 1e6  # s that a link or a report may take
 TIMES = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time")
 COUNTS = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
-
-
-class Member(NamedTuple):
-    """One replica of a fleet.
-
-    Attributes:
-        profile: its cost profile.
-        rules: its rule set, with the blocks and seats that it has there.
-        role: BOTH, PREFILL or DECODE.
-    """
-
-    profile: Profile
-    rules: "Rules"
-    role: int = BOTH
 
 
 @dataclass(frozen=True)
@@ -66,7 +52,10 @@ class Fleet(Replica):
         bandwidth: of a link between two replicas, bytes/s.
         latency: of such a link, s.
         overlap: share of a transfer that runs beside the prefill.
+        retry: s between two tries of a transfer for which there was no room; 0: it begins as soon as there is room, in
+            order of request.
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
+        fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`; see `members`.
     """
 
     name: ClassVar[str] = "fleet"
@@ -74,6 +63,7 @@ class Fleet(Replica):
     policies: ClassVar[Policies] = ROUTING_POLICIES
     view: ClassVar["type[View] | None"] = None  # type: ignore[assignment]
     base: ClassVar[str] = "round-robin"
+    report: ClassVar[str] = "llmqueue_gym.cli.fleet"
     options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
     unnamed: ClassVar[Mapping[str, str]] = {"router": "policy", "policy": "order"}
     compared: ClassVar[tuple[str, ...]] = ("round-robin", "random", "power-of-d", "least-outstanding", "least-work")
@@ -86,33 +76,31 @@ class Fleet(Replica):
     bandwidth: float = 50e9
     latency: float = 1e-4
     overlap: float = 0.0
+    retry: float = 0.0
     staleness: float = 0.0
+    fleet: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.replicas <= MOST_REPLICAS:
-            raise BadInput(f"replicas={self.replicas} must be from 1 to {MOST_REPLICAS:,}")
-        if not 0 <= self.prefill < max(self.replicas, 1):
-            raise BadInput(
-                f"prefill={self.prefill} of {self.replicas} replicas leaves nobody to decode; "
-                f"choose 0 to {self.replicas - 1}"
-            )
+        check_between(self, 1, MOST_REPLICAS, "replicas", whole=True)
+        check_between(self, 0, MOST_TOKENS, "local_below", whole=True)
+        check_between(self, 0, 1, "overlap")
+        check_between(self, 0, LONGEST, "latency", "retry", "staleness")
         check_positive(self, "bandwidth", infinite=True)
-        for name in ("latency", "staleness", "local_below"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise BadInput(f"{name}={getattr(self, name):g} must be finite and not negative")
-        if not 0 <= self.overlap <= 1:
-            raise BadInput(f"overlap={self.overlap:g} is a share of a transfer, from 0 to 1")
+        if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
+            raise BadInput(
+                f"prefill={self.prefill!r} of {self.replicas} replicas must leave somebody to decode: from 0 to "
+                f"{self.replicas - 1}"
+            )
         if self.prefill and self.bound_rules.request_level:
             name = self.bound_rules.name
             raise BadInput(f"rules {name!r} never let go of a batch: prefill={self.prefill} needs others")
-        _ = self.discipline, self.taker, self.members
+        _ = self.discipline, self.taker, self.plan
 
     @cached_property
     def discipline(self) -> ServingPolicy:
         """The order in which replicas serve."""
         made: ServingPolicy = SERVING_POLICIES(self.order)
-        self.under(made)
         return made
 
     @cached_property
@@ -122,30 +110,48 @@ class Fleet(Replica):
         return made
 
     @cached_property
+    def plan(self) -> Plan:
+        """The replicas, and the links between them."""
+        if self.fleet is None:
+            given = self.cost_profile, self.bound_rules, self.replicas, self.prefill, self.bandwidth, self.latency
+            made = alike(*given)
+        else:
+            if not isinstance(self.fleet, str):
+                raise BadInput(f"fleet={self.fleet!r} must be the path of a file")
+            made = read_plan(self.fleet, self.profile, self.rules, self.bandwidth, self.latency)
+        under = [replace(m, rules=rules_under(m.rules, m.profile, self.discipline)) for m in made.members]
+        return replace(made, members=tuple(under))
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """The replicas."""
-        roles = [PREFILL] * self.prefill + [DECODE if self.prefill else BOTH] * (self.replicas - self.prefill)
-        return tuple(Member(self.cost_profile, self.under(self.discipline).bound_rules, role) for role in roles)
+        return self.plan.members
+
+    @cached_property
+    def rows(self) -> tuple[tuple[Member, ...], np.ndarray]:
+        """The replicas as tables have them, one row for each stage of a pipeline, and which replica a row is of."""
+        which = [q for q, member in enumerate(self.members) for _ in range(member.rules.stages)]
+        return tuple(self.members[q] for q in which), np.array(which)
+
+    @property
+    def splits(self) -> bool:
+        """Whether some replicas only read prompts."""
+        return any(member.role == PREFILL for member in self.members)
 
     @cached_property
     def distinct(self) -> tuple[Member, ...]:
         """One replica of each profile and rule set."""
         return tuple({(member.profile.name, str(member.rules)): member for member in self.members}.values())
 
-    def rate_scale(self, scenario: "Scenario") -> float:
-        """Return the factor on the rate of what is sampled; a load is a share of what all replicas sustain."""
-        if scenario.load is None:
-            return super().rate_scale(scenario)
-        return float(scenario.load * self.sustained(scenario))
-
-    def sustained(self, scenario: "Scenario") -> float:
-        """Return the factor on the rate of what is sampled that the replicas sustain, each by itself."""
-        total = 0.0
+    def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
+        """Return what all replicas sustain, each by itself and with prompts to read as well as answers to give."""
+        each = []
         for kind in self.distinct:
-            alone = Replica(kind.profile, replace(kind.rules), self.max_tokens)
             count = sum((m.profile.name, str(m.rules)) == (kind.profile.name, str(kind.rules)) for m in self.members)
-            total += count * capacity(replace(scenario, system=alone)).rate_scale
-        return total
+            alone = Replica(kind.profile, kind.rules, self.max_tokens)
+            each += [capacity(replace(scenario, system=alone), progress=progress)] * count
+        rates = np.array([(one.rate_scale, one.rate, one.backlog_rate) for one in each]).sum(axis=0).tolist()
+        return Capacity(rates[0], rates[1], rates[2], each[0].requests)
 
     def predictor(self, scenario: "Scenario", policy: Any = None) -> Any:
         """Return the length predictor that router and order get: that of either, if it brings one along."""
@@ -157,7 +163,7 @@ class Fleet(Replica):
         told = policy if policy is not None and policy.predictor is not None else self.discipline
         drawn = super().draw(scenario, seed, told)
         n, chosen = len(drawn.sizes), policy or self.taker
-        choices = chosen.choices(n, self.replicas, stream(seed, "choices"))
+        choices = chosen.choices(n, len(self.members), stream(seed, "choices"))
         return Drawn(drawn.work, {**drawn.truth, "choices": choices, "ties": stream(seed, "ties").random(n)})
 
     def simulate(self, drawn: Drawn, policy: RoutingPolicy, **facts: Any) -> Run:  # type: ignore[override]
@@ -184,12 +190,15 @@ class Fleet(Replica):
             tables of the fleet and of its replicas, `COURSE` record, the rest of the arguments, and pairs of a policy
             and the numbers that it was given.
         """
-        order, members = self.discipline, self.members
-        for rules in {str(m.rules): m.rules for m in members}.values():
-            rules.check(drawn.work, drawn.sizes)
+        order, (members, which) = self.discipline, self.rows
+        roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: rules.longest)
+        roomiest.check(drawn.work, drawn.sizes)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size)
-        seats = max(max(m.rules.max_seqs or 0 for m in members), n if order.merged else 0)
+        seats = max(
+            max(m.rules.max_seqs or 0 for m in members),
+            n if order.merged or any(m.rules.batching != "passes" for m in members) else 0,
+        )
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
         arguments = [kernel_arguments(order, member.profile, member.rules) for member in members]
         f = f._replace(numbers=np.zeros((size, max(len(numbers) for _, _, _, numbers, _ in arguments))))
@@ -198,13 +207,21 @@ class Fleet(Replica):
             f.rules[q], f.forms[q] = rules, form
             f.numbers[q, : len(numbers)] = numbers
         f.bytes_each[:] = [member.profile.kv_bytes_per_token for member in members]
-        f.members["role"], f.members["power"] = [member.role for member in members], tables.ON
-        f.choices[:], f.ties[:] = drawn.truth["choices"], drawn.truth["ties"]
+        pairs = np.ix_(which, which)
+        f.latency[:], f.byte_time[:] = self.plan.latency[pairs], self.plan.byte_time[pairs]
+        f.longest[:] = [member.rules.longest for member in members]
+        f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
+        is_first = np.diff(which, prepend=-1) > 0
+        f.members["role"], f.members["power"] = (
+            [member.role for member in members],
+            np.where(is_first, tables.ON, tables.OFF),
+        )
+        f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
         course = self.course(policy, float(drawn.work["arrival"][-1]))
         rows = r.fill(0, 1, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         r.state["every"] = refreshed.every
-        r.state["hands_over"] = f.members["role"] == PREFILL
+        r.state["hands_over"] = (f.members["role"] == PREFILL) | policy.paired
         f.members["emits"] = r.state["hands_over"] | course["closed"]
         first = {"profile": members[0].profile, "rules": members[0].rules}
         (score,), scores = policy.compiled(), policy.params_for(**first)
@@ -217,10 +234,12 @@ class Fleet(Replica):
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
         row = np.zeros(1, tables.COURSE)
-        for name in ("staleness", "bandwidth", "latency", "local_below"):
+        for name in ("staleness", "local_below", "retry"):
             row[name] = getattr(self, name)
+        for name in ("paired", "borrows"):
+            row[name] = getattr(policy, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf
-        row["closed"], row["splits"] = self.closed, self.prefill > 0
+        row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)

@@ -27,7 +27,7 @@ from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import Requests, request_table
 from llmqueue_gym.systems.agents.serving import ServingAgent
 from llmqueue_gym.systems.base import Drawn, System
-from llmqueue_gym.systems.capacity import capacity, recorded_rate, set_arrivals, stretched
+from llmqueue_gym.systems.capacity import Capacity, Progress, capacity, recorded_rate, set_arrivals, stretched
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
@@ -65,6 +65,7 @@ class Replica(System):
     options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
     metrics: ClassVar[str] = "llmqueue_gym.evaluation.serving"
     report: ClassVar[str] = "llmqueue_gym.cli.serving"
+    timed: ClassVar[bool] = True
     compared: ClassVar[tuple[str, ...]] = ("fcfs", "sjf", "sjf-total", "trail", "ltr", "srpt")
     objectives: ClassVar[Mapping[str, str]] = {
         "ttft_slo": "most s until the first token, for goodput",
@@ -96,12 +97,7 @@ class Replica(System):
         check_positive(self, "cut_off", infinite=True)
         if self.concurrency is not None and self.concurrency < 1:
             raise BadInput(f"concurrency={self.concurrency} must be at least 1 client")
-        rules, made = self.bound_rules, self.cost_profile  # a wrong part is found here, not at the first run
-        if rules.stages > 1 and made.form != "distserve":
-            raise BadInput(
-                f"profile {made.name!r} has form {made.form!r}, whose times are not known by stages={rules.stages} of a "
-                "pipeline; take form 'distserve', or stages=1"
-            )
+        _ = self.bound_rules  # a wrong part is found here, not at the first run
 
     @cached_property
     def cost_profile(self) -> Profile:
@@ -196,10 +192,14 @@ class Replica(System):
         times = {"iteration": iteration, "s": iteration * output}
         return {**lengths, **times, "blocks": blocks, "budget": float(rules.token_budget)}
 
+    def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
+        """Return the largest rate at which first come first served keeps up; see `systems.capacity`."""
+        return capacity(scenario, progress=progress)
+
     def rate_scale(self, scenario: "Scenario") -> float:
         """Return the factor on the rate of what is sampled."""
         if scenario.load is not None:
-            return float(scenario.load * capacity(scenario).rate_scale)
+            return float(scenario.load * self.sustains(scenario).rate_scale)
         if scenario.rate is not None and scenario.workload is not None:
             return float(scenario.rate / recorded_rate(scenario.source.sample(10**9, *_NO_CHANCE)[0]))
         return 1.0
@@ -255,20 +255,8 @@ class Replica(System):
         Raises:
             BadInput: the policy and the rule set both want to decide who joins a batch, or a field does not exist.
         """
-        made = self.bound_rules
-        names = [field.name for field in fields(made)]
-        for key in policy.rules:
-            if key not in names:
-                raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
-        if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
-            self.cost_profile.check_transfers(f"policy {policy.name!r}")
-        if policy.merged and (made.request_level or made.padded):
-            raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
-        if made.batching != "passes" and policy.name != "fcfs":
-            raise BadInput(
-                f"rule set {made.name!r} decides itself who joins a batch, policy {policy.name!r} cannot; choose fcfs"
-            )
-        return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
+        rules = rules_under(self.bound_rules, self.cost_profile, policy)
+        return replace(self, rules=rules) if policy.rules else self
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return mean and 99th percentile of the latency, and mean time to first token; who is never done is late."""
@@ -305,6 +293,28 @@ class Replica(System):
 
 _SAMPLE = 256  # requests behind a mean length
 _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole recording is the same whatever the streams
+
+
+def rules_under(made: Rules, profile: Profile, policy: ServingPolicy) -> Rules:
+    """Return a rule set as a policy wants it; see `Replica.under`."""
+    names = [field.name for field in fields(made)]
+    for key in policy.rules:
+        if key not in names:
+            raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
+    if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
+        profile.check_transfers(f"policy {policy.name!r}")
+    if policy.merged and (made.request_level or made.padded):
+        raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
+    if made.batching != "passes" and policy.name != "fcfs":
+        raise BadInput(
+            f"rule set {made.name!r} decides itself who joins a batch, policy {policy.name!r} cannot; choose fcfs"
+        )
+    if made.stages > 1 and profile.form != "distserve":
+        raise BadInput(
+            f"profile {profile.name!r} has form {profile.form!r}, whose times are not known by stages={made.stages} of a "
+            "pipeline; take form 'distserve', or stages=1"
+        )
+    return replace(made, **policy.rules)
 
 
 def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTables:

@@ -134,7 +134,7 @@ def line_up(e, r, rules, i, stays):
             state.blocked = 0
     elif in_batch < rules.max_seqs:
         tokens = unread(request)
-        if (read or stays) and in_batch < rules.token_budget or tokens <= rules.token_budget:
+        if ((read or stays) and in_batch < rules.token_budget) or tokens <= rules.token_budget:
             state.blocked = 0
     if not read:
         insert(e, r, i)

@@ -92,6 +92,7 @@ class Splitwise(Rules):
     max_seqs: int | None = 512
     chunked: bool = False
     null_block: bool = False
+    horizon: float = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,11 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, promised_blocks
-from llmqueue_gym.engines.fleet.sites import look
+from llmqueue_gym.engines.fleet.sites import fits, look
 from llmqueue_gym.engines.fleet.tables import ON
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL
 
-REFUSED = 1e12  # more than any load
+REFUSED = 1e12  # as in `policies.routing.base`
 
 
 @inner_kernel
@@ -31,7 +31,7 @@ def least_loaded(e, f, r, i, role, score, params):
     first, best, least = e * len(f.forms), -1, np.inf
     for q in range(len(f.forms)):
         member = f.members[first + q]
-        if member.power == ON and member.role == role:
+        if member.power == ON and member.role == role and fits(f, r, q, i):
             value = load(score(r.requests[i], f.sites[first + q], params))
             if best < 0 or value < least or (value == least and member.joined < f.members[first + best].joined):
                 best, least = q, value
@@ -92,7 +92,7 @@ def choose_both(e, f, r, i, course, score, scores, hand, hands):
         hand: compiled function of the handover.
         hands: its numbers.
     """
-    look(e, f, r, course.wants | course.hand_wants, False)
+    look(e, f, r, i, course.wants | course.hand_wants, False)
     p = willing(e, f, r, i, PREFILL, score, scores)
     t = willing(e, f, r, i, DECODE, hand, hands)
     if course.borrows:

@@ -56,18 +56,37 @@ def prompts_of(g, f, r):
 
 
 @inner_kernel
-def takes(member, decodes):
-    """Whether a replica takes requests that are to be read, or those that are to go on elsewhere (`decodes`)."""
-    return member.power == ON and member.role != (PREFILL if decodes else DECODE)
+def fits(f, r, q, i):
+    """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets."""
+    prompt = r.requests[i].prompt
+    return prompt < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
 
 
 @inner_kernel
-def look(e, f, r, wants, decodes):
-    """Bring what the router knows by itself up to date; return how many replicas there are to choose from."""
+def takes(e, f, r, q, i, decodes):
+    """Whether replica q of run e takes request i: it is on, the request fits, and the role is right.
+
+    Args:
+        e: the run.
+        f: `FleetTables`.
+        r: `ReplicaTables`.
+        q: the replica.
+        i: row of the request.
+        decodes: whether the request has been read and is to go on.
+    """
+    member = f.members[e * len(f.forms) + q]
+    if member.power != ON or member.role == (PREFILL if decodes else DECODE):
+        return False
+    return fits(f, r, q, i)
+
+
+@inner_kernel
+def look(e, f, r, i, wants, decodes):
+    """Bring what the router knows by itself up to date; return how many replicas request i can choose from."""
     replicas = len(f.forms)
     first, count, total, most, least = e * replicas, 0, 0, 0, np.iinfo(np.int64).max
     for g in range(first, first + replicas):
-        if takes(f.members[g], decodes):
+        if takes(e, f, r, g - first, i, decodes):
             there = r.state[g].n - r.state[g].done + f.members[g].inbound
             f.sites[g].outstanding = there
             count += 1
@@ -85,17 +104,17 @@ def look(e, f, r, wants, decodes):
 
 
 @inner_kernel
-def kth(e, f, k, decodes):
-    """Return the k-th of the replicas that take such a request, or the one that will soonest if none does now."""
+def kth(e, f, r, i, k, decodes):
+    """Return the k-th of the replicas that take request i, or one that may later if none does now."""
     replicas = len(f.forms)
     for q in range(replicas):
-        if takes(f.members[e * replicas + q], decodes):
+        if takes(e, f, r, q, i, decodes):
             if k == 0:
                 return q
             k -= 1
     for power in (STARTING, ON):  # one that starts, or else one of another role
         for q in range(replicas):
-            if f.members[e * replicas + q].power == power:
+            if fits(f, r, q, i) and f.members[e * replicas + q].power == power:
                 return q
     return 0
 
@@ -115,14 +134,14 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
         score: compiled function; the least is chosen.
         params: its numbers.
     """
-    replicas, count = len(f.forms), look(e, f, r, wants, decodes)
+    replicas, count = len(f.forms), look(e, f, r, i, wants, decodes)
     if count == 0 or looks == TURN:
-        return kth(e, f, f.fleet[e].turn % max(count, 1), decodes)
+        return kth(e, f, r, i, f.fleet[e].turn % max(count, 1), decodes)
     best, least, equal, shown = -1, np.inf, 0, f.choices.shape[1]
     if looks != ALL:
         for c in range(shown):
             q = f.choices[i, c]
-            if takes(f.members[e * replicas + q], decodes):
+            if takes(e, f, r, q, i, decodes):
                 value = score(r.requests[i], f.sites[e * replicas + q], params)
                 if best < 0 or value < least:
                     best, least = q, value
@@ -130,7 +149,7 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
             return best
     for q in range(replicas):
         f.scores[q] = np.inf
-        if takes(f.members[e * replicas + q], decodes):
+        if takes(e, f, r, q, i, decodes):
             f.scores[q] = score(r.requests[i], f.sites[e * replicas + q], params)
             if f.scores[q] < least or equal == 0:
                 best, least, equal = q, f.scores[q], 1
@@ -139,7 +158,7 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
     if equal > 1:
         k = int(f.ties[i] * equal)
         for q in range(best, replicas):
-            if f.scores[q] == least and takes(f.members[e * replicas + q], decodes):
+            if f.scores[q] == least and takes(e, f, r, q, i, decodes):
                 if k == 0:
                     return q
                 k -= 1

@@ -82,8 +82,6 @@ MOVED, STARTED, VANISHES, RETURNS, RETRIED = 0, 1, 2, 3, 4
 COURSE = np.dtype(
     [
         ("staleness", "f8"),  # s between reports; 0: a router sees what is so
-        ("bandwidth", "f8"),  # bytes/s of the links
-        ("latency", "f8"),  # s
         ("overlapped", "f8"),  # share of a transfer that runs beside the prefill
         ("tick", "f8"),  # s between looks of the controller; infinity for none
         ("horizon", "f8"),  # s
@@ -124,6 +122,10 @@ class FleetTables(NamedTuple):
     forms: np.ndarray  # of the cost profiles (R,), index into `cost.FORMS`
     numbers: np.ndarray  # of the cost profiles (R, k), filled up with zeros
     bytes_each: np.ndarray  # of a token's keys and values (R,)
+    longest: np.ndarray  # most tokens of a request (R,)
+    cuts: np.ndarray  # whether an output that would be longer ends there (R,)
+    latency: np.ndarray  # of the link from one replica to another, s (R, R)
+    byte_time: np.ndarray  # s that a byte takes there (R, R)
 
 
 def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
@@ -149,6 +151,10 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
         forms=np.zeros(replicas, np.int64),
         numbers=np.zeros((replicas, 1)),
         bytes_each=np.zeros(replicas),
+        longest=np.zeros(replicas, np.int64),
+        cuts=np.zeros(replicas, np.bool_),
+        latency=np.zeros((replicas, replicas)),
+        byte_time=np.zeros((replicas, replicas)),
     )
     return made
 

@@ -72,7 +72,8 @@ def transfer(e, f, r, i, course):
         return False
     take(g, r, i, request.computed + 1, size)
     moved = request.computed * f.bytes_each[flow.source]
-    time = course.latency + (1.0 - course.overlapped) * moved / course.bandwidth
+    link = flow.source, flow.target
+    time = (1.0 - course.overlapped) * moved * f.byte_time[link] + f.latency[link]
     flow.order = note(e, f, f.fleet[e].clock + time, MOVED, i)
     f.fleet[e].transfers += 1
     f.fleet[e].transfer_bytes += moved
