@@ -311,8 +311,8 @@ def rules_under(made: Rules, profile: Profile, policy: ServingPolicy) -> Rules:
         )
     if made.stages > 1 and profile.form != "distserve":
         raise BadInput(
-            f"profile {profile.name!r} has form {profile.form!r}, whose times are not known by stages={made.stages} of a "
-            "pipeline; take form 'distserve', or stages=1"
+            f"profile {profile.name!r} has form {profile.form!r}, which does not tell how long stages={made.stages} of "
+            "a pipeline take; take form 'distserve', or stages=1"
         )
     return replace(made, **policy.rules)
 

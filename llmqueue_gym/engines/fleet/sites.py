@@ -5,7 +5,7 @@ import numpy as np
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import row_of, stands_for_itself
 from llmqueue_gym.engines.batching.queue import row_at
-from llmqueue_gym.engines.fleet.tables import ALL, ON, STARTING, SUMS, TURN
+from llmqueue_gym.engines.fleet.tables import ALL, OFF, ON, STARTING, SUMS, TURN
 from llmqueue_gym.requests import DECODE, PREFILL
 
 
@@ -24,7 +24,8 @@ def report(g, f, r, clock, wants):
     """Let replica g report itself as it is."""
     site, system, state, rules = f.sites[g], r.system[g], r.state[g], f.rules[g % len(f.forms)]
     coming = state.n - state.arrived
-    h = g + 1 if rules.stages > 1 else g  # of a pipeline what the first stage has
+    # Of a pipeline what its first stage has; the rows of its stages are off.
+    h = g + 1 if rules.stages > 1 and f.members[g].power != OFF else g
     site.reported = clock
     site.running, site.waiting = r.system[h].running, r.system[h].waiting + coming
     site.free, site.blocks, site.step_time = system.free, system.blocks, system.step_time

@@ -104,7 +104,8 @@ def arrive_from_elsewhere(e, f, r, i, course):
     source, g = first + flow.source, first + flow.target
     r.system[source].free += flow.blocks
     f.members[source].reserved -= flow.blocks
-    r.state[source].blocked = 0
+    if r.system[source].waiting + r.state[source].n > r.state[source].arrived:  # there is room for who waits there
+        r.state[source].blocked = 0
     f.members[g].inbound -= 1
     r.requests[i].status = PENDING
     r.state[g].keeps = True
