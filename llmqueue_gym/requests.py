@@ -95,7 +95,7 @@ SITE = np.dtype(
         ),  # requests that the router sent there and that have not left: here and below not reported
         ("tokens", "f8"),  # their prompts
         ("reading", "i8"),  # requests there whose prompt is not read yet
-        ("idle", "i8"),  # requests there that are not in the iteration under way
+        ("idle", "i8"),  # requests there or on their way there that are not in the iteration under way
         ("promised", "i8"),  # requests that are to decode there and are not done, wherever they are now
         ("reserved", "i8"),  # KV blocks that all who were sent there or are promised take in the end
         ("sites", "i8"),  # replicas to choose from

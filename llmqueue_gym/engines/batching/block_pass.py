@@ -18,6 +18,7 @@ from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, take
 from llmqueue_gym.engines.batching.queue import is_read
+from llmqueue_gym.engines.batching.tables import BY_BLOCKS
 from llmqueue_gym.requests import DECODING, PREFILLING, WAITING
 
 
@@ -130,7 +131,8 @@ def line_up(e, r, rules, i, stays):
     read = is_read(request)
     in_batch = batched(e, r)
     if in_batch == 0:
-        if missing_blocks(r, rules, i, read) <= system.free:
+        later = missing_blocks(r, rules, i, True) - missing_blocks(r, rules, i, False) if stays else system.blocks
+        if min(missing_blocks(r, rules, i, read), later) <= system.free:
             state.blocked = 0
     elif in_batch < rules.max_seqs:
         tokens = unread(request)
@@ -140,6 +142,16 @@ def line_up(e, r, rules, i, stays):
         insert(e, r, i)
     if read or stays:
         insert(e, r, ~i)
+
+
+@part_kernel
+def gains(e, r, rules):
+    """Whether somebody who waits at replica e gains by memory that came free: where nobody runs, the first does."""
+    system, state = r.system[e], r.state[e]
+    if rules.batching == BY_BLOCKS and batched(e, r) == 0 and system.waiting > 0:
+        first = entry_at(e, r, 0)
+        return missing_blocks(r, rules, row_of(first), first < 0) <= system.free
+    return system.waiting + state.n > state.arrived
 
 
 @part_kernel

@@ -32,7 +32,7 @@ def report(g, f, r, clock, wants):
     if not wants & SUMS:
         return
     site.pending = site.work = site.context = 0.0
-    site.reading = site.idle = 0
+    site.reading, site.idle = 0, f.members[g].inbound
     for k in range(r.system[h].running):
         add(site, r.requests[r.running[h, k]])
     for k in range(r.system[h].waiting):

@@ -1,7 +1,7 @@
 """Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
 
 from llmqueue_gym._jit import inner_kernel
-from llmqueue_gym.engines.batching.block_pass import row_of, stands_for_itself
+from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.events import note
@@ -104,7 +104,7 @@ def arrive_from_elsewhere(e, f, r, i, course):
     source, g = first + flow.source, first + flow.target
     r.system[source].free += flow.blocks
     f.members[source].reserved -= flow.blocks
-    if r.system[source].waiting + r.state[source].n > r.state[source].arrived:  # there is room for who waits there
+    if gains(source, r, f.rules[flow.source]):
         r.state[source].blocked = 0
     f.members[g].inbound -= 1
     r.requests[i].status = PENDING
