@@ -52,6 +52,7 @@ REQUEST = whole_lines(
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
         ("prefix", "i8"),  # the text that its prompt begins with, 0 where nobody shares
         ("site", "i4"),  # the replica that it was sent to last, -1 before
+        ("goes_on", "?"),  # whether it goes on elsewhere once its prompt is read
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise
         ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
         ("due", "i4"),  # output tokens that are being computed while the next step is put together
@@ -95,6 +96,10 @@ SITE = np.dtype(
             "i8",
         ),  # requests that the router sent there and that have not left: here and below not reported
         ("tokens", "f8"),  # their prompts
+        ("reading", "i8"),  # requests there whose prompt is not read yet
+        ("idle", "i8"),  # requests there or on their way there that are not in the iteration under way
+        ("promised", "i8"),  # requests that are to decode there and are not done, wherever they are now
+        ("reserved", "i8"),  # KV blocks that all who were sent there or are promised take in the end
         ("sites", "i8"),  # replicas to choose from
         ("all", "i8"),  # outstanding requests of all of them
         ("most", "i8"),  # of the replica that has most

@@ -54,6 +54,8 @@ class Fleet(Replica):
         bandwidth: of a link between two replicas, bytes/s.
         latency: of such a link, s.
         overlap: share of a transfer that runs beside the prefill.
+        retry: s between two tries of a transfer for which there was no room; 0: it begins as soon as there is room, in
+            order of request.
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
         fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
             `systems.members`.
@@ -77,6 +79,7 @@ class Fleet(Replica):
     bandwidth: float = 50e9
     latency: float = 1e-4
     overlap: float = 0.0
+    retry: float = 0.0
     staleness: float = 0.0
     fleet: str | None = None
 
@@ -85,7 +88,7 @@ class Fleet(Replica):
         check_between(self, 1, MOST_REPLICAS, "replicas", whole=True)
         check_between(self, 0, MOST_TOKENS, "local_below", whole=True)
         check_between(self, 0, 1, "overlap")
-        check_between(self, 0, LONGEST, "latency", "staleness")
+        check_between(self, 0, LONGEST, "latency", "retry", "staleness")
         check_positive(self, "bandwidth", infinite=True)
         if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
             raise BadInput(
@@ -126,6 +129,12 @@ class Fleet(Replica):
     def members(self) -> tuple[Member, ...]:
         """The replicas."""
         return self.plan.members
+
+    @cached_property
+    def rows(self) -> tuple[tuple[Member, ...], np.ndarray]:
+        """The replicas as tables have them, one row for each stage of a pipeline, and which replica a row is of."""
+        which = [q for q, member in enumerate(self.members) for _ in range(member.rules.stages)]
+        return tuple(self.members[q] for q in which), np.array(which)
 
     @property
     def splits(self) -> bool:
@@ -184,12 +193,15 @@ class Fleet(Replica):
             tables of the fleet and of its replicas, `COURSE` record, the rest of the arguments, and pairs of a policy
             and the numbers that it was given.
         """
-        order, members = self.discipline, self.members
+        order, (members, which) = self.discipline, self.rows
         roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: rules.longest)
         roomiest.check(drawn.work, drawn.sizes)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size)
-        seats = max(max(m.rules.max_seqs or 0 for m in members), n if order.merged else 0)
+        seats = max(
+            max(m.rules.max_seqs or 0 for m in members),
+            n if order.merged or any(m.rules.batching != "passes" for m in members) else 0,
+        )
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
         arguments = [kernel_arguments(order, member.profile, member.rules) for member in members]
         f = f._replace(numbers=np.zeros((size, max(len(numbers) for _, _, _, numbers, _ in arguments))))
@@ -198,18 +210,23 @@ class Fleet(Replica):
             f.rules[q], f.forms[q] = rules, form
             f.numbers[q, : len(numbers)] = numbers
         f.bytes_each[:] = [member.profile.kv_bytes_per_token for member in members]
-        f.latency[:], f.byte_time[:] = self.plan.latency, self.plan.byte_time
+        pairs = np.ix_(which, which)
+        f.latency[:], f.byte_time[:] = self.plan.latency[pairs], self.plan.byte_time[pairs]
         f.longest[:] = [member.rules.longest for member in members]
         f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
-        f.members["role"], f.members["power"] = [member.role for member in members], tables.ON
-        f.choices[:], f.ties[:] = drawn.truth["choices"], drawn.truth["ties"]
+        is_first = np.diff(which, prepend=-1) > 0
+        f.members["role"], f.members["power"] = (
+            [member.role for member in members],
+            np.where(is_first, tables.ON, tables.OFF),
+        )
+        f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
         course = self.course(policy, float(drawn.work["arrival"][-1]))
         rows = r.fill(0, 1, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)
         r.state["every"] = refreshed.every
-        r.state["hands_over"] = f.members["role"] == PREFILL
+        r.state["hands_over"] = (f.members["role"] == PREFILL) | policy.paired
         f.members["emits"] = r.state["hands_over"] | course["closed"]
         first = {"profile": members[0].profile, "rules": members[0].rules}
         (score,), scores = policy.compiled(), policy.params_for(**first)
@@ -222,10 +239,12 @@ class Fleet(Replica):
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
         row = np.zeros(1, tables.COURSE)
-        for name in ("staleness", "local_below"):
+        for name in ("staleness", "local_below", "retry"):
             row[name] = getattr(self, name)
+        for name in ("paired", "borrows"):
+            row[name] = getattr(policy, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf
-        row["closed"], row["splits"] = self.closed, self.splits
+        row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)

@@ -151,6 +151,10 @@ class ReplicaEpisodes(Episodes):
         system: Any = scenario.system
         profile, rules = system.cost_profile, system.bound_rules
         rules = replace(rules, horizon=min(float(view.horizon), rules.horizon))
+        if rules.batching != "passes":
+            raise BadInput(
+                f"rule set {rules.name!r} decides itself who joins a batch, so that an agent has no say; choose vllm-v1"
+            )
         self._rules = rules
         self.replica = fresh_replica(size, int(scenario.n_jobs), 0, rules.max_seqs, rules.blocks or 0)
         self._asks = np.zeros(size, np.int64)

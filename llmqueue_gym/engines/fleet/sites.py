@@ -3,8 +3,9 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.block_pass import row_of, stands_for_itself
 from llmqueue_gym.engines.batching.queue import row_at
-from llmqueue_gym.engines.fleet.tables import ALL, ON, STARTING, SUMS, TURN
+from llmqueue_gym.engines.fleet.tables import ALL, OFF, ON, STARTING, SUMS, TURN
 from llmqueue_gym.requests import DECODE, PREFILL
 
 
@@ -14,35 +15,42 @@ def add(site, request):
     site.pending += max(request.prompt + request.generated - request.computed - (request.generated > 0), 0)
     site.work += max(request.predicted - request.generated, 1.0)
     site.context += request.computed
+    site.reading += request.generated == 0
+    site.idle += request.scheduled == 0
 
 
 @inner_kernel
 def report(g, f, r, clock, wants):
     """Let replica g report itself as it is."""
-    site, system, state = f.sites[g], r.system[g], r.state[g]
+    site, system, state, rules = f.sites[g], r.system[g], r.state[g], f.rules[g % len(f.forms)]
     coming = state.n - state.arrived
+    # Of a pipeline what its first stage has; the rows of its stages are off.
+    h = g + 1 if rules.stages > 1 and f.members[g].power != OFF else g
     site.reported = clock
-    site.running, site.waiting = system.running, system.waiting + coming
+    site.running, site.waiting = r.system[h].running, r.system[h].waiting + coming
     site.free, site.blocks, site.step_time = system.free, system.blocks, system.step_time
     if not wants & SUMS:
         return
     site.pending = site.work = site.context = 0.0
-    for k in range(system.running):
-        add(site, r.requests[r.running[g, k]])
-    for k in range(system.waiting):
-        add(site, r.requests[row_at(g, r, k)])
+    site.reading, site.idle = 0, f.members[g].inbound
+    for k in range(r.system[h].running):
+        add(site, r.requests[r.running[h, k]])
+    for k in range(r.system[h].waiting):
+        if stands_for_itself(r, rules, row_at(h, r, k)):
+            add(site, r.requests[row_of(row_at(h, r, k))])
     for k in range(coming):
         add(site, r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]])
 
 
 @inner_kernel
-def prompts_of(g, r):
+def prompts_of(g, f, r):
     """Return the prompt tokens of the requests that are at replica g."""
     system, state, tokens = r.system[g], r.state[g], 0
     for k in range(system.running):
         tokens += r.requests[r.running[g, k]].prompt
     for k in range(system.waiting):
-        tokens += r.requests[row_at(g, r, k)].prompt
+        if stands_for_itself(r, f.rules[g % len(f.forms)], row_at(g, r, k)):
+            tokens += r.requests[row_of(row_at(g, r, k))].prompt
     for k in range(state.n - state.arrived):
         tokens += r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]].prompt
     return tokens
@@ -87,9 +95,12 @@ def look(e, f, r, i, wants, decodes):
             most, least = max(most, there), min(least, there)
     for g in range(first, first + replicas):
         site = f.sites[g]
+        member, state = f.members[g], r.state[g]
+        site.promised = max(member.promised - (state.done - member.pulled), 0)
+        site.reserved = member.reserved - state.fulfilled
         site.clock, site.sites, site.all, site.most, site.least = f.fleet[e].clock, count, total, most, least
         if wants & SUMS:
-            site.tokens = prompts_of(g, r)
+            site.tokens = prompts_of(g, f, r)
     return count
 
 

@@ -27,6 +27,7 @@ FLEET = np.dtype(
         ("noted", "i8"),  # events so far
         ("next_report", "f8"),  # s, when replicas report themselves next; infinity where nobody will look before
         ("next_tick", "f8"),  # s, when the controller is asked next
+        ("joined", "i8"),  # times that a replica changed its role or came back to it
         ("pulled", "i8"),  # times that a request left a replica for another
         ("arrived_cost", "f8"),  # cost per second of all that have arrived
         ("arrived_time", "f8"),  # the same, each times its arrival, s
@@ -49,6 +50,11 @@ MEMBER = np.dtype(
         ("head", "i8"),  # the first of them, a row, -1 for none
         ("tail", "i8"),
         ("inbound", "i8"),  # requests on their way here
+        ("home", "i8"),  # role that it has but for what it lends
+        ("joined", "i8"),  # when it came to its role, as a number that grows
+        ("promised", "i8"),  # requests that were ever chosen to decode here, on arrival
+        ("pulled", "i8"),  # requests that left for another replica
+        ("reserved", "i8"),  # blocks that those who were ever sent here take in the end, less what moved away
         ("done", "i8"),  # of those that left, those whose clients have sent their next
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
@@ -70,7 +76,7 @@ FLOW = np.dtype(
 
 # What is to come: the earliest first, at one time by kind, then in the order in which they were noted.
 EVENT = np.dtype([("time", "f8"), ("kind", "i8"), ("order", "i8"), ("subject", "i8")], align=True)
-MOVED, STARTED, VANISHES, RETURNS = 0, 1, 2, 3
+MOVED, STARTED, VANISHES, RETURNS, RETRIED = 0, 1, 2, 3, 4
 
 # Settings of all replicas of a run.
 COURSE = np.dtype(
@@ -84,6 +90,9 @@ COURSE = np.dtype(
         ("wants", "i8"),  # what it reads, bits below
         ("hand_looks", "i8"),  # the same of who takes over what was read
         ("hand_wants", "i8"),
+        ("retry", "f8"),  # s between two tries of a transfer that found no room; 0: as soon as there is some, in order
+        ("paired", "?"),  # whether who decodes is chosen on arrival, too
+        ("borrows", "?"),  # whether replicas of one role help out with the other, see `pools`
         ("closed", "?"),  # whether clients wait for their answers
         ("splits", "?"),  # whether requests are read at one replica and go on at another
     ],
@@ -174,6 +183,7 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
     f.members[mine] = 0
     f.members["role"][mine], f.members["power"][mine] = roles, power
+    f.members["home"][mine], f.members["joined"][mine], f.fleet["joined"][e] = roles, np.arange(replicas), replicas
     f.members["head"][mine] = f.members["tail"][mine] = -1
     f.sites[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)

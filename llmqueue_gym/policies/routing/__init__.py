@@ -20,6 +20,11 @@ ROUTING_POLICIES = Policies(
         "least-tokens": f"{_HERE}.least_tokens:least_tokens",
         "least-kv": f"{_HERE}.least_kv:least_kv",
         "least-work": f"{_HERE}.least_work:least_work",
+        "token-jsq": f"{_HERE}.token_jsq:token_jsq",
+        "mixed-pool": f"{_HERE}.mixed_pool:mixed_pool",
+        "least-reserved": f"{_HERE}.mixed_pool:least_reserved",
+        "fewest-prompts": f"{_HERE}.shortest_line:fewest_prompts",
+        "shortest-line": f"{_HERE}.shortest_line:shortest_line",
     },
     partial(stored, "routing"),
 )

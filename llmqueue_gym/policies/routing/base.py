@@ -18,8 +18,9 @@ from llmqueue_gym.policies.dispatch.base import different
 from llmqueue_gym.policies.serving.base import PREDICTIONS, READABLE
 from llmqueue_gym.requests import REQUEST, SITE
 
+REFUSED = 1e12  # more than any load
 Looks = Literal["all", "sample", "turn"]
-SUMS = frozenset(("pending", "work", "context", "tokens"))  # columns that are summed over requests
+SUMS = frozenset(("pending", "work", "context", "tokens", "reading", "idle"))  # columns that are summed over requests
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class RoutingPolicy(BasePolicy):
         looks: "all" replicas, and one of several equal ones is drawn; "sample": `d` different ones drawn at random,
             the first of the least; "turn": one after another.
         d: how many it samples.
+        paired: whether who decodes is chosen on arrival, too, by the router of the handover; both then name the replica
+            of least score among those of the role in question, then among those that do both. A score of `REFUSED` and
+            more says that it would rather not, and the rest is the load all the same.
+        borrows: whether the least loaded of the other role does both, until it is empty, where all refuse.
         params: numbers for `score`.
         prepare: `prepare(profile, rules) -> params (k,)`, for a score that is computed from the cost profile.
         predictor: length predictor that the policy brings along, or None.
@@ -49,6 +54,8 @@ class RoutingPolicy(BasePolicy):
     score: Callable[[Any, Any, np.ndarray], float]
     looks: Looks = "all"
     d: int = 1
+    paired: bool = False
+    borrows: bool = False
     params: tuple[float, ...] = ()
     prepare: Callable[..., np.ndarray] | None = None
     predictor: str | None = None
