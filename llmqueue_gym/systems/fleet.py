@@ -16,7 +16,7 @@ from llmqueue_gym.engines.fleet.agenda import go_on
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
-from llmqueue_gym.policies.routing.base import SUMS
+from llmqueue_gym.policies.routing.base import HITS, LUCK, RECORD, ROUNDS, SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, Requests, request_table
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, well below 1 s
 LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
+WANTS = {tables.SUMS: SUMS, tables.CACHED: HITS, tables.KNOWN: RECORD, tables.LUCK: LUCK, tables.TWICE: ROUNDS}
 MOST_REPLICAS = 4096
 TIMES = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time")
 COUNTS = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
@@ -226,7 +227,7 @@ class Fleet(Replica):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)
         for prefix, made in (("", policy), ("hand_", self.taker)):
             row[f"{prefix}looks"] = LOOKS[made.looks]
-            row[f"{prefix}wants"] = tables.SUMS * bool(made.reads(1) & SUMS)
+            row[f"{prefix}wants"] = wants(made)
         return records(row)[0]
 
     def bound(self, drawn: Drawn) -> float:
@@ -240,6 +241,12 @@ class Fleet(Replica):
         requests, kinds = request_table(drawn.work["arrival"], drawn.work["prompt"]), self.distinct
         floors = [latency_floor(requests, drawn.sizes, m.profile, m.rules, len(self.members)).mean for m in kinds]
         return min(floors)
+
+
+def wants(router: RoutingPolicy) -> int:
+    """Return what is to be filled in for a router, and how it is asked, as bits of `engines.fleet.tables`."""
+    read = router.reads(1)
+    return sum(bit for bit, columns in WANTS.items() if read & columns) | tables.FIRST * (router.ties == "first")
 
 
 def run_of(

@@ -13,7 +13,7 @@ from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first
-from llmqueue_gym.engines.fleet.sites import choose, report
+from llmqueue_gym.engines.fleet.sites import choose, remember, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
     BEGIN,
@@ -262,6 +262,7 @@ def arrive(e, f, r):
 def sent_to(e, f, r, q):
     """Send the request in question to replica q of run e."""
     f.fleet[e].turn += 1
+    remember(e, f, r, f.fleet[e].subject, q)
     send(e, f, r, f.fleet[e].subject, q)
 
 

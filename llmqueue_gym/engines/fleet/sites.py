@@ -3,9 +3,13 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.pool import blocks_for
 from llmqueue_gym.engines.batching.queue import row_at
-from llmqueue_gym.engines.fleet.tables import ALL, ON, STARTING, SUMS, TURN
+from llmqueue_gym.engines.fleet.tables import ALL, FIRST, LUCK, ON, STARTING, SUMS, TURN, TWICE
 from llmqueue_gym.requests import DECODE, PREFILL
+
+MASK = (1 << 63) - 1
+MIX, MIX_AGAIN = 0x1E3779B97F4A7C15, 0x7F51AFD7ED558CCD  # odd numbers without a pattern
 
 
 @inner_kernel
@@ -21,18 +25,22 @@ def report(g, f, r, clock, wants):
     """Let replica g report itself as it is."""
     site, system, state = f.sites[g], r.system[g], r.state[g]
     coming = state.n - state.arrived
-    site.reported = clock
+    site.reported, site.since = clock, 0
     site.running, site.waiting = system.running, system.waiting + coming
     site.free, site.blocks, site.step_time = system.free, system.blocks, system.step_time
     if not wants & SUMS:
         return
     site.pending = site.work = site.context = 0.0
+    site.wanted, size = 0, f.rules[g % len(f.forms)].block_size
     for k in range(system.running):
         add(site, r.requests[r.running[g, k]])
-    for k in range(system.waiting):
-        add(site, r.requests[row_at(g, r, k)])
-    for k in range(coming):
-        add(site, r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]])
+    for k in range(system.waiting + coming):
+        if k < system.waiting:
+            request = r.requests[row_at(g, r, k)]
+        else:
+            request = r.requests[r.inbox[g, (state.arrived + k - system.waiting) & (r.inbox.shape[1] - 1)]]
+        add(site, request)
+        site.wanted += max(blocks_for(request.prompt + request.generated, size) - request.blocks, 0)
 
 
 @inner_kernel
@@ -55,9 +63,26 @@ def takes(member, decodes):
 
 
 @inner_kernel
+def luck_of(drawn, index):
+    """Return a number in [0, 1) of a request, given the one drawn for it, and of a replica: a hash of both."""
+    x = (int(drawn * 9007199254740992.0) + int(index + 1) * MIX) & MASK
+    x = ((x ^ (x >> 31)) * MIX_AGAIN) & MASK
+    x = ((x ^ (x >> 29)) * MIX) & MASK
+    return ((x ^ (x >> 32)) >> 10) / 9007199254740992.0
+
+
+@inner_kernel
 def look(e, f, r, wants, decodes):
-    """Bring what the router knows by itself up to date; return how many replicas there are to choose from."""
-    replicas = len(f.forms)
+    """Bring what the router knows by itself up to date; return how many replicas there are to choose from.
+
+    Args:
+        e: the run.
+        f: `FleetTables`.
+        r: `ReplicaTables`.
+        wants: what the router reads.
+        decodes: whether the request in question has been read and is to go on.
+    """
+    replicas, i = len(f.forms), f.fleet[e].subject
     first, count, total, most, least = e * replicas, 0, 0, 0, np.iinfo(np.int64).max
     for g in range(first, first + replicas):
         if takes(f.members[g], decodes):
@@ -71,7 +96,31 @@ def look(e, f, r, wants, decodes):
         site.clock, site.sites, site.all, site.most, site.least = f.fleet[e].clock, count, total, most, least
         if wants & SUMS:
             site.tokens = prompts_of(g, r)
+        if wants & LUCK:
+            site.luck = luck_of(f.ties[i], site.index)
     return count
+
+
+@inner_kernel
+def remember(e, f, r, i, q):
+    """Let the router note that it sent request i to replica q."""
+    site, request = f.sites[e * len(f.forms) + q], r.requests[i]
+    site.since += 1
+    site.sent += request.prompt
+
+
+@inner_kernel
+def ask_first(e, f, r, i, decodes, score, params):
+    """Let a router that is asked twice give its number of each replica, and show it the least and the most of them."""
+    replicas, lowest, highest = len(f.forms), np.inf, -np.inf
+    for g in range(e * replicas, (e + 1) * replicas):
+        if takes(f.members[g], decodes):
+            f.sites[g].round = 0
+            value = score(r.requests[i], f.sites[g], params)
+            lowest, highest = min(lowest, value), max(highest, value)
+    for g in range(e * replicas, (e + 1) * replicas):
+        site = f.sites[g]
+        site.round, site.lowest, site.highest = 1, lowest, highest
 
 
 @inner_kernel
@@ -98,7 +147,7 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
         e: the run.
         f: `FleetTables`.
         r: `ReplicaTables`.
-        i: row of the request.
+        i: row of the request, which is the one in question.
         looks: at which replicas: `ALL`, `SAMPLE` or `TURN`.
         wants: what it reads.
         decodes: whether the request has been read and is to go on.
@@ -109,6 +158,8 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
     if count == 0 or looks == TURN:
         return kth(e, f, f.fleet[e].turn % max(count, 1), decodes)
     best, least, equal, shown = -1, np.inf, 0, f.choices.shape[1]
+    if wants & TWICE:
+        ask_first(e, f, r, i, decodes, score, params)
     if looks != ALL:
         for c in range(shown):
             q = f.choices[i, c]
@@ -126,7 +177,7 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
                 best, least, equal = q, f.scores[q], 1
             elif f.scores[q] == least:
                 equal += 1
-    if equal > 1:
+    if equal > 1 and not wants & FIRST:
         k = int(f.ties[i] * equal)
         for q in range(best, replicas):
             if f.scores[q] == least and takes(f.members[e * replicas + q], decodes):

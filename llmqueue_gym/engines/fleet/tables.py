@@ -92,7 +92,9 @@ COURSE = np.dtype(
     align=True,
 )
 ALL, SAMPLE, TURN = 0, 1, 2
-SUMS, CACHED = 1, 2  # columns that are summed over requests; hits of the request in question
+# What a router reads that takes time to fill: sums over requests, hits of the request in question, those by the record
+# of what was sent, numbers of a request and a replica; then whether it is asked twice, and takes the first of equals.
+SUMS, CACHED, KNOWN, LUCK, TWICE, FIRST = 1, 2, 4, 8, 16, 32
 
 OFF, STARTING, ON, DRAINING = POWERS = 0, 1, 2, 3
 MOVE_ON, HAPPEN, ARRIVE, BEGIN = 0, 1, 2, 3  # phases: on to the next moment; what happens there; who comes; after

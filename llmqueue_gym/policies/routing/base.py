@@ -4,6 +4,9 @@ A user's router is a plain function of the request and of one replica as it last
 
     def score(request, site, params):
         return site.waiting + site.running
+
+Where a score depends on how the others stand, it reads `site.lowest` and `site.highest`. Then it is asked twice: with
+`site.round` 0 for a number of each replica, and with 1 for the score, when both say what came of the first round.
 """
 
 from collections.abc import Callable
@@ -19,7 +22,13 @@ from llmqueue_gym.policies.serving.base import PREDICTIONS, READABLE
 from llmqueue_gym.requests import REQUEST, SITE
 
 Looks = Literal["all", "sample", "turn"]
-SUMS = frozenset(("pending", "work", "context", "tokens"))  # columns that are summed over requests
+Ties = Literal["random", "first"]
+# Columns that take time to fill, by what they take.
+SUMS = frozenset(("pending", "work", "context", "tokens", "wanted"))  # a sum over requests
+HITS = frozenset(("cached",))  # a look into the cache of each replica
+RECORD = frozenset(("known",))  # a record of what was sent
+LUCK = frozenset(("luck",))  # a number of each replica
+ROUNDS = frozenset(("round", "lowest", "highest"))  # a second round
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,9 @@ class RoutingPolicy(BasePolicy):
     Attributes:
         name: its name in the literature; "-like" where the exact rule is not public.
         score: plain function `score(request, site, params) -> float`; the least is chosen.
-        looks: "all" replicas, and one of several equal ones is drawn; "sample": `d` different ones drawn at random,
-            the first of the least; "turn": one after another.
+        looks: "all" replicas; "sample": `d` different ones drawn at random, the first of the least; "turn": one after
+            another.
+        ties: of all replicas, which of several equal ones: "random" or "first".
         d: how many it samples.
         params: numbers for `score`.
         prepare: `prepare(profile, rules) -> params (k,)`, for a score that is computed from the cost profile.
@@ -48,6 +58,7 @@ class RoutingPolicy(BasePolicy):
     name: str
     score: Callable[[Any, Any, np.ndarray], float]
     looks: Looks = "all"
+    ties: Ties = "random"
     d: int = 1
     params: tuple[float, ...] = ()
     prepare: Callable[..., np.ndarray] | None = None
@@ -57,6 +68,8 @@ class RoutingPolicy(BasePolicy):
     def __post_init__(self) -> None:
         if self.looks not in ("all", "sample", "turn"):
             raise BadInput(f"looks={self.looks!r}; choose all, sample or turn")
+        if self.ties not in ("random", "first"):
+            raise BadInput(f"ties={self.ties!r}; choose random or first")
         if self.d < 1:
             raise BadInput(f"{self.name}: d={self.d} replicas cannot be looked at; at least 1")
         self.check()
