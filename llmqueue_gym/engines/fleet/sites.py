@@ -8,8 +8,8 @@ from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.tables import ALL, FIRST, LUCK, ON, STARTING, SUMS, TURN, TWICE
 from llmqueue_gym.requests import DECODE, PREFILL
 
-MASK = (1 << 63) - 1
-MIX, MIX_AGAIN = 0x1E3779B97F4A7C15, 0x7F51AFD7ED558CCD  # odd numbers without a pattern
+BITS = (1 << 31) - 1  # products of these stay below what an integer holds, which compiled code relies on
+MIX, STEP = 0x45D9F3B, 0x1E3779B9  # odd numbers without a pattern
 
 
 @inner_kernel
@@ -63,12 +63,18 @@ def takes(member, decodes):
 
 
 @inner_kernel
+def stirred(x):
+    """Return a hash of 31 bits of a number of 31 bits."""
+    x = ((x ^ (x >> 16)) * MIX) & BITS
+    x = ((x ^ (x >> 15)) * MIX) & BITS
+    return x ^ (x >> 16)
+
+
+@inner_kernel
 def luck_of(drawn, index):
     """Return a number in [0, 1) of a request, given the one drawn for it, and of a replica: a hash of both."""
-    x = (int(drawn * 9007199254740992.0) + int(index + 1) * MIX) & MASK
-    x = ((x ^ (x >> 31)) * MIX_AGAIN) & MASK
-    x = ((x ^ (x >> 29)) * MIX) & MASK
-    return ((x ^ (x >> 32)) >> 10) / 9007199254740992.0
+    x = int(drawn * 9007199254740992.0)
+    return stirred((stirred((x ^ (x >> 31)) & BITS) + (index + 1) * STEP) & BITS) / (BITS + 1.0)
 
 
 @inner_kernel

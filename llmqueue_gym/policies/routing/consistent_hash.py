@@ -14,18 +14,22 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.routing.base import RoutingPolicy
 
 _FULL = 2.0  # further than any place of the ring
-_MASK = (1 << 63) - 1
-_FIRST, _SECOND = 0x7F51AFD7ED558CCD, 0x44CEB9FE1A85EC53  # odd numbers without a pattern
+_BITS = (1 << 31) - 1  # products of these stay below what an integer holds, which compiled code relies on
+_MIX, _COPY, _KIND = 0x45D9F3B, 0x1E3779B9, 0x27D4EB2F  # odd numbers without a pattern
 _TEXT, _TENANT, _ITSELF, _REPLICA = 1, 2, 3, 4
 
 
+def stirred(x):
+    """Return a hash of 31 bits of a number of 31 bits."""
+    x = ((x ^ (x >> 16)) * _MIX) & _BITS
+    x = ((x ^ (x >> 15)) * _MIX) & _BITS
+    return x ^ (x >> 16)
+
+
 def place(kind, number, copy):
-    """Return where on the ring, in [0, 1), something of a kind stands, or the copy of it."""
-    x = (int(number) * _FIRST + int(copy) * _SECOND + kind) & _MASK
-    for _ in range(2):
-        x = ((x ^ (x >> 31)) * _FIRST) & _MASK
-        x = ((x ^ (x >> 29)) * _SECOND) & _MASK
-    return ((x ^ (x >> 32)) >> 10) / 9007199254740992.0
+    """Return where on the ring, in [0, 1), the copy of something of a kind stands."""
+    x = stirred((number ^ (number >> 31)) & _BITS)
+    return stirred((x + copy * _COPY + kind * _KIND) & _BITS) / (_BITS + 1.0)
 
 
 def score(request, site, params):
