@@ -53,6 +53,7 @@ REQUEST = whole_lines(
         ("site", "i4"),  # the replica that it was sent to last, -1 before
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise
         ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
+        ("due", "i4"),  # output tokens that are being computed while the next step is put together
     ]
 )
 

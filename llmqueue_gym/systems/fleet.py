@@ -4,54 +4,42 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.columns import MOST_TOKENS
+from llmqueue_gym.engines.batching import cache
 from llmqueue_gym.engines.batching import tables as batching
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.engines.fleet.record import PLACES
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.base import HITS, LUCK, RECORD, ROUNDS, SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
-from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import BOTH, DECODE, PREFILL, Requests, request_table
+from llmqueue_gym.requests import PREFILL, Requests, request_table
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.capacity import capacity
-from llmqueue_gym.systems.replica import Replica, kernel_arguments
+from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
+from llmqueue_gym.systems.members import MOST_REPLICAS, Member, Plan, alike, read_plan
+from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View, check_positive
+from llmqueue_gym.systems.view import View, check_between, check_positive
 from llmqueue_gym.theory.clairvoyant import latency_floor
 from llmqueue_gym.workloads.streams import stream
 
 if TYPE_CHECKING:
-    from llmqueue_gym.engines.batching.rules import Rules
     from llmqueue_gym.systems.scenario import Scenario
 
 MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, well below 1 s
 LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
 WANTS = {tables.SUMS: SUMS, tables.CACHED: HITS, tables.KNOWN: RECORD, tables.LUCK: LUCK, tables.TWICE: ROUNDS}
-MOST_REPLICAS = 4096
+LONGEST = 1e6  # s that a link or a report may take
 TIMES = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time")
-COUNTS = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
-
-
-class Member(NamedTuple):
-    """One replica of a fleet.
-
-    Attributes:
-        profile: its cost profile.
-        rules: its rule set, with the blocks and seats that it has there.
-        role: BOTH, PREFILL or DECODE.
-    """
-
-    profile: Profile
-    rules: "Rules"
-    role: int = BOTH
+COUNTS = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks", "hit_tokens")
 
 
 @dataclass(frozen=True)
@@ -68,6 +56,8 @@ class Fleet(Replica):
         latency: of such a link, s.
         overlap: share of a transfer that runs beside the prefill.
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
+        fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
+            `systems.members`.
     """
 
     name: ClassVar[str] = "fleet"
@@ -75,6 +65,7 @@ class Fleet(Replica):
     policies: ClassVar[Policies] = ROUTING_POLICIES
     view: ClassVar["type[View] | None"] = None  # type: ignore[assignment]
     base: ClassVar[str] = "round-robin"
+    report: ClassVar[str] = "llmqueue_gym.cli.fleet"
     options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
     unnamed: ClassVar[Mapping[str, str]] = {"router": "policy", "policy": "order"}
     compared: ClassVar[tuple[str, ...]] = ("round-robin", "random", "power-of-d", "least-outstanding", "least-work")
@@ -88,32 +79,36 @@ class Fleet(Replica):
     latency: float = 1e-4
     overlap: float = 0.0
     staleness: float = 0.0
+    fleet: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.replicas <= MOST_REPLICAS:
-            raise BadInput(f"replicas={self.replicas} must be from 1 to {MOST_REPLICAS:,}")
-        if not 0 <= self.prefill < max(self.replicas, 1):
-            raise BadInput(
-                f"prefill={self.prefill} of {self.replicas} replicas leaves nobody to decode; "
-                f"choose 0 to {self.replicas - 1}"
-            )
+        check_between(self, 1, MOST_REPLICAS, "replicas", whole=True)
+        check_between(self, 0, MOST_TOKENS, "local_below", whole=True)
+        check_between(self, 0, 1, "overlap")
+        check_between(self, 0, LONGEST, "latency", "staleness")
         check_positive(self, "bandwidth", infinite=True)
-        for name in ("latency", "staleness", "local_below"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise BadInput(f"{name}={getattr(self, name):g} must be finite and not negative")
-        if not 0 <= self.overlap <= 1:
-            raise BadInput(f"overlap={self.overlap:g} is a share of a transfer, from 0 to 1")
+        if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
+            raise BadInput(
+                f"prefill={self.prefill!r} of {self.replicas} replicas must leave somebody to decode: from 0 to "
+                f"{self.replicas - 1}"
+            )
         if self.prefill and self.bound_rules.request_level:
             name = self.bound_rules.name
             raise BadInput(f"rules {name!r} never let go of a batch: prefill={self.prefill} needs others")
-        _ = self.discipline, self.taker, self.members
+        _ = self.discipline, self.taker, self.plan
+        caching = sorted({member.rules.caching for member in self.members})
+        if len(caching) > 1:
+            raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")
+        if self.caches and self.splits:
+            raise BadInput(
+                f"caching={caching[0]}: blocks with identities stay where they are; let every replica do both"
+            )
 
     @cached_property
     def discipline(self) -> ServingPolicy:
         """The order in which replicas serve."""
         made: ServingPolicy = SERVING_POLICIES(self.order)
-        self.under(made)
         return made
 
     @cached_property
@@ -123,30 +118,47 @@ class Fleet(Replica):
         return made
 
     @cached_property
+    def plan(self) -> Plan:
+        """The replicas, and the links between them."""
+        if self.fleet is None:
+            given = self.cost_profile, self.bound_rules, self.replicas, self.prefill, self.bandwidth, self.latency
+            made = alike(*given)
+        else:
+            if not isinstance(self.fleet, str):
+                raise BadInput(f"fleet={self.fleet!r} must be the path of a file")
+            made = read_plan(self.fleet, self.profile, self.rules, self.bandwidth, self.latency)
+        under = [replace(m, rules=rules_under(m.rules, m.profile, self.discipline)) for m in made.members]
+        return replace(made, members=tuple(under))
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """The replicas."""
-        roles = [PREFILL] * self.prefill + [DECODE if self.prefill else BOTH] * (self.replicas - self.prefill)
-        return tuple(Member(self.cost_profile, self.under(self.discipline).bound_rules, role) for role in roles)
+        return self.plan.members
+
+    @property
+    def splits(self) -> bool:
+        """Whether some replicas only read prompts."""
+        return any(member.role == PREFILL for member in self.members)
+
+    @property
+    def caches(self) -> bool:
+        """Whether replicas cache prefixes."""
+        return self.members[0].rules.caching != "none"
 
     @cached_property
     def distinct(self) -> tuple[Member, ...]:
         """One replica of each profile and rule set."""
         return tuple({(member.profile.name, str(member.rules)): member for member in self.members}.values())
 
-    def rate_scale(self, scenario: "Scenario") -> float:
-        """Return the factor on the rate of what is sampled; a load is a share of what all replicas sustain."""
-        if scenario.load is None:
-            return super().rate_scale(scenario)
-        return float(scenario.load * self.sustained(scenario))
-
-    def sustained(self, scenario: "Scenario") -> float:
-        """Return the factor on the rate of what is sampled that the replicas sustain, each by itself."""
-        total = 0.0
+    def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
+        """Return what all replicas sustain, each by itself and with prompts to read as well as answers to give."""
+        each = []
         for kind in self.distinct:
-            alone = Replica(kind.profile, replace(kind.rules), self.max_tokens)
             count = sum((m.profile.name, str(m.rules)) == (kind.profile.name, str(kind.rules)) for m in self.members)
-            total += count * capacity(replace(scenario, system=alone)).rate_scale
-        return total
+            alone = Replica(kind.profile, kind.rules, self.max_tokens)
+            each += [capacity(replace(scenario, system=alone), progress=progress)] * count
+        rates = np.array([(one.rate_scale, one.rate, one.backlog_rate) for one in each]).sum(axis=0).tolist()
+        return Capacity(rates[0], rates[1], rates[2], each[0].requests)
 
     def predictor(self, scenario: "Scenario", policy: Any = None) -> Any:
         """Return the length predictor that router and order get: that of either, if it brings one along."""
@@ -158,7 +170,7 @@ class Fleet(Replica):
         told = policy if policy is not None and policy.predictor is not None else self.discipline
         drawn = super().draw(scenario, seed, told)
         n, chosen = len(drawn.sizes), policy or self.taker
-        choices = chosen.choices(n, self.replicas, stream(seed, "choices"))
+        choices = chosen.choices(n, len(self.members), stream(seed, "choices"))
         return Drawn(drawn.work, {**drawn.truth, "choices": choices, "ties": stream(seed, "ties").random(n)})
 
     def simulate(self, drawn: Drawn, policy: RoutingPolicy, **facts: Any) -> Run:  # type: ignore[override]
@@ -186,12 +198,17 @@ class Fleet(Replica):
             and the numbers that it was given.
         """
         order, members = self.discipline, self.members
-        for rules in {str(m.rules): m.rules for m in members}.values():
-            rules.check(drawn.work, drawn.sizes)
+        roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: rules.longest)
+        roomiest.check(drawn.work, drawn.sizes)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
-        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size)
+        course = self.course(policy, float(drawn.work["arrival"][-1]))
+        records_prompts = self.caches and bool((course.wants | course.hand_wants) & tables.KNOWN)
+        places = PLACES if records_prompts else 0
+        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, places)
         seats = max(max(m.rules.max_seqs or 0 for m in members), n if order.merged else 0)
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
+        if self.caches:
+            r = cache.let_cache(r, members[0].rules)
         arguments = [kernel_arguments(order, member.profile, member.rules) for member in members]
         f = f._replace(numbers=np.zeros((size, max(len(numbers) for _, _, _, numbers, _ in arguments))))
         params = np.array([functions[-1] for *_, functions in arguments])
@@ -199,10 +216,15 @@ class Fleet(Replica):
             f.rules[q], f.forms[q] = rules, form
             f.numbers[q, : len(numbers)] = numbers
         f.bytes_each[:] = [member.profile.kv_bytes_per_token for member in members]
+        f.latency[:], f.byte_time[:] = self.plan.latency, self.plan.byte_time
+        f.longest[:] = [member.rules.longest for member in members]
+        f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
         f.members["role"], f.members["power"] = [member.role for member in members], tables.ON
         f.choices[:], f.ties[:] = drawn.truth["choices"], drawn.truth["ties"]
-        course = self.course(policy, float(drawn.work["arrival"][-1]))
-        rows = r.fill(0, 1, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
+        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
+        rows = r.fill(0, 1, given, drawn.work["weight"])
+        if self.caches:
+            r = cache.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         r.state["every"] = refreshed.every
         r.state["hands_over"] = f.members["role"] == PREFILL
@@ -218,10 +240,10 @@ class Fleet(Replica):
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
         row = np.zeros(1, tables.COURSE)
-        for name in ("staleness", "bandwidth", "latency", "local_below"):
+        for name in ("staleness", "local_below"):
             row[name] = getattr(self, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf
-        row["closed"], row["splits"] = self.closed, self.prefill > 0
+        row["closed"], row["splits"] = self.closed, self.splits
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)
@@ -272,7 +294,7 @@ def run_of(
     totals["clock"] = max(float(fleet["clock"]), last.max() if len(last) else 0.0)
     stays = np.where(np.isnan(service["completion"]), totals["clock"], service["completion"]) - requests["arrival"]
     totals["integral"] = float((requests["weight"] * np.maximum(stays, 0.0)).sum())
-    for name in ("transfers", "transfer_bytes", "lost", "hit_tokens"):
+    for name in ("transfers", "transfer_bytes", "lost"):
         totals[name] = fleet[name].item()
     reason = batching.REASONS[int(fleet["reason"])]
     return Run(player, requests, np.array(outputs), service, elapsed, system, reason, totals, tuple(each))

@@ -258,8 +258,8 @@ def run_of(
     """Return what came of run e, whose requests are these rows, with the rules that it followed."""
     state, record = replica.state[e], replica.system[e]
     times = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "integral")
-    counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
+    counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks", "hit_tokens")
     totals = {name: state[name].item() for name in (*times, *counts)}
     totals |= {"iterations": int(record["iterations"]), "clock": float(record["clock"])}
     tables_ = (np.array(replica.requests[rows]), np.array(outputs), np.array(replica.service[rows]))
-    return Run(player, *tables_, elapsed, system, REASONS[int(state["reason"])], totals)
+    return Run(player, *tables_, elapsed, system, REASONS[int(state["reason"])], totals, (totals,))

@@ -53,7 +53,7 @@ def latency_floor(requests: np.ndarray, outputs: np.ndarray, profile: Any, rules
     Args:
         requests: `REQUEST` rows `(n,)`, sorted by arrival, as they were before the run.
         outputs: true output tokens `(n,)`.
-        profile: cost profile, of the form "roofline" or "phases".
+        profile: cost profile, of the form "roofline", "experts" or "phases".
         rules: rule set; those of a policy's own are included with `dataclasses.replace`.
         replicas: of this profile and these rules.
 
@@ -85,10 +85,15 @@ def roofline_below(profile: Any) -> np.ndarray:
     x = profile.numbers
     if profile.form == "roofline":
         return np.asarray(x, np.float64)
+    if profile.form == "experts":  # what a single token reads
+        read = x[0] + x[1] * x[2]
+        return np.array([read, x[3] * read, *x[4:]])
     if profile.form == "phases":  # the smaller number of each kind; prompts cut to pieces have no squares to speak of
         base = min(x[0], x[4], x[7]) + x[10]
         return np.array([base, base, min(x[1], x[6], x[9]) + x[11], 0.0, min(x[5], x[8])])
-    raise NotApplicable(f"profile {profile.name!r} has form {profile.form!r}: floors need 'roofline' or 'phases'")
+    raise NotApplicable(
+        f"profile {profile.name!r} has form {profile.form!r}: floors need 'roofline' or 'phases', or 'experts'"
+    )
 
 
 def _limits(rules: Any) -> np.ndarray:

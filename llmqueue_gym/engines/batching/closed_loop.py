@@ -3,6 +3,7 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.flight import board, land, launch
 from llmqueue_gym.engines.batching.iteration import (
     arrive,
     begin,
@@ -20,6 +21,7 @@ from llmqueue_gym.engines.batching.tables import (
     ADMIT,
     AFTER,
     BEGIN,
+    BOARD,
     COMPUTE,
     DRAINED,
     EVICT,
@@ -106,7 +108,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
     """
     system, state = r.system[e], r.state[e]
     steady = conduct.admission != RESERVE and not (
-        conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING)
+        conduct.merged or conduct.ages or conduct.has_progress or rules.asynchronous or agent & (EVICTION | WATCHING)
     )
     scans = conduct.ages or conduct.merged or conduct.has_progress or conduct.skips  # the whole queue
     while state.reason == GOING:
@@ -114,6 +116,15 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if work <= 0:
                 return PAUSED
             work -= 1 + system.running + (system.waiting if scans else 0)
+            if state.in_flight and system.running == 0 and system.waiting == 0 and state.next > system.clock:
+                state.ends = system.clock + state.flight_time  # nobody is left to be scheduled meanwhile
+                if state.ends > state.until:
+                    return HELD
+                state.ends = np.inf
+                land(e, r, rules)
+                if agent & WATCHING:
+                    return LOOK
+                continue
             if state.done == state.n:
                 if state.until < np.inf:
                     return HELD
@@ -160,11 +171,16 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.phase = SCHEDULE_RUNNING if none_joined else READY
             continue
         if state.phase == READY:
-            state.phase = COMPUTE
-            if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0):
+            state.phase = BOARD if rules.asynchronous else COMPUTE
+            if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
+        if state.phase == BOARD:
+            board(e, r)
+            state.phase = COMPUTE
         if state.phase == COMPUTE:
-            if state.batch.tokens == 0 and state.victims == 0:  # nothing can run before something arrives
+            if (
+                state.batch.tokens == 0 and state.victims == 0 and not state.in_flight
+            ):  # nothing can run before something arrives
                 state.phase = BEGIN
                 stop = min(state.next, state.until)
                 if stop == np.inf:
@@ -172,6 +188,25 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     break
                 start, system.clock = system.clock, stop
                 state.integral += state.cost_rate * (stop - start)
+                continue
+            if rules.asynchronous:
+                state.ends = system.clock + state.flight_time
+                if state.ends > state.until:
+                    return HELD
+                state.ends = np.inf
+                over = state.in_flight
+                if over:
+                    land(e, r, rules)
+                launch(e, r, rules, form, numbers)
+                if not over and state.flight.tokens == 0:  # one that computes nothing is over when it begins
+                    over = True
+                    land(e, r, rules)
+                if progress is not None:
+                    if conduct.has_progress and over:
+                        note_progress(e, r, progress, params)
+                state.phase = AFTER if agent & RANKING else BEGIN
+                if agent & WATCHING and over:
+                    return LOOK
                 continue
             dt, longer = duration(e, r, rules, form, numbers)
             if system.clock + dt > state.until:

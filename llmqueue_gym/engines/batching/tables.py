@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching import cache
 from llmqueue_gym.requests import LINE, REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
@@ -71,6 +72,23 @@ REPLICA_STATE = np.dtype(
         ("decode_tokens", "i8"),
         ("preemptions", "i8"),
         ("most_blocks", "i8"),  # most blocks ever in use
+        ("caching", "?"),  # whether blocks have identities, see `blocks`
+        ("released_last", "?"),  # whether all released blocks queue behind the others
+        ("queue", "i8"),  # place of the ends of the queue of free blocks, see `cache`
+        ("buckets", "i8"),  # place of the first bucket
+        ("bucket_mask", "i8"),  # buckets - 1
+        ("looked", "i8"),  # 1 + row of the request whose look-up stands below, 0 where none does
+        ("looks", "i8"),  # look-ups so far
+        ("hits", "i8"),  # blocks that were found
+        ("idle_hits", "i8"),  # of them, those that nobody uses
+        ("missing", "i8"),  # the prefix that was not found
+        ("hit_tokens", "i8"),  # tokens that were not computed, because on admission the cache held them
+        ("in_flight", "?"),  # whether a step computes while the next one is put together, see `flight`
+        ("flight", BATCH),  # what it computes
+        ("flight_time", "f8"),  # s that it takes
+        ("flying", "i8"),  # requests in it
+        ("boarding", "i8"),  # requests in the next one
+        ("leavers", "i8"),  # requests that left and whose blocks are still to be released
     ],
     align=True,
 )
@@ -78,7 +96,8 @@ REPLICA_STATE = np.dtype(
 # What happens to a request and what a policy never sees of it: 64 bytes, one cache line.
 TRUTH = np.dtype(
     [
-        ("output", "i8"),  # tokens
+        ("output", "i4"),  # tokens
+        ("path", "i4"),  # place of what it consists of, see `cache`
         ("cost", "f8"),  # per second in system
         ("refreshed", "i4"),  # where its refreshed predictions begin in `total`, and where they end
         ("refreshed_end", "i4"),
@@ -93,6 +112,9 @@ NOTES = np.dtype(
         ("admitted", "i8"),  # rows, in order
         ("victim", "i8"),  # rows preempted, in order
         ("renewed", "i8"),  # rows whose prediction was refreshed
+        ("flying", "i8"),  # rows in the step that computes; ~row where it gives no token
+        ("boarding", "i8"),  # likewise in the next one
+        ("leaver", "i8"),  # rows that left and whose blocks are still to be released
         ("order", "i8"),
         ("first", "i8"),  # rows that had their first token
         ("left", "f8"),
@@ -102,7 +124,7 @@ NOTES = np.dtype(
 )
 
 # Phases of an iteration.
-BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER = 0, 1, 2, 3, 4, 5
+BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER, BOARD = 0, 1, 2, 3, 4, 5, 6
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
@@ -141,6 +163,10 @@ RULES = np.dtype(
         ("forget_unread", "?"),
         ("keep_head", "?"),
         ("overlapped", "?"),
+        ("caching", "?"),
+        ("released_last", "?"),
+        ("asynchronous", "?"),
+        ("ends_known", "?"),
         ("block_seconds", "f8"),
         ("horizon", "f8"),
         ("patience", "i8"),
@@ -212,6 +238,7 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
         total=np.zeros(runs * m),
+        cells=np.zeros(0, np.int64),
     )
     tables.system["free"] = tables.system["blocks"] = np.tile(blocks, runs) if np.ndim(blocks) else blocks
     tables.state["until"], tables.truth["cost"] = np.inf, 1.0
@@ -228,6 +255,15 @@ def _on_lines(rows: int, dtype: np.dtype) -> np.ndarray:
 
 _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
+_KEPT = (
+    "until",
+    "hands_over",
+    "caching",
+    "released_last",
+    "queue",
+    "buckets",
+    "bucket_mask",
+)  # by a replica that is emptied
 
 
 class ReplicaTables(NamedTuple):
@@ -246,6 +282,7 @@ class ReplicaTables(NamedTuple):
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
+    cells: np.ndarray  # numbers of prefix caching, see `cache`; none where no replica caches
 
     @property
     def service(self) -> np.ndarray:
@@ -254,11 +291,14 @@ class ReplicaTables(NamedTuple):
 
     def clear(self, e: int) -> None:
         """Let replica e be empty, with nobody in sight."""
-        blocks, until, hands_over = self.system["blocks"][e], self.state["until"][e], self.state["hands_over"][e]
+        blocks, kept = self.system["blocks"][e], {name: self.state[name][e] for name in _KEPT}
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
-        self.state["hands_over"][e] = hands_over
-        self.state["until"][e], self.state["ends"][e], self.state["next"][e] = until, np.inf, np.inf
+        self.state["ends"][e] = self.state["next"][e] = np.inf
+        for name, value in kept.items():
+            self.state[name][e] = value
+        if kept["caching"]:
+            cache.clear(self, e)
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.

@@ -13,7 +13,8 @@ from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first
-from llmqueue_gym.engines.fleet.sites import choose, remember, report
+from llmqueue_gym.engines.fleet.record import forget_replica, remember
+from llmqueue_gym.engines.fleet.sites import choose, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
     BEGIN,
@@ -272,6 +273,7 @@ def switch_off(e, f, r):
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         member = f.members[g]
         if member.power == DRAINING and r.state[g].done == r.state[g].n and member.inbound == 0:
+            forget_replica(e, f, g - e * len(f.forms))
             member.power = OFF
             member.on_time += f.fleet[e].clock - member.since
             member.since = f.fleet[e].clock

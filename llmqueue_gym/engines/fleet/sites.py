@@ -3,9 +3,11 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.blocks import cached_tokens
 from llmqueue_gym.engines.batching.pool import blocks_for
 from llmqueue_gym.engines.batching.queue import row_at
-from llmqueue_gym.engines.fleet.tables import ALL, FIRST, LUCK, ON, STARTING, SUMS, TURN, TWICE
+from llmqueue_gym.engines.fleet.record import known_tokens
+from llmqueue_gym.engines.fleet.tables import ALL, CACHED, FIRST, KNOWN, LUCK, ON, STARTING, SUMS, TURN, TWICE
 from llmqueue_gym.requests import DECODE, PREFILL
 
 BITS = (1 << 31) - 1  # products of these stay below what an integer holds, which compiled code relies on
@@ -57,9 +59,10 @@ def prompts_of(g, r):
 
 
 @inner_kernel
-def takes(member, decodes):
-    """Whether a replica takes requests that are to be read, or those that are to go on elsewhere (`decodes`)."""
-    return member.power == ON and member.role != (PREFILL if decodes else DECODE)
+def fits(f, r, q, i):
+    """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets."""
+    prompt = r.requests[i].prompt
+    return prompt < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
 
 
 @inner_kernel
@@ -78,20 +81,39 @@ def luck_of(drawn, index):
 
 
 @inner_kernel
-def look(e, f, r, wants, decodes):
-    """Bring what the router knows by itself up to date; return how many replicas there are to choose from.
+def takes(e, f, r, q, i, decodes):
+    """Whether replica q of run e takes request i: it is on, the request fits, and the role is right.
 
     Args:
         e: the run.
         f: `FleetTables`.
         r: `ReplicaTables`.
-        wants: what the router reads.
-        decodes: whether the request in question has been read and is to go on.
+        q: the replica.
+        i: row of the request.
+        decodes: whether the request has been read and is to go on.
     """
-    replicas, i = len(f.forms), f.fleet[e].subject
+    member = f.members[e * len(f.forms) + q]
+    if member.power != ON or member.role == (PREFILL if decodes else DECODE):
+        return False
+    return fits(f, r, q, i)
+
+
+@inner_kernel
+def look(e, f, r, i, wants, decodes):
+    """Bring what the router knows by itself up to date; return how many replicas request i can choose from.
+
+    Args:
+        e: the run.
+        f: `FleetTables`.
+        r: `ReplicaTables`.
+        i: row of the request.
+        wants: what the router reads.
+        decodes: whether the request has been read and is to go on.
+    """
+    replicas = len(f.forms)
     first, count, total, most, least = e * replicas, 0, 0, 0, np.iinfo(np.int64).max
     for g in range(first, first + replicas):
-        if takes(f.members[g], decodes):
+        if takes(e, f, r, g - first, i, decodes):
             there = r.state[g].n - r.state[g].done + f.members[g].inbound
             f.sites[g].outstanding = there
             count += 1
@@ -102,17 +124,14 @@ def look(e, f, r, wants, decodes):
         site.clock, site.sites, site.all, site.most, site.least = f.fleet[e].clock, count, total, most, least
         if wants & SUMS:
             site.tokens = prompts_of(g, r)
+        if wants & CACHED and r.state[g].caching:
+            size = f.rules[g - first].block_size
+            site.cached = cached_tokens(r.cells, r.state[g], r.requests[i], r.truth[i].path, size)
+        if wants & KNOWN:
+            site.known = known_tokens(e, f, r, i, g - first)
         if wants & LUCK:
             site.luck = luck_of(f.ties[i], site.index)
     return count
-
-
-@inner_kernel
-def remember(e, f, r, i, q):
-    """Let the router note that it sent request i to replica q."""
-    site, request = f.sites[e * len(f.forms) + q], r.requests[i]
-    site.since += 1
-    site.sent += request.prompt
 
 
 @inner_kernel
@@ -120,7 +139,7 @@ def ask_first(e, f, r, i, decodes, score, params):
     """Let a router that is asked twice give its number of each replica, and show it the least and the most of them."""
     replicas, lowest, highest = len(f.forms), np.inf, -np.inf
     for g in range(e * replicas, (e + 1) * replicas):
-        if takes(f.members[g], decodes):
+        if takes(e, f, r, g - e * replicas, i, decodes):
             f.sites[g].round = 0
             value = score(r.requests[i], f.sites[g], params)
             lowest, highest = min(lowest, value), max(highest, value)
@@ -130,17 +149,17 @@ def ask_first(e, f, r, i, decodes, score, params):
 
 
 @inner_kernel
-def kth(e, f, k, decodes):
-    """Return the k-th of the replicas that take such a request, or the one that will soonest if none does now."""
+def kth(e, f, r, i, k, decodes):
+    """Return the k-th of the replicas that take request i, or one that may later if none does now."""
     replicas = len(f.forms)
     for q in range(replicas):
-        if takes(f.members[e * replicas + q], decodes):
+        if takes(e, f, r, q, i, decodes):
             if k == 0:
                 return q
             k -= 1
     for power in (STARTING, ON):  # one that starts, or else one of another role
         for q in range(replicas):
-            if f.members[e * replicas + q].power == power:
+            if fits(f, r, q, i) and f.members[e * replicas + q].power == power:
                 return q
     return 0
 
@@ -160,16 +179,16 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
         score: compiled function; the least is chosen.
         params: its numbers.
     """
-    replicas, count = len(f.forms), look(e, f, r, wants, decodes)
+    replicas, count = len(f.forms), look(e, f, r, i, wants, decodes)
     if count == 0 or looks == TURN:
-        return kth(e, f, f.fleet[e].turn % max(count, 1), decodes)
+        return kth(e, f, r, i, f.fleet[e].turn % max(count, 1), decodes)
     best, least, equal, shown = -1, np.inf, 0, f.choices.shape[1]
     if wants & TWICE:
         ask_first(e, f, r, i, decodes, score, params)
     if looks != ALL:
         for c in range(shown):
             q = f.choices[i, c]
-            if takes(f.members[e * replicas + q], decodes):
+            if takes(e, f, r, q, i, decodes):
                 value = score(r.requests[i], f.sites[e * replicas + q], params)
                 if best < 0 or value < least:
                     best, least = q, value
@@ -177,7 +196,7 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
             return best
     for q in range(replicas):
         f.scores[q] = np.inf
-        if takes(f.members[e * replicas + q], decodes):
+        if takes(e, f, r, q, i, decodes):
             f.scores[q] = score(r.requests[i], f.sites[e * replicas + q], params)
             if f.scores[q] < least or equal == 0:
                 best, least, equal = q, f.scores[q], 1
@@ -186,7 +205,7 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
     if equal > 1 and not wants & FIRST:
         k = int(f.ties[i] * equal)
         for q in range(best, replicas):
-            if f.scores[q] == least and takes(f.members[e * replicas + q], decodes):
+            if f.scores[q] == least and takes(e, f, r, q, i, decodes):
                 if k == 0:
                     return q
                 k -= 1

@@ -76,8 +76,6 @@ MOVED, STARTED, VANISHES, RETURNS = 0, 1, 2, 3
 COURSE = np.dtype(
     [
         ("staleness", "f8"),  # s between reports; 0: a router sees what is so
-        ("bandwidth", "f8"),  # bytes/s of the links
-        ("latency", "f8"),  # s
         ("overlapped", "f8"),  # share of a transfer that runs beside the prefill
         ("tick", "f8"),  # s between looks of the controller; infinity for none
         ("horizon", "f8"),  # s
@@ -112,14 +110,19 @@ class FleetTables(NamedTuple):
     flows: np.ndarray  # FLOW rows (E * n,)
     choices: np.ndarray  # replicas that each request is shown, as many as a router looks at (E * n, d); d = 0: all
     ties: np.ndarray  # numbers in [0, 1) by which one of several equal replicas is chosen (E * n,)
+    record: np.ndarray  # prefixes that a router sent to each replica, see `record` (E * R, places), or (E * R, 0)
     scores: np.ndarray  # space (R,)
     rules: np.ndarray  # RULES rows (R,)
     forms: np.ndarray  # of the cost profiles (R,), index into `cost.FORMS`
     numbers: np.ndarray  # of the cost profiles (R, k), filled up with zeros
     bytes_each: np.ndarray  # of a token's keys and values (R,)
+    longest: np.ndarray  # most tokens of a request (R,)
+    cuts: np.ndarray  # whether an output that would be longer ends there (R,)
+    latency: np.ndarray  # of the link from one replica to another, s (R, R)
+    byte_time: np.ndarray  # s that a byte takes there (R, R)
 
 
-def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
+def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
     """Return the tables of E runs; rules, forms and numbers are to be filled in.
 
     Args:
@@ -127,6 +130,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
         n: requests of a run.
         d: replicas that a router looks at, 0 for all.
         replicas: R, of a run.
+        places: of the router's record of a replica, a power of two; 0 where it keeps none.
     """
     size = runs * replicas
     made = FleetTables(
@@ -137,11 +141,16 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
         flows=records(np.zeros(runs * n, FLOW)),
         choices=np.zeros((runs * n, d), np.int64),
         ties=np.zeros(runs * n),
+        record=np.zeros((size, places), np.int64),
         scores=np.zeros(replicas),
         rules=records(np.zeros(replicas, RULES)),
         forms=np.zeros(replicas, np.int64),
         numbers=np.zeros((replicas, 1)),
         bytes_each=np.zeros(replicas),
+        longest=np.zeros(replicas, np.int64),
+        cuts=np.zeros(replicas, np.bool_),
+        latency=np.zeros((replicas, replicas)),
+        byte_time=np.zeros((replicas, replicas)),
     )
     return made
 
@@ -168,6 +177,7 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     f.members["role"][mine], f.members["power"][mine] = roles, power
     f.members["head"][mine] = f.members["tail"][mine] = -1
     f.sites[mine] = 0
+    f.record[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)
     f.sites["role"][mine] = roles
     for q in range(mine.start, mine.stop):

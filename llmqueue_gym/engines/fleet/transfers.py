@@ -4,6 +4,7 @@ from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.events import note
+from llmqueue_gym.engines.fleet.record import forget_replica
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETURNS
 from llmqueue_gym.requests import MOVING, PENDING
 
@@ -69,7 +70,7 @@ def begin_transfers(e, f, r, g, course):
             break
         take(g, r, i, request.computed + 1, size)
         moved = request.computed * f.bytes_each[flow.source]
-        time = course.latency + (1.0 - course.overlapped) * moved / course.bandwidth
+        time = (1.0 - course.overlapped) * moved * f.byte_time[flow.source, q] + f.latency[flow.source, q]
         flow.order = note(e, f, f.fleet[e].clock + time, MOVED, i)
         f.fleet[e].transfers += 1
         f.fleet[e].transfer_bytes += moved
@@ -136,6 +137,7 @@ def vanish(e, f, r, q, course):
     system.free = system.blocks
     state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
     state.ends = float("inf")
+    forget_replica(e, f, q)
     member.power = OFF
     member.on_time += fleet.clock - member.since
     member.since = fleet.clock
