@@ -209,7 +209,7 @@ def step_batch(
                 step.illegal = True
                 action = first_open(e, mask)
             if asks[e] == ROUTE:
-                sent_to(e, f, r, action)
+                sent_to(e, f, r, action, course)
             else:
                 hand_over(e, f, r, fleet.subject, action, course)
         ask = PAUSED
