@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 # What an agent decides.
 BITS = {"route": tables.ROUTES, "handover": tables.HANDS, "both": tables.ROUTES | tables.HANDS}
 TOLD = tables.SUMS | tables.CACHED  # what replicas report
+OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties")  # tables that runs have of their own
 _NOTHING = np.zeros(0)
+
+
+def splits(system: Any) -> bool:
+    """Whether some replicas of a fleet read prompts alone."""
+    return any(member.role == PREFILL for member in system.members)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +103,9 @@ class FleetView(View):
         system: Any = scenario.system
         if self.sees is not None:
             check_counts(self, "sees")
-            if self.sees > system.replicas:
-                hint = f"choose 1 to {system.replicas}, or None for all of them"
-                raise BadInput(f"sees={self.sees} replicas of {system.replicas}; {hint}")
-        if self.decides == "handover" and not system.prefill:
+            if self.sees > (size := len(system.members)):
+                raise BadInput(f"sees={self.sees} replicas of {size}; choose 1 to {size}, or None for all of them")
+        if self.decides == "handover" and not splits(system):
             raise BadInput("decides='handover' needs replicas that read prompts alone: prefill of at least 1")
         ROUTING_POLICIES(self.router)
 
@@ -120,7 +125,7 @@ class FleetView(View):
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return how many replicas there are."""
-        return int(scenario.system.replicas)  # type: ignore[attr-defined]
+        return len(scenario.system.members)  # type: ignore[attr-defined]
 
     n_actions = n_slots
 
@@ -152,12 +157,11 @@ class FleetEpisodes(Episodes):
     def __init__(self, scenario: "Scenario", view: FleetView, size: int):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
-        n, each, looks = int(scenario.n_jobs), int(system.replicas), view.looks
+        n, each, looks = int(scenario.n_jobs), len(system.members), view.looks
         order: Any = system.discipline
         one, alone, course, (conduct, *_, params), checked = system.loaded(scenario.draw(0, looks), looks)
-        self.fleet = tables.fresh_fleet(size, n, one.choices.shape[1], each)._replace(
-            rules=one.rules, forms=one.forms, numbers=one.numbers, bytes_each=one.bytes_each
-        )
+        fresh = tables.fresh_fleet(size, n, one.choices.shape[1], each)
+        self.fleet = one._replace(**{name: getattr(fresh, name) for name in OF_RUNS})
         for name in ("role", "power"):
             self.fleet.members[name] = np.tile(one.members[name], size)
         seats = n if order.merged else alone.running.shape[1]
@@ -166,7 +170,7 @@ class FleetEpisodes(Episodes):
         course["horizon"], course["wants"] = min(float(view.horizon), system.bound_rules.horizon), TOLD
         self._course, agent = course, BITS[view.decides]
         self._rest = (*self.factors, course, conduct, agent)
-        asked = tables.ROUTES | (tables.HANDS if system.prefill else 0)
+        asked = tables.ROUTES | (tables.HANDS if splits(system) else 0)
         ranked = any(getattr(order, name) is not None for name in order.functions)
         # Policies that decide what the agent does not, with their numbers; they cross slowly into compiled code.
         self._beside = checked[:2] if ranked or agent & asked != asked else []
@@ -179,8 +183,7 @@ class FleetEpisodes(Episodes):
     def give(self, e: Any, drawn: Drawn) -> None:
         """Let run `e` begin with these requests, at empty replicas."""
         system: Any = self.scenario.system
-        for member in system.distinct:
-            member.rules.check(drawn.work, drawn.sizes)
+        max((kind.rules for kind in system.distinct), key=lambda rules: rules.longest).check(drawn.work, drawn.sizes)
         f, r, size, refreshed = self.fleet, self.replica, len(self.actions), drawn.truth["refreshed"]
         if (m := len(refreshed.total)) > (room := len(r.total) // size):
             self.replica = r = roomier(r, size, room, 2 * m)
