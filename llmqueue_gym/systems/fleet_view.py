@@ -97,9 +97,8 @@ class FleetView(View):
         system: Any = scenario.system
         if self.sees is not None:
             check_counts(self, "sees")
-            if self.sees > system.replicas:
-                hint = f"choose 1 to {system.replicas}, or None for all of them"
-                raise BadInput(f"sees={self.sees} replicas of {system.replicas}; {hint}")
+            if self.sees > (size := len(system.members)):
+                raise BadInput(f"sees={self.sees} replicas of {size}; choose 1 to {size}, or None for all of them")
         if self.decides == "handover" and not system.splits:
             raise BadInput("decides='handover' needs replicas that read prompts alone: prefill of at least 1")
         ROUTING_POLICIES(self.router)
@@ -120,7 +119,7 @@ class FleetView(View):
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return how many replicas there are."""
-        return int(scenario.system.replicas)  # type: ignore[attr-defined]
+        return len(scenario.system.members)  # type: ignore[attr-defined]
 
     n_actions = n_slots
 
@@ -179,8 +178,7 @@ class FleetEpisodes(Episodes):
     def give(self, e: Any, drawn: Drawn) -> None:
         """Let run `e` begin with these requests, at empty replicas."""
         system: Any = self.scenario.system
-        for member in system.distinct:
-            member.rules.check(drawn.work, drawn.sizes)
+        max((kind.rules for kind in system.distinct), key=lambda rules: rules.longest).check(drawn.work, drawn.sizes)
         f, r, size, refreshed = self.fleet, self.replica, len(self.actions), drawn.truth["refreshed"]
         if (m := len(refreshed.total)) > (room := len(r.total) // size):
             self.replica = r = roomier(r, size, room, 2 * m)
