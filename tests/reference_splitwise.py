@@ -175,7 +175,7 @@ class Splitwise:
         self.at(self.now + request.prompt_tokens * self.kv / LINK, lambda: self.received(request))
 
     def received(self, request):
-        _, t = request.at
+        p, t = request.at
         self.free(p, request.prompt.need)
         self.deliver(t, request.tokens)
         if not p.queue:

@@ -218,9 +218,8 @@ class Fleet(Replica):
         roomiest.check(drawn.work, drawn.sizes)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         course = self.course(policy, float(drawn.work["arrival"][-1]))
-        records_prompts = self.caches and bool((course.wants | course.hand_wants) & tables.KNOWN)
-        places = PLACES if records_prompts else 0
-        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, places)
+        recalls = self.caches and (course["wants"] | course["hand_wants"]) & tables.KNOWN
+        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, PLACES if recalls else 0)
         seats = max(
             max(m.rules.max_seqs or 0 for m in members),
             n if order.merged or any(m.rules.batching != "passes" for m in members) else 0,
