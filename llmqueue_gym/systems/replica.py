@@ -320,10 +320,9 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTa
     seats = max(rules.max_seqs or 0, n if merged else 0)
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
     given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
-    if rules.caching != "none":
-        replica = cache.let_cache(replica, rules)
+    replica = cache.let_cache(replica, [rules])
     replica.give(0, given, drawn.work["weight"])
-    return cache.with_contexts(replica, 0, 1, given, rules.block_size) if rules.caching != "none" else replica
+    return cache.with_contexts(replica, 0, 1, given, rules.block_size)
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:

@@ -68,7 +68,7 @@ _CODES: dict[str, dict[str, Any]] = {
     "caching": CACHING,
 }
 # What prefix caching and the asynchronous scheduler take as it is in vLLM's v1 scheduler.
-_OF_V1 = ("order", "allocation", "preemption", "keep_head", "lookahead", "room_for_one", "padded", "request_level")
+OF_V1 = ("order", "allocation", "preemption", "keep_head", "lookahead", "room_for_one", "padded", "request_level")
 
 MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
 
@@ -195,7 +195,7 @@ class Rules:
         asked = "asynchronous=true" if self.caching == "none" else f"caching={self.caching}"
         for field in fields(Rules):
             value = getattr(self, field.name)
-            if field.name in _OF_V1 and value != field.default:
+            if field.name in OF_V1 and value != field.default:
                 told = str(value).lower() if isinstance(value, bool) else value
                 raise BadInput(f"{self.name}: {asked} has no place beside {field.name}={told}; choose vllm-v1")
 
