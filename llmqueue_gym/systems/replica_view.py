@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.cache import let_cache, with_contexts
 from llmqueue_gym.engines.batching.cost import FORMS
 from llmqueue_gym.engines.batching.stepping import step_batch
 from llmqueue_gym.engines.batching.tables import (
@@ -24,7 +25,6 @@ from llmqueue_gym.engines.batching.tables import (
     fresh_replica,
     queue,
 )
-from llmqueue_gym.engines.batching.cache import let_cache, with_contexts
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.base import Drawn

@@ -49,9 +49,9 @@ def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
     state, at = replica.state, 1
     for e, own in enumerate(rules):
         state["caching"][e], state["released_last"][e] = own.caching != "none", own.released_last
-        cells, buckets = 0, 0
+        cells, buckets, blocks = 0, 0, own.blocks or 0
         if own.caching != "none":
-            cells, buckets = BLOCK * (own.blocks + 1), 2 << (own.blocks - 1).bit_length()
+            cells, buckets = BLOCK * (blocks + 1), 2 << (blocks - 1).bit_length()
         state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + cells, buckets - 1
         at += cells + buckets
     replica = replica._replace(cells=np.zeros(at, np.int64))
@@ -83,7 +83,7 @@ def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size
     """
     if not replica.state["caching"].any():
         return replica
-    n, prompts = len(given.outputs), given.requests["prompt"].astype(np.int64)
+    n, prompts, pieces = len(given.outputs), given.requests["prompt"].astype(np.int64), list[np.ndarray]()
     if given.contexts is None:
         pieces, first, output = [-1 - np.arange(n), np.zeros(n), prompts], np.arange(n + 1), OUTPUT + np.arange(n)
     else:
