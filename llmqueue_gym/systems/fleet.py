@@ -102,11 +102,6 @@ class Fleet(Replica):
             name = self.bound_rules.name
             raise BadInput(f"rules {name!r} never let go of a batch: prefill={self.prefill} needs others")
         _ = self.discipline, self.taker, self.plan
-        if self.caches and self.splits:
-            raise BadInput(
-                "caching shares blocks that stay where they are, and some replicas only read prompts; "
-                "take rules with caching=none, or replicas that do both"
-            )
         caching = sorted({member.rules.caching for member in self.members})
         if len(caching) > 1:
             raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")
@@ -225,8 +220,7 @@ class Fleet(Replica):
             n if order.merged or any(m.rules.batching != "passes" for m in members) else 0,
         )
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
-        if self.caches:
-            r = cache.let_cache(r, members[0].rules)
+        r = cache.let_cache(r, [member.rules for member in members])
         arguments = [kernel_arguments(order, member.profile, member.rules) for member in members]
         f = f._replace(numbers=np.zeros((size, max(len(numbers) for _, _, _, numbers, _ in arguments))))
         params = np.array([functions[-1] for *_, functions in arguments])
@@ -246,8 +240,7 @@ class Fleet(Replica):
         f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
         given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
         rows = r.fill(0, 1, given, drawn.work["weight"])
-        if self.caches:
-            r = cache.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
+        r = cache.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)

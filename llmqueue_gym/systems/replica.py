@@ -355,11 +355,10 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False, shares: Sequence[fl
     seats = max(rules.max_seqs or 0, n if merged or rules.batching != "passes" else 0)
     replica = tables.replicas(1, rules.stages, n, len(refreshed.total), seats, rules.blocks or 0)
     given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
-    if rules.caching != "none":
-        replica = cache.let_cache(replica, rules)
+    replica = cache.let_cache(replica, [rules] * rules.stages)
     replica.give(0, given, drawn.work["weight"], rules.stages)
     replica.give_shares(shares)
-    return cache.with_contexts(replica, 0, 1, given, rules.block_size) if rules.caching != "none" else replica
+    return cache.with_contexts(replica, 0, 1, given, rules.block_size)
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:

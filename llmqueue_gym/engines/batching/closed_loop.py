@@ -203,7 +203,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 elif has_choice(e, r, rules, conduct, agent, length, params, window):
                     return ADMIT
                 elif state.admitted == 0:
-                    state.blocked = 1
+                    state.blocked = 0 if rules.caching else 1  # there it can come to fit at any time
             none_joined = rules.order == PREFILL_FIRST and state.admitted == 0
             state.phase = SCHEDULE_RUNNING if none_joined else READY
             continue
@@ -212,12 +212,14 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
         if state.phase == BOARD:
+            if rank is not None:
+                if conduct.accounts:
+                    charge_outputs(e, r, conduct)
             board(e, r)
             state.phase = COMPUTE
         if state.phase == COMPUTE:
-            if (
-                state.batch.tokens == 0 and state.victims == 0 and not state.in_flight
-            ):  # nothing can run before something arrives
+            idle = state.batch.tokens == 0 and state.victims == 0 and not state.in_flight
+            if idle:  # nothing can run before something arrives
                 state.phase = BEGIN
                 stop = min(state.next, state.until)
                 if stop == np.inf:

@@ -73,7 +73,7 @@ _CODES: dict[str, dict[str, Any]] = {
     "batching": BATCHINGS,
 }
 # What prefix caching and the asynchronous scheduler take as it is in vLLM's v1 scheduler.
-_OF_V1 = (
+OF_V1 = (
     "order",
     "allocation",
     "preemption",
@@ -227,7 +227,7 @@ class Rules:
         asked = "asynchronous=true" if self.caching == "none" else f"caching={self.caching}"
         for field in fields(Rules):
             value = getattr(self, field.name)
-            if field.name in _OF_V1 and value != field.default:
+            if field.name in OF_V1 and value != field.default:
                 told = str(value).lower() if isinstance(value, bool) else value
                 raise BadInput(f"{self.name}: {asked} has no place beside {field.name}={told}; choose vllm-v1")
 
