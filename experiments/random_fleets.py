@@ -47,7 +47,7 @@ class Case:
     drawn: Drawn
 
     def __str__(self) -> str:
-        members = "; ".join(f"{'both prefill decode'.split()[m.role]} {m.rules}" for m in self.fleet.members)
+        members = "; ".join(f"{'bpd'[m.role]} {m.rules}" for m in self.fleet.members)
         told = {name: getattr(self.fleet, name) for name in ("local_below", "overlap", "staleness", "cut_off")}
         who = f"{self.router.name}, {self.fleet.taker.name}, {self.fleet.discipline.name}"
         return f"{who}, {told}, {len(self.drawn.sizes)} requests: {members}"
@@ -126,7 +126,8 @@ def draw_router(rng: np.random.Generator, size: int) -> RoutingPolicy:
         names = [name for name in ROUTING_POLICIES if size > 1 or name != "power-of-d"]
         return ROUTING_POLICIES(str(pick(rng, *names)))
     numbers = (float(rng.integers(0, 4)), float(rng.integers(0, 4)))
-    return RoutingPolicy("wild", wild_score, pick(rng, "all", "all", "sample", "turn"), int(rng.integers(1, size + 1)), numbers)
+    looks, d = pick(rng, "all", "all", "sample", "turn"), int(rng.integers(1, size + 1))
+    return RoutingPolicy("wild", wild_score, looks, d, numbers)
 
 
 def draw_member(rng: np.random.Generator, plain: bool, batched: bool) -> Member:
@@ -150,7 +151,7 @@ def draw_profile(rng: np.random.Generator) -> Profile:
 def draw_plain_rules(rng: np.random.Generator, batched: bool) -> Rules:
     """Draw rules that the reference knows."""
     size, blocks = int(pick(rng, 1, 2, 4, 16)), int(rng.integers(2, 40))
-    told: dict[str, Any] = {"block_size": size, "blocks": blocks, "patience": PATIENCE}
+    told: dict[str, Any] = {"block_size": size, "blocks": blocks, "patience": 300}
     told |= {"max_seqs": int(pick(rng, 1, 2, 4, 16)), "token_budget": int(pick(rng, 4, 8, 64, 2048))}
     if batched:
         told |= {"token_budget": 1 << 20, "max_model_len": min(size * blocks, int(rng.integers(2, 60)))}
@@ -188,7 +189,8 @@ def draw_requests(rng: np.random.Generator, fleet: Planned, plain: bool) -> Requ
     if fleet.closed:
         arrivals = np.where(np.arange(n) < fleet.concurrency, 0.0, np.inf)
     prompts = rng.integers(1, max(2, int(longest * pick(rng, 0.3, 0.6, 1.0))), n)
-    outputs = np.minimum(rng.integers(1, max(2, int(longest * pick(rng, 0.2, 0.8))), n), np.maximum(longest - prompts, 1))
+    outputs = rng.integers(1, max(2, int(longest * pick(rng, 0.2, 0.8))), n)
+    outputs = np.minimum(outputs, np.maximum(longest - prompts, 1))
     requests = request_table(arrivals, prompts, rng.choice([0.5, 1.0, 3.0], n))
     predicted = np.ceil(np.maximum(1.0, outputs * rng.lognormal(0, pick(rng, 0.0, 1.0), n)))
     for column in ("predicted", "first_predicted", "lower", "upper"):

@@ -57,17 +57,14 @@ class Fleet:
         ends = [replica.ends for replica in self.replicas]
         other = [self.coming[0].arrival if self.coming else NEVER, self.heap[0][0] if self.heap else NEVER]
         now = min(ends + other)
+        if any(replica.reason for replica in self.replicas):
+            self.reason = "livelock"
+            return
         if now == NEVER:
             over = all(request.completion < NEVER for request in self.requests)
             self.reason = "drained" if over else "stuck"
             return
-        self.now = now = min(now, self.next_report())
-        if now >= self.horizon:
-            for replica in self.replicas:  # what has begun ends
-                if replica.ends < NEVER:
-                    replica.end()
-            self.reason = "horizon"
-            return
+        self.now = now = min(now, self.next_report(), self.horizon)
         read = []
         for replica in self.replicas:
             if replica.ends == now:
@@ -79,6 +76,13 @@ class Fleet:
                     self.coming.append(follower)
         for replica, request in read:
             self.hand_over(replica, request)
+        if now == self.horizon:
+            for replica in self.replicas:  # what has begun ends
+                if replica.ends < NEVER:
+                    replica.end()
+            over = all(request.completion < NEVER for request in self.requests)
+            self.reason = "drained" if over else "horizon"
+            return
         self.begin_transfers()
         while self.heap and self.heap[0][0] <= now:
             _, _, _, happen, request = heapq.heappop(self.heap)
@@ -90,8 +94,6 @@ class Fleet:
             self.send(self.coming.pop(0))
         for replica in self.replicas:
             replica.begin(now)
-            if replica.reason:
-                self.reason = replica.reason
         self.begin_transfers()
 
     # What moves.
@@ -109,7 +111,7 @@ class Fleet:
 
     def hand_over(self, source, request):
         """Let a request that was read at a replica go on elsewhere, or there."""
-        q = self.choose(request, self.taker, True, self.hand_turns)
+        q = self.choose(request, self.taker, True, self.hand_turns, source.index)
         self.hand_turns += 1
         target = self.replicas[q]
         if target is source:
@@ -163,12 +165,14 @@ class Fleet:
                 site.work += max(request.predicted - request.generated, 1.0)
                 site.context += request.computed
 
-    def choose(self, request, router, decodes, turn):
-        """Return the replica that a router sends a request to."""
+    def choose(self, request, router, decodes, turn, source=None):
+        """Return the replica that a router sends a request to, which is at a source if it was read there."""
         if self.system.staleness == 0:
             self.report()
         taking = [q for q, replica in enumerate(self.replicas) if self.takes(replica, request, decodes)]
         if not taking:  # one of another role
+            if source is not None:
+                return source
             return next(q for q, replica in enumerate(self.replicas) if replica.holds(request))
         if router.looks == "turn":
             return taking[turn % len(taking)]

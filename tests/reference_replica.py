@@ -2,15 +2,15 @@
 
 The rules are those of `engines.batching.rules`, with their numbers there in brackets; of the orders first come first
 served, ranks that are looked at on arrival, and merged queues. `tests.test_fleet_reference` holds it against
-`reference_serving`, which is checked against the real scheduler. Besides, requests may come with a cache from elsewhere:
-it stays theirs while they wait, and is given up, the last of the queue first, where nothing runs and the head has no
-room for want of it.
+`reference_serving`, which is checked against the real scheduler. Besides, requests may come with a cache from
+elsewhere: it stays theirs while they wait, and all of them give it up where the head has no room and
+nothing runs, or where whoever runs alone has none.
 """
 
 import math
 from types import SimpleNamespace
 
-from llmqueue_gym.requests import BOTH, PREFILL, REQUEST, ROOM
+from llmqueue_gym.requests import PREFILL, REQUEST, ROOM
 
 NEVER = math.inf
 
@@ -57,7 +57,7 @@ class Replica:
         self.awaited, self.inbound, self.leaving = [], [], []  # from and to elsewhere
         self.ends, self.clock, self.step_time, self.iterations, self.busy = NEVER, 0.0, 0.0, 0, 0.0
         self.keeps, self.first_place, self.come, self.reason = False, 0, 0, ""
-        self.chosen, self.barren, self.most_made, self.made = {}, 0, 0, 0
+        self.chosen, self.barren, self.made = {}, 0, 0
 
     # Blocks.
 
@@ -135,7 +135,7 @@ class Replica:
 
     def begin(self, now):
         """Begin an iteration, if none is under way and there is anything to do."""
-        while self.ends == NEVER and (self.inbox or self.waiting or self.running):
+        while self.ends == NEVER and not self.reason and (self.inbox or self.waiting or self.running):
             self.clock = now
             while self.inbox:
                 self.wait(self.inbox.pop(0))
@@ -177,6 +177,8 @@ class Replica:
             if asker.done or tokens <= 0:
                 continue
             while self.need(asker.computed + tokens + self.rules.lookahead) - asker.blocks > self.free:
+                if self.keeps and len(self.running) == 1 and self.clear_queue():
+                    continue
                 victim = self.victim()
                 self.preempt(victim)
                 if victim is asker:
@@ -320,6 +322,7 @@ class Replica:
         if self.chosen:
             self.step_time = self.dt
         self.barren += 1
+        made = self.made
         left, read = 0, []
         for request in list(self.running):
             if request.row not in self.chosen:
@@ -347,6 +350,8 @@ class Replica:
             for one in self.running + self.waiting:
                 one.note = self.order.progress(one, self.system(), self.params)
         self.chosen = {}
+        self.barren = 0 if self.made > made else self.barren
+        self.reason = "livelock" if self.barren > self.rules.patience else ""
         return left, read
 
     def leave(self, request):

@@ -11,6 +11,7 @@ import numpy as np
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import tables as batching
+from llmqueue_gym.engines.batching.rules import MOST
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
@@ -183,7 +184,7 @@ class Fleet(Replica):
             and the numbers that it was given.
         """
         order, members = self.discipline, self.members
-        roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: rules.longest)
+        roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: (rules.chunked, rules.longest))
         roomiest.check(drawn.work, drawn.sizes)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size)
@@ -198,6 +199,7 @@ class Fleet(Replica):
         f.bytes_each[:] = [member.profile.kv_bytes_per_token for member in members]
         f.latency[:], f.byte_time[:] = self.plan.latency, self.plan.byte_time
         f.longest[:] = [member.rules.longest for member in members]
+        f.widest[:] = [MOST if member.rules.chunked else member.rules.token_budget for member in members]
         f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
         f.members["role"], f.members["power"] = [member.role for member in members], tables.ON
         f.choices[:], f.ties[:] = drawn.truth["choices"], drawn.truth["ties"]

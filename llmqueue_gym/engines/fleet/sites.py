@@ -37,7 +37,7 @@ def report(g, f, r, clock, wants):
 
 @inner_kernel
 def prompts_of(g, r):
-    """Return the prompt tokens of the requests that are at replica g."""
+    """Return the prompt tokens of the requests that are at replica g, those on their way there aside."""
     system, state, tokens = r.system[g], r.state[g], 0
     for k in range(system.running):
         tokens += r.requests[r.running[g, k]].prompt
@@ -52,6 +52,8 @@ def prompts_of(g, r):
 def fits(f, r, q, i):
     """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets."""
     prompt = r.requests[i].prompt
+    if prompt > f.widest[q]:
+        return False
     return prompt < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
 
 
@@ -89,7 +91,7 @@ def look(e, f, r, i, wants, decodes):
         site = f.sites[g]
         site.clock, site.sites, site.all, site.most, site.least = f.fleet[e].clock, count, total, most, least
         if wants & SUMS:
-            site.tokens = prompts_of(g, r)
+            site.tokens = prompts_of(g, r) + f.members[g].inbound_tokens
     return count
 
 
@@ -102,7 +104,9 @@ def kth(e, f, r, i, k, decodes):
             if k == 0:
                 return q
             k -= 1
-    for power in (STARTING, ON):  # one that starts, or else one of another role
+    for power in (STARTING, ON):  # one that starts, or else one of another role, which is where it was read
+        if power == ON and f.fleet[e].source >= 0:
+            return f.fleet[e].source
         for q in range(replicas):
             if fits(f, r, q, i) and f.members[e * replicas + q].power == power:
                 return q
@@ -126,7 +130,8 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
     """
     replicas, count = len(f.forms), look(e, f, r, i, wants, decodes)
     if count == 0 or looks == TURN:
-        return kth(e, f, r, i, f.fleet[e].turn % max(count, 1), decodes)
+        turn = f.fleet[e].turn if f.fleet[e].source < 0 else f.fleet[e].handed
+        return kth(e, f, r, i, turn % max(count, 1), decodes)
     best, least, equal, shown = -1, np.inf, 0, f.choices.shape[1]
     if looks != ALL:
         for c in range(shown):
