@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from random_replicas import PATIENCE, draw_given, draw_policy, draw_rules
+from random_replicas import draw_given, draw_policy, draw_rules
 
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.rules import Rules
@@ -67,7 +67,7 @@ def wild_score(request, site, params):  # type: ignore[no-untyped-def]
         return np.inf if site.outstanding > params[1] else -np.inf
     if kind == 2:
         return (site.index * 7919.0 + request.prompt * 104729.0) % 11.0
-    return site.context + site.tokens + site.step_time + site.all - site.least + site.most - site.sites
+    return site.context + site.tokens + site.step_time - site.least + site.most - site.sites
 
 
 def by_prediction(request, system, params):  # type: ignore[no-untyped-def]

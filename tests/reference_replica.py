@@ -21,7 +21,7 @@ class Request(SimpleNamespace):
     def __init__(self, row, output):
         super().__init__(**{name: row[name].item() for name in REQUEST.names if name != ROOM})
         self.row, self.output = self.place, int(output)
-        self.started = self.first_token = self.completion = NEVER
+        self.scheduled = self.first_token = self.completion = NEVER
         self.kept, self.done = 0, False
         self.site = -1
 
@@ -329,8 +329,8 @@ class Replica:
                 continue
             request.computed += self.chosen[request.row][1]
             request.last_scheduled = now
-            if request.started == NEVER:
-                request.started = start
+            if request.scheduled == NEVER:
+                request.scheduled = start
             if request.computed < request.known:
                 continue
             request.generated += 1

@@ -184,8 +184,7 @@ class Fleet(Replica):
             and the numbers that it was given.
         """
         order, members = self.discipline, self.members
-        roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: (rules.chunked, rules.longest))
-        roomiest.check(drawn.work, drawn.sizes)
+        self.refuse_too_long(drawn)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size)
         seats = max(max(m.rules.max_seqs or 0 for m in members), n if order.merged else 0)
@@ -216,6 +215,17 @@ class Fleet(Replica):
         rest = (arguments[0][1], 0, score, scores, hand, hands, *functions, params)
         checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params)]
         return f, r, course, rest, checked
+
+    def refuse_too_long(self, drawn: Drawn) -> None:
+        """Refuse requests that no replica could ever serve, in the words of the roomiest."""
+        rules = [kind.rules for kind in self.distinct]
+        prompts, outputs = drawn.work["prompt"].astype(np.int64), drawn.sizes
+        served = np.any([one.serves(prompts, outputs) for one in rules], axis=0)
+        if not served.all():
+            doubtful = drawn.work.copy()
+            doubtful["prompt"][served] = 1
+            roomiest = max(rules, key=lambda one: (one.chunked, one.longest))
+            roomiest.check(doubtful, np.where(served, 1, outputs))
 
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
