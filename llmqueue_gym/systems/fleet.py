@@ -12,6 +12,7 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import cache
 from llmqueue_gym.engines.batching import tables as batching
+from llmqueue_gym.engines.batching.rules import MOST
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
@@ -209,8 +210,7 @@ class Fleet(Replica):
             and the numbers that it was given.
         """
         order, (members, which) = self.discipline, self.rows
-        roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: rules.longest)
-        roomiest.check(drawn.work, drawn.sizes)
+        self.refuse_too_long(drawn)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         course = self.course(policy, float(drawn.work["arrival"][-1]))
         recalls = self.caches and (course["wants"] | course["hand_wants"]) & tables.KNOWN
@@ -231,6 +231,7 @@ class Fleet(Replica):
         pairs = np.ix_(which, which)
         f.latency[:], f.byte_time[:] = self.plan.latency[pairs], self.plan.byte_time[pairs]
         f.longest[:] = [member.rules.longest for member in members]
+        f.widest[:] = [MOST if member.rules.chunked else member.rules.token_budget for member in members]
         f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
         is_first = np.diff(which, prepend=-1) > 0
         f.members["role"], f.members["power"] = (
@@ -254,6 +255,17 @@ class Fleet(Replica):
         rest = (arguments[0][1], 0, score, scores, hand, hands, *functions, params)
         checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params)]
         return f, r, course, rest, checked
+
+    def refuse_too_long(self, drawn: Drawn) -> None:
+        """Refuse requests that no replica could ever serve, in the words of the roomiest."""
+        rules = [kind.rules for kind in self.distinct]
+        prompts, outputs = drawn.work["prompt"].astype(np.int64), drawn.sizes
+        served = np.any([one.serves(prompts, outputs) for one in rules], axis=0)
+        if not served.all():
+            doubtful = drawn.work.copy()
+            doubtful["prompt"][served] = 1
+            roomiest = max(rules, key=lambda one: (one.chunked, one.longest))
+            roomiest.check(doubtful, np.where(served, 1, outputs))
 
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""

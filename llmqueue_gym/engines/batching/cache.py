@@ -53,7 +53,7 @@ def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
         if own.caching != "none":
             cells, buckets = BLOCK * (blocks + 1), 2 << (blocks - 1).bit_length()
         state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + cells, buckets - 1
-        at += cells + buckets
+        at += int(cells + buckets)
     replica = replica._replace(cells=np.zeros(at, np.int64))
     for e in np.flatnonzero(state["caching"]):
         clear(replica, e)

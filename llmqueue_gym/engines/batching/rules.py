@@ -290,6 +290,13 @@ class Rules:
         row["block_seconds"] = self.block_size * kv_bytes_per_token / self.bandwidth
         return records(row)[0]
 
+    def serves(self, prompts: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return which requests of so many prompt and output tokens `(n,)` could ever be served."""
+        needed = np.minimum(prompts + outputs, self.max_model_len or MOST)
+        widest = MOST if self.chunked or self.token_budget is None else self.token_budget
+        fits: np.ndarray = (needed <= self.longest) & (prompts < self.longest) & (prompts <= widest)
+        return fits
+
     def check(self, requests: np.ndarray, outputs: np.ndarray) -> None:
         """Refuse requests that could never be served, with their row.
 

@@ -23,6 +23,7 @@ FLEET = np.dtype(
         ("subject", "i8"),  # row of the request that is to be sent somewhere
         ("source", "i8"),  # replica that it is to leave, -1 where it arrives
         ("turn", "i8"),  # requests that were sent so far
+        ("handed", "i8"),  # those of which it was asked who goes on with them
         ("events", "i8"),  # in the heap
         ("noted", "i8"),  # events so far
         ("next_report", "f8"),  # s, when replicas report themselves next; infinity where nobody will look before
@@ -50,6 +51,7 @@ MEMBER = np.dtype(
         ("head", "i8"),  # the first of them, a row, -1 for none
         ("tail", "i8"),
         ("inbound", "i8"),  # requests on their way here
+        ("inbound_tokens", "i8"),  # their prompts
         ("home", "i8"),  # role that it has but for what it lends
         ("joined", "i8"),  # when it came to its role, as a number that grows
         ("promised", "i8"),  # requests that were ever chosen to decode here, on arrival
@@ -126,6 +128,7 @@ class FleetTables(NamedTuple):
     numbers: np.ndarray  # of the cost profiles (R, k), filled up with zeros
     bytes_each: np.ndarray  # of a token's keys and values (R,)
     longest: np.ndarray  # most tokens of a request (R,)
+    widest: np.ndarray  # most tokens of its prompt (R,)
     cuts: np.ndarray  # whether an output that would be longer ends there (R,)
     latency: np.ndarray  # of the link from one replica to another, s (R, R)
     byte_time: np.ndarray  # s that a byte takes there (R, R)
@@ -161,6 +164,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> Fl
         numbers=np.zeros((replicas, 1)),
         bytes_each=np.zeros(replicas),
         longest=np.zeros(replicas, np.int64),
+        widest=np.zeros(replicas, np.int64),
         cuts=np.zeros(replicas, np.bool_),
         latency=np.zeros((replicas, replicas)),
         byte_time=np.zeros((replicas, replicas)),
