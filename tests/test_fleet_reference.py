@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from random_fleets import Case, Planned, draw_case
 from reference_fleet import Fleet
-from reference_serving import Stuck, VllmReference, linear_cost
-from reference_serving import random_case as random_call_log
+from reference_vllm import Stuck, VllmReference, linear_cost
+from reference_vllm import random_case as random_call_log
 
 from llmqueue_gym import _jit
 from llmqueue_gym.engines.batching.rule_sets import rule_set

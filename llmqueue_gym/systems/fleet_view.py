@@ -155,9 +155,8 @@ class FleetEpisodes(Episodes):
         n, each, looks = int(scenario.n_jobs), len(system.members), view.looks
         order: Any = system.discipline
         one, alone, course, (conduct, *_, params), checked = system.loaded(scenario.draw(0, looks), looks)
-        self.fleet = tables.fresh_fleet(size, n, one.choices.shape[1], each)._replace(
-            **{name: getattr(one, name) for name in tables.OF_REPLICAS}
-        )
+        fresh = tables.fresh_fleet(size, n, one.choices.shape[1], each)
+        self.fleet = one._replace(**{name: getattr(fresh, name) for name in tables.OF_RUNS})
         for name in ("role", "power"):
             self.fleet.members[name] = np.tile(one.members[name], size)
         seats = n if order.merged else alone.running.shape[1]

@@ -134,8 +134,8 @@ class FleetTables(NamedTuple):
     byte_time: np.ndarray  # s that a byte takes there (R, R)
 
 
-# The parts of the tables that say what the replicas of each run are.
-OF_REPLICAS = ("rules", "forms", "numbers", "bytes_each", "longest", "cuts", "latency", "byte_time")
+# The parts of the tables that each run has of its own; the others say what the replicas are.
+OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties", "record")
 
 
 def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
