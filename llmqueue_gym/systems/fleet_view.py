@@ -240,7 +240,7 @@ class FleetEpisodes(Episodes):
             "question": self.asks[e],
             "mask": mask,
             "drawn": drawn,
-            "turn": f.fleet["turn"][e] % max(int(present.sum()), 1),
+            "turn": f.fleet["turn" if self.asks[e] == tables.ROUTE else "handed"][e] % max(int(present.sum()), 1),
             "tie": f.ties[i],
         }
 
