@@ -179,10 +179,7 @@ class DistServe:
         """Send the requests of a batch of prompts on [7]."""
         worker.reading = 0
         for request, _ in chosen:
-            if worker.stage < worker.stages - 1:
-                worker.next.prompts.append(request)
-                self.wake(worker.next)
-            elif request.left > 0:
+            if worker.stage < worker.stages - 1 or request.left > 0:
                 worker.next.prompts.append(request)
                 self.wake(worker.next)
             else:

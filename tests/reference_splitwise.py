@@ -163,7 +163,7 @@ class Splitwise:
     # Transfers [11].
 
     def send(self, request):
-        p, t = request.at
+        _, t = request.at
         if t.memory + request.prompt.need * self.kv > self.limit:
             self.retries += 1
             if "retry" in self.without:
@@ -175,7 +175,7 @@ class Splitwise:
         self.at(self.now + request.prompt_tokens * self.kv / LINK, lambda: self.received(request))
 
     def received(self, request):
-        p, t = request.at
+        _, t = request.at
         self.free(p, request.prompt.need)
         self.deliver(t, request.tokens)
         if not p.queue:
@@ -217,9 +217,11 @@ class Splitwise:
             return
         fits = len(m.batch) < SEATS and m.tokens + task.size <= BUDGET
         decodes = sum(not other.is_prompt for other in m.batch)
-        if fits or (task.is_prompt and decodes and m.tokens - decodes + task.size <= BUDGET):
-            self.pause(m)
-        elif "long prompts" in self.without:
+        if (
+            fits
+            or (task.is_prompt and decodes and m.tokens - decodes + task.size <= BUDGET)
+            or "long prompts" in self.without
+        ):
             self.pause(m)
 
     def insert(self, m, task):

@@ -27,9 +27,7 @@ class Whole(click.IntRange):
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 POSITIVE = click.FloatRange(0, min_open=True)
-POLICY = click.Option(
-    ["--policy"], required=True, metavar="SPEC", help="A name from `llmqueue policies`, or FILE.py:FUNCTION."
-)
+POLICY = click.Option(["--policy"], required=True, metavar="SPEC", help="Of `llmqueue policies`, or FILE.py:NAME.")
 SEED = click.Option(["--seed"], type=Whole(0), default=0, show_default=True, help="Seed of all randomness.")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object and nothing else.")
 

@@ -32,7 +32,7 @@ def _simulate(asked: Asked, policy: str, seed: int, as_json: bool) -> None:
     found = {**told, **report.found(asked, scenario, player, seed, run)}
     found = asked.renamed_words(found) | {"notes": report.notes(found, scenario, asked)}
     if as_json:
-        print_json({**found, "options": {"policy": policy, "seed": seed, **asked.echo(scenario)}})
+        print_json({**found, "options": {"seed": seed, **asked.echo(scenario, policy)}})
         return
     report.show(found)
     for path in (out, drawn):

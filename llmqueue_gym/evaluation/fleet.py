@@ -23,7 +23,7 @@ def groups(run: Run) -> list[dict[str, Any]]:
     for (group, profile, _, role), rows in found.items():
         parts, members = [run.parts[q] for q in rows], [run.system.members[q] for q in rows]
         busy = sum(part["prefill_time"] + part["decode_time"] for part in parts)
-        memory = sum((m.rules.blocks or 0) * m.rules.block_size for m in members)
+        memory = sum(m.rules.held for m in members)
         most = [part["most_blocks"] / (m.rules.blocks or 1) for part, m in zip(parts, members, strict=True)]
         told.append(
             {

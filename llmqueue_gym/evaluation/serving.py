@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.classes import by_class_and_tenant
 from llmqueue_gym.evaluation.energy import Spent, spent
+from llmqueue_gym.systems.members import Member
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.serve import serve
 
@@ -78,12 +80,25 @@ class Measured:
         """Output tokens delivered, also to requests that are not done."""
         return int(self.served.jobs["generated"].sum())
 
+    @property
+    def members(self) -> list[tuple[Member, dict[str, float]]]:
+        """The replicas, each with what it did."""
+        return list(zip(self.served.system.members, self.served.parts, strict=True))
+
+    @cached_property
+    def paid_time(self) -> float:
+        """Time for which replicas were there, of all together, s."""
+        return sum(part.get("on_time", self.span) for _, part in self.members)
+
     @cached_property
     def spent(self) -> Spent:
-        """Energy, money and carbon of the replica over `span`."""
-        prefill, decode = self.served.totals["prefill_time"], self.served.totals["decode_time"]
-        idle = max(self.span - prefill - decode, 0.0)  # below 0 by rounding alone
-        return spent(self.served.system.cost_profile, prefill, decode, idle)
+        """Energy, money and carbon of the replicas over `span`, or as long as they were there."""
+        total = Spent()
+        for member, part in self.members:
+            prefill, decode = part["prefill_time"], part["decode_time"]
+            idle = max(part.get("on_time", self.span) - prefill - decode, 0.0)  # below 0 by rounding alone
+            total += spent(member.profile, prefill, decode, idle)
+        return total
 
     @cached_property
     def met(self) -> np.ndarray:
@@ -123,22 +138,27 @@ def _per_token(name: str) -> Callable[[Measured], float]:
 
 
 def _busy(m: Measured) -> float:
-    return (m.served.totals["prefill_time"] + m.served.totals["decode_time"]) / m.span
+    return (m.served.totals["prefill_time"] + m.served.totals["decode_time"]) / m.paid_time
 
 
 def _useful(m: Measured) -> float:
     totals = m.served.totals
     again = m.served.outcome["recomputed"].sum() / max(totals["prefill_tokens"], 1)
-    return _busy(m) - (totals["transfer_time"] + min(again, 1.0) * totals["prefill_time"]) / m.span
+    return _busy(m) - (totals["transfer_time"] + min(again, 1.0) * totals["prefill_time"]) / m.paid_time
 
 
 def _swapped_bytes(m: Measured) -> float:
-    block = m.served.system.bound_rules.block_size * m.served.system.cost_profile.kv_bytes_per_token
-    return float(m.served.outcome["swapped"].sum()) * block
+    member = m.members[0][0]  # a fleet whose replicas differ counts the blocks of its first
+    return float(m.served.outcome["swapped"].sum()) * member.rules.block_size * member.profile.kv_bytes_per_token
 
 
-def _memory(m: Measured) -> float:
-    return float((m.served.system.bound_rules.blocks or 0) * m.served.system.bound_rules.block_size)
+def _kv_time(m: Measured) -> float:
+    """Return the tokens that the replicas could hold, times how long they were there."""
+    return sum(float(one.rules.held) * part.get("on_time", m.span) for one, part in m.members)
+
+
+def _most_kv(m: Measured) -> float:
+    return max(part["most_blocks"] / (one.rules.blocks or 1) for one, part in m.members)
 
 
 # Of the whole run, warm-up and all, unless said otherwise. A rate is over `span`.
@@ -150,11 +170,11 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
     "goodput": lambda m: float(m.met.sum()) / m.span,  # requests/s that meet both objectives
     "attainment": lambda m: float(m.met[m.kept].mean()),  # share of the requests after warm-up that do
     "mean_in_system": lambda m: m.served.totals["integral"] / m.span,  # requests, each counted with its weight
-    "mean_batch": lambda m: m.served.totals["batch_time"] / max(_busy(m) * m.span, 1e-300),  # requests an iteration
-    "kv_share": lambda m: m.served.totals["token_time"] / (_memory(m) * m.span),  # mean, of what decodes read alone
-    "most_kv_share": lambda m: (
-        m.served.totals["most_blocks"] / (m.served.system.bound_rules.blocks or 1)
-    ),  # blocks ever in use
+    "mean_batch": lambda m: (
+        m.served.totals["batch_time"] / max(_busy(m) * m.paid_time, 1e-300)
+    ),  # requests an iteration
+    "kv_share": lambda m: m.served.totals["token_time"] / _kv_time(m),  # mean, of what decodes read alone
+    "most_kv_share": _most_kv,  # blocks ever in use, of the replica where that is most
     "preemptions": _total("preemptions"),
     "preemptions_per_request": lambda m: m.served.totals["preemptions"] / len(m.served),
     "recomputed_tokens": lambda m: float(m.served.outcome["recomputed"].sum()),
@@ -192,7 +212,8 @@ def measure(
 
     Returns:
         `requests`, `done`, `reason`, `truncated` and `latencies_of`; each of `LATENCIES` with its mean, p50, p90,
-        p95 and p99, NaN where no request has one; each of `SERVING_METRICS`.
+        p95 and p99, NaN where no request has one; each of `SERVING_METRICS`; and where there are several classes or
+        tenants what `classes.by_class_and_tenant` says of them.
 
     Raises:
         BadInput: an objective or the warm-up is out of range.
@@ -208,7 +229,8 @@ def measure(
     }
     latencies = {name: summary(values[run.kept]) for name, values in per_request(served).items()}
     with np.errstate(invalid="ignore", divide="ignore"):  # a run in which nothing was done has NaN, not a warning
-        return {**told, **latencies, **{name: float(metric(run)) for name, metric in SERVING_METRICS.items()}}
+        numbers = {name: float(metric(run)) for name, metric in SERVING_METRICS.items()}
+        return {**told, **latencies, **numbers, **by_class_and_tenant(served, run.met, run.kept, run.span)}
 
 
 def per_request(served: Run) -> dict[str, np.ndarray]:

@@ -34,6 +34,7 @@ from llmqueue_gym.requests import BOTH, DECODE, PREFILL
 
 ROLES = {"both": BOTH, "prefill": PREFILL, "decode": DECODE}
 MOST_REPLICAS = 4096
+EXAMPLE = Path(__file__).with_name("example_fleet.toml")
 _KEYS = {
     "": ("model", "replica", "link"),
     "replica": ("name", "count", "role", "profile", "rules", "price"),
@@ -85,7 +86,7 @@ def read_plan(path: str, profile: str | Profile, rules: str | Rules, bandwidth: 
     """Return the plan of a file.
 
     Args:
-        path: of the file.
+        path: of the file, or "example" for the one that is shipped.
         profile: of replicas for which the file names none.
         rules: likewise.
         bandwidth: of links that the file does not name, bytes/s.
@@ -94,7 +95,7 @@ def read_plan(path: str, profile: str | Profile, rules: str | Rules, bandwidth: 
     Raises:
         BadInput: the file cannot be read, has an unknown key or a wrong value, or describes no fleet that could serve.
     """
-    told = _read(path)
+    told = _read(str(EXAMPLE) if path == "example" else path)
     groups = [_group(path, k, row, profile, rules) for k, row in enumerate(told.get("replica", []))]
     members = tuple(member for group in groups for member in group)
     if not 1 <= len(members) <= MOST_REPLICAS:

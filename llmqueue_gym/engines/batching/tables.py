@@ -1,10 +1,12 @@
 """The records of the serving engine: the state of a replica, a batch, and rules and conduct as numbers."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching import cache
 from llmqueue_gym.requests import LINE, REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
@@ -74,6 +76,23 @@ REPLICA_STATE = np.dtype(
         ("decode_tokens", "i8"),
         ("preemptions", "i8"),
         ("most_blocks", "i8"),  # most blocks ever in use
+        ("caching", "?"),  # whether blocks have identities, see `blocks`
+        ("released_last", "?"),  # whether all released blocks queue behind the others
+        ("queue", "i8"),  # place of the ends of the queue of free blocks, see `cache`
+        ("buckets", "i8"),  # place of the first bucket
+        ("bucket_mask", "i8"),  # buckets - 1
+        ("looked", "i8"),  # 1 + row of the request whose look-up stands below, 0 where none does
+        ("looks", "i8"),  # look-ups so far
+        ("hits", "i8"),  # blocks that were found
+        ("idle_hits", "i8"),  # of them, those that nobody uses
+        ("missing", "i8"),  # the prefix that was not found
+        ("hit_tokens", "i8"),  # tokens that were not computed, because on admission the cache held them
+        ("in_flight", "?"),  # whether a step computes while the next one is put together, see `flight`
+        ("flight", BATCH),  # what it computes
+        ("flight_time", "f8"),  # s that it takes
+        ("flying", "i8"),  # requests in it
+        ("boarding", "i8"),  # requests in the next one
+        ("leavers", "i8"),  # requests that left and whose blocks are still to be released
     ],
     align=True,
 )
@@ -81,7 +100,8 @@ REPLICA_STATE = np.dtype(
 # What happens to a request and what a policy never sees of it: 64 bytes, one cache line.
 TRUTH = np.dtype(
     [
-        ("output", "i8"),  # tokens
+        ("output", "i4"),  # tokens
+        ("path", "i4"),  # place of what it consists of, see `cache`
         ("cost", "f8"),  # per second in system
         ("refreshed", "i4"),  # where its refreshed predictions begin in `total`, and where they end
         ("refreshed_end", "i4"),
@@ -96,16 +116,21 @@ NOTES = np.dtype(
         ("admitted", "i8"),  # rows, in order
         ("victim", "i8"),  # rows preempted, in order
         ("renewed", "i8"),  # rows whose prediction was refreshed
+        ("flying", "i8"),  # rows in the step that computes; ~row where it gives no token
+        ("boarding", "i8"),  # likewise in the next one
+        ("leaver", "i8"),  # rows that left and whose blocks are still to be released
         ("order", "i8"),
         ("first", "i8"),  # rows that had their first token
         ("left", "f8"),
         ("held", "f8"),
+        ("received", "f8"),  # row k: weighted tokens that tenant or class k has been given; see `accounts`
+        ("share", "f8"),  # row k: its share, by which they are divided
     ],
     align=True,
 )
 
 # Phases of an iteration.
-BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER = 0, 1, 2, 3, 4, 5
+BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER, BOARD = 0, 1, 2, 3, 4, 5, 6
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
@@ -144,6 +169,10 @@ RULES = np.dtype(
         ("forget_unread", "?"),
         ("keep_head", "?"),
         ("overlapped", "?"),
+        ("caching", "?"),
+        ("released_last", "?"),
+        ("asynchronous", "?"),
+        ("ends_known", "?"),
         ("block_seconds", "f8"),
         ("horizon", "f8"),
         ("patience", "i8"),
@@ -174,6 +203,8 @@ CONDUCT = np.dtype(
         ("displaces", "?"),
         ("skips", "?"),
         ("keeps", "?"),
+        ("lifts", "?"),
+        ("accounts", "i8"),
         ("admission", "i8"),
         ("preemption", "i8"),
         ("spare", "i8"),
@@ -183,6 +214,7 @@ CONDUCT = np.dtype(
 )
 
 FITS, RESERVE, PEAK = 0, 1, 2
+NO_ACCOUNTS, TENANTS, CLASSES = 0, 1, 2  # of whom there are accounts
 AS_RULES = -1
 
 
@@ -221,6 +253,7 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
         total=np.zeros(runs * m),
+        cells=np.zeros(0, np.int64),
     )
     tables.system["free"] = tables.system["blocks"] = np.tile(blocks, runs) if np.ndim(blocks) else blocks
     tables.state["until"], tables.truth["cost"] = np.inf, 1.0
@@ -237,6 +270,15 @@ def _on_lines(rows: int, dtype: np.dtype) -> np.ndarray:
 
 _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
+_KEPT = (
+    "until",
+    "hands_over",
+    "caching",
+    "released_last",
+    "queue",
+    "buckets",
+    "bucket_mask",
+)  # by a replica that is emptied
 
 
 class ReplicaTables(NamedTuple):
@@ -255,6 +297,7 @@ class ReplicaTables(NamedTuple):
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
+    cells: np.ndarray  # numbers of prefix caching, see `cache`; none where no replica caches
 
     @property
     def service(self) -> np.ndarray:
@@ -263,11 +306,15 @@ class ReplicaTables(NamedTuple):
 
     def clear(self, e: int) -> None:
         """Let replica e be empty, with nobody in sight."""
-        blocks, until, hands_over = self.system["blocks"][e], self.state["until"][e], self.state["hands_over"][e]
+        blocks, kept = self.system["blocks"][e], {name: self.state[name][e] for name in _KEPT}
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
-        self.state["hands_over"][e] = hands_over
-        self.state["until"][e], self.state["ends"][e], self.state["next"][e] = until, np.inf, np.inf
+        self.state["ends"][e] = self.state["next"][e] = np.inf
+        for name, value in kept.items():
+            self.state[name][e] = value
+        if kept["caching"]:
+            cache.clear(self, e)
+        self.notes["received"][e], self.notes["share"][e] = 0.0, 1.0
         self.state["stage_ends"][e] = np.inf
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
@@ -289,6 +336,11 @@ class ReplicaTables(NamedTuple):
         self.truth["refreshed_end"][rows] = begin + refreshed.start[1:]
         self.total[begin : begin + m] = refreshed.total
         return rows
+
+    def give_shares(self, shares: Sequence[float]) -> None:
+        """Let owners 0, 1 and so on have these shares in the accounts of every replica, and all others 1."""
+        known = shares[: self.notes.shape[1]]
+        self.notes["share"], self.notes["share"][:, : len(known)] = 1.0, known
 
     def give(self, run: int, given: Requests, cost: np.ndarray, stages: int = 1) -> None:
         """Let a run, which is one replica of so many rows, begin with these requests, of these costs per second."""

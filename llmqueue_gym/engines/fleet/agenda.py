@@ -14,6 +14,7 @@ from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZO
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
+from llmqueue_gym.engines.fleet.record import forget_replica, remember
 from llmqueue_gym.engines.fleet.sites import choose, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
@@ -285,6 +286,7 @@ def arrive(e, f, r):
 def sent_to(e, f, r, q, course):
     """Send the request in question to replica q of run e."""
     f.fleet[e].turn += 1
+    remember(e, f, r, f.fleet[e].subject, q)
     send(e, f, r, f.fleet[e].subject, q, course)
 
 
@@ -294,6 +296,7 @@ def switch_off(e, f, r):
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         member = f.members[g]
         if member.power == DRAINING and r.state[g].done == r.state[g].n and member.inbound == 0:
+            forget_replica(e, f, g - e * len(f.forms))
             member.power = OFF
             member.on_time += f.fleet[e].clock - member.since
             member.since = f.fleet[e].clock

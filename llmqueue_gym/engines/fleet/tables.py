@@ -99,7 +99,9 @@ COURSE = np.dtype(
     align=True,
 )
 ALL, SAMPLE, TURN = 0, 1, 2
-SUMS, CACHED = 1, 2  # columns that are summed over requests; hits of the request in question
+# What a router reads that takes time to fill: sums over requests, hits of the request in question, those by the record
+# of what was sent, numbers of a request and a replica; then whether it is asked twice, and takes the first of equals.
+SUMS, CACHED, KNOWN, LUCK, TWICE, FIRST = 1, 2, 4, 8, 16, 32
 
 OFF, STARTING, ON, DRAINING = POWERS = 0, 1, 2, 3
 MOVE_ON, HAPPEN, ARRIVE, BEGIN = 0, 1, 2, 3  # phases: on to the next moment; what happens there; who comes; after
@@ -117,6 +119,7 @@ class FleetTables(NamedTuple):
     flows: np.ndarray  # FLOW rows (E * n,)
     choices: np.ndarray  # replicas that each request is shown, as many as a router looks at (E * n, d); d = 0: all
     ties: np.ndarray  # numbers in [0, 1) by which one of several equal replicas is chosen (E * n,)
+    record: np.ndarray  # prefixes that a router sent to each replica, see `record` (E * R, places), or (E * R, 0)
     scores: np.ndarray  # space (R,)
     rules: np.ndarray  # RULES rows (R,)
     forms: np.ndarray  # of the cost profiles (R,), index into `cost.FORMS`
@@ -128,7 +131,11 @@ class FleetTables(NamedTuple):
     byte_time: np.ndarray  # s that a byte takes there (R, R)
 
 
-def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
+# The parts of the tables that say what the replicas of each run are.
+OF_REPLICAS = ("rules", "forms", "numbers", "bytes_each", "longest", "cuts", "latency", "byte_time")
+
+
+def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
     """Return the tables of E runs; rules, forms and numbers are to be filled in.
 
     Args:
@@ -136,6 +143,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
         n: requests of a run.
         d: replicas that a router looks at, 0 for all.
         replicas: R, of a run.
+        places: of the router's record of a replica, a power of two; 0 where it keeps none.
     """
     size = runs * replicas
     made = FleetTables(
@@ -146,6 +154,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
         flows=records(np.zeros(runs * n, FLOW)),
         choices=np.zeros((runs * n, d), np.int64),
         ties=np.zeros(runs * n),
+        record=np.zeros((size, places), np.int64),
         scores=np.zeros(replicas),
         rules=records(np.zeros(replicas, RULES)),
         forms=np.zeros(replicas, np.int64),
@@ -182,6 +191,7 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     f.members["home"][mine], f.members["joined"][mine], f.fleet["joined"][e] = roles, np.arange(replicas), replicas
     f.members["head"][mine] = f.members["tail"][mine] = -1
     f.sites[mine] = 0
+    f.record[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)
     f.sites["role"][mine] = roles
     for q in range(mine.start, mine.stop):

@@ -5,6 +5,7 @@ from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_i
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.events import note
+from llmqueue_gym.engines.fleet.record import forget_replica
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
 from llmqueue_gym.requests import MOVING, PENDING, PREFILL
 
@@ -160,6 +161,7 @@ def vanish(e, f, r, q, course):
     system.free = system.blocks
     state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
     state.ends = float("inf")
+    forget_replica(e, f, q)
     member.power = OFF
     member.on_time += fleet.clock - member.since
     member.since = fleet.clock
