@@ -27,6 +27,8 @@ FLEET = np.dtype(
         ("noted", "i8"),  # events so far
         ("next_report", "f8"),  # s, when replicas report themselves next; infinity where nobody will look before
         ("next_tick", "f8"),  # s, when the controller is asked next
+        ("next_migration", "f8"),  # s, when requests that might move are looked for next
+        ("migrations", "i8"),
         ("pulled", "i8"),  # times that a request left a replica for another
         ("arrived_cost", "f8"),  # cost per second of all that have arrived
         ("arrived_time", "f8"),  # the same, each times its arrival, s
@@ -49,6 +51,8 @@ MEMBER = np.dtype(
         ("head", "i8"),  # the first of them, a row, -1 for none
         ("tail", "i8"),
         ("inbound", "i8"),  # requests on their way here
+        ("leaving", "i8"),  # row of the request that is to move when its iteration ends, -1 for none
+        ("goes_to", "i8"),  # the replica that it is to move to
         ("done", "i8"),  # of those that left, those whose clients have sent their next
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
@@ -78,6 +82,8 @@ COURSE = np.dtype(
         ("staleness", "f8"),  # s between reports; 0: a router sees what is so
         ("overlapped", "f8"),  # share of a transfer that runs beside the prefill
         ("tick", "f8"),  # s between looks of the controller; infinity for none
+        ("migrate_every", "f8"),  # s between looks for requests that might move; 0 for none
+        ("migrate_floor", "f8"),  # least freeness that a replica keeps which one moves to
         ("horizon", "f8"),  # s
         ("local_below", "f8"),  # prompts with fewer tokens to compute are read where they decode
         ("looks", "i8"),  # of the router, a code below
@@ -175,7 +181,8 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
     f.members[mine] = 0
     f.members["role"][mine], f.members["power"][mine] = roles, power
-    f.members["head"][mine] = f.members["tail"][mine] = -1
+    f.members["head"][mine] = f.members["tail"][mine] = f.members["leaving"][mine] = -1
+    f.fleet["next_migration"][e] = course["migrate_every"]
     f.sites[mine] = 0
     f.record[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)

@@ -76,7 +76,7 @@ def begin_transfers(e, f, r, g, course):
         f.fleet[e].transfer_bytes += moved
         member.head = flow.next
         member.awaited -= 1
-    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0
+    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0 or member.leaving >= 0
 
 
 @inner_kernel
@@ -129,7 +129,7 @@ def vanish(e, f, r, q, course):
         request, flow = r.requests[i], f.flows[i]
         if request.status == MOVING and q in (flow.source, flow.target):
             drop_flow(e, f, r, i, q, course)
-    member.head = member.tail = -1
+    member.head = member.tail = member.leaving = -1
     member.awaited = member.inbound = 0
     member.emits = False
     state.done = state.arrived = member.done = state.n
