@@ -90,8 +90,9 @@ class Fleet(Replica):
         check_between(self, 1, MOST_REPLICAS, "replicas", whole=True)
         check_between(self, 0, MOST_TOKENS, "local_below", whole=True)
         check_between(self, 0, 1, "overlap")
-        check_between(self, 0, LONGEST, "latency", "staleness", "migrate_every", "migrate_floor")
+        check_between(self, 0, LONGEST, "latency", "staleness")
         check_positive(self, "bandwidth", infinite=True)
+        check_between(self, 0, LONGEST, "migrate_every", "migrate_floor")
         if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
             raise BadInput(
                 f"prefill={self.prefill!r} of {self.replicas} replicas must leave somebody to decode: from 0 to "
@@ -206,8 +207,9 @@ class Fleet(Replica):
         roomiest.check(drawn.work, drawn.sizes)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         course = self.course(policy, float(drawn.work["arrival"][-1]))
-        recalls = self.caches and (course["wants"] | course["hand_wants"]) & tables.KNOWN
-        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, PLACES if recalls else 0)
+        records_prompts = self.caches and bool((course["wants"] | course["hand_wants"]) & tables.KNOWN)
+        places = PLACES if records_prompts else 0
+        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, places)
         seats = max(max(m.rules.max_seqs or 0 for m in members), n if order.merged else 0)
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
         if self.caches:
@@ -243,9 +245,10 @@ class Fleet(Replica):
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
         row = np.zeros(1, tables.COURSE)
-        for name in ("staleness", "local_below", "migrate_every", "migrate_floor"):
+        for name in ("staleness", "local_below"):
             row[name] = getattr(self, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf
+        row["migrate_every"], row["migrate_floor"] = self.migrate_every, self.migrate_floor
         row["closed"], row["splits"] = self.closed, self.splits
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):

@@ -16,11 +16,25 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for
+from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.tables import BEGIN
-from llmqueue_gym.engines.fleet.sites import fits, wanted_blocks
+from llmqueue_gym.engines.fleet.sites import fits
 from llmqueue_gym.engines.fleet.tables import ON
 from llmqueue_gym.engines.fleet.transfers import hand_over
 from llmqueue_gym.requests import DECODING, PREFILL
+
+
+@inner_kernel
+def wanted_blocks(g, f, r):
+    """Return how many blocks the requests that wait at replica g will need beyond those they have."""
+    state, size, blocks = r.state[g], f.rules[g % len(f.forms)].block_size, 0
+    for k in range(r.system[g].waiting):
+        request = r.requests[row_at(g, r, k)]
+        blocks += max(blocks_for(request.prompt + request.generated, size) - request.blocks, 0)
+    for k in range(state.arrived, state.n):
+        request = r.requests[r.inbox[g, k & (r.inbox.shape[1] - 1)]]
+        blocks += max(blocks_for(request.prompt + request.generated, size) - request.blocks, 0)
+    return blocks
 
 
 @inner_kernel

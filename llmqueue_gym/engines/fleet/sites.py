@@ -23,19 +23,6 @@ def add(site, request):
 
 
 @inner_kernel
-def wanted_blocks(g, f, r):
-    """Return how many blocks the requests that wait at replica g will need beyond those they have."""
-    state, size, blocks = r.state[g], f.rules[g % len(f.forms)].block_size, 0
-    for k in range(r.system[g].waiting):
-        request = r.requests[row_at(g, r, k)]
-        blocks += max(blocks_for(request.prompt + request.generated, size) - request.blocks, 0)
-    for k in range(state.arrived, state.n):
-        request = r.requests[r.inbox[g, k & (r.inbox.shape[1] - 1)]]
-        blocks += max(blocks_for(request.prompt + request.generated, size) - request.blocks, 0)
-    return blocks
-
-
-@inner_kernel
 def report(g, f, r, clock, wants):
     """Let replica g report itself as it is."""
     site, system, state = f.sites[g], r.system[g], r.state[g]
@@ -46,13 +33,16 @@ def report(g, f, r, clock, wants):
     if not wants & SUMS:
         return
     site.pending = site.work = site.context = 0.0
+    site.wanted, size = 0, f.rules[g % len(f.forms)].block_size
     for k in range(system.running):
         add(site, r.requests[r.running[g, k]])
-    for k in range(system.waiting):
-        add(site, r.requests[row_at(g, r, k)])
-    for k in range(coming):
-        add(site, r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]])
-    site.wanted = wanted_blocks(g, f, r)
+    for k in range(system.waiting + coming):
+        if k < system.waiting:
+            request = r.requests[row_at(g, r, k)]
+        else:
+            request = r.requests[r.inbox[g, (state.arrived + k - system.waiting) & (r.inbox.shape[1] - 1)]]
+        add(site, request)
+        site.wanted += max(blocks_for(request.prompt + request.generated, size) - request.blocks, 0)
 
 
 @inner_kernel

@@ -27,14 +27,14 @@ FLEET = np.dtype(
         ("noted", "i8"),  # events so far
         ("next_report", "f8"),  # s, when replicas report themselves next; infinity where nobody will look before
         ("next_tick", "f8"),  # s, when the controller is asked next
-        ("next_migration", "f8"),  # s, when requests that might move are looked for next
-        ("migrations", "i8"),
         ("pulled", "i8"),  # times that a request left a replica for another
         ("arrived_cost", "f8"),  # cost per second of all that have arrived
         ("arrived_time", "f8"),  # the same, each times its arrival, s
         ("reason", "i8"),  # why the run stopped, one of `batching.tables`
         ("transfers", "i8"),
         ("transfer_bytes", "f8"),
+        ("migrations", "i8"),  # of them, those from one replica that decodes to another
+        ("next_migration", "f8"),  # s, when requests that might move are looked for next
         ("lost", "i8"),  # requests that a replica took with it when it vanished; they began anew elsewhere
         ("hit_tokens", "f8"),  # prompt tokens that caches held
     ],
@@ -51,11 +51,11 @@ MEMBER = np.dtype(
         ("head", "i8"),  # the first of them, a row, -1 for none
         ("tail", "i8"),
         ("inbound", "i8"),  # requests on their way here
-        ("leaving", "i8"),  # row of the request that is to move when its iteration ends, -1 for none
-        ("goes_to", "i8"),  # the replica that it is to move to
         ("done", "i8"),  # of those that left, those whose clients have sent their next
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
+        ("leaving", "i8"),  # row of the request that is to move when its iteration ends, -1 for none
+        ("goes_to", "i8"),  # the replica that it is to move to
     ],
     align=True,
 )
@@ -181,12 +181,12 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
     f.members[mine] = 0
     f.members["role"][mine], f.members["power"][mine] = roles, power
-    f.members["head"][mine] = f.members["tail"][mine] = f.members["leaving"][mine] = -1
-    f.fleet["next_migration"][e] = course["migrate_every"]
+    f.members["head"][mine] = f.members["tail"][mine] = -1
     f.sites[mine] = 0
     f.record[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)
     f.sites["role"][mine] = roles
+    f.members["leaving"][mine], f.fleet["next_migration"][e] = -1, course["migrate_every"]
     for q in range(mine.start, mine.stop):
         r.clear(q)
     r.state["until"][mine] = -np.inf
