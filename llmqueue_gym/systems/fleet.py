@@ -248,11 +248,11 @@ class Fleet(Replica):
         for name in ("staleness", "local_below"):
             row[name] = getattr(self, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf
-        row["migrate_every"], row["migrate_floor"] = self.migrate_every, self.migrate_floor
         row["closed"], row["splits"] = self.closed, self.splits
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)
+        row["migrate_every"], row["migrate_floor"] = self.migrate_every, self.migrate_floor
         for prefix, made in (("", policy), ("hand_", self.taker)):
             row[f"{prefix}looks"] = LOOKS[made.looks]
             row[f"{prefix}wants"] = wants(made)
