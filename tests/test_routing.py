@@ -1,6 +1,9 @@
 """Routers against their published rules, on sites made by hand and on what replicas really looked like."""
 
+import importlib
+import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -262,3 +265,15 @@ def check_choices(run, policy, params, choices, books):
         request = SimpleNamespace(**{name: run.jobs[name][i] for name in ("prompt", "prefix", "tenant")}, place=i)
         wanted = choose(policy, params, request, seen, books.ties[i], choices[i], i)
         assert run.jobs["site"][i] == wanted, i
+
+
+def test_the_stored_findings_on_stale_views_follow_from_their_rows(monkeypatch):
+    folder = Path(__file__).parents[1] / "experiments"
+    monkeypatch.syspath_prepend(folder)
+    module = importlib.import_module("how_stale_may_a_view_be")
+    stored = json.loads(module.OUT.with_suffix(".json").read_text())
+    assert module.findings(stored["rows"]) == stored["finding"]
+    assert len(stored["rows"]) == len(module.ROUTERS) * len(module.SIZES) * len(module.LOADS) * len(module.STALENESS)
+    again = module.p99("llm-d", 4, 0.8, 0.01, stored["requests"], module.FIRST_SEED)
+    wanted = next(r for r in stored["rows"] if (r["router"], r["load"], r["staleness"]) == ("llm-d", 0.8, 0.01))
+    assert again == pytest.approx(wanted["p99"][0], rel=1e-9)

@@ -61,6 +61,8 @@ class Fleet(Replica):
         retry: s between two tries of a transfer for which there was no room; 0: it begins as soon as there is room, in
             order of request.
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
+        migrate_every: s between looks for requests that might move, as in Llumnix, whose time is .05; 0: none moves.
+        migrate_floor: iterations that the memory of a replica must last which a request moves to.
         fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
             `systems.members`.
     """
@@ -85,6 +87,8 @@ class Fleet(Replica):
     overlap: float = 0.0
     retry: float = 0.0
     staleness: float = 0.0
+    migrate_every: float = 0.0
+    migrate_floor: float = 3.0
     fleet: str | None = None
 
     def __post_init__(self) -> None:
@@ -94,21 +98,22 @@ class Fleet(Replica):
         check_between(self, 0, 1, "overlap")
         check_between(self, 0, LONGEST, "latency", "retry", "staleness")
         check_positive(self, "bandwidth", infinite=True)
+        check_between(self, 0, LONGEST, "migrate_every", "migrate_floor")
         if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
             raise BadInput(
                 f"prefill={self.prefill!r} of {self.replicas} replicas must leave somebody to decode: from 0 to "
                 f"{self.replicas - 1}"
             )
-        if self.prefill and self.bound_rules.request_level:
-            name = self.bound_rules.name
-            raise BadInput(f"rules {name!r} never let go of a batch: prefill={self.prefill} needs others")
+        if (self.prefill or self.migrate_every) and self.bound_rules.request_level:
+            name, asked = self.bound_rules.name, f"prefill={self.prefill}" if self.prefill else "migrate_every"
+            raise BadInput(f"rules {name!r} never let go of a batch: {asked} needs others")
         _ = self.discipline, self.taker, self.plan
         caching = sorted({member.rules.caching for member in self.members})
         if len(caching) > 1:
             raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")
-        if self.caches and self.splits:
+        if self.caches and (self.splits or self.migrate_every):
             raise BadInput(
-                f"caching={caching[0]}: blocks with identities stay where they are; let every replica do both"
+                f"caching={caching[0]}: blocks that are shared stay where they are; leave out prefill and migrate_every"
             )
 
     @cached_property
@@ -279,6 +284,7 @@ class Fleet(Replica):
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)
+        row["migrate_every"], row["migrate_floor"] = self.migrate_every, self.migrate_floor
         for prefix, made in (("", policy), ("hand_", self.taker)):
             row[f"{prefix}looks"] = LOOKS[made.looks]
             row[f"{prefix}wants"] = wants(made)
@@ -334,7 +340,7 @@ def run_of(
     totals["clock"] = max(float(fleet["clock"]), last.max() if len(last) else 0.0)
     stays = np.where(np.isnan(service["completion"]), totals["clock"], service["completion"]) - requests["arrival"]
     totals["integral"] = float((requests["weight"] * np.maximum(stays, 0.0)).sum())
-    for name in ("transfers", "transfer_bytes", "lost"):
+    for name in ("transfers", "transfer_bytes", "lost", "migrations"):
         totals[name] = fleet[name].item()
     reason = batching.REASONS[int(fleet["reason"])]
     return Run(player, requests, np.array(outputs), service, elapsed, system, reason, totals, tuple(each))
