@@ -3,6 +3,9 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.accounts import charge_outputs, schedule_fairly, tell_accounts
+from llmqueue_gym.engines.batching.block_pass import schedule_block
+from llmqueue_gym.engines.batching.flight import board, land, launch
 from llmqueue_gym.engines.batching.iteration import (
     arrive,
     begin,
@@ -12,6 +15,7 @@ from llmqueue_gym.engines.batching.iteration import (
     run_model,
 )
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
+from llmqueue_gym.engines.batching.pipeline import run_pipeline
 from llmqueue_gym.engines.batching.pool import clear_queue
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
@@ -20,6 +24,9 @@ from llmqueue_gym.engines.batching.tables import (
     ADMIT,
     AFTER,
     BEGIN,
+    BOARD,
+    BY_BLOCKS,
+    BY_PASSES,
     COMPUTE,
     DRAINED,
     EVICT,
@@ -41,6 +48,7 @@ from llmqueue_gym.engines.batching.tables import (
     STUCK,
     WATCHING,
 )
+from llmqueue_gym.engines.batching.turns_pass import schedule_turns
 from llmqueue_gym.engines.batching.waiting_pass import may_join, schedule_waiting
 from llmqueue_gym.requests import DECODING
 
@@ -52,6 +60,16 @@ def may_admit(e, r, rules):
     if system.waiting == 0 or state.budget <= 0 or (rules.pause and state.forced > 0):
         return False
     return not rules.request_level or system.running == state.admitted
+
+
+@inner_kernel
+def admit_waiting(e, r, rules, conduct, rank, victim, length, params):
+    """Admit who waits, by the accounts of their owners where the policy reads these."""
+    if rank is not None:
+        if conduct.accounts:
+            schedule_fairly(e, r, rules, conduct, rank, length, params)
+            return
+    schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
 
 
 @inner_kernel
@@ -104,16 +122,38 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         `state.until`, HANDED where somebody had a first token who may have to go elsewhere; NOTHING where the run is
         over, for `state.reason`.
     """
+    if rules.stages > 1:
+        return run_pipeline(e, r, rules, conduct, form, numbers, work)
     system, state = r.system[e], r.state[e]
-    steady = conduct.admission != RESERVE and not (
-        conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING)
+    steady = (
+        conduct.admission != RESERVE
+        and rules.batching == BY_PASSES
+        and not (
+            conduct.merged
+            or conduct.ages
+            or conduct.has_progress
+            or conduct.accounts
+            or rules.asynchronous
+            or agent & (EVICTION | WATCHING)
+        )
     )
-    scans = conduct.ages or conduct.merged or conduct.has_progress or conduct.skips  # the whole queue
+    scans = (
+        conduct.ages or conduct.merged or conduct.has_progress or conduct.skips or conduct.accounts
+    )  # the whole queue
     while state.reason == GOING:
         if state.phase == BEGIN:
             if work <= 0:
                 return PAUSED
             work -= 1 + system.running + (system.waiting if scans else 0)
+            if state.in_flight and system.running == 0 and system.waiting == 0 and state.next > system.clock:
+                state.ends = system.clock + state.flight_time  # nobody is left to be scheduled meanwhile
+                if state.ends > state.until:
+                    return HELD
+                state.ends = np.inf
+                land(e, r, rules)
+                if agent & WATCHING:
+                    return LOOK
+                continue
             if state.done == state.n:
                 if state.until < np.inf:
                     return HELD
@@ -126,13 +166,15 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 system.clock = max(system.clock, state.next)
             if system.clock >= state.until:
                 return HELD
-            if arrive(e, r, conduct, rank, params, agent & RANKING):
+            if arrive(e, r, rules, conduct, rank, params, agent & RANKING):
                 return RANK
             if steady and (system.waiting == 0 or state.blocked) and system.running > 0:
                 if coast(e, r, rules, form, numbers, agent & RANKING):
                     continue
             if rank is not None:
-                if conduct.ages:
+                if conduct.accounts:
+                    tell_accounts(e, r, conduct)
+                elif conduct.ages:
                     rank_again(e, r, rank, params)
             begin(e, r, rules)
             state.phase = SCHEDULE_WAITING if rules.order == PREFILL_FIRST else SCHEDULE_RUNNING
@@ -142,6 +184,12 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     if state.keeps and state.batch.tokens == 0 and clear_queue(e, r, rules):
                         schedule_merged(e, r, rules, conduct, rank, victim, length, params)
                     state.phase = READY
+            if rules.batching != BY_PASSES:
+                state.phase = READY
+                if rules.batching == BY_BLOCKS:
+                    schedule_block(e, r, rules)
+                else:
+                    schedule_turns(e, r, rules)
         if state.phase == SCHEDULE_RUNNING:
             found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION)
             if found == MUST_EVICT:
@@ -151,7 +199,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         if state.phase == SCHEDULE_WAITING:
             if may_admit(e, r, rules):
                 if not agent & (ADMISSION | EVICTION):
-                    schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
+                    admit_waiting(e, r, rules, conduct, rank, victim, length, params)
                 elif has_choice(e, r, rules, conduct, agent, length, params, window):
                     return ADMIT
                 elif state.admitted == 0:
@@ -160,11 +208,16 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.phase = SCHEDULE_RUNNING if none_joined else READY
             continue
         if state.phase == READY:
-            state.phase = COMPUTE
-            if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0):
+            state.phase = BOARD if rules.asynchronous else COMPUTE
+            if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
+        if state.phase == BOARD:
+            board(e, r)
+            state.phase = COMPUTE
         if state.phase == COMPUTE:
-            if state.batch.tokens == 0 and state.victims == 0:  # nothing can run before something arrives
+            if (
+                state.batch.tokens == 0 and state.victims == 0 and not state.in_flight
+            ):  # nothing can run before something arrives
                 state.phase = BEGIN
                 stop = min(state.next, state.until)
                 if stop == np.inf:
@@ -173,12 +226,34 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 start, system.clock = system.clock, stop
                 state.integral += state.cost_rate * (stop - start)
                 continue
+            if rules.asynchronous:
+                state.ends = system.clock + state.flight_time
+                if state.ends > state.until:
+                    return HELD
+                state.ends = np.inf
+                over = state.in_flight
+                if over:
+                    land(e, r, rules)
+                launch(e, r, rules, form, numbers)
+                if not over and state.flight.tokens == 0:  # one that computes nothing is over when it begins
+                    over = True
+                    land(e, r, rules)
+                if progress is not None:
+                    if conduct.has_progress and over:
+                        note_progress(e, r, progress, params)
+                state.phase = AFTER if agent & RANKING else BEGIN
+                if agent & WATCHING and over:
+                    return LOOK
+                continue
             dt, longer = duration(e, r, rules, form, numbers)
             if system.clock + dt > state.until:
                 state.ends = system.clock + dt
                 return HELD
             state.ends = np.inf
             state.phase = BEGIN
+            if rank is not None:
+                if conduct.accounts:
+                    charge_outputs(e, r, conduct)
             run_model(e, r, rules, dt, longer, agent & RANKING)
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:

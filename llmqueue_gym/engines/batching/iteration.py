@@ -3,11 +3,22 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym.engines.batching.accounts import open_account
 from llmqueue_gym.engines.batching.batch import empty
+from llmqueue_gym.engines.batching.block_pass import line_up
+from llmqueue_gym.engines.batching.blocks import hold_tokens
 from llmqueue_gym.engines.batching.cost import iteration_time
-from llmqueue_gym.engines.batching.pool import blocks_for, release, take
+from llmqueue_gym.engines.batching.pool import (
+    blocks_for,
+    count_taken,
+    promised_blocks,
+    release_leaver,
+    release_leavers,
+    take,
+)
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
-from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
+from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_PASSES, LIVELOCK, TIMELESS
+from llmqueue_gym.engines.batching.turns_pass import take_place
 from llmqueue_gym.requests import DECODING, DONE
 
 MANY = 1 << 40  # more tokens than any request has
@@ -27,12 +38,13 @@ def look_ahead(e, r):
 
 
 @inner_kernel
-def arrive(e, r, conduct, rank, params, asks):
+def arrive(e, r, rules, conduct, rank, params, asks):
     """Let everything that has arrived by now into the queue; its cost counts from its arrival on.
 
     Args:
         e: row of the run.
         r: `ReplicaTables`.
+        rules: `RULES` record.
         conduct: `CONDUCT` record.
         rank: rank function, or None.
         params: its parameters.
@@ -46,6 +58,8 @@ def arrive(e, r, conduct, rank, params, asks):
         i = next_row(e, r)
         request = requests[i]
         if rank is not None:
+            if conduct.accounts:
+                open_account(e, r, conduct, i)
             if conduct.ranked:
                 request.rank = rank(request, system, params)
         state.integral += r.truth[i].cost * (system.clock - request.ready)
@@ -57,7 +71,12 @@ def arrive(e, r, conduct, rank, params, asks):
         if asks:
             state.subject = i
             return True
-        enqueue(e, r, i)
+        if rules.batching == BY_PASSES:
+            enqueue(e, r, i)
+        elif rules.batching == BY_BLOCKS:
+            line_up(e, r, rules, i, not request.goes_on)
+        else:
+            take_place(e + 1 if rules.stages > 1 else e, r, i)
     return False
 
 
@@ -74,9 +93,9 @@ def begin(e, r, rules):
 
 
 @inner_kernel
-def pass_time(e, r, dt):
-    """Let an iteration take dt s, and account for it."""
-    system, state, batch = r.system[e], r.state[e], r.state[e].batch
+def pass_time(e, r, batch, dt):
+    """Let an iteration that computes a batch take dt s, and account for it."""
+    system, state = r.system[e], r.state[e]
     system.clock += dt
     if batch.tokens > 0:
         system.step_time = dt
@@ -124,7 +143,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
     if not 0.0 <= dt < np.inf:
         state.reason = TIMELESS
         return
-    pass_time(e, r, dt)
+    pass_time(e, r, state.batch, dt)
     now, every, hands_over = system.clock, state.every, state.hands_over
     state.barren += 1
     state.refreshed = 0
@@ -164,7 +183,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 request.status = DONE
                 request.computed += 1  # so that it wants no further token
             else:
-                leave(e, r, i)
+                leave(e, r, rules, i)
                 continue
         elif request.status == DONE:
             ended += 1
@@ -179,8 +198,10 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
     state.calm, state.least_left, state.context = calm, least, context
     if rules.request_level and ended == stay:
         for k in range(stay):
-            leave(e, r, running[k])
+            leave(e, r, rules, running[k])
         system.running = 0
+    if state.leavers > 0:
+        release_leavers(e, r)
     note_made(state, made)
     if state.barren > rules.patience:
         state.reason = LIVELOCK
@@ -211,10 +232,11 @@ def refresh(e, r, i):
 
 
 @inner_kernel
-def leave(e, r, i):
+def leave(e, r, rules, i):
     """Let request i go."""
     state = r.state[e]
-    release(e, r, i)
+    state.fulfilled += promised_blocks(r.requests[i], rules.block_size)
+    release_leaver(e, r, i)
     r.requests[i].status = DONE
     r.requests[i].scheduled = 0
     r.truth[i].service.completion = r.system[e].clock
@@ -290,6 +312,8 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     state.token_time, state.batch_time = token_time, batch_time
     note_made(state, n * done)
     now, every, stay, least, context = system.clock, state.every, 0, MANY, 0.0
+    if rules.caching:  # everybody takes blocks before anybody gives some back
+        take_ahead(e, r, done, rules.block_size)
     for k in range(n):
         i = running[k]
         request = r.requests[i]
@@ -297,12 +321,12 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         request.last_token = request.last_scheduled = now
         request.generated += done
         request.computed += done
-        take(e, r, i, request.computed + rules.lookahead, rules.block_size)
+        count_taken(e, r, i, request.computed + rules.lookahead, rules.block_size)
         if every > 0 and request.generated // every > (request.generated - done) // every:
             refresh(e, r, i)
         left = tokens_left(request, r.truth[i], rules)
         if left <= 0:
-            leave(e, r, i)
+            leave(e, r, rules, i)
             continue
         if stop_at_refresh and every > 0:
             left = min(left, every - request.generated % every - 1)
@@ -312,7 +336,18 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         stay += 1
     system.running = stay
     state.least_left, state.context = least, context
+    if state.leavers > 0:
+        release_leavers(e, r)
     return True
+
+
+@part_kernel
+def take_ahead(e, r, steps, size):
+    """Let all running requests take the blocks for so many tokens each, and fill them."""
+    for k in range(r.system[e].running):
+        i, tokens = r.running[e, k], r.requests[r.running[e, k]].computed + steps
+        take(e, r, i, tokens, size)
+        hold_tokens(e, r, i, tokens, size)
 
 
 @inner_kernel

@@ -8,6 +8,7 @@ import numpy as np
 
 from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.blocks import hold_tokens, look_up
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import find, precedes, row_at
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
@@ -53,6 +54,16 @@ def last_holder(e, r, conduct, rank, victim, params, i):
 
 
 @part_kernel
+def missing_blocks(e, r, rules, i, need):
+    """Return how many free blocks are missing until request i has as many as it needs."""
+    missing = need - r.requests[i].blocks - r.system[e].free
+    if rules.caching and r.requests[i].status == WAITING:
+        look_up(e, r, i, rules.block_size)
+        missing -= r.state[e].hits - r.state[e].idle_hits
+    return missing
+
+
+@part_kernel
 def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
     """Fill the batch in order of rank, until tokens, seats or memory are out.
 
@@ -88,25 +99,27 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         request = requests[i]
         waits = request.status == WAITING
         if waits:
+            if rules.caching:
+                look_up(e, r, i, rules.block_size)
             tokens = first_chunk(request, state, rules)
         else:
-            tokens = wanted_tokens(request, state.limit, state.budget, rules)
+            tokens = wanted_tokens(request, r.truth[i], state.limit, state.budget, rules)
         if tokens <= 0:
             break
         if waits:
-            room = room_to_join(request, system, rules, conduct, length, params, tokens)
+            room = room_to_join(request, system, state, rules, conduct, length, params, tokens)
             need = blocks_for(room, rules.block_size)
             if system.running > 0:
                 need += rules.watermark
         else:
             need = blocks_for(request.computed + tokens + rules.lookahead, rules.block_size)
-        missing = need - request.blocks - system.free
+        missing = missing_blocks(e, r, rules, i, need)
         while missing > 0 and (conduct.displaces or not waits):
             v = last_holder(e, r, conduct, rank, victim, params, i)
             if v < 0:
                 break
             preempt(e, r, rules, conduct, rank, params, v, AS_RULES, system.blocks)
-            missing = need - request.blocks - system.free
+            missing = missing_blocks(e, r, rules, i, need)
         if missing > 0:
             if waits and not conduct.displaces:
                 continue
@@ -115,6 +128,9 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
             admit(e, r, rules, conduct, length, params, find(e, r, i))
         else:
             take(e, r, i, request.computed + tokens + rules.lookahead, rules.block_size)
+            if rules.caching:
+                known = request.prompt + request.generated
+                hold_tokens(e, r, i, min(request.computed + tokens, known), rules.block_size)
             request.scheduled = tokens
             state.budget -= tokens
             count(state.batch, request, 1)

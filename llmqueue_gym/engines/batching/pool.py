@@ -1,7 +1,10 @@
 """The KV block pool: how many blocks a request needs, taking them, and giving them back by preemption."""
 
+import numpy as np
+
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.blocks import give_back, take_blocks
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
@@ -14,9 +17,23 @@ def blocks_for(tokens, block_size):
 
 
 @inner_kernel
+def promised_blocks(request, block_size):
+    """Return the blocks that a request takes in the end, by the prediction on arrival."""
+    return blocks_for(request.prompt + max(np.int64(request.first_predicted), 1), block_size)
+
+
+@inner_kernel
 def take(e, r, i, tokens, block_size):
     """Give request i the blocks that `tokens` tokens need, beyond those it has."""
-    request = r.requests[i]
+    need = count_taken(e, r, i, tokens, block_size)
+    if need > 0 and r.state[e].caching:
+        take_blocks(r.cells, r.state[e], r.requests[i], r.truth[i].path, need)
+
+
+@inner_kernel
+def count_taken(e, r, i, tokens, block_size):
+    """Do what `take` does where blocks have no identities; return how many were taken."""
+    request, need = r.requests[i], 0
     if tokens > request.blocks * block_size:
         need = 1  # in most cases, and a division takes its time
         if tokens > (request.blocks + 1) * block_size:
@@ -24,13 +41,40 @@ def take(e, r, i, tokens, block_size):
         request.blocks += need
         r.system[e].free -= need
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
+    return need
 
 
 @inner_kernel
 def release(e, r, i):
     """Give back all blocks of request i."""
-    r.system[e].free += r.requests[i].blocks
+    freed = r.requests[i].blocks
+    if r.state[e].caching:
+        freed = give_back(r.cells, r.state[e], r.requests[i], r.truth[i].path)
+    r.system[e].free += freed
     r.requests[i].blocks = 0
+
+
+@inner_kernel
+def release_leaver(e, r, i):
+    """Give back all blocks of request i, which leaves; where they have identities, `release_leavers` does it later.
+
+    So loops that end requests call nothing, and can keep their numbers in registers.
+    """
+    state, request = r.state[e], r.requests[i]
+    if state.caching:
+        r.notes[e, state.leavers].leaver = i
+        state.leavers += 1
+    else:
+        r.system[e].free += request.blocks
+        request.blocks = 0
+
+
+@part_kernel
+def release_leavers(e, r):
+    """Give back the blocks of those that left, in order."""
+    for k in range(r.state[e].leavers):
+        release(e, r, r.notes[e, k].leaver)
+    r.state[e].leavers = 0
 
 
 @part_kernel
@@ -57,8 +101,11 @@ def give_up(e, r, rules, i, way, wanted):
             r.truth[i].output += request.prompt - request.computed
             r.state[e].made -= request.generated
             request.prompt, request.generated = request.computed, 0
-        request.blocks -= lost
-        r.system[e].free += lost
+        if lost == request.blocks:
+            release(e, r, i)
+        else:
+            request.blocks -= lost
+            r.system[e].free += lost
         kept = min(request.computed, request.blocks * rules.block_size)
         service.recomputed += request.computed - kept
         request.computed = kept

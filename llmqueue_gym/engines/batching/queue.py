@@ -15,6 +15,12 @@ def row_at(e, r, position):
 
 
 @inner_kernel
+def is_read(request):
+    """Whether all is computed of a request but its last token, which then decodes."""
+    return request.generated > 0 and request.computed + 1 >= request.prompt + request.generated
+
+
+@inner_kernel
 def precedes(a, b):
     """Whether request `a` is served before `b`: by rank, then by place."""
     return a.rank < b.rank or (a.rank == b.rank and a.place < b.place)
@@ -26,6 +32,8 @@ def enqueue(e, r, i):
     new, waiting, ring = r.requests[i], r.waiting, r.waiting.shape[1] - 1
     state, system = r.state[e], r.system[e]
     new.status = WAITING
+    if state.looked == i + 1:  # of a time when it was here before
+        state.looked = 0
     n, head = system.waiting, state.head
     low, high = 0, n  # the entries before `low` are served before the new one, those from `high` on after it
     if n > 0 and precedes(r.requests[waiting[e, (head + n - 1) & ring]], new):

@@ -9,12 +9,13 @@ from llmqueue_gym.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Vllm0191(Rules):
-    """vLLM 0.19.1: the threshold also holds for a lone request, no pass survives its asker, and no watermark."""
+    """vLLM 0.19.1: the threshold also holds for a lone request, no pass survives its asker, no watermark, plain LRU."""
 
     name: ClassVar[str] = "vllm-0.19.1"
     threshold_alone: bool = True
     priority_stops: bool = True
     no_watermark: bool = True
+    released_last: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,34 @@ class Static(Orca):
     request_level: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Splitwise(Rules):
+    """Splitwise's machines: whole prompts first, batches of decodes that go on until something changes."""
+
+    name: ClassVar[str] = "splitwise"
+    batching: str = "blocks"
+    block_size: int = 1
+    token_budget: int | None = 2048
+    max_seqs: int | None = 512
+    chunked: bool = False
+    null_block: bool = False
+    horizon: float = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistServe(Rules):
+    """DistServe's simulator: prompts first, and requests take turns; what decodes read is bounded, memory is not."""
+
+    name: ClassVar[str] = "distserve"
+    batching: str = "turns"
+    block_size: int = 1
+    token_budget: int | None = 65_536
+    max_seqs: int | None = 65_536
+    chunked: bool = False
+    null_block: bool = False
+    counted_twice: bool = True
+
+
 _HERE = "llmqueue_gym.engines.batching.rule_sets"
 
 RULE_SETS = Registry(
@@ -93,6 +122,8 @@ RULE_SETS = Registry(
         "vidur-sarathi": f"{_HERE}:VidurSarathi",
         "orca": f"{_HERE}:Orca",
         "static": f"{_HERE}:Static",
+        "splitwise": f"{_HERE}:Splitwise",
+        "distserve": f"{_HERE}:DistServe",
     },
     Rules,
 )

@@ -1,10 +1,12 @@
 """The records of the serving engine: the state of a replica, a batch, and rules and conduct as numbers."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching import cache
 from llmqueue_gym.requests import LINE, REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
@@ -18,6 +20,7 @@ BATCH = np.dtype(
         ("pairs", "f8"),  # sum over chunks of new * (cached + new / 2)
         ("squares", "f8"),  # sum over chunks of new ** 2
         ("pages", "i8"),  # sum over chunks of cached / 64, each rounded up
+        ("prompt_tokens", "i8"),  # of the prompts that the chunks are of
     ],
     align=True,
 )
@@ -26,11 +29,13 @@ BATCH = np.dtype(
 REPLICA_STATE = np.dtype(
     [
         ("until", "f8"),  # s: iterations begin before it and end then at the latest; infinity where it is alone
+        ("stage_ends", "f8"),  # s, end of the batch of a stage of a pipeline, infinity where it has none
         ("ends", "f8"),  # s, end of the iteration that it is held in; infinity where it is held before one
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
         ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
         ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
         ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
+        ("fulfilled", "i8"),  # blocks that all who left for good were promised, by the predictions on arrival
         ("gone", "f8"),  # cost per second of all that left for good
         ("gone_time", "f8"),  # the same, each times when it left, s
         ("phase", "i8"),  # where in an iteration it stands, a code below
@@ -71,6 +76,23 @@ REPLICA_STATE = np.dtype(
         ("decode_tokens", "i8"),
         ("preemptions", "i8"),
         ("most_blocks", "i8"),  # most blocks ever in use
+        ("caching", "?"),  # whether blocks have identities, see `blocks`
+        ("released_last", "?"),  # whether all released blocks queue behind the others
+        ("queue", "i8"),  # place of the ends of the queue of free blocks, see `cache`
+        ("buckets", "i8"),  # place of the first bucket
+        ("bucket_mask", "i8"),  # buckets - 1
+        ("looked", "i8"),  # 1 + row of the request whose look-up stands below, 0 where none does
+        ("looks", "i8"),  # look-ups so far
+        ("hits", "i8"),  # blocks that were found
+        ("idle_hits", "i8"),  # of them, those that nobody uses
+        ("missing", "i8"),  # the prefix that was not found
+        ("hit_tokens", "i8"),  # tokens that were not computed, because on admission the cache held them
+        ("in_flight", "?"),  # whether a step computes while the next one is put together, see `flight`
+        ("flight", BATCH),  # what it computes
+        ("flight_time", "f8"),  # s that it takes
+        ("flying", "i8"),  # requests in it
+        ("boarding", "i8"),  # requests in the next one
+        ("leavers", "i8"),  # requests that left and whose blocks are still to be released
     ],
     align=True,
 )
@@ -78,7 +100,8 @@ REPLICA_STATE = np.dtype(
 # What happens to a request and what a policy never sees of it: 64 bytes, one cache line.
 TRUTH = np.dtype(
     [
-        ("output", "i8"),  # tokens
+        ("output", "i4"),  # tokens
+        ("path", "i4"),  # place of what it consists of, see `cache`
         ("cost", "f8"),  # per second in system
         ("refreshed", "i4"),  # where its refreshed predictions begin in `total`, and where they end
         ("refreshed_end", "i4"),
@@ -93,16 +116,21 @@ NOTES = np.dtype(
         ("admitted", "i8"),  # rows, in order
         ("victim", "i8"),  # rows preempted, in order
         ("renewed", "i8"),  # rows whose prediction was refreshed
+        ("flying", "i8"),  # rows in the step that computes; ~row where it gives no token
+        ("boarding", "i8"),  # likewise in the next one
+        ("leaver", "i8"),  # rows that left and whose blocks are still to be released
         ("order", "i8"),
         ("first", "i8"),  # rows that had their first token
         ("left", "f8"),
         ("held", "f8"),
+        ("received", "f8"),  # row k: weighted tokens that tenant or class k has been given; see `accounts`
+        ("share", "f8"),  # row k: its share, by which they are divided
     ],
     align=True,
 )
 
 # Phases of an iteration.
-BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER = 0, 1, 2, 3, 4, 5
+BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER, BOARD = 0, 1, 2, 3, 4, 5, 6
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
@@ -141,9 +169,18 @@ RULES = np.dtype(
         ("forget_unread", "?"),
         ("keep_head", "?"),
         ("overlapped", "?"),
+        ("caching", "?"),
+        ("released_last", "?"),
+        ("asynchronous", "?"),
+        ("ends_known", "?"),
         ("block_seconds", "f8"),
         ("horizon", "f8"),
         ("patience", "i8"),
+        ("batching", "i8"),
+        ("overdue", "i8"),
+        ("context_budget", "i8"),
+        ("stages", "i8"),
+        ("counted_twice", "?"),
     ],
     align=True,
 )
@@ -151,6 +188,7 @@ RULES = np.dtype(
 # Orders of scheduling, ways of allocating on admission, ways of preempting.
 RUNNING_FIRST, PREFILL_FIRST, DECODE_FIRST = 0, 1, 2
 CHUNK, KNOWN, LONGEST = 0, 1, 2
+BY_PASSES, BY_BLOCKS, BY_TURNS = 0, 1, 2  # ways of batching
 RECOMPUTE, SWAP, FREE = 0, 1, 2
 
 # A serving policy as numbers; see `policies.serving.base.ServingPolicy`.
@@ -165,6 +203,8 @@ CONDUCT = np.dtype(
         ("displaces", "?"),
         ("skips", "?"),
         ("keeps", "?"),
+        ("lifts", "?"),
+        ("accounts", "i8"),
         ("admission", "i8"),
         ("preemption", "i8"),
         ("spare", "i8"),
@@ -174,6 +214,7 @@ CONDUCT = np.dtype(
 )
 
 FITS, RESERVE, PEAK = 0, 1, 2
+NO_ACCOUNTS, TENANTS, CLASSES = 0, 1, 2  # of whom there are accounts
 AS_RULES = -1
 
 
@@ -208,10 +249,11 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
         requests=records(_on_lines(runs * n, REQUEST)),
         truth=records(_on_lines(runs * n, TRUTH)),
         inbox=np.zeros((size, ring), np.int64),
-        waiting=np.zeros((size, ring), np.int64),
+        waiting=np.zeros((size, 2 * ring), np.int64),
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
         total=np.zeros(runs * m),
+        cells=np.zeros(0, np.int64),
     )
     tables.system["free"] = tables.system["blocks"] = np.tile(blocks, runs) if np.ndim(blocks) else blocks
     tables.state["until"], tables.truth["cost"] = np.inf, 1.0
@@ -228,6 +270,15 @@ def _on_lines(rows: int, dtype: np.dtype) -> np.ndarray:
 
 _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
+_KEPT = (
+    "until",
+    "hands_over",
+    "caching",
+    "released_last",
+    "queue",
+    "buckets",
+    "bucket_mask",
+)  # by a replica that is emptied
 
 
 class ReplicaTables(NamedTuple):
@@ -242,10 +293,11 @@ class ReplicaTables(NamedTuple):
     requests: np.ndarray  # REQUEST rows (E * n,), those of each run together
     truth: np.ndarray  # TRUTH rows (E * n,)
     inbox: np.ndarray  # ring of the rows of the requests that are sent here, in order (replicas, a power of two)
-    waiting: np.ndarray  # ring of those in the queue (replicas, likewise)
+    waiting: np.ndarray  # ring of those in the queue (replicas, twice that: a rule set may have two entries of each)
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
+    cells: np.ndarray  # numbers of prefix caching, see `cache`; none where no replica caches
 
     @property
     def service(self) -> np.ndarray:
@@ -254,11 +306,16 @@ class ReplicaTables(NamedTuple):
 
     def clear(self, e: int) -> None:
         """Let replica e be empty, with nobody in sight."""
-        blocks, until, hands_over = self.system["blocks"][e], self.state["until"][e], self.state["hands_over"][e]
+        blocks, kept = self.system["blocks"][e], {name: self.state[name][e] for name in _KEPT}
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
-        self.state["hands_over"][e] = hands_over
-        self.state["until"][e], self.state["ends"][e], self.state["next"][e] = until, np.inf, np.inf
+        self.state["ends"][e] = self.state["next"][e] = np.inf
+        for name, value in kept.items():
+            self.state[name][e] = value
+        if kept["caching"]:
+            cache.clear(self, e)
+        self.notes["received"][e], self.notes["share"][e] = 0.0, 1.0
+        self.state["stage_ends"][e] = np.inf
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.
@@ -280,11 +337,17 @@ class ReplicaTables(NamedTuple):
         self.total[begin : begin + m] = refreshed.total
         return rows
 
-    def give(self, e: int, given: Requests, cost: np.ndarray) -> None:
-        """Let run e, which is one replica, begin with these requests, of these costs per second in system."""
-        rows = self.fill(e, len(self.system), given, cost)
+    def give_shares(self, shares: Sequence[float]) -> None:
+        """Let owners 0, 1 and so on have these shares in the accounts of every replica, and all others 1."""
+        known = shares[: self.notes.shape[1]]
+        self.notes["share"], self.notes["share"][:, : len(known)] = 1.0, known
+
+    def give(self, run: int, given: Requests, cost: np.ndarray, stages: int = 1) -> None:
+        """Let a run, which is one replica of so many rows, begin with these requests, of these costs per second."""
+        rows, e = self.fill(run, len(self.system) // stages, given, cost), run * stages
         n = rows.stop - rows.start
-        self.clear(e)
+        for q in range(e, e + stages):
+            self.clear(q)
         self.inbox[e, :n] = np.arange(rows.start, rows.stop)
         self.state["n"][e], self.state["every"][e] = n, given.refreshed.every
         self.state["sent"][e] = np.isfinite(given.requests["arrival"]).sum()
@@ -294,4 +357,5 @@ class ReplicaTables(NamedTuple):
 def queue(replica: ReplicaTables, e: int) -> np.ndarray:
     """Return the rows of the requests that wait at replica e, the head first."""
     ring = replica.waiting.shape[1]
-    return replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]
+    found = replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]
+    return np.where(found < 0, ~found, found)  # `block_pass` has two entries of a request

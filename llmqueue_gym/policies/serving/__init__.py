@@ -36,6 +36,12 @@ SERVING_POLICIES = Policies(
         "alpha-protect-like": f"{_HERE}.alpha_protect:alpha_protect_like",
         "s3-like": f"{_HERE}.s3:s3_like",
         "slai-like": f"{_HERE}.slai:slai_like",
+        "class-priority": f"{_HERE}.class_priority:class_priority",
+        "edf": f"{_HERE}.edf:edf",
+        "least-laxity": f"{_HERE}.least_laxity:least_laxity",
+        "sageserve-like": f"{_HERE}.sageserve:sageserve_like",
+        "class-shares": f"{_HERE}.class_shares:class_shares",
+        "vtc": f"{_HERE}.vtc:vtc",
     },
     partial(stored, "serving"),
 )

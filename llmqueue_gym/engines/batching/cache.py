@@ -1,0 +1,118 @@
+"""The tables of prefix caching: blocks with identities, and what each request consists of.
+
+All lie in one array of numbers, `ReplicaTables.cells`, because every array more costs time in every call of a kernel. A
+block or a path is named by the place of its first cell; place 0 names none of them. First come the replicas, each with
+the cells of `BLOCK` for the two ends of its queue of free blocks and for every block, and with its buckets. Then come
+the requests, each with the cells of `PATH`, with those of `PIECE` for every piece of its prompt, and with its pages:
+its blocks in order.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmqueue_gym.requests import OUTPUT, Requests
+
+if TYPE_CHECKING:
+    from llmqueue_gym.engines.batching.rules import Rules
+
+PREFIX = 0  # the number of all tokens up to the last one of a block, see `prefixes`, or of those in `HELD` blocks
+NOTHING = 1  # the number of no tokens; 0 stands for a block that holds none
+
+# A block.
+USERS = 1  # requests that hold it
+BEFORE, AFTER = 2, 3  # neighbours in the queue of free blocks, of which the first is taken next
+NEXT = 4  # the next block of the same bucket
+SEEN = 5  # the last look-up that found it
+BLOCK = 6
+
+# The path of a request: how far its blocks hold what it consists of for everybody.
+HELD = 1  # so many of its first blocks do
+AT, OFFSET = 2, 3  # the place of the piece that the next token is of, from the path, and the tokens of it before that
+TEXT_OF_OUTPUT = 4
+PAGES = 5  # the place of its first page, which is the end of its pieces, from the path
+PATH = 6
+
+# A piece: so many tokens of a text.
+TEXT, START, LENGTH = 0, 1, 2
+PIECE = 3
+
+
+def let_cache(replica: Any, rules: "Rules") -> Any:
+    """Return the tables of replicas with room for the identities of blocks.
+
+    Args:
+        replica: `ReplicaTables` of empty replicas.
+        rules: of all of them; they cache prefixes.
+    """
+    at = 1
+    for e, blocks in enumerate(replica.system["blocks"]):
+        buckets, state = 1 << max(int(blocks) - 1, 1).bit_length(), replica.state
+        state["caching"][e], state["released_last"][e] = True, rules.released_last
+        state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + BLOCK * (blocks + 1), buckets - 1
+        at += BLOCK * (int(blocks) + 1) + buckets
+    replica = replica._replace(cells=np.zeros(at, np.int64))
+    for e in range(len(replica.system)):
+        clear(replica, e)
+    return replica
+
+
+def clear(replica: Any, e: int) -> None:
+    """Let the blocks of replica e hold nothing, and all be free."""
+    queue, buckets, mask = (int(replica.state[name][e]) for name in ("queue", "buckets", "bucket_mask"))
+    replica.cells[queue : buckets + mask + 1] = 0
+    blocks, places = replica.cells[queue:buckets].reshape(-1, BLOCK), np.arange(queue, buckets, BLOCK)
+    blocks[:, AFTER], blocks[:, BEFORE] = np.roll(places, -1), np.roll(places, 1)
+
+
+def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size: int) -> Any:
+    """Return the tables with what the requests of a run consist of, which are there already.
+
+    Args:
+        replica: `ReplicaTables` of replicas that cache prefixes.
+        run: which one.
+        runs: E.
+        given: its requests; without contexts nobody shares anything.
+        block_size: tokens of a block, of the smallest if replicas differ.
+    """
+    n, prompts = len(given.outputs), given.requests["prompt"].astype(np.int64)
+    if given.contexts is None:
+        pieces, first, output = [-1 - np.arange(n), np.zeros(n), prompts], np.arange(n + 1), OUTPUT + np.arange(n)
+    else:
+        (segments, first, output), names = given.contexts, ("text", "start", "length")
+        pieces = [segments[name] for name in names]
+    pages = -(-(prompts + given.outputs + 1) // block_size)  # one token more than it computes, see `Rules.ends_known`
+    ends = PATH + PIECE * np.diff(first)
+    places = np.concatenate([[0], np.cumsum(ends + pages)])
+    replica = _with_room(replica, runs, int(places[-1]))
+    begin, room = _requests(replica, runs)
+    cells = replica.cells[begin + run * room :]
+    of_piece = np.repeat(places[:-1] + PATH - PIECE * first[:-1], np.diff(first)) + PIECE * np.arange(first[-1])
+    for k, values in enumerate(pieces):
+        cells[of_piece + k] = values
+    at = places[:-1]
+    for k, value in ((PREFIX, NOTHING), (HELD, 0), (AT, PATH), (OFFSET, 0), (TEXT_OF_OUTPUT, output), (PAGES, ends)):
+        cells[at + k] = value
+    rows = run * (len(replica.truth) // runs)
+    replica.truth["path"][rows : rows + n] = begin + run * room + at
+    return replica
+
+
+def _requests(replica: Any, runs: int) -> tuple[int, int]:
+    """Return where the cells of requests begin, and how many each run has."""
+    begin = int(replica.state["buckets"][-1] + replica.state["bucket_mask"][-1] + 1)
+    return begin, (len(replica.cells) - begin) // runs
+
+
+def _with_room(replica: Any, runs: int, needed: int) -> Any:
+    """Return the tables with so many cells for the requests of each run; runs go on where they are."""
+    begin, before = _requests(replica, runs)
+    if needed <= before:
+        return replica
+    room = needed if runs == 1 else 2 * needed
+    cells = np.zeros(begin + runs * room, np.int64)
+    cells[:begin] = replica.cells[:begin]
+    cells[begin:].reshape(runs, room)[:, :before] = replica.cells[begin:].reshape(runs, before)
+    moved = np.repeat(np.arange(runs) * (room - before), len(replica.truth) // runs)
+    replica.truth["path"] += moved.astype(replica.truth["path"].dtype)
+    return replica._replace(cells=cells)
