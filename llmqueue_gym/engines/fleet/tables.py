@@ -135,7 +135,7 @@ class FleetTables(NamedTuple):
 
 
 # The parts of the tables that say what the replicas of each run are.
-OF_REPLICAS = ("rules", "forms", "numbers", "bytes_each", "longest", "cuts", "latency", "byte_time")
+OF_REPLICAS = ("rules", "forms", "numbers", "bytes_each", "longest", "widest", "cuts", "latency", "byte_time")
 
 
 def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
