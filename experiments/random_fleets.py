@@ -21,6 +21,7 @@ from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.members import Member, Plan
 from llmqueue_gym.systems.replica import rules_under
 
+ROUTERS = ("random", "round-robin", "least-outstanding", "power-of-d", "least-tokens", "least-kv", "least-work")
 ORDERS = ("fcfs", "fcfs", "sjf", "ltr", "merged")  # that the reference knows
 
 
@@ -99,12 +100,12 @@ def draw_case(rng: np.random.Generator, plain: bool = False) -> Case:
     byte_time = rng.integers(0, pick(rng, 1, 2, 40), shape) / 4096 * pick(rng, 1.0, 0.7)
     told: dict[str, Any] = {"local_below": int(pick(rng, 0, 0, 4, 20)), "overlap": float(pick(rng, 0.0, 0.5, 1.0))}
     told |= {"staleness": float(pick(rng, 0.0, 0.0, 1 / 32, 0.3, 2.0)), "order": order}
-    told |= {"handover": draw_router(rng, size), "rules": members[0].rules, "profile": members[0].profile}
+    told |= {"handover": draw_router(rng, size, plain), "rules": members[0].rules, "profile": members[0].profile}
     if rng.random() < 0.1:
         told["cut_off"] = float(pick(rng, 0.5, 1.0, 3.0))
     clients = int(rng.integers(1, 9)) if rng.random() < 0.2 else None
     fleet = Planned(**told, concurrency=clients, given=Plan(tuple(members), latency, byte_time))
-    router = draw_router(rng, size)
+    router = draw_router(rng, size, plain)
     given = draw_requests(rng, fleet, plain)
     n = len(given.outputs)
     truth = {"sizes": given.outputs, "refreshed": given.refreshed}
@@ -120,14 +121,14 @@ def draw_order(rng: np.random.Generator, plain: bool) -> ServingPolicy:
     return MERGED if name == "merged" else SERVING_POLICIES(f"{name}:starvation=5,quantum=2" if name == "ltr" else name)
 
 
-def draw_router(rng: np.random.Generator, size: int) -> RoutingPolicy:
+def draw_router(rng: np.random.Generator, size: int, plain: bool) -> RoutingPolicy:
     """Draw a router by name, or a wild one."""
     if rng.random() < 0.6:
-        names = [name for name in ROUTING_POLICIES if size > 1 or name != "power-of-d"]
+        names = [name for name in (ROUTERS if plain else ROUTING_POLICIES) if size > 1 or name != "power-of-d"]
         return ROUTING_POLICIES(str(pick(rng, *names)))
     numbers = (float(rng.integers(0, 4)), float(rng.integers(0, 4)))
     looks, d = pick(rng, "all", "all", "sample", "turn"), int(rng.integers(1, size + 1))
-    return RoutingPolicy("wild", wild_score, looks, d, numbers)
+    return RoutingPolicy("wild", wild_score, looks, pick(rng, "random", "first"), d, params=numbers)
 
 
 def draw_member(rng: np.random.Generator, plain: bool, batched: bool) -> Member:

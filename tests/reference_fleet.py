@@ -189,4 +189,5 @@ class Fleet:
             if shown:
                 return min(shown, key=lambda q: scores[q])  # the first of the least
         least = [q for q in taking if scores[q] == min(scores.values())]
-        return least[int(self.ties[request.row] * len(least))] if len(least) > 1 else least[0]
+        tied = len(least) > 1 and router.ties == "random"
+        return least[int(self.ties[request.row] * len(least))] if tied else least[0]

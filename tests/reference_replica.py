@@ -80,7 +80,7 @@ class Replica:
         longest, cut = self.rules.longest, self.rules.longest == self.rules.max_model_len
         if not self.rules.chunked and request.prompt > self.rules.token_budget:
             return False
-        return request.prompt < longest if cut else request.prompt + request.output <= longest
+        return request.known < longest if cut else request.prompt + request.output <= longest
 
     # Requests come and go.
 

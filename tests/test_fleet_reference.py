@@ -59,6 +59,8 @@ def test_the_slow_replica_follows_vllms_rules():
     rng, compared = random.Random(5), 0
     for _ in range(100):
         config, calls = random_call_log(rng)
+        config |= {"enable_prefix_caching": False, "async_scheduling": False}
+        calls = [call[:5] for call in calls]  # without what they share
         rules = as_rules(config)
         table = request_table(np.array([t for _, t, *_ in calls]), np.array([p for _, _, p, *_ in calls]))
         table["priority"] = [k for *_, k in calls]
@@ -164,6 +166,20 @@ def test_a_request_alone_beside_caches_that_wait_goes_on():
     rules = replace(rule_set("vllm-v1"), **told)
     run = readers_and_writers(2, 1, "round-robin", [0.0, 0.0, 0.0], [5, 11, 11], [20, 3, 3], rules=rules)
     assert run.reason == "drained"
+
+
+def test_nobody_goes_on_where_its_output_is_at_its_end():
+    short = {"blocks": 100, "block_size": 1, "token_budget": 64, "max_seqs": 4}
+    rules = replace(rule_set("vllm-v1"), **short)
+    members = [Member(roofline(1 / 64), rules, PREFILL), Member(roofline(1 / 64), rules, DECODE)]
+    members.insert(1, Member(roofline(1 / 64), replace(rules, max_model_len=10), DECODE))
+    fleet, router = planned(members), ROUTING_POLICIES("round-robin")
+    drawn = drawn_of(request_table(np.zeros(2), np.array([9, 8])), [5, 5])
+    case = Case(fleet, router, drawn)
+    assert agree(case) == "drained"
+    run = fleet.simulate(drawn, router)
+    assert (run.jobs["generated"][run.jobs["site"] == 1] + run.jobs["prompt"][run.jobs["site"] == 1] == 10).all()
+    assert run.jobs["site"][0] == 2
 
 
 def test_a_prompt_that_is_not_cut_goes_where_it_fits_the_budget():

@@ -12,7 +12,6 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import cache
 from llmqueue_gym.engines.batching import tables as batching
-from llmqueue_gym.engines.batching.rules import MOST
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
@@ -236,7 +235,7 @@ class Fleet(Replica):
         pairs = np.ix_(which, which)
         f.latency[:], f.byte_time[:] = self.plan.latency[pairs], self.plan.byte_time[pairs]
         f.longest[:] = [member.rules.longest for member in members]
-        f.widest[:] = [MOST if member.rules.chunked else member.rules.token_budget for member in members]
+        f.widest[:] = [member.rules.widest for member in members]
         f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
         is_first = np.diff(which, prepend=-1) > 0
         f.members["role"], f.members["power"] = (

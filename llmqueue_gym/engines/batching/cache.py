@@ -49,14 +49,14 @@ def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
     state, at = replica.state, 1
     for e, own in enumerate(rules):
         state["caching"][e], state["released_last"][e] = own.caching != "none", own.released_last
-        cells, buckets, blocks = 0, 0, int(own.blocks or 0)
+        cells, buckets, blocks = 0, 0, own.blocks or 0
         if own.caching != "none":
             cells, buckets = BLOCK * (blocks + 1), 2 << (blocks - 1).bit_length()
         state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + cells, buckets - 1
         at += cells + buckets
     replica = replica._replace(cells=np.zeros(at, np.int64))
-    for e in np.flatnonzero(state["caching"]):
-        clear(replica, e)
+    for one in np.flatnonzero(state["caching"]).tolist():
+        clear(replica, one)
     return replica
 
 

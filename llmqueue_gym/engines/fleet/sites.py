@@ -83,11 +83,14 @@ def prompts_of(g, f, r):
 
 @inner_kernel
 def fits(f, r, q, i):
-    """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets."""
-    prompt = r.requests[i].prompt
+    """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets.
+
+    Where outputs are cut there has to be a token left to make.
+    """
+    prompt, known = r.requests[i].prompt, r.requests[i].prompt + r.requests[i].generated
     if prompt > f.widest[q]:
         return False
-    return prompt < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
+    return known < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
 
 
 @inner_kernel
