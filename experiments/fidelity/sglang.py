@@ -61,7 +61,7 @@ def main() -> int:
 
 def compare(log: Path) -> tuple[bool, str]:
     """Return whether the steps here are those of a log, and how to say so."""
-    config, requests, steps = read(log)
+    config, requests, steps, whole = read(log)
     replay = Replay(config, requests)
     ours = replay.steps()
     for n, theirs in enumerate(steps):
@@ -74,7 +74,7 @@ def compare(log: Path) -> tuple[bool, str]:
         for name, here, real in zip(names, mine, theirs, strict=True):
             if here != real:
                 return False, f"step {n}, field {name}: {brief(here)} here, {brief(real)} in the log"
-    if next(ours, None) is not None:
+    if not whole and next(ours, None) is not None:
         return False, f"step {len(steps)}: the log has ended, requests are left here"
     return True, f"identical ({len(steps)} steps)"
 
@@ -85,8 +85,8 @@ def brief(value: Any) -> str:
     return words if len(words) <= 100 else f"{words[:97]}..."
 
 
-def read(log: Path) -> tuple[dict[str, Any], list[list[Any]], list[list[Any]]]:
-    """Return the configuration, the requests and the steps of a log.
+def read(log: Path) -> tuple[dict[str, Any], list[list[Any]], list[list[Any]], bool]:
+    """Return the configuration, the requests and the steps of a log, and whether it says itself that these are all.
 
     Raises:
         BadInput: it is no such log.
@@ -108,16 +108,19 @@ def read(log: Path) -> tuple[dict[str, Any], list[list[Any]], list[list[Any]]]:
     steps = [line for line in lines if line[0] == "step"]
     if not requests or not all(map(well_formed, requests)):
         raise BadInput("not a log of SGLang: a request is not as it should be, or there is none")
-    return header["config"], sorted(requests, key=lambda line: line[2]), steps
+    said = [line.get("steps") for line in rest if isinstance(line, dict) and line.get("type") == "summary"]
+    return header["config"], sorted(requests, key=lambda line: line[2]), steps, said == [len(steps)]
 
 
 def well_formed(line: list[Any]) -> bool:
     """Whether a line is a request: id, step of arrival, segments, output tokens and priority."""
-    whole = len(line) == 6 and isinstance(line[3], list) and line[3]
-    numbers = [*line[1:3], *line[4:]] if whole else [None]
-    for segment in line[3] if whole else ():
+    if len(line) != 6 or not isinstance(line[3], list):
+        return False
+    numbers = [*line[1:3], line[4]]
+    for segment in line[3]:
         numbers += segment if isinstance(segment, list) and len(segment) == 3 else [None]
-    return all(isinstance(number, int) for number in numbers) and line[4] > 0
+    whole = all(isinstance(number, int) and 0 <= number < 1 << 31 for number in numbers)
+    return whole and isinstance(line[5], int) and line[4] > 0 and sum(length for *_, length in line[3]) > 0
 
 
 @dataclass
