@@ -197,7 +197,7 @@ def reference_steps(config, requests):
             admissions.append([one["id"], one["matched"], ask, evicted])
             one |= {"node": node, "want": want}
             admitted.append(one)
-        queue = [one for one in queue if one not in admitted]
+        queue = queue[len(admitted) :]
         for one in admitted:
             length, known = tree.insert(one["tokens"])
             twice = max(0, known - one["matched"])
@@ -209,16 +209,15 @@ def reference_steps(config, requests):
             one |= {"node": node, "inserted": length}
             one["held"] = one["want"] - twice - (length - max(known, one["matched"]))
         running += admitted
-        for one in list(running):
+        for one in running:
             one["made"] += config["decode_per_step"]
             if one["made"] >= one["output"]:
                 length, known = tree.insert(one["all"], one["inserted"])
                 free += one["held"] - (length - known)
                 tree.lock(one["node"], -1)
                 finals.append([one["id"], length, known])
-                running.remove(one)
+        running = [one for one in running if one["made"] < one["output"]]
         state = [free, tree.tokens(locked=False), tree.tokens(locked=True), len(tree.leaves())]
         more = [] if held is None else [sorted(held)]
         steps.append(["step", len(steps), *told, admissions, prompts, finals, *more, state])
     return steps
-

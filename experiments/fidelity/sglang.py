@@ -191,7 +191,7 @@ class Replay:
         while len(new) < self.waiting and len(self.running) + len(new) < self.config["max_running"] and budget > 0:
             row = int(self.queue[len(new)])
             prompt = int(self.table["prompt"][row])
-            matched, node = match(*self.cache, row, prompt - 1)
+            matched, node = map(int, match(*self.cache, row, prompt - 1))
             self.table["cached"][row] = matched
             need = prompt - matched
             if new and need > budget:
@@ -203,7 +203,7 @@ class Replay:
                 told.append([self.names[row], matched, -1, 0])
                 break
             asked = max(wanted - self.free, 0)
-            evicted = evict(*self.cache[:2], asked) if asked else 0
+            evicted = int(evict(*self.cache[:2], asked)) if asked else 0
             self.free += evicted - wanted
             budget -= need
             told.append([self.names[row], matched, asked, evicted])
@@ -215,10 +215,10 @@ class Replay:
 
     def keep(self, request: Admitted) -> list[int]:
         """Insert a prompt that was computed, and lock it."""
-        inserted, known = insert(*self.cache, request.row, int(self.table["prompt"][request.row]), 0)
+        inserted, known = map(int, insert(*self.cache, request.row, int(self.table["prompt"][request.row]), 0))
         twice = max(0, known - request.matched)  # computed, though the tree has it by now
         self.free += twice
-        _, node = match(*self.cache, request.row, inserted)
+        node = int(match(*self.cache, request.row, inserted)[1])
         unlock(*self.cache[:2], request.node)
         lock(*self.cache[:2], node)
         request.node, request.inserted = node, inserted
@@ -235,7 +235,7 @@ class Replay:
                 left.append(request)
                 continue
             length = int(self.table["prompt"][row] + self.outputs[row]) - 1
-            inserted, known = insert(*self.cache, row, length, request.inserted)
+            inserted, known = map(int, insert(*self.cache, row, length, request.inserted))
             self.free += request.room - (inserted - known)
             unlock(*self.cache[:2], request.node)
             told.append([self.names[row], inserted, known])
