@@ -94,7 +94,7 @@ def read(log: Path) -> tuple[dict[str, Any], list[list[Any]], list[list[Any]], b
     try:
         with gzip.open(log, "rt") if log.suffix == ".gz" else log.open() as text:
             header, *rest = [json.loads(line) for line in text if line.strip()]
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, zlib.error):
         raise BadInput("not a log of SGLang: a line is not JSON, or there is none") from None
     if not isinstance(header, dict) or header.get("type") != "header" or not isinstance(header.get("config"), dict):
         raise BadInput("not a log of SGLang: the first line is no header")
@@ -103,11 +103,11 @@ def read(log: Path) -> tuple[dict[str, Any], list[list[Any]], list[list[Any]], b
             raise BadInput(f"not a log of SGLang: its header says nothing of {key}")
         if not good(header["config"][key]):
             raise BadInput(f"{key}={header['config'][key]!r} is not replayed")
-    lines = [line for line in rest if isinstance(line, list) and line]
-    requests = [line for line in lines if line[0] == "req"]
-    steps = [line for line in lines if line[0] == "step"]
-    if not requests or not all(map(well_formed, requests)):
-        raise BadInput("not a log of SGLang: a request is not as it should be, or there is none")
+    lines = [line for line in rest if isinstance(line, list)]
+    requests = [line for line in lines if line[:1] == ["req"]]
+    steps = [line for line in lines if line[:1] == ["step"]]
+    if len(requests) + len(steps) < len(lines) or not requests or not all(map(well_formed, requests)):
+        raise BadInput("not a log of SGLang: a line is not as it should be, or there is no request")
     said = [line.get("steps") for line in rest if isinstance(line, dict) and line.get("type") == "summary"]
     return header["config"], sorted(requests, key=lambda line: line[2]), steps, said == [len(steps)]
 
@@ -146,8 +146,8 @@ class Replay:
         written = texts_of(Contexts(pieces, first, np.array(names, np.int64) + OUTPUT), self.outputs)
         prompts = [sum(length for _, _, length in pieces) for pieces in segments]
         self.table = records(request_table(np.array(arrivals, float), np.array(prompts), priority=np.array(priorities)))
-        page = config["page_size"]
-        self.tree = fresh_tree(1, config["capacity"] // page + 1, page, config["eviction"] == "lfu")
+        page, tokens = config["page_size"], sum(prompts) + sum(outputs)
+        self.tree = fresh_tree(1, min(config["capacity"], tokens) // page, page, config["eviction"] == "lfu")
         self.cache = 0, self.tree, written
         self.desk = fresh_order(len(names), self.tree)
         self.queue, self.waiting, self.arrived = np.zeros(len(names), np.int64), 0, 0
