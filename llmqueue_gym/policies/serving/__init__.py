@@ -36,6 +36,12 @@ SERVING_POLICIES = Policies(
         "alpha-protect-like": f"{_HERE}.alpha_protect:alpha_protect_like",
         "s3-like": f"{_HERE}.s3:s3_like",
         "slai-like": f"{_HERE}.slai:slai_like",
+        "uncached-then-output": f"{_HERE}.uncached_then_output:uncached_then_output",
+        "longest-prefix": f"{_HERE}.longest_prefix:longest_prefix",
+        "longest-prefix-aged": f"{_HERE}.longest_prefix:longest_prefix_aged",
+        "longest-prefix-bounded": f"{_HERE}.longest_prefix:longest_prefix_bounded",
+        "shortest-uncached": f"{_HERE}.shortest_uncached:shortest_uncached",
+        "hrrn-like": f"{_HERE}.hrrn:hrrn_like",
     },
     partial(stored, "serving"),
 )
