@@ -38,8 +38,8 @@ def check(case: Case) -> str:
     assert run.reason == REASONS[int(replica.state["reason"][0])], "another end when watched"
     assert run.totals["iterations"] == count == replica.system["iterations"][0], "other iterations when watched"
     for name in run.outcome.dtype.names or ():
-        np.testing.assert_array_equal(run.outcome[name], replica.service[0][name], f"other {name} when watched")
-    np.testing.assert_array_equal(run.jobs["generated"], replica.requests[0]["generated"])
+        np.testing.assert_array_equal(run.outcome[name], replica.service[name], f"other {name} when watched")
+    np.testing.assert_array_equal(run.jobs["generated"], replica.requests["generated"])
     if run.reason == "drained":
         assert replica.system["free"][0] == rules.blocks, "blocks not given back"
     return run.reason

@@ -33,7 +33,7 @@ MOST = 10_000_000  # iterations; with the patience of the random rules no run ha
 @numba.njit(error_model="numpy")  # not kept on disk: it calls kernels of another folder
 def broken_before(r, rules, merged, seen):  # type: ignore[no-untyped-def]
     """Return which promise a scheduled iteration breaks; `seen` is space for a number for each request."""
-    system, requests, ring = r.system[0], r.requests[0], r.waiting.shape[1]
+    system, requests, ring = r.system[0], r.requests, r.waiting.shape[1]
     seen[:] = 0
     for k in range(system.running):
         seen[r.running[0, k]] += 1
@@ -66,7 +66,7 @@ def broken_before(r, rules, merged, seen):  # type: ignore[no-untyped-def]
 @numba.njit(error_model="numpy")
 def watch(r, rules, conduct, form, numbers, tokens, seen, rank, victim, length, progress, params):  # type: ignore[no-untyped-def]
     """Serve to the end; return which promise broke, and how many iterations there were."""
-    system, requests, count, clock, work = r.system[0], r.requests[0], 0, 0.0, ENDLESS
+    system, requests, count, clock, work = r.system[0], r.requests, 0, 0.0, ENDLESS
     while (
         proceed(0, r, rules, conduct, form, numbers, WATCHING, 0, rank, victim, length, progress, params, work) == LOOK
     ):
@@ -98,7 +98,7 @@ def watched(given: Any, policy: ServingPolicy, profile: Profile, rules: Rules) -
     """
     replica = loaded(as_drawn(given), rules, policy.merged)
     *loop, functions = kernel_arguments(policy, profile, rules)
-    space = replica.requests["generated"][0].copy(), np.zeros(len(given.outputs), np.int64)
+    space = replica.requests["generated"].copy(), np.zeros(len(given.outputs), np.int64)
     found, count = watch(replica, *loop, *space, *functions)
     assert found == KEPT, f"{PROMISES[found]}, in iteration {count}"
     return replica, count

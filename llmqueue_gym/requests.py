@@ -13,18 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 LINE = 64  # bytes of a cache line
+ROOM = "_room"  # column without meaning
 
 
 def whole_lines(columns: list[tuple[str, str]]) -> np.dtype:
-    """Return the record of these columns, with room at its end so that rows of a table are whole cache lines."""
-    made = np.dtype(columns, align=True)
-    parts = {name: made.fields[name] for name in made.names or ()}  # type: ignore[index]
-    layout = {
-        "names": list(parts),
-        "formats": [p[0] for p in parts.values()],
-        "offsets": [p[1] for p in parts.values()],
-    }
-    return np.dtype({**layout, "itemsize": -(-made.itemsize // LINE) * LINE})
+    """Return the record of these columns and of room behind them, so that rows of a table are whole cache lines."""
+    room = -np.dtype(columns, align=True).itemsize % LINE // 8
+    return np.dtype([*columns, *([(ROOM, f"({room},)i8")] if room else [])], align=True)
 
 
 # What the hot loop reads lies in the first 64 bytes: one cache line.
@@ -51,10 +46,12 @@ REQUEST = whole_lines(
         ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
         ("preemptions", "i4"),
         ("priority", "i4"),  # as its sender states it, 0 unless told otherwise; lower is more urgent, as in vLLM
+        ("ready", "f8"),  # s, when it came to where it is now: its arrival, or later if it was elsewhere before
         ("deadline", "f8"),  # s, when its sender wants it done at the latest; infinity unless told otherwise
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise
         ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
+        ("due", "i4"),  # output tokens that are being computed while the next step is put together
     ]
 )
 

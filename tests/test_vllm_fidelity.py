@@ -5,13 +5,14 @@ import random
 
 import pytest
 import vidur_fidelity
-import vllm_fidelity as fidelity
+from fidelity import vllm as fidelity
 from recorded import recorded
-from reference_serving import Stuck, VllmReference, linear_cost, random_case
+from reference_vllm import Stuck, VllmReference, linear_cost, random_case
 
 CASES = 500
 PLAIN = ["tight_fcfs", "tight_priority", "plenty_fcfs", "no_chunked_prefill", "chunked_small_budget"]
-LOGS = [*PLAIN, "tight_watermark_noreserve", "v0.19.1/tight_fcfs", "v0.19.1/tight_priority"]
+LOGS = [*PLAIN, "tight_watermark_noreserve", "prefix_shared", "tight_fcfs_async", "v0.19.1/tight_fcfs"]
+LOGS += ["v0.19.1/tight_priority"]
 FIELDS = {str(k): f"{name} ..." for k, name in enumerate(fidelity.FIELDS)}
 
 
@@ -29,7 +30,7 @@ def test_the_times_of_recorded_runs_of_vidur(capsys):
 def engine_calls(config, requests, limit):
     """Return the engine's calls as tuples, up to a number of them."""
     header = {"config": config, "vllm": config["version"]}
-    keys = ("id", "arrival", "prompt", "out", "priority")
+    keys = ("id", "arrival", "prompt", "out", "priority", "segs")
     rows = [dict(zip(keys, request, strict=True)) for request in requests]
     calls = []
     for call in fidelity.replay(header, rows):

@@ -4,6 +4,7 @@ For side-by-side runs with real schedulers and for pictures. It does not coast, 
 the same decisions.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.engines.batching.closed_loop import proceed
-from llmqueue_gym.engines.batching.tables import ENDLESS, LOOK, WATCHING, queue
+from llmqueue_gym.engines.batching.tables import BOARD, COMPUTE, ENDLESS, LOOK, WATCHING, queue
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems import Drawn
 from llmqueue_gym.systems.replica import kernel_arguments, loaded
@@ -66,10 +67,17 @@ def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **chan
     bound.check(drawn.work, drawn.sizes)
     replica = loaded(drawn, bound, chosen.merged)
     record, conduct, form, numbers, functions = kernel_arguments(chosen, place.cost_profile, bound)
-    system, state, requests = replica.system[0], replica.state[0], replica.requests[0]
-    arrived = 0
+    system, state, requests = replica.system[0], replica.state[0], replica.requests
+    arrived, begun, gone = 0, deque[Iteration](), set[int]()
     go_on = partial(proceed, 0, replica, record, conduct, form, numbers, WATCHING, 0, *functions, ENDLESS)
     while go_on() == LOOK:
+        if state["phase"] not in (BOARD, COMPUTE):  # one is over; under the asynchronous scheduler two are begun
+            iteration = begun.popleft()
+            left = np.isfinite(replica.service["completion"][iteration.running])
+            finished = [i for i, done in zip(iteration.running, left, strict=True) if done and i not in gone]
+            gone.update(finished)
+            yield replace(iteration, finished=finished, free_after=int(system["free"]))
+            continue
         running = replica.running[0, : system["running"]].tolist()
         admitted = replica.notes["admitted"][0, : state["admitted"]].tolist()
         iteration = Iteration(
@@ -84,8 +92,5 @@ def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **chan
             finished=[],
             free_after=int(system["free"]),
         )
+        begun.append(iteration)
         arrived = int(state["arrived"])
-        go_on()  # the model runs
-        left = np.isfinite(replica.service[0]["completion"][running])
-        finished = [i for i, gone in zip(running, left, strict=True) if gone]
-        yield replace(iteration, finished=finished, free_after=int(system["free"]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
-from llmqueue_gym.engines.batching import tables
+from llmqueue_gym.engines.batching import cache, tables
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.rule_sets import rule_set
@@ -241,8 +241,8 @@ class Replica(System):
             raise BadInput(
                 f"profile {profile.name!r} gives an iteration a time that is not a finite number; check its numbers"
             )
-        policy.refuse_failure(functions[-1], replica.requests[0])
-        return run_of(replica, 0, drawn.sizes, policy.name, served, elapsed)
+        policy.refuse_failure(functions[-1], replica.requests)
+        return run_of(replica, 0, slice(0, len(drawn.sizes)), drawn.sizes, policy.name, served, elapsed)
 
     def under(self, policy: ServingPolicy) -> "Replica":
         """Return this replica as a policy wants it, whose rules change some of the engine's.
@@ -257,6 +257,8 @@ class Replica(System):
                 raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
         if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
             self.cost_profile.check_transfers(f"policy {policy.name!r}")
+        if made.caching != "none" and (policy.admission == "reserve" or policy.preemption not in (None, "recompute")):
+            raise BadInput(f"policy {policy.name!r} reserves or moves memory, which caching={made.caching} cannot")
         if policy.merged and (made.request_level or made.padded):
             raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
         return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
@@ -301,8 +303,19 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTa
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
     seats = max(rules.max_seqs or 0, n if merged else 0)
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
-    replica.give(0, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
+    given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
+    if rules.caching != "none":
+        replica = with_cache(replica, rules)
+        replica = replica._replace(cache=replica.cache.filled(0, 1, given, rules.block_size))
+    replica.give(0, given, drawn.work["weight"])
     return replica
+
+
+def with_cache(replica: tables.ReplicaTables, rules: Rules) -> tables.ReplicaTables:
+    """Return the tables with room for the blocks' identities, under rules that cache prefixes."""
+    made = cache.fresh_cache(len(replica.system), int(replica.system["blocks"].max()), len(replica.requests))
+    replica.state["caching"], replica.state["released_last"] = True, rules.released_last
+    return replica._replace(cache=made)
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:

@@ -168,10 +168,8 @@ class ReplicaEpisodes(Episodes):
         """Let run `e` begin with these requests, on an empty replica."""
         self._rules.check(drawn.work, drawn.sizes)
         replica, refreshed = self.replica, drawn.truth["refreshed"]
-        if (m := len(refreshed.total)) > replica.total.shape[1]:
-            room = np.zeros((len(self.actions), 2 * m))
-            room[:, : replica.total.shape[1]] = replica.total
-            self.replica = replica = replica._replace(total=room)
+        if (m := len(refreshed.total)) > (room := len(replica.total) // len(self.actions)):
+            self.replica = replica = roomier(replica, len(self.actions), room, 2 * m)
         replica.give(e, Requests(drawn.work, drawn.sizes, refreshed), self.view.costs(drawn))
         for buffer in self.observation.values():
             buffer[e] = 0
@@ -182,21 +180,21 @@ class ReplicaEpisodes(Episodes):
 
     def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
         """Return what has come of run `e` so far."""
-        n = int(self.replica.state["n"][e])
-        return run_of(self.replica, e, self.replica.truth["output"][e, :n], player, self.scenario.system, elapsed)  # type: ignore[arg-type]
+        rows = self._rows(e)
+        return run_of(self.replica, e, rows, self.replica.truth["output"][rows], player, self.scenario.system, elapsed)
 
     def completions(self) -> np.ndarray:
         """Return when each request left `(E, n)`, s; NaN for one that has not."""
-        return self.replica.service["completion"]
+        return self._table(self.replica.service["completion"])
 
     def response_times(self) -> np.ndarray:
         """Return completion minus arrival `(E, n)`, s; NaN for a request that has not left or does not exist."""
-        return self.replica.service["completion"] - self.replica.requests["arrival"]
+        return self._table(self.replica.service["completion"] - self.replica.requests["arrival"])
 
     def seen(self, e: int = 0) -> Mapping[str, Any]:  # type: ignore[override]
         """Return the `REQUEST` rows behind the slots of queue and running list and of who is to be ranked, and more."""
         replica, system, view = self.replica, self.replica.system[e], self.view
-        requests = replica.requests[e].view(np.recarray)
+        requests = replica.requests.view(np.recarray)
         return {
             "waiting": requests[queue(replica, e)[: view.window]],
             "running": requests[replica.running[e, : system["running"]][: view.seats]],
@@ -207,8 +205,8 @@ class ReplicaEpisodes(Episodes):
 
     def metrics(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return how the episodes ended, and times of their requests that have left, s, `(rows,)` each."""
-        state, service = self.replica.state[rows], self.replica.service[rows]
-        arrival = self.replica.requests["arrival"][rows]
+        state, service = self.replica.state[rows], self._table(self.replica.service)[rows]
+        arrival = self._table(self.replica.requests["arrival"])[rows]
         times, first = service["completion"] - arrival, service["first_token"] - arrival
         first[np.isnan(times)] = np.nan
         of_all = summary(times)
@@ -221,6 +219,15 @@ class ReplicaEpisodes(Episodes):
             "p99_response_time": _p99(times, of_all["jobs"]),
             "mean_ttft": summary(first)["mean_response_time"],
         }
+
+    def _table(self, column: np.ndarray) -> np.ndarray:
+        """Return a column of the requests of all runs, a run a row."""
+        return column.reshape(len(self.actions), -1)
+
+    def _rows(self, e: int) -> slice:
+        """Return the rows of the requests of run e."""
+        first = e * (len(self.replica.requests) // len(self.actions))
+        return slice(first, first + int(self.replica.state["n"][e]))
 
     def scene(self, title: str) -> Scene:
         """Return what a frame shows."""
@@ -236,12 +243,23 @@ def _p99(times: np.ndarray, count: np.ndarray) -> np.ndarray:
     return low + (place - below) * (high - low)
 
 
-def run_of(replica: ReplicaTables, e: int, outputs: np.ndarray, player: str, system: Any, elapsed: float) -> Run:
-    """Return what came of run e, with the rules that it followed."""
-    n, state, record = len(outputs), replica.state[e], replica.system[e]
+def roomier(replica: ReplicaTables, runs: int, before: int, room: int) -> ReplicaTables:
+    """Return the tables with room for so many refreshed predictions of each run."""
+    total = np.zeros((runs, room))
+    total[:, :before] = replica.total.reshape(runs, before)
+    for name in ("refreshed", "refreshed_end"):
+        replica.truth[name] += np.repeat(np.arange(runs) * (room - before), len(replica.truth) // runs).astype(np.int32)
+    return replica._replace(total=total.ravel())
+
+
+def run_of(
+    replica: ReplicaTables, e: int, rows: slice, outputs: np.ndarray, player: str, system: Any, elapsed: float
+) -> Run:
+    """Return what came of run e, whose requests are these rows, with the rules that it followed."""
+    state, record = replica.state[e], replica.system[e]
     times = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time", "integral")
-    counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
+    counts = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks", "hit_tokens")
     totals = {name: state[name].item() for name in (*times, *counts)}
     totals |= {"iterations": int(record["iterations"]), "clock": float(record["clock"])}
-    tables_ = (np.array(replica.requests[e, :n]), np.array(outputs), np.array(replica.service[e, :n]))
+    tables_ = (np.array(replica.requests[rows]), np.array(outputs), np.array(replica.service[rows]))
     return Run(player, *tables_, elapsed, system, REASONS[int(state["reason"])], totals)

@@ -138,7 +138,7 @@ def replica_scene(episodes: Any, title: str) -> Scene:
     blocks, free = int(system["blocks"]), int(system["free"])
     meter = None
     if blocks > 0:
-        held = replica.requests["blocks"][0]
+        held = replica.requests["blocks"][: replica.state["n"][0]]
         parts = tuple((int(held[row]), row) for row in running)
         meter = Meter("KV memory", blocks, parts, f"{free} of {blocks} blocks free")
     question = int(episodes.observation["system"][0, -1])
@@ -157,7 +157,7 @@ def replica_scene(episodes: Any, title: str) -> Scene:
 
 def _request_bar(episodes: Any, row: int, hue: int) -> Bar:
     """Return the bar of a request in system; one with a hue is in the batch."""
-    request = episodes.replica.requests[0, row]
+    request = episodes.replica.requests[row]
     prompt, made, predicted = (request[name].item() for name in ("prompt", "generated", "predicted"))
     note = f"{prompt}+{made}/{predicted:.0f}"
     return Bar(f"#{row}", predicted, made, prompt, active=hue != NO_HUE, hue=hue, note=note)

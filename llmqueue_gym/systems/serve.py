@@ -51,4 +51,4 @@ def as_drawn(given: Requests | Drawn) -> Drawn:
     """Return a table of requests as systems take it."""
     if isinstance(given, Drawn):
         return given
-    return Drawn(given.requests, {"sizes": given.outputs, "refreshed": given.refreshed})
+    return Drawn(given.requests, {"sizes": given.outputs, "refreshed": given.refreshed, "contexts": given.contexts})

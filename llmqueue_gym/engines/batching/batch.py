@@ -15,6 +15,14 @@ def empty(batch):
 
 
 @part_kernel
+def copy(batch, other):
+    """Let a `BATCH` record hold what another one does."""
+    other.tokens, other.prefills, other.prefill_tokens = batch.tokens, batch.prefills, batch.prefill_tokens
+    other.decodes, other.context, other.pages = batch.decodes, batch.context, batch.pages
+    other.pairs, other.squares = batch.pairs, batch.squares
+
+
+@part_kernel
 def count(batch, request, sign):
     """Count in (sign 1) or out (sign -1) what a scheduled request computes."""
     new = sign * request.scheduled

@@ -1,7 +1,17 @@
 """The loop of a replica: it runs until its agent has to decide, or, without one, to the end."""
 
+import numpy as np
+
 from llmqueue_gym._jit import inner_kernel, lean_kernel
-from llmqueue_gym.engines.batching.iteration import arrive, begin, coast, note_progress, run_model
+from llmqueue_gym.engines.batching.flight import board, land, launch
+from llmqueue_gym.engines.batching.iteration import (
+    arrive,
+    begin,
+    coast,
+    duration,
+    note_progress,
+    run_model,
+)
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
@@ -10,11 +20,13 @@ from llmqueue_gym.engines.batching.tables import (
     ADMIT,
     AFTER,
     BEGIN,
+    BOARD,
     COMPUTE,
     DRAINED,
     EVICT,
     EVICTION,
     GOING,
+    HELD,
     HORIZON,
     LOOK,
     NOTHING,
@@ -56,7 +68,7 @@ def has_choice(e, r, rules, conduct, agent, length, params, window):
     """Whether an agent can admit one of the first `window` requests of the queue, or may preempt one."""
     if agent & EVICTION:
         for k in range(r.system[e].running):
-            if may_preempt(r.requests[e, r.running[e, k]]):
+            if may_preempt(r.requests[r.running[e, k]]):
                 return True
     if r.system[e].running >= rules.max_seqs:
         return False
@@ -88,12 +100,12 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         work: looks at a request after which it comes back, about; it goes on from there when it is called again.
 
     Returns:
-        ADMIT, EVICT or RANK where the agent decides, LOOK where it watches, PAUSED where the work is done; NOTHING
-        where the run is over, for `state.reason`.
+        ADMIT, EVICT or RANK where the agent decides, LOOK where it watches, PAUSED where the work is done, HELD at
+        `state.until`; NOTHING where the run is over, for `state.reason`.
     """
     system, state = r.system[e], r.state[e]
     steady = conduct.admission != RESERVE and not (
-        conduct.merged or conduct.ages or conduct.has_progress or agent & (EVICTION | WATCHING)
+        conduct.merged or conduct.ages or conduct.has_progress or rules.asynchronous or agent & (EVICTION | WATCHING)
     )
     scans = conduct.ages or conduct.merged or conduct.has_progress or conduct.skips  # the whole queue
     while state.reason == GOING:
@@ -101,14 +113,27 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if work <= 0:
                 return PAUSED
             work -= 1 + system.running + (system.waiting if scans else 0)
+            if state.in_flight and system.running == 0 and system.waiting == 0 and state.next > system.clock:
+                state.ends = system.clock + state.flight_time  # nobody is left to be scheduled meanwhile
+                if state.ends > state.until:
+                    return HELD
+                state.ends = np.inf
+                land(e, r, rules)
+                if agent & WATCHING:
+                    return LOOK
+                continue
             if state.done == state.n:
+                if state.until < np.inf:
+                    return HELD
                 state.reason = DRAINED
                 break
             if system.clock >= rules.horizon:
                 state.reason = HORIZON
                 break
             if system.running == 0 and system.waiting == 0 and state.arrived < state.n:
-                system.clock = max(system.clock, r.requests[e, state.arrived].arrival)
+                system.clock = max(system.clock, state.next)
+            if system.clock >= state.until:
+                return HELD
             if arrive(e, r, conduct, rank, params, agent & RANKING):
                 return RANK
             if steady and (system.waiting == 0 or state.blocked) and system.running > 0:
@@ -141,19 +166,50 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.phase = SCHEDULE_RUNNING if none_joined else READY
             continue
         if state.phase == READY:
-            state.phase = COMPUTE
-            if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0):
+            state.phase = BOARD if rules.asynchronous else COMPUTE
+            if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
+        if state.phase == BOARD:
+            board(e, r)
+            state.phase = COMPUTE
         if state.phase == COMPUTE:
-            state.phase = BEGIN
-            if state.batch.tokens == 0 and state.victims == 0:  # nothing can run before something arrives
-                if state.arrived == state.sent:
+            if (
+                state.batch.tokens == 0 and state.victims == 0 and not state.in_flight
+            ):  # nothing can run before something arrives
+                state.phase = BEGIN
+                stop = min(state.next, state.until)
+                if stop == np.inf:
                     state.reason = STUCK
                     break
-                start, system.clock = system.clock, r.requests[e, state.arrived].arrival
-                state.integral += state.cost_rate * (system.clock - start)
+                start, system.clock = system.clock, stop
+                state.integral += state.cost_rate * (stop - start)
                 continue
-            run_model(e, r, rules, form, numbers, agent & RANKING)
+            if rules.asynchronous:
+                state.ends = system.clock + state.flight_time
+                if state.ends > state.until:
+                    return HELD
+                state.ends = np.inf
+                over = state.in_flight
+                if over:
+                    land(e, r, rules)
+                launch(e, r, rules, form, numbers)
+                if not over and state.flight.tokens == 0:  # one that computes nothing is over when it begins
+                    over = True
+                    land(e, r, rules)
+                if progress is not None:
+                    if conduct.has_progress and over:
+                        note_progress(e, r, progress, params)
+                state.phase = AFTER if agent & RANKING else BEGIN
+                if agent & WATCHING and over:
+                    return LOOK
+                continue
+            dt, longer = duration(e, r, rules, form, numbers)
+            if system.clock + dt > state.until:
+                state.ends = system.clock + dt
+                return HELD
+            state.ends = np.inf
+            state.phase = BEGIN
+            run_model(e, r, rules, dt, longer, agent & RANKING)
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
                     note_progress(e, r, progress, params)
@@ -165,7 +221,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             while state.refreshed > 0:
                 state.refreshed -= 1
                 state.subject = r.notes[e, state.refreshed].renewed
-                if r.requests[e, state.subject].status == DECODING:
+                if r.requests[state.subject].status == DECODING:
                     return RANK
             state.phase = BEGIN
     return NOTHING

@@ -4,6 +4,7 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
+from llmqueue_gym.engines.batching.blocks import hold_tokens
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
@@ -11,6 +12,19 @@ from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
 from llmqueue_gym.requests import DECODING, DONE
 
 MANY = 1 << 40  # more tokens than any request has
+
+
+@inner_kernel
+def next_row(e, r):
+    """Return the row of the next request that is to come; there is one."""
+    return r.inbox[e, r.state[e].arrived & (r.inbox.shape[1] - 1)]
+
+
+@inner_kernel
+def look_ahead(e, r):
+    """Note when the next request comes."""
+    state = r.state[e]
+    state.next = r.requests[next_row(e, r)].ready if state.arrived < state.n else np.inf
 
 
 @inner_kernel
@@ -29,15 +43,16 @@ def arrive(e, r, conduct, rank, params, asks):
         whether there is one for the agent to rank: the row `state.subject`, not yet in the queue.
     """
     system, state, requests = r.system[e], r.state[e], r.requests
-    while state.arrived < state.n and requests[e, state.arrived].arrival <= system.clock:
-        i = state.arrived
-        request = requests[e, i]
+    while state.next <= system.clock:
+        i = next_row(e, r)
+        request = requests[i]
         if rank is not None:
             if conduct.ranked:
                 request.rank = rank(request, system, params)
-        state.integral += r.truth[e, i].cost * (system.clock - request.arrival)
-        state.cost_rate += r.truth[e, i].cost
+        state.integral += r.truth[i].cost * (system.clock - request.ready)
+        state.cost_rate += r.truth[i].cost
         state.arrived += 1
+        look_ahead(e, r)
         if conduct.ranked:
             state.blocked = 0  # it may be the new head
         if asks:
@@ -60,9 +75,9 @@ def begin(e, r, rules):
 
 
 @inner_kernel
-def pass_time(e, r, dt):
-    """Let an iteration take dt s, and account for it."""
-    system, state, batch = r.system[e], r.state[e], r.state[e].batch
+def pass_time(e, r, batch, dt):
+    """Let an iteration that computes a batch take dt s, and account for it."""
+    system, state = r.system[e], r.state[e]
     system.clock += dt
     if batch.tokens > 0:
         system.step_time = dt
@@ -80,30 +95,37 @@ def pass_time(e, r, dt):
 
 
 @inner_kernel
-def run_model(e, r, rules, form, numbers, stop_at_refresh):
+def duration(e, r, rules, form, numbers):
+    """Return the time of the iteration that is scheduled, s, and how much of it is for moves of blocks alone."""
+    state = r.state[e]
+    # Without tokens, where all that ran was preempted, the model does not run.
+    dt = iteration_time(form, numbers, state.batch) if state.batch.tokens > 0 else 0.0
+    if state.moved == 0:
+        return dt, 0.0
+    transfer = state.moved * rules.block_seconds
+    longer = max(0.0, transfer - dt) if rules.overlapped else transfer
+    return dt + longer, longer
+
+
+@inner_kernel
+def run_model(e, r, rules, dt, longer, stop_at_refresh):
     """Run the model on the schedule: time passes, requests get their tokens, and those that are done leave [17, 18].
 
     Args:
         e: row of the run.
         r: `ReplicaTables`.
         rules: `RULES` record.
-        form: of the cost profile, index into `cost.FORMS`.
-        numbers: of the cost profile `(k,)`.
+        dt: s that it takes, by `duration`.
+        longer: s of it for moves of blocks alone.
         stop_at_refresh: as in `coast`.
     """
-    system, state, running, requests = r.system[e], r.state[e], r.running[e], r.requests[e]
+    system, state, running, requests = r.system[e], r.state[e], r.running[e], r.requests
     start = system.clock
-    # Without tokens, where all that ran was preempted, the model does not run.
-    dt = iteration_time(form, numbers, state.batch) if state.batch.tokens > 0 else 0.0
-    if state.moved > 0:
-        transfer = state.moved * rules.block_seconds
-        longer = max(0.0, transfer - dt) if rules.overlapped else transfer
-        state.transfer_time += longer
-        dt += longer
+    state.transfer_time += longer
     if not 0.0 <= dt < np.inf:
         state.reason = TIMELESS
         return
-    pass_time(e, r, dt)
+    pass_time(e, r, state.batch, dt)
     now, every = system.clock, state.every
     state.barren += 1
     state.refreshed = 0
@@ -117,19 +139,19 @@ def run_model(e, r, rules, form, numbers, stop_at_refresh):
             request.scheduled = 0
             request.computed = computed
             request.last_scheduled = now
-            if generated == 0 and np.isnan(r.truth[e, i].service.scheduled):
-                r.truth[e, i].service.scheduled = start
+            if generated == 0 and np.isnan(r.truth[i].service.scheduled):
+                r.truth[i].service.scheduled = start
             if computed == request.prompt + generated:  # a token is sampled
                 made += 1
                 if generated > 0:
                     request.longest_gap = max(request.longest_gap, now - request.last_token)
-                elif np.isnan(r.truth[e, i].service.first_token):
-                    r.truth[e, i].service.first_token = now
+                elif np.isnan(r.truth[i].service.first_token):
+                    r.truth[i].service.first_token = now
                 generated += 1
                 request.generated = generated
                 request.last_token = now
                 request.status = DECODING
-                left = tokens_left(request, r.truth[e, i], rules)
+                left = tokens_left(request, r.truth[i], rules)
                 if every > 0 and generated % every == 0:
                     refresh(e, r, i)
                     r.notes[e, state.refreshed].renewed = i
@@ -180,10 +202,10 @@ def note_made(state, tokens):
 @inner_kernel
 def refresh(e, r, i):
     """Take over the prediction that holds from the present number of output tokens on, or else the last there is."""
-    request, first, end = r.requests[e, i], r.truth[e, i].refreshed, r.truth[e, i].refreshed_end
+    request, first, end = r.requests[i], r.truth[i].refreshed, r.truth[i].refreshed_end
     k = min(first + request.generated // r.state[e].every, end - 1)
     if k >= first:
-        request.predicted = r.total[e, k]
+        request.predicted = r.total[k]
 
 
 @inner_kernel
@@ -191,16 +213,17 @@ def leave(e, r, i):
     """Let request i go."""
     state = r.state[e]
     release(e, r, i)
-    r.requests[e, i].status = DONE
-    r.requests[e, i].scheduled = 0
-    r.truth[e, i].service.completion = r.system[e].clock
-    state.cost_rate -= r.truth[e, i].cost
+    r.requests[i].status = DONE
+    r.requests[i].scheduled = 0
+    r.truth[i].service.completion = r.system[e].clock
+    state.cost_rate -= r.truth[i].cost
     state.done += 1
     state.blocked = 0
     if state.sent < state.n:
-        follower = r.requests[e, state.sent]
-        follower.arrival = follower.last_token = follower.last_scheduled = r.system[e].clock
+        follower = r.requests[r.inbox[e, state.sent & (r.inbox.shape[1] - 1)]]
+        follower.arrival = follower.ready = follower.last_token = follower.last_scheduled = r.system[e].clock
         state.sent += 1
+        look_ahead(e, r)
     if state.done == state.arrived:
         state.cost_rate = 0.0  # no rounding error survives an idle period
 
@@ -215,9 +238,9 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     Args:
         e: row of the run.
         r: `ReplicaTables`.
-        rules: as in `run_model`.
-        form: as in `run_model`.
-        numbers: as in `run_model`.
+        rules: `RULES` record.
+        form: of the cost profile, index into `cost.FORMS`.
+        numbers: of the cost profile `(k,)`.
         stop_at_refresh: whether a new prediction is an event that is not passed through.
 
     Returns:
@@ -228,19 +251,21 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         return False
     # At the static rules an end means more than a seat.
     steps = steps_in_memory(e, r, rules, state.least_left - 1 if rules.request_level else state.least_left)
-    next_arrival = r.requests[e, state.arrived].arrival if state.arrived < state.n else np.inf
-    stop = min(next_arrival, rules.horizon)
+    stop, until = min(state.next, rules.horizon), state.until
     if steps < 1 or system.clock >= stop:
         return False
     batch = state.batch
     empty(batch)
     batch.tokens = batch.decodes = n
-    context, first, longest, done, dt = state.context, 0.0, 0.0, 0, 0.0
+    context, first, longest, done, step_time = state.context, 0.0, 0.0, 0, 0.0
     clock, integral, cost_rate = system.clock, state.integral, state.cost_rate  # copies, as in `schedule_running`
     decode_time, token_time, batch_time = state.decode_time, state.token_time, state.batch_time
     while done < steps and clock < stop:  # what `pass_time` would note
-        batch.context, before = context, clock
+        batch.context = context
         dt = iteration_time(form, numbers, batch)
+        if clock + dt > until:
+            break
+        before, step_time = clock, dt
         clock += dt
         decode_time += dt
         integral += cost_rate * dt
@@ -252,17 +277,22 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         else:
             longest = max(longest, clock - before)
         done += 1
-    if not clock < np.inf:  # left to `run_model`, which says so
+    if done == 0 or not clock < np.inf:  # left to `run_model`, which says so
         return False
-    system.clock, system.step_time, system.iterations = clock, dt, system.iterations + done
+    system.clock, system.step_time, system.iterations = clock, step_time, system.iterations + done
     system.mean_step_time = (state.prefill_time + decode_time) / system.iterations
     state.integral, state.decode_time, state.decode_tokens = integral, decode_time, state.decode_tokens + n * done
     state.token_time, state.batch_time = token_time, batch_time
     note_made(state, n * done)
     now, every, stay, least, context = system.clock, state.every, 0, MANY, 0.0
+    if rules.caching:  # everybody takes blocks before anybody gives some back
+        for k in range(n):
+            i, computed = running[k], r.requests[running[k]].computed + done
+            take(e, r, i, computed + rules.lookahead, rules.block_size)
+            hold_tokens(e, r, i, computed, rules.block_size)
     for k in range(n):
         i = running[k]
-        request = r.requests[e, i]
+        request = r.requests[i]
         request.longest_gap = max(request.longest_gap, first - request.last_token, longest)
         request.last_token = request.last_scheduled = now
         request.generated += done
@@ -270,7 +300,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         take(e, r, i, request.computed + rules.lookahead, rules.block_size)
         if every > 0 and request.generated // every > (request.generated - done) // every:
             refresh(e, r, i)
-        left = tokens_left(request, r.truth[e, i], rules)
+        left = tokens_left(request, r.truth[i], rules)
         if left <= 0:
             leave(e, r, i)
             continue
@@ -293,7 +323,7 @@ def steps_in_memory(e, r, rules, steps):
     while steps > 0 and system.running * blocks_for(steps + rules.lookahead, size) > spare:  # a bound on what they need
         need = 0
         for k in range(system.running):
-            request = r.requests[e, running[k]]
+            request = r.requests[running[k]]
             tokens = request.computed + steps + rules.lookahead
             if tokens > request.blocks * size:
                 need += blocks_for(tokens, size) - request.blocks
@@ -308,8 +338,8 @@ def note_progress(e, r, progress, params):
     """Let the policy keep its number for every request in system."""
     system = r.system[e]
     for k in range(system.running):
-        request = r.requests[e, r.running[e, k]]
+        request = r.requests[r.running[e, k]]
         request.note = progress(request, system, params)
     for k in range(system.waiting):
-        request = r.requests[e, row_at(e, r, k)]
+        request = r.requests[row_at(e, r, k)]
         request.note = progress(request, system, params)

@@ -8,6 +8,7 @@ import numpy as np
 
 from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.blocks import hold_tokens, look_up
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import find, precedes, row_at
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
@@ -25,9 +26,9 @@ def sift(e, r, k, n):
         child = 2 * k + 1
         if child >= n:
             break
-        if child + 1 < n and precedes(requests[e, notes[child + 1].order], requests[e, notes[child].order]):
+        if child + 1 < n and precedes(requests[notes[child + 1].order], requests[notes[child].order]):
             child += 1
-        if precedes(requests[e, row], requests[e, notes[child].order]):
+        if precedes(requests[row], requests[notes[child].order]):
             break
         notes[k].order = notes[child].order
         k = child
@@ -44,12 +45,22 @@ def last_holder(e, r, conduct, rank, victim, params, i):
     best, most = -1, -np.inf
     for k in range(system.running):
         row = running[e, k]
-        request = r.requests[e, row]
+        request = r.requests[row]
         if row != i and request.scheduled == 0 and request.blocks > 0:
             value = value_of(request, system, conduct, rank, victim, params)
             if value > most or best < 0:
                 best, most = k, value
     return best
+
+
+@part_kernel
+def missing_blocks(e, r, rules, i, need):
+    """Return how many free blocks are missing until request i has as many as it needs."""
+    missing = need - r.requests[i].blocks - r.system[e].free
+    if rules.caching and r.requests[i].status == WAITING:
+        look_up(e, r, i, rules.block_size)
+        missing -= r.state[e].hits - r.state[e].idle_hits
+    return missing
 
 
 @part_kernel
@@ -75,7 +86,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         notes[n].order = row_at(e, r, k)
         n += 1
     for k in range(n):
-        request = requests[e, notes[k].order]
+        request = requests[notes[k].order]
         request.rank = rank(request, system, params)
     for k in range(n // 2 - 1, -1, -1):
         sift(e, r, k, n)
@@ -85,28 +96,30 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
         n -= 1
         notes[0].order = notes[n].order
         sift(e, r, 0, n)
-        request = requests[e, i]
+        request = requests[i]
         waits = request.status == WAITING
         if waits:
+            if rules.caching:
+                look_up(e, r, i, rules.block_size)
             tokens = first_chunk(request, state, rules)
         else:
-            tokens = wanted_tokens(request, state.limit, state.budget, rules)
+            tokens = wanted_tokens(request, r.truth[i], state.limit, state.budget, rules)
         if tokens <= 0:
             break
         if waits:
-            room = room_to_join(request, system, rules, conduct, length, params, tokens)
+            room = room_to_join(request, system, state, rules, conduct, length, params, tokens)
             need = blocks_for(room, rules.block_size)
             if system.running > 0:
                 need += rules.watermark
         else:
             need = blocks_for(request.computed + tokens + rules.lookahead, rules.block_size)
-        missing = need - request.blocks - system.free
+        missing = missing_blocks(e, r, rules, i, need)
         while missing > 0 and (conduct.displaces or not waits):
             v = last_holder(e, r, conduct, rank, victim, params, i)
             if v < 0:
                 break
             preempt(e, r, rules, conduct, rank, params, v, AS_RULES, system.blocks)
-            missing = need - request.blocks - system.free
+            missing = missing_blocks(e, r, rules, i, need)
         if missing > 0:
             if waits and not conduct.displaces:
                 continue
@@ -115,6 +128,9 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
             admit(e, r, rules, conduct, length, params, find(e, r, i))
         else:
             take(e, r, i, request.computed + tokens + rules.lookahead, rules.block_size)
+            if rules.caching:
+                known = request.prompt + request.generated
+                hold_tokens(e, r, i, min(request.computed + tokens, known), rules.block_size)
             request.scheduled = tokens
             state.budget -= tokens
             count(state.batch, request, 1)

@@ -2,6 +2,7 @@
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.blocks import give_back, take_blocks
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
@@ -16,11 +17,13 @@ def blocks_for(tokens, block_size):
 @inner_kernel
 def take(e, r, i, tokens, block_size):
     """Give request i the blocks that `tokens` tokens need, beyond those it has."""
-    request = r.requests[e, i]
+    request = r.requests[i]
     if tokens > request.blocks * block_size:
         need = 1  # in most cases, and a division takes its time
         if tokens > (request.blocks + 1) * block_size:
             need = blocks_for(tokens, block_size) - request.blocks
+        if r.state[e].caching:
+            take_blocks(e, r, i, need)
         request.blocks += need
         r.system[e].free -= need
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
@@ -29,8 +32,8 @@ def take(e, r, i, tokens, block_size):
 @inner_kernel
 def release(e, r, i):
     """Give back all blocks of request i."""
-    r.system[e].free += r.requests[e, i].blocks
-    r.requests[e, i].blocks = 0
+    r.system[e].free += give_back(e, r, i) if r.state[e].caching else r.requests[i].blocks
+    r.requests[i].blocks = 0
 
 
 @part_kernel
@@ -45,7 +48,7 @@ def give_up(e, r, rules, i, way, wanted):
         way: RECOMPUTE, SWAP or FREE.
         wanted: blocks that are missing; with `keep_head` no more than those are taken, from the tail of the cache.
     """
-    request, service = r.requests[e, i], r.truth[e, i].service
+    request, service = r.requests[i], r.truth[i].service
     r.state[e].blocked = 0  # there is room for who was refused
     if way == RECOMPUTE:
         if rules.keep_head and wanted < request.blocks:
@@ -54,11 +57,14 @@ def give_up(e, r, rules, i, way, wanted):
             lost = request.blocks
         if rules.forget_unread and request.status == PREFILLING and request.computed > 0:
             # Vidur's trap: what is not read yet of the prompt becomes output to generate.
-            r.truth[e, i].output += request.prompt - request.computed
+            r.truth[i].output += request.prompt - request.computed
             r.state[e].made -= request.generated
             request.prompt, request.generated = request.computed, 0
-        request.blocks -= lost
-        r.system[e].free += lost
+        if lost == request.blocks:
+            release(e, r, i)
+        else:
+            request.blocks -= lost
+            r.system[e].free += lost
         kept = min(request.computed, request.blocks * rules.block_size)
         service.recomputed += request.computed - kept
         request.computed = kept
@@ -86,7 +92,7 @@ def preempt(e, r, rules, conduct, rank, params, position, way, wanted):
     """
     system, state, running = r.system[e], r.state[e], r.running
     i = running[e, position]
-    request = r.requests[e, i]
+    request = r.requests[i]
     system.running -= 1
     for k in range(position, system.running):
         running[e, k] = running[e, k + 1]
@@ -118,7 +124,7 @@ def room_held_by_the_queue(e, r, rules, wanted):
         if system.free >= wanted:
             return
         i = row_at(e, r, k)
-        if r.requests[e, i].blocks > 0:
+        if r.requests[i].blocks > 0:
             give_up(e, r, rules, i, RECOMPUTE, wanted - system.free)
 
 

@@ -23,16 +23,18 @@ def precedes(a, b):
 @part_kernel
 def enqueue(e, r, i):
     """Put request i in its place in the queue."""
-    new, waiting, ring = r.requests[e, i], r.waiting, r.waiting.shape[1] - 1
+    new, waiting, ring = r.requests[i], r.waiting, r.waiting.shape[1] - 1
     state, system = r.state[e], r.system[e]
     new.status = WAITING
+    if state.looked == i + 1:  # of a time when it was here before
+        state.looked = 0
     n, head = system.waiting, state.head
     low, high = 0, n  # the entries before `low` are served before the new one, those from `high` on after it
-    if n > 0 and precedes(r.requests[e, waiting[e, (head + n - 1) & ring]], new):
+    if n > 0 and precedes(r.requests[waiting[e, (head + n - 1) & ring]], new):
         low = n
     while low < high:
         middle = (low + high) // 2
-        if precedes(r.requests[e, waiting[e, (head + middle) & ring]], new):
+        if precedes(r.requests[waiting[e, (head + middle) & ring]], new):
             low = middle + 1
         else:
             high = middle
@@ -81,10 +83,10 @@ def rank_again(e, r, rank, params):
     waiting, ring, head = r.waiting, r.waiting.shape[1] - 1, r.state[e].head
     for k in range(r.system[e].waiting):
         i = waiting[e, (head + k) & ring]
-        new = r.requests[e, i]
+        new = r.requests[i]
         new.rank = rank(new, r.system[e], params)
         j = k
-        while j > 0 and precedes(new, r.requests[e, waiting[e, (head + j - 1) & ring]]):
+        while j > 0 and precedes(new, r.requests[waiting[e, (head + j - 1) & ring]]):
             waiting[e, (head + j) & ring] = waiting[e, (head + j - 1) & ring]
             j -= 1
         waiting[e, (head + j) & ring] = i

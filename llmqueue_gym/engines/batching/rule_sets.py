@@ -9,12 +9,13 @@ from llmqueue_gym.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Vllm0191(Rules):
-    """vLLM 0.19.1: the threshold also holds for a lone request, no pass survives its asker, and no watermark."""
+    """vLLM 0.19.1: the threshold also holds for a lone request, no pass survives its asker, no watermark, plain LRU."""
 
     name: ClassVar[str] = "vllm-0.19.1"
     threshold_alone: bool = True
     priority_stops: bool = True
     no_watermark: bool = True
+    released_last: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

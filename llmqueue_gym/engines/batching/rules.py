@@ -15,7 +15,22 @@
 15. `watermark` of all blocks stays free on admission while anything runs.
 17. A token is sampled when everything known is computed; its keys and values are computed in the next step.
 
-`vllm-0.19.1` differs in rules 5, 8 and 15. `vllm-v0` and `sarathi` are the schedulers as Vidur has them;
+With prefix caching (`caching="vllm"`):
+
+19. A block holds all tokens up to its end. On admission the longest run of blocks that some block holds is taken over,
+    at most floor((known tokens - 1) / block size).
+20. A full block is found by others from the moment at which its last token is scheduled.
+21. A block that nobody uses is free and can be found; who finds it takes it out of the free ones.
+22. Free blocks are taken from the front of a queue. Released ones go, a request's last one first, to its back, and to
+    its front if they are not full.
+23. Of blocks that hold the same the one that came to hold it first is found.
+
+With the asynchronous scheduler (`asynchronous`):
+
+24. A step is put together when the one before begins; a token that is being computed counts as known.
+25. Who is known to end with it (`ends_known`) is left out. A preempted request gets it still, and may end in the queue.
+
+`vllm-0.19.1` differs in rules 5, 8, 15 and 22. `vllm-v0` and `sarathi` are the schedulers as Vidur has them;
 `vidur-sarathi` also has Vidur's trap, by which a half-read prompt that is preempted becomes output to generate. `orca`
 reserves the greatest length; `static` serves a batch to the end of its last request, as FasterTransformer does.
 """
@@ -45,6 +60,15 @@ from llmqueue_gym.registry import spec_of
 ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decode-first": DECODE_FIRST}
 ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
+CACHING = {"none": False, "vllm": True}
+_CODES: dict[str, dict[str, Any]] = {
+    "order": ORDERS,
+    "allocation": ALLOCATIONS,
+    "preemption": PREEMPTIONS,
+    "caching": CACHING,
+}
+# What prefix caching and the asynchronous scheduler take as it is in vLLM's v1 scheduler.
+_OF_V1 = frozenset("order allocation preemption keep_head lookahead room_for_one padded request_level".split())
 
 MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
 
@@ -89,6 +113,11 @@ class Rules:
         padded: whether admitted prompts count as if padded to the longest (Vidur's vLLM).
         request_level: whether a batch is served to the end of its last request.
         forget_unread: Vidur's trap, see above.
+        caching: "none", or "vllm": prompts that begin with the same tokens share the blocks that hold them.
+        released_last: whether released blocks that are not full go to the back of the queue, too.
+        asynchronous: whether two steps are in flight, the scheduler's usual way.
+        ends_known: whether it is known when a request ends; one that stops by itself is in one step more, whose token
+            is dropped. It matters to the asynchronous scheduler alone.
         horizon: s of simulated time after which a run is cut off.
         patience: iterations without progress in output tokens after which a run counts as a livelock.
     """
@@ -122,11 +151,15 @@ class Rules:
     padded: bool = False
     request_level: bool = False
     forget_unread: bool = False
+    caching: str = "none"
+    released_last: bool = False
+    asynchronous: bool = False
+    ends_known: bool = True
     horizon: float = float("inf")
     patience: int = 100_000
 
     def __post_init__(self) -> None:
-        for key, table in (("order", ORDERS), ("allocation", ALLOCATIONS), ("preemption", PREEMPTIONS)):
+        for key, table in _CODES.items():
             if getattr(self, key) not in table:
                 raise BadInput(f"{self.name}: {key}={getattr(self, key)!r}; {nearest(getattr(self, key), table)}")
         for least, keys in (
@@ -152,8 +185,19 @@ class Rules:
                 f"{self.name}: request_level=true holds a batch to its end, but room_for_one=true sends some away; "
                 "add room_for_one=false"
             )
+        if self.caching != "none" or self.asynchronous:
+            self._refuse_beside_v1()
         if not self.horizon > 0:
             raise BadInput(f"{self.name}: horizon={self.horizon:g} must be positive, in s")
+
+    def _refuse_beside_v1(self) -> None:
+        """Refuse what has no place beside prefix caching and two steps in flight, which are of vLLM's v1 scheduler."""
+        asked = "asynchronous=true" if self.caching == "none" else f"caching={self.caching}"
+        for field in fields(Rules):
+            value = getattr(self, field.name)
+            if field.name in _OF_V1 and value != field.default:
+                told = str(value).lower() if isinstance(value, bool) else value
+                raise BadInput(f"{self.name}: {asked} has no place beside {field.name}={told}; choose vllm-v1")
 
     def __str__(self) -> str:
         """Return the spec that gives this rule set: what differs from the named one."""
@@ -199,7 +243,7 @@ class Rules:
         for key in RULES.names or ():
             if hasattr(self, key):
                 value = getattr(self, key)
-                table = {"order": ORDERS, "allocation": ALLOCATIONS, "preemption": PREEMPTIONS}.get(key)
+                table = _CODES.get(key)
                 row[key] = table[value] if table else value
         row["watermark"] = self.spare_blocks
         row["max_model_len"] = self.longest

@@ -7,6 +7,7 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count, count_decodes
+from llmqueue_gym.engines.batching.blocks import hold_tokens
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
 from llmqueue_gym.requests import DECODING, PREFILLING
@@ -15,9 +16,16 @@ THERE, GONE, MUST_EVICT = 0, 1, 2
 
 
 @inner_kernel
-def wanted_tokens(request, limit, budget, rules):
-    """Return the tokens that a running request computes next: what is known but not computed, within the limits."""
+def wanted_tokens(request, truth, limit, budget, rules):
+    """Return the tokens that a running request computes next: what is known but not computed, within the limits.
+
+    What the step in flight gives it counts as known [24], unless that is its last token [25].
+    """
     tokens = request.prompt + request.generated - request.computed
+    if rules.asynchronous and request.due > 0:
+        if rules.ends_known and request.computed + 2 - request.due >= request.prompt + truth.output:
+            return 0
+        tokens += request.due
     if tokens > limit:
         tokens = limit
     return min(tokens, budget, rules.max_model_len - request.computed - 1)
@@ -46,7 +54,7 @@ def choose_victim(e, r, conduct, rank, victim, params):
         return system.running - 1
     best, most, latest = system.running - 1, -np.inf, -np.inf
     for k in range(system.running):
-        request = r.requests[e, running[e, k]]
+        request = r.requests[running[e, k]]
         value = value_of(request, system, conduct, rank, victim, params)
         if value > most or (value == most and request.arrival > latest):
             best, most, latest = k, value, request.arrival
@@ -62,7 +70,7 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
     Returns:
         THERE, GONE (it had to go itself), or MUST_EVICT (the agent chooses).
     """
-    system, state, request = r.system[e], r.state[e], r.requests[e, i]
+    system, state, request = r.system[e], r.state[e], r.requests[i]
     if conduct.admission == RESERVE and ahead > request.blocks * rules.block_size:  # it outgrew what was reserved
         preempt(e, r, rules, conduct, rank, params, state.cursor % rules.max_seqs, AS_RULES, system.blocks)
         return GONE
@@ -105,9 +113,10 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
     Returns:
         MUST_EVICT where the agent has to preempt somebody first, else THERE.
     """
-    system, state, requests, running = r.system[e], r.state[e], r.requests[e], r.running[e]
+    system, state, requests, running = r.system[e], r.state[e], r.requests, r.running[e]
     decode_first, size, lookahead, n = rules.order == DECODE_FIRST, rules.block_size, rules.lookahead, system.running
     seats, limit, room_for_one, reserved = rules.max_seqs, state.limit, rules.room_for_one, conduct.admission == RESERVE
+    caching, asynchronous = rules.caching, rules.asynchronous
     end = 2 * seats if decode_first else seats
     cursor, budget, decoding, context = state.cursor, state.budget, 0, 0.0  # copies, so that they stay in registers
     while cursor < end and budget > 0:
@@ -122,7 +131,8 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
         if decode_first and decodes == second:
             cursor += 1
             continue
-        tokens = 1 if decodes else wanted_tokens(request, limit, budget, rules)
+        one = decodes and not asynchronous
+        tokens = 1 if one else wanted_tokens(request, r.truth[i], limit, budget, rules)
         if tokens <= 0:
             cursor += 1
             continue
@@ -141,6 +151,8 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
                         break
                     continue
             take(e, r, i, ahead, size)
+        if caching:
+            hold_tokens(e, r, i, min(request.computed + tokens, request.prompt + request.generated), size)
         request.scheduled = tokens
         budget -= tokens
         cursor += 1

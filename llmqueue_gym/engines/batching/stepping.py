@@ -61,7 +61,7 @@ def write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask):
         mask[e, actions - 1] = 1 if system.running > 0 or not any_open else 0
     if agent & EVICTION:
         for k in range(min(seats, system.running)):
-            if ask == EVICT or may_preempt(r.requests[e, r.running[e, k]]):
+            if ask == EVICT or may_preempt(r.requests[r.running[e, k]]):
                 mask[e, window + k] = mask[e, window + seats + k] = 1
 
 
@@ -71,7 +71,7 @@ def carry_out(e, r, rules, conduct, numbers, agent, ask, window, seats, action):
     system, state = r.system[e], r.state[e]
     if ask == RANK:
         i = state.subject
-        request = r.requests[e, i]
+        request = r.requests[i]
         request.rank = float(action)
         if request.status == PENDING:
             enqueue(e, r, i)
@@ -81,7 +81,7 @@ def carry_out(e, r, rules, conduct, numbers, agent, ask, window, seats, action):
     elif agent & EVICTION and action < window + 2 * seats:
         position = (action - window) % seats
         way = RECOMPUTE if action < window + seats else SWAP
-        request = r.requests[e, r.running[e, position]]
+        request = r.requests[r.running[e, position]]
         request.note = request.generated
         preempt(e, r, rules, conduct, None, numbers, position, way, system.blocks)
         if position < state.cursor:
@@ -105,7 +105,7 @@ def fallback(mask, e, ask, window, seats, running):
 @inner_kernel
 def write_slot(e, slot, r, i, clock, features):
     """Write what may be seen of request i; the columns are those of `FEATURES` in `envs.serving_observation`."""
-    request = r.requests[e, i]
+    request = r.requests[i]
     features[e, slot, 0] = 1.0
     features[e, slot, 1] = 1.0 if request.status > 1 else 0.0
     features[e, slot, 2] = request.prompt
@@ -176,22 +176,22 @@ def ask_for(e, r):
     They are so many in any case, because a number that is not known yet would have to be waited for; rows of requests
     that have left do no harm.
     """
-    n = r.requests.shape[1]
     for k in range(min(FEW, r.running.shape[1])):
-        i = e * n + r.running[e, k]
+        i = r.running[e, k]
         prefetch(r.requests, i, 0)
         prefetch(r.requests, i, 64)
         prefetch(r.truth, i, 0)
     for k in range(min(FEW, r.waiting.shape[1])):
-        i = e * n + row_at(e, r, k)
+        i = row_at(e, r, k)
         prefetch(r.requests, i, 0)
         prefetch(r.requests, i, 64)
         if k == 0:
             prefetch(r.truth, i, 0)
     for k in range(2):
-        i = e * n + r.state[e].arrived + k
+        i = r.inbox[e, (r.state[e].arrived + k) & (r.inbox.shape[1] - 1)]
         prefetch(r.requests, i, 0)
         prefetch(r.requests, i, 64)
+        prefetch(r.requests, i, 128)
         prefetch(r.truth, i, 0)
 
 
@@ -225,7 +225,7 @@ def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, fo
         clock, integral = system.clock, state.integral
         step.illegal = False
         if action == START:
-            system.clock = r.requests[e, 0].arrival
+            system.clock = r.requests[r.inbox[e, 0]].arrival
             clock = system.clock
         else:
             if mask[e, action] == 0:

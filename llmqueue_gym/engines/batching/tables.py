@@ -1,11 +1,12 @@
 """The records of the serving engine: the state of a replica, a batch, and rules and conduct as numbers."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.requests import REQUEST, SERVICE, SYSTEM, Requests, service_table
+from llmqueue_gym.engines.batching.cache import Cache, no_cache
+from llmqueue_gym.requests import LINE, REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
 BATCH = np.dtype(
@@ -25,13 +26,16 @@ BATCH = np.dtype(
 # The rest of the state of a replica, which no policy reads.
 REPLICA_STATE = np.dtype(
     [
+        ("until", "f8"),  # s: iterations begin before it and end then at the latest; infinity where it is alone
+        ("ends", "f8"),  # s, end of the iteration that it is held in; infinity where it is held before one
+        ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
         ("phase", "i8"),  # where in an iteration it stands, a code below
         ("cursor", "i8"),  # position in the running list while the running requests are scheduled
         ("budget", "i8"),  # tokens left in this iteration
         ("limit", "i8"),  # longest prefill chunk in this iteration
-        ("arrived", "i8"),
-        ("sent", "i8"),  # requests whose arrival is known; of a closed loop the next one comes when one leaves
-        ("done", "i8"),
+        ("arrived", "i8"),  # requests of the inbox that have come
+        ("sent", "i8"),  # those of which it is known when; of a closed loop the next one comes when one leaves
+        ("done", "i8"),  # those that have left
         ("head", "i8"),  # where the ring of the queue begins
         ("first_place", "i8"),  # place for the next request that goes to the front of the queue
         ("longest", "i8"),  # longest chunk admitted in this iteration
@@ -46,7 +50,7 @@ REPLICA_STATE = np.dtype(
         ("made", "i8"),  # output tokens that requests have, those that left included
         ("most_made", "i8"),  # the most that they ever had: a rule set that forgets output loses some
         ("barren", "i8"),  # iterations since that number last grew
-        ("n", "i8"),  # requests in all
+        ("n", "i8"),  # requests in the inbox so far
         ("every", "i8"),  # tokens between refreshed predictions, 0 where there are none
         ("calm", "?"),  # whether all running requests decode, as of the end of the last iteration; then hold
         ("least_left", "i8"),  # output tokens until the first of them ends
@@ -63,6 +67,19 @@ REPLICA_STATE = np.dtype(
         ("decode_tokens", "i8"),
         ("preemptions", "i8"),
         ("most_blocks", "i8"),  # most blocks ever in use
+        ("caching", "?"),  # whether blocks have identities, see `blocks`
+        ("released_last", "?"),  # whether all released blocks queue behind the others
+        ("looked", "i8"),  # 1 + row of the request whose look-up stands below, 0 where none does
+        ("looks", "i8"),  # look-ups so far
+        ("hits", "i8"),  # blocks that were found
+        ("idle_hits", "i8"),  # of them, those that nobody uses
+        ("missing", "i8"),  # the prefix that was not found
+        ("hit_tokens", "i8"),  # tokens that were not computed, because on admission the cache held them
+        ("in_flight", "?"),  # whether a step computes while the next one is put together, see `flight`
+        ("flight", BATCH),  # what it computes
+        ("flight_time", "f8"),  # s that it takes
+        ("flying", "i8"),  # requests in it
+        ("boarding", "i8"),  # requests in the next one
     ],
     align=True,
 )
@@ -72,7 +89,7 @@ TRUTH = np.dtype(
     [
         ("output", "i8"),  # tokens
         ("cost", "f8"),  # per second in system
-        ("refreshed", "i4"),  # where its refreshed predictions begin, and where they end
+        ("refreshed", "i4"),  # where its refreshed predictions begin in `total`, and where they end
         ("refreshed_end", "i4"),
         ("service", SERVICE),
     ],
@@ -85,6 +102,8 @@ NOTES = np.dtype(
         ("admitted", "i8"),  # rows, in order
         ("victim", "i8"),  # rows preempted, in order
         ("renewed", "i8"),  # rows whose prediction was refreshed
+        ("flying", "i8"),  # rows in the step that computes; ~row where it gives no token
+        ("boarding", "i8"),  # likewise in the next one
         ("order", "i8"),
         ("left", "f8"),
         ("held", "f8"),
@@ -93,11 +112,11 @@ NOTES = np.dtype(
 )
 
 # Phases of an iteration.
-BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER = 0, 1, 2, 3, 4, 5
+BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER, BOARD = 0, 1, 2, 3, 4, 5, 6
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
-NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED = 0, 1, 2, 3, 4, 5
+NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED, HELD = 0, 1, 2, 3, 4, 5, 6
 ENDLESS = 1 << 62  # work that a call of the loop may do where it is not to come back before a decision
 
 # Why a run stopped.
@@ -132,6 +151,10 @@ RULES = np.dtype(
         ("forget_unread", "?"),
         ("keep_head", "?"),
         ("overlapped", "?"),
+        ("caching", "?"),
+        ("released_last", "?"),
+        ("asynchronous", "?"),
+        ("ends_known", "?"),
         ("block_seconds", "f8"),
         ("horizon", "f8"),
         ("patience", "i8"),
@@ -169,7 +192,7 @@ AS_RULES = -1
 
 
 def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "ReplicaTables":
-    """Return E empty replicas with room for requests.
+    """Return E empty replicas, each with requests of its own, and room for those.
 
     Args:
         size: E, runs side by side.
@@ -178,70 +201,117 @@ def fresh_replica(size: int, n: int, m: int, seats: int, blocks: int) -> "Replic
         seats: length of the running list.
         blocks: KV blocks.
     """
+    return replicas(size, 1, n, m, seats, blocks)
+
+
+def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "ReplicaTables":
+    """Return empty replicas, as many in each run, that share the requests of their run, and room for those.
+
+    Args:
+        runs: E, side by side.
+        each: replicas of a run, R; replica k of run e is row e * R + k.
+        n: requests of a run, rows e * n and so on.
+        m: refreshed predictions of a run, all requests together.
+        seats: length of the longest running list.
+        blocks: KV blocks of a replica, or of each `(R,)`.
+    """
+    size, ring = runs * each, 1 << (n - 1).bit_length()
     tables = ReplicaTables(
         system=records(np.zeros(size, SYSTEM)),
         state=records(np.zeros(size, REPLICA_STATE)),
-        requests=records(_on_lines((size, n), REQUEST)),
-        truth=records(_on_lines((size, n), TRUTH)),
-        waiting=np.zeros((size, 1 << (n - 1).bit_length()), np.int64),
+        requests=records(_on_lines(runs * n, REQUEST)),
+        truth=records(_on_lines(runs * n, TRUTH)),
+        inbox=np.zeros((size, ring), np.int64),
+        waiting=np.zeros((size, ring), np.int64),
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
-        total=np.zeros((size, m)),
+        total=np.zeros(runs * m),
+        cache=no_cache(),
     )
-    tables.system["free"] = tables.system["blocks"] = blocks
-    tables.state["n"], tables.truth["cost"] = n, 1.0
+    tables.system["free"] = tables.system["blocks"] = np.tile(blocks, runs) if np.ndim(blocks) else blocks
+    tables.state["until"], tables.truth["cost"] = np.inf, 1.0
     return tables
 
 
-def _on_lines(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+def _on_lines(rows: int, dtype: np.dtype) -> np.ndarray:
     """Return zeros whose first row begins where a cache line does, so that rows of whole lines touch no further one."""
-    size = shape[0] * shape[1] * dtype.itemsize
-    room = np.zeros(size + 63, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
+    size = rows * dtype.itemsize
+    room = np.zeros(size + LINE - 1, np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + size].view(dtype)
 
 
 _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
+_KEPT = ("until", "caching", "released_last")  # by a replica that is emptied
 
 
 class ReplicaTables(NamedTuple):
-    """All that the kernels of one run, or of E runs side by side, read and write; every array has a leading axis E.
+    """All that the kernels of replicas read and write: rows of replicas, and rows of the requests of all runs.
 
-    Few arrays, because each costs compilation time in every kernel.
+    A replica holds rows of requests in lists, so replicas of one run can share its requests. Few arrays, because each
+    costs compilation time in every kernel.
     """
 
-    system: np.ndarray  # SYSTEM rows (E,)
-    state: np.ndarray  # REPLICA_STATE rows (E,)
-    requests: np.ndarray  # REQUEST rows (E, n)
-    truth: np.ndarray  # TRUTH rows (E, n)
-    waiting: np.ndarray  # ring of the rows of the requests in the queue (E, a power of two)
-    running: np.ndarray  # rows of the running requests, by admission or as the rules say (E, max_seqs)
-    notes: np.ndarray  # NOTES rows (E, n + max_seqs)
-    total: np.ndarray  # refreshed predictions (E, m), those of each request together
+    system: np.ndarray  # SYSTEM rows (replicas,)
+    state: np.ndarray  # REPLICA_STATE rows (replicas,)
+    requests: np.ndarray  # REQUEST rows (E * n,), those of each run together
+    truth: np.ndarray  # TRUTH rows (E * n,)
+    inbox: np.ndarray  # ring of the rows of the requests that are sent here, in order (replicas, a power of two)
+    waiting: np.ndarray  # ring of those in the queue (replicas, likewise)
+    running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
+    notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
+    total: np.ndarray  # refreshed predictions (E * m,), those of each request together
+    cache: Cache  # empty where no replica caches prefixes
 
     @property
     def service(self) -> np.ndarray:
-        """`SERVICE` rows (E, n)."""
+        """`SERVICE` rows (E * n,)."""
         return self.truth["service"]
 
-    def give(self, e: int, given: Requests, cost: np.ndarray) -> None:
-        """Let run e begin with these requests, of these costs per second in system; there is room for them."""
-        n, refreshed, blocks = len(given.outputs), given.refreshed, self.system["blocks"][e]
+    def clear(self, e: int) -> None:
+        """Let replica e be empty, with nobody in sight."""
+        blocks, kept = self.system["blocks"][e], {name: self.state[name][e] for name in _KEPT}
         self.system[e] = self.state[e] = 0
         self.system["free"][e] = self.system["blocks"][e] = blocks
-        self.state["n"][e], self.state["every"][e] = n, refreshed.every
-        self.state["sent"][e] = np.isfinite(given.requests["arrival"]).sum()
-        truth = self.truth[e]
+        self.state["ends"][e] = self.state["next"][e] = np.inf
+        for name, value in kept.items():
+            self.state[name][e] = value
+        if kept["caching"]:
+            self.cache.clear(e, int(blocks))
+
+    def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
+        """Write the requests of one of the runs, of these costs per second in system; there is room for them.
+
+        Returns:
+            their rows.
+        """
+        refreshed = given.refreshed
+        first, m, begin = run * (len(self.truth) // runs), len(refreshed.total), run * (len(self.total) // runs)
+        rows = slice(first, first + len(given.outputs))
+        truth = self.truth[first : first + len(self.truth) // runs]
         # Much faster than record by record.
-        self.requests[e, :n].view(np.int64)[:] = given.requests.view(np.int64)
+        self.requests[rows].view(np.int64)[:] = given.requests.view(np.int64)
+        self.requests["ready"][rows] = given.requests["arrival"]
         truth.view(np.int64).reshape(len(truth), -1)[:] = _UNTOUCHED.view(np.int64)
-        truth["output"][:n], truth["cost"][:n] = given.outputs, cost
-        truth["refreshed"][:n], truth["refreshed_end"][:n] = refreshed.start[:-1], refreshed.start[1:]
-        self.total[e, : len(refreshed.total)] = refreshed.total
+        self.truth["output"][rows], self.truth["cost"][rows] = given.outputs, cost
+        self.truth["refreshed"][rows] = begin + refreshed.start[:-1]
+        self.truth["refreshed_end"][rows] = begin + refreshed.start[1:]
+        self.total[begin : begin + m] = refreshed.total
+        return rows
+
+    def give(self, e: int, given: Requests, cost: np.ndarray) -> None:
+        """Let run e, which is one replica, begin with these requests, of these costs per second in system."""
+        rows = self.fill(e, len(self.system), given, cost)
+        n = rows.stop - rows.start
+        self.clear(e)
+        self.inbox[e, :n] = np.arange(rows.start, rows.stop)
+        self.state["n"][e], self.state["every"][e] = n, given.refreshed.every
+        self.state["sent"][e] = np.isfinite(given.requests["arrival"]).sum()
+        self.state["next"][e] = given.requests["arrival"][0]
 
 
 def queue(replica: ReplicaTables, e: int) -> np.ndarray:
-    """Return the rows of the requests that wait in run e, the head first."""
+    """Return the rows of the requests that wait at replica e, the head first."""
     ring = replica.waiting.shape[1]
     return replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]

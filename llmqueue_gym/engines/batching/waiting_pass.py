@@ -5,6 +5,7 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.blocks import hold_tokens, look_up, may_appear, use_hits
 from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
@@ -20,10 +21,19 @@ def expected_length(request, system, conduct, length, params):
     return request.predicted
 
 
+@inner_kernel
+def there_already(request, state, rules):
+    """Return the tokens of a waiting request, looked up last, that need not be computed."""
+    return request.computed + state.hits * rules.block_size if rules.caching else request.computed
+
+
 @part_kernel
 def first_chunk(request, state, rules):
-    """Return the tokens that a waiting request would compute in this iteration, 0 where it may not be cut to fit."""
-    tokens = request.prompt + request.generated - request.computed
+    """Return the tokens that a waiting request would compute in this iteration, 0 where it may not be cut to fit [12].
+
+    With prefix caching it is the one that was looked up last; the same holds below.
+    """
+    tokens = request.prompt + request.generated - there_already(request, state, rules)
     if tokens > state.limit:
         tokens = state.limit
     if tokens > state.budget:
@@ -32,7 +42,7 @@ def first_chunk(request, state, rules):
 
 
 @part_kernel
-def room_on_admission(request, system, rules, conduct, length, params, tokens):
+def room_on_admission(request, system, state, rules, conduct, length, params, tokens):
     """Return the tokens for which a request holds blocks once it is admitted with `tokens` tokens."""
     if rules.allocation == LONGEST:
         return rules.max_model_len - 1 + rules.lookahead  # the last needs no room
@@ -42,13 +52,13 @@ def room_on_admission(request, system, rules, conduct, length, params, tokens):
         return min(last, rules.max_model_len) - 1 + rules.lookahead
     if rules.allocation == KNOWN:
         return request.prompt + request.generated
-    return request.computed + tokens + rules.lookahead
+    return there_already(request, state, rules) + tokens + rules.lookahead
 
 
 @part_kernel
-def room_to_join(request, system, rules, conduct, length, params, tokens):
+def room_to_join(request, system, state, rules, conduct, length, params, tokens):
     """Return the tokens for which admission asks for blocks: those it takes, or all that are known [13, 14]."""
-    room = room_on_admission(request, system, rules, conduct, length, params, tokens)
+    room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
     if rules.reserve_known:
         room = max(room, request.prompt + request.generated + rules.lookahead)
     return room
@@ -68,7 +78,7 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     most, tokens = 0.0, 0.0
     for k in range(n):
         row = i if k == system.running else r.running[e, k]
-        request = r.requests[e, row]
+        request = r.requests[row]
         expected = expected_length(request, system, conduct, length, params)
         expected = min(expected, float(rules.max_model_len - request.prompt))  # where a request ends at the latest
         notes[k].left = max(1.0, expected - request.generated)
@@ -91,24 +101,30 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
 
 
 @inner_kernel
-def fits(request, system, state, rules, conduct, length, params):
-    """Whether seats, tokens and free memory suffice for a waiting request now [12 to 15]."""
+def fits(e, r, rules, conduct, length, params, i):
+    """Whether seats, tokens and free memory suffice for waiting request i now [12 to 15]."""
+    request, system, state = r.requests[i], r.system[e], r.state[e]
     if system.running >= rules.max_seqs:
         return False
+    if rules.caching:
+        look_up(e, r, i, rules.block_size)
     tokens = first_chunk(request, state, rules)
     if tokens <= 0:
         return False
     if rules.padded and (state.admitted + 1) * max(state.longest, tokens) > rules.token_budget:
         return False
     margin = rules.watermark if (rules.watermark_always or system.running > 0) else 0
-    room = room_to_join(request, system, rules, conduct, length, params, tokens)
-    return room <= (system.free - margin + request.blocks) * rules.block_size  # so that nothing is divided
+    room = room_to_join(request, system, state, rules, conduct, length, params, tokens)
+    held = request.blocks
+    if rules.caching:
+        held += state.hits - state.idle_hits  # who uses a free block makes it one less [21]
+    return room <= (system.free - margin + held) * rules.block_size  # so that nothing is divided
 
 
 @inner_kernel
 def may_join(e, r, rules, conduct, length, params, i):
     """Whether request i can be admitted now: it fits, and will to its expected end if the policy looks ahead."""
-    if not fits(r.requests[e, i], r.system[e], r.state[e], rules, conduct, length, params):
+    if not fits(e, r, rules, conduct, length, params, i):
         return False
     return conduct.admission != PEAK or peak_is_safe(e, r, rules, conduct, length, params, i)
 
@@ -118,14 +134,23 @@ def admit(e, r, rules, conduct, length, params, position):
     """Move the request at a position of the queue to the running list, with its first chunk [16]."""
     system, state, running = r.system[e], r.state[e], r.running
     i = dequeue(e, r, position)
-    request = r.requests[e, i]
+    request = r.requests[i]
+    if rules.caching:
+        look_up(e, r, i, rules.block_size)
     tokens = first_chunk(request, state, rules)
     way = rules.preemption if conduct.preemption == AS_RULES else conduct.preemption
     if is_swapped(request) and way != FREE:
         back = blocks_for(request.computed, rules.block_size)
         state.moved += back
-        r.truth[e, i].service.swapped += back
-    take(e, r, i, room_on_admission(request, system, rules, conduct, length, params, tokens), rules.block_size)
+        r.truth[i].service.swapped += back
+    room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
+    if rules.caching:
+        use_hits(e, r, i)
+        request.computed = state.hits * rules.block_size
+        state.hit_tokens += request.computed
+    take(e, r, i, room, rules.block_size)
+    if rules.caching:
+        hold_tokens(e, r, i, request.computed + tokens, rules.block_size)
     request.status = status_on_admission(request)
     request.scheduled = tokens
     state.budget -= tokens
@@ -150,9 +175,9 @@ def displace(e, r, rules, conduct, rank, victim, params, i):
         whether one was preempted.
     """
     system, running = r.system[e], r.running
-    best, most = -1, r.requests[e, i].rank + conduct.margin
+    best, most = -1, r.requests[i].rank + conduct.margin
     for k in range(system.running):
-        value = value_of(r.requests[e, running[e, k]], system, conduct, rank, victim, params)
+        value = value_of(r.requests[running[e, k]], system, conduct, rank, victim, params)
         if value > most:
             best, most = k, value
     if best < 0:
@@ -164,10 +189,10 @@ def displace(e, r, rules, conduct, rank, victim, params, i):
 @part_kernel
 def can_displace(e, r, rules, conduct, rank, victim, params, i):
     """Whether preempting all running requests that request i may displace would make room for it."""
-    system, request = r.system[e], r.requests[e, i]
+    system, request = r.system[e], r.requests[i]
     bar, blocks, seats = request.rank + conduct.margin, system.free, rules.max_seqs - system.running
     for k in range(system.running):
-        other = r.requests[e, r.running[e, k]]
+        other = r.requests[r.running[e, k]]
         if value_of(other, system, conduct, rank, victim, params) > bar:
             blocks += other.blocks
             seats += 1
@@ -213,4 +238,6 @@ def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
         # For the present, if it was not for want of what others took in this iteration alone.
         if state.admitted == 0 and conduct.admission == FITS and not conduct.displaces:
             state.blocked = 1
+            if rules.caching and (not rules.reserve_known or may_appear(e, r, i, rules.block_size)):
+                state.blocked = 0  # what the cache forgets may change the chunk, and what it learns the room
         break

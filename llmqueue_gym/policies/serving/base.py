@@ -18,12 +18,13 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.policies.base import BasePolicy, Shown
-from llmqueue_gym.requests import REQUEST, SYSTEM
+from llmqueue_gym.requests import REQUEST, ROOM, SYSTEM
 
 Function = Callable[[Any, Any, np.ndarray], float]  # (request, system, params) -> number
 
 ADMISSIONS = ("fits", "reserve", "peak")
 PREEMPTIONS = ("recompute", "swap", "free")
+READABLE = tuple(name for name in REQUEST.names or () if name != ROOM)
 _PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
 
 
@@ -58,7 +59,7 @@ class ServingPolicy(BasePolicy):
     kind: ClassVar[str] = "serving policy"
     functions: ClassVar[tuple[str, ...]] = ("rank", "victim", "length", "progress")
     shown: ClassVar[tuple[Shown, ...]] = (
-        Shown("request", REQUEST, REQUEST.names or (), _PREDICTIONS),
+        Shown("request", REQUEST, READABLE, _PREDICTIONS),
         Shown("system", SYSTEM, SYSTEM.names or (), frozenset()),
     )
 
