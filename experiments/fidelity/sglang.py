@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.cache import fresh_cache
 from llmqueue_gym.engines.batching.radix import insert, lock, match, unlock
 from llmqueue_gym.engines.batching.radix_leaves import evict
-from llmqueue_gym.engines.batching.radix_order import POLICIES, fresh_order, put_in_order
-from llmqueue_gym.engines.batching.radix_tables import fresh_tree, texts_of
+from llmqueue_gym.engines.batching.radix_order import POLICIES, put_in_order
+from llmqueue_gym.engines.batching.radix_tables import fresh_tree, written_out
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.requests import SEGMENT, Contexts, request_table
+from llmqueue_gym.requests import SEGMENT, Contexts, Requests, never_refreshed, request_table
 
 FIELDS = ("step", "number", "waiting", "head", "queue", "matched", "admitted", "prompts", "finished", "held", "state")
 SHOWN = 24  # ids of the head of the queue
@@ -140,16 +141,19 @@ class Replay:
 
     def __init__(self, config: dict[str, Any], requests: list[list[Any]]):
         _, names, arrivals, segments, outputs, priorities = zip(*requests, strict=True)
-        self.config, self.names, self.outputs = config, names, np.array(outputs, np.int64)
+        n, self.config, self.names, self.outputs = len(names), config, names, np.array(outputs, np.int64)
         pieces = np.array([tuple(piece) for pieces in segments for piece in pieces], SEGMENT)
         first = np.concatenate([[0], np.cumsum([len(pieces) for pieces in segments])])
-        written = texts_of(Contexts(pieces, first, np.array(names, np.int64) + OUTPUT), self.outputs)
-        prompts = [sum(length for _, _, length in pieces) for pieces in segments]
-        self.table = records(request_table(np.array(arrivals, float), np.array(prompts), priority=np.array(priorities)))
-        page, tokens = config["page_size"], sum(prompts) + sum(outputs)
-        self.tree = fresh_tree(1, min(config["capacity"], tokens) // page, page, config["eviction"] == "lfu")
-        self.cache = 0, self.tree, written
-        self.desk = fresh_order(len(names), self.tree)
+        prompts = np.array([sum(length for _, _, length in pieces) for pieces in segments])
+        table = request_table(np.array(arrivals, float), prompts, priority=np.array(priorities))
+        table["upper"] = self.outputs
+        contexts = Contexts(pieces, first, np.array(names, np.int64) + OUTPUT)
+        given = written_out(Requests(table, self.outputs, never_refreshed(n), contexts))
+        page, tokens = config["page_size"], int(prompts.sum() + self.outputs.sum())
+        nodes, by_hits = min(config["capacity"], tokens) // page, config["eviction"] == "lfu"
+        self.table, self.tree = records(table), fresh_tree(1, nodes, n, page, by_hits, ordered=True)
+        cache = fresh_cache(0, 0, n).filled(0, 1, given, tokens)
+        self.pieces, self.paths = cache.pieces, cache.paths
         self.queue, self.waiting, self.arrived = np.zeros(len(names), np.int64), 0, 0
         self.running: list[Admitted] = []
         self.free = config["capacity"]
@@ -167,6 +171,10 @@ class Replay:
             yield ["step", step, *ordered[:4], admitted, inserted, finished, *ordered[4:], room]
             step += 1
 
+    def text(self, row: int) -> tuple[Any, ...]:
+        """Return how kernels are told of the text of a request, in the tree."""
+        return 0, self.tree, self.pieces, int(self.paths["first_piece"][row])
+
     def arrive(self, step: int) -> None:
         """Let those who come by a step join the end of the queue."""
         while self.arrived < len(self.names) and self.table["arrival"][self.arrived] <= step:
@@ -179,11 +187,12 @@ class Replay:
         if self.waiting == 0:
             return [None] * 4
         how = POLICIES[self.config["policy"]], self.config["priority_scheduling"], self.config["low_first"]
-        looked = put_in_order(*self.cache, self.table, self.outputs, self.queue, self.waiting, self.desk, *how)
+        among = 0, self.tree, self.pieces, self.paths, self.table, self.queue, self.waiting
+        looked = put_in_order(*among, *how)
         rows = self.queue[: self.waiting]
         ids = [self.names[row] for row in rows]
         told = [self.waiting, ids[:SHOWN], check(ids), check(self.table["cached"][rows].tolist())]
-        return [*told, sorted(self.names[row] for row in rows if self.desk.held[row])] if looked else told
+        return [*told, sorted(self.names[row] for row in rows if self.tree.texts["held"][row])] if looked else told
 
     def admit(self) -> tuple[list[Any], list[Any]]:
         """Admit from the head of the queue, and insert the prompts; returns what was done for each."""
@@ -191,19 +200,19 @@ class Replay:
         while len(new) < self.waiting and len(self.running) + len(new) < self.config["max_running"] and budget > 0:
             row = int(self.queue[len(new)])
             prompt = int(self.table["prompt"][row])
-            matched, node = map(int, match(*self.cache, row, prompt - 1))
+            matched, node = map(int, match(*self.text(row), prompt - 1))
             self.table["cached"][row] = matched
             need = prompt - matched
             if new and need > budget:
                 break
-            lock(*self.cache[:2], node)
+            lock(0, self.tree, node)
             wanted = need + int(self.outputs[row])
             if self.free + int(state["evictable"]) < wanted:
-                unlock(*self.cache[:2], node)
+                unlock(0, self.tree, node)
                 told.append([self.names[row], matched, -1, 0])
                 break
             asked = max(wanted - self.free, 0)
-            evicted = int(evict(*self.cache[:2], asked)) if asked else 0
+            evicted = int(evict(0, self.tree, asked)) if asked else 0
             self.free += evicted - wanted
             budget -= need
             told.append([self.names[row], matched, asked, evicted])
@@ -215,12 +224,13 @@ class Replay:
 
     def keep(self, request: Admitted) -> list[int]:
         """Insert a prompt that was computed, and lock it."""
-        inserted, known = map(int, insert(*self.cache, request.row, int(self.table["prompt"][request.row]), 0))
+        prompt = int(self.table["prompt"][request.row])
+        inserted, known, node = map(int, insert(*self.text(request.row), prompt, 0))
         twice = max(0, known - request.matched)  # computed, though the tree has it by now
         self.free += twice
-        node = int(match(*self.cache, request.row, inserted)[1])
-        unlock(*self.cache[:2], request.node)
-        lock(*self.cache[:2], node)
+        match(*self.text(request.row), inserted)
+        unlock(0, self.tree, request.node)
+        lock(0, self.tree, node)
         request.node, request.inserted = node, inserted
         request.room -= twice + inserted - max(known, request.matched)
         return [self.names[request.row], inserted, known]
@@ -235,9 +245,9 @@ class Replay:
                 left.append(request)
                 continue
             length = int(self.table["prompt"][row] + self.outputs[row]) - 1
-            inserted, known = map(int, insert(*self.cache, row, length, request.inserted))
+            inserted, known, _ = map(int, insert(*self.text(row), length, request.inserted))
             self.free += request.room - (inserted - known)
-            unlock(*self.cache[:2], request.node)
+            unlock(0, self.tree, request.node)
             told.append([self.names[row], inserted, known])
         self.running = left
         return told

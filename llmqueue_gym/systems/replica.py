@@ -13,7 +13,8 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
-from llmqueue_gym.engines.batching import cache, tables
+from llmqueue_gym.engines.batching import tables
+from llmqueue_gym.engines.batching.caches import with_cache, with_texts
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.rule_sets import rule_set
@@ -259,6 +260,8 @@ class Replica(System):
             self.cost_profile.check_transfers(f"policy {policy.name!r}")
         if made.caching != "none" and (policy.admission == "reserve" or policy.preemption not in (None, "recompute")):
             raise BadInput(f"policy {policy.name!r} reserves or moves memory, which caching={made.caching} cannot")
+        if made.queue != "fcfs" and policy.rank is not None:
+            raise BadInput(f"policy {policy.name!r} and queue={made.queue} both order the queue; choose fcfs for one")
         if policy.merged and (made.request_level or made.padded):
             raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
         return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
@@ -305,17 +308,9 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTa
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
     given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
     if rules.caching != "none":
-        replica = with_cache(replica, rules)
-        replica = replica._replace(cache=replica.cache.filled(0, 1, given, rules.block_size))
+        replica = with_texts(with_cache(replica, rules), 0, 1, given, rules)
     replica.give(0, given, drawn.work["weight"])
     return replica
-
-
-def with_cache(replica: tables.ReplicaTables, rules: Rules) -> tables.ReplicaTables:
-    """Return the tables with room for the blocks' identities, under rules that cache prefixes."""
-    made = cache.fresh_cache(len(replica.system), int(replica.system["blocks"].max()), len(replica.requests))
-    replica.state["caching"], replica.state["released_last"] = True, rules.released_last
-    return replica._replace(cache=made)
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:
@@ -326,6 +321,7 @@ def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> t
         row[f"has_{name}"] = getattr(policy, name) is not None
     for name in ("ages", "merged", "displaces", "skips", "keeps", "spare", "margin"):
         row[name] = getattr(policy, name)
+    row["hits"] = "cached" in policy.reads()
     row["admission"] = ADMISSIONS[policy.admission]
     row["preemption"] = tables.AS_RULES if policy.preemption is None else PREEMPTIONS[policy.preemption]
     functions = (*policy.compiled(), policy.params_for(profile=profile, rules=rules))

@@ -7,6 +7,7 @@ import numpy as np
 from llmqueue_gym._jit import records
 from llmqueue_gym.requests import OUTPUT, SEGMENT, Requests
 
+NONE, BLOCKS, TREE = 0, 1, 2  # ways of caching prefixes
 NOTHING = 1  # the prefix of no tokens; 0 stands for a block that holds none
 
 # A KV block. In each replica the row behind the last block stands for both ends of the queue of free blocks.

@@ -3,6 +3,7 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.flight import board, land, launch
 from llmqueue_gym.engines.batching.iteration import (
     arrive,
@@ -14,7 +15,9 @@ from llmqueue_gym.engines.batching.iteration import (
 )
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
+from llmqueue_gym.engines.batching.radix_pool import order_queue
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
+from llmqueue_gym.engines.batching.sharing import note_hits
 from llmqueue_gym.engines.batching.tables import (
     ADMISSION,
     ADMIT,
@@ -140,6 +143,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 if coast(e, r, rules, form, numbers, agent & RANKING):
                     continue
             if rank is not None:
+                if conduct.hits and rules.caching:
+                    note_hits(e, r, rules.block_size)
                 if conduct.ages:
                     rank_again(e, r, rank, params)
             begin(e, r, rules)
@@ -156,6 +161,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.phase = READY if rules.order == PREFILL_FIRST else SCHEDULE_WAITING
         if state.phase == SCHEDULE_WAITING:
             if may_admit(e, r, rules):
+                if rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
+                    order_queue(e, r, rules.queue)
                 if not agent & (ADMISSION | EVICTION):
                     schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
                 elif has_choice(e, r, rules, conduct, agent, length, params, window):

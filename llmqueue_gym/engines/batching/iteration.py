@@ -4,12 +4,12 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
-from llmqueue_gym.engines.batching.blocks import hold_tokens
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
+from llmqueue_gym.engines.batching.sharing import hold_tokens, keep_tokens
 from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
-from llmqueue_gym.requests import DECODING, DONE
+from llmqueue_gym.requests import DECODING, DONE, PREFILLING
 
 MANY = 1 << 40  # more tokens than any request has
 
@@ -150,6 +150,8 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 generated += 1
                 request.generated = generated
                 request.last_token = now
+                if rules.caching and request.status == PREFILLING:
+                    keep_tokens(e, r, i)
                 request.status = DECODING
                 left = tokens_left(request, r.truth[i], rules)
                 if every > 0 and generated % every == 0:
@@ -212,6 +214,8 @@ def refresh(e, r, i):
 def leave(e, r, i):
     """Let request i go."""
     state = r.state[e]
+    if state.caching:
+        keep_tokens(e, r, i)
     release(e, r, i)
     r.requests[i].status = DONE
     r.requests[i].scheduled = 0

@@ -2,8 +2,8 @@
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
-from llmqueue_gym.engines.batching.blocks import give_back, take_blocks
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
+from llmqueue_gym.engines.batching.sharing import give_back, take_blocks
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
 
@@ -23,7 +23,7 @@ def take(e, r, i, tokens, block_size):
         if tokens > (request.blocks + 1) * block_size:
             need = blocks_for(tokens, block_size) - request.blocks
         if r.state[e].caching:
-            take_blocks(e, r, i, need)
+            take_blocks(e, r, i, need, block_size)
         request.blocks += need
         r.system[e].free -= need
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)

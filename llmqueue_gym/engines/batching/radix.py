@@ -174,44 +174,44 @@ def walk(e, tree, pieces, p, length, known):
 
 
 @lean_kernel
-def match(e, tree, texts, i, length):
+def match(e, tree, pieces, p, length):
     """Look up a text; a node that it leaves in the middle is split.
 
     Args:
         e: row of the tree.
         tree: `RadixTree`.
-        texts: `Texts`.
-        i: row of the request whose text it is.
+        pieces: `SEGMENT` rows.
+        p: where the pieces of the text begin.
         length: tokens of it that are looked up; only whole pages are.
 
     Returns:
         The tokens that the tree has of it, and the last node.
     """
     length -= length % tree.state[e].page
-    at, k, _, _ = walk(e, tree, texts.pieces, int(texts.first[i]), length, NEVER)
+    at, k, _, _ = walk(e, tree, pieces, p, length, NEVER)
     return at, k
 
 
 @lean_kernel
-def insert(e, tree, texts, i, length, known):
+def insert(e, tree, pieces, p, length, known):
     """Put a text into the tree.
 
     Args:
         e: row of the tree.
         tree: `RadixTree`.
-        texts: `Texts`.
-        i: row of the request whose text it is.
+        pieces: `SEGMENT` rows.
+        p: where the pieces of the text begin.
         length: tokens of it that are put in; only whole pages are.
         known: tokens that the same request put in before, which count no hits.
 
     Returns:
-        The tokens that are put in, and how many of them the tree had.
+        The tokens that are put in, how many of them the tree had, and the last node.
     """
     state = tree.state[e]
     length -= length % state.page
-    at, parent, p, o = walk(e, tree, texts.pieces, int(texts.first[i]), length, known)
+    at, parent, p, o = walk(e, tree, pieces, p, length, known)
     if at == length:
-        return length, at
+        return length, at, parent
     above = tree.nodes[e, parent]
     if parent != ROOT and above.children == 0 and above.lock == 0:
         state.leaves -= 1
@@ -223,10 +223,30 @@ def insert(e, tree, texts, i, length, known):
     node.time, node.born, node.length, node.children = state.time, state.births, length - at, 0
     node.lock, node.listed, node.weight = 0, 0, 0
     node.hits = 1 if length > known else 0
-    link(e, tree, texts.pieces, k, parent, p, o)
+    link(e, tree, pieces, k, parent, p, o)
     state.evictable += node.length
     enlist(e, tree, k)
-    return length, at
+    return length, at, k
+
+
+@part_kernel
+def held_tokens(e, tree, pieces, p, length):
+    """Return the tokens that the tree has of a text; nothing is changed."""
+    page, k, at, o = tree.state[e].page, ROOT, 0, 0
+    length -= length % page
+    while at < length:
+        p, o = settled(pieces, p, o)
+        k = child_of(e, tree, pieces, k, p, o)
+        if k == NONE:
+            break
+        node = tree.nodes[e, k]
+        same = common(pieces, p, o, int(node.piece), int(node.offset), min(node.length, length - at))
+        same -= same % page
+        at += same
+        if same < node.length:
+            break
+        p, o = ahead(pieces, p, o, same)
+    return at
 
 
 @lean_kernel

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.batching.cache import Cache, no_cache
+from llmqueue_gym.engines.batching.cache import BLOCKS, TREE, Cache, no_cache
+from llmqueue_gym.engines.batching.radix_tables import RadixTree, fresh_tree
 from llmqueue_gym.requests import LINE, REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
@@ -67,13 +68,14 @@ REPLICA_STATE = np.dtype(
         ("decode_tokens", "i8"),
         ("preemptions", "i8"),
         ("most_blocks", "i8"),  # most blocks ever in use
-        ("caching", "?"),  # whether blocks have identities, see `blocks`
+        ("caching", "i8"),  # how prefixes are cached: `cache.NONE`, BLOCKS or TREE
         ("released_last", "?"),  # whether all released blocks queue behind the others
         ("looked", "i8"),  # 1 + row of the request whose look-up stands below, 0 where none does
         ("looks", "i8"),  # look-ups so far
         ("hits", "i8"),  # blocks that were found
         ("idle_hits", "i8"),  # of them, those that nobody uses
         ("missing", "i8"),  # the prefix that was not found
+        ("node", "i8"),  # where in the tree the look-up ended
         ("hit_tokens", "i8"),  # tokens that were not computed, because on admission the cache held them
         ("in_flight", "?"),  # whether a step computes while the next one is put together, see `flight`
         ("flight", BATCH),  # what it computes
@@ -151,7 +153,8 @@ RULES = np.dtype(
         ("forget_unread", "?"),
         ("keep_head", "?"),
         ("overlapped", "?"),
-        ("caching", "?"),
+        ("caching", "i8"),
+        ("queue", "i8"),
         ("released_last", "?"),
         ("asynchronous", "?"),
         ("ends_known", "?"),
@@ -179,6 +182,7 @@ CONDUCT = np.dtype(
         ("displaces", "?"),
         ("skips", "?"),
         ("keeps", "?"),
+        ("hits", "?"),
         ("admission", "i8"),
         ("preemption", "i8"),
         ("spare", "i8"),
@@ -227,6 +231,7 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
         notes=records(np.zeros((size, n + seats), NOTES)),
         total=np.zeros(runs * m),
         cache=no_cache(),
+        radix=fresh_tree(0, 0),
     )
     tables.system["free"] = tables.system["blocks"] = np.tile(blocks, runs) if np.ndim(blocks) else blocks
     tables.state["until"], tables.truth["cost"] = np.inf, 1.0
@@ -263,6 +268,7 @@ class ReplicaTables(NamedTuple):
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
     cache: Cache  # empty where no replica caches prefixes
+    radix: RadixTree  # empty where none has a tree of them
 
     @property
     def service(self) -> np.ndarray:
@@ -277,8 +283,10 @@ class ReplicaTables(NamedTuple):
         self.state["ends"][e] = self.state["next"][e] = np.inf
         for name, value in kept.items():
             self.state[name][e] = value
-        if kept["caching"]:
+        if kept["caching"] == BLOCKS:
             self.cache.clear(e, int(blocks))
+        if kept["caching"] == TREE:
+            self.radix.clear(e)
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.
