@@ -49,9 +49,14 @@ from llmqueue_gym.requests import DECODING
 
 
 @inner_kernel
-def may_admit(e, r, rules):
-    """Whether the rules admit anybody at all in this iteration [10]."""
+def may_admit(e, r, rules, conduct):
+    """Whether the rules admit anybody at all in this iteration [10].
+
+    A tree is not looked into while the head of the queue is known not to fit: that would refresh what it touches.
+    """
     system, state = r.system[e], r.state[e]
+    if rules.caching == TREE and state.blocked and not conduct.ages:
+        return False
     if system.waiting == 0 or state.budget <= 0 or (rules.pause and state.forced > 0):
         return False
     return not rules.request_level or system.running == state.admitted
@@ -160,7 +165,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.forced = state.victims
             state.phase = READY if rules.order == PREFILL_FIRST else SCHEDULE_WAITING
         if state.phase == SCHEDULE_WAITING:
-            if may_admit(e, r, rules):
+            if may_admit(e, r, rules, conduct):
                 if rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
                     order_queue(e, r, rules.queue)
                 if not agent & (ADMISSION | EVICTION):

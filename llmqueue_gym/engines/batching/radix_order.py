@@ -157,7 +157,8 @@ def refresh_head(e, tree, pieces, paths, requests, queue, n):
     state = tree.state[e]
     if not state.by_hits and state.unmatched % REFRESHED == 0:
         for k in range(min(n, WHOLE_QUEUE) - 1, -1, -1):
-            match(e, tree, pieces, int(paths[queue[k]].first_piece), int(requests[queue[k]].prompt))
+            request = requests[queue[k]]
+            match(e, tree, pieces, int(paths[queue[k]].first_piece), int(request.prompt + request.generated))
     state.unmatched += 1
 
 
