@@ -27,7 +27,8 @@ from survey_factors_llm import (
 from llmqueue_gym.evaluation.serving import per_request
 from llmqueue_gym.profiles import profile as cost_profile
 from llmqueue_gym.profiles.base import kv_capacity
-from llmqueue_gym.profiles.hardware import GIB, LLAMA2_7B, OPT_13B, Model
+from llmqueue_gym.profiles.gpus import GIB
+from llmqueue_gym.profiles.models import LLAMA2_7B, OPT_13B, Model
 
 OPT_CONTEXT = 2048  # tokens, the longest that OPT reads
 # Mean and spread of Vicuna-7B's answers to 10,000 Alpaca instructions, at most 512 tokens (zhengzangw/

@@ -93,11 +93,14 @@ def _stamped(dispatcher: Any) -> Any:
 
 
 def _stamp(cache: Any, function: Callable[..., Any]) -> None:
-    """Make the cache of a function depend on all files of its folder and on this one, and rebuild what is damaged.
+    """Make the cache of a function depend on this file and on all of the folders that its kernels are from.
 
-    Numba looks at the function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
+    Those are its own and those of the kernels that its file imports. What is damaged is rebuilt. Numba looks at the
+    function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
     """
-    files = [Path(__file__), *sorted(Path(function.__code__.co_filename).parent.glob("*.py"))]
+    calls = [value.py_func for value in function.__globals__.values() if hasattr(value, "py_func")]
+    folders = {Path(one.__code__.co_filename).parent for one in (function, *calls)}
+    files = [Path(__file__), *sorted(file for folder in folders for file in folder.glob("*.py"))]
     index = cache._cache_file
     index._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
     load_index, save, log = index._load_index, index.save, logging.getLogger(__name__)

@@ -49,6 +49,8 @@ REQUEST = whole_lines(
         ("ready", "f8"),  # s, when it came to where it is now: its arrival, or later if it was elsewhere before
         ("deadline", "f8"),  # s, when its sender wants it done at the latest; infinity unless told otherwise
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
+        ("prefix", "i8"),  # the text that its prompt begins with, 0 where nobody shares
+        ("site", "i4"),  # the replica that it was sent to last, -1 before
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise
         ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
         ("due", "i4"),  # output tokens that are being computed while the next step is put together
@@ -70,6 +72,37 @@ SYSTEM = np.dtype(
     align=True,
 )
 
+# What a router may read of a replica: as it last reported itself, but for what a router knows by itself.
+SITE = np.dtype(
+    [
+        ("index", "i8"),  # of the replica
+        ("role", "i8"),  # BOTH, PREFILL or DECODE
+        ("price", "f8"),  # USD an hour; NaN where it is not known
+        ("clock", "f8"),  # s, now
+        ("reported", "f8"),  # s, when what follows was so
+        ("running", "i8"),  # requests in the running list
+        ("waiting", "i8"),  # requests in the queue
+        ("free", "i8"),  # KV blocks
+        ("blocks", "i8"),  # KV blocks in all
+        ("pending", "f8"),  # prompt tokens that are still to be computed, of those that run and wait
+        ("work", "f8"),  # output tokens that are predicted to be left of them
+        ("context", "f8"),  # tokens of theirs in the cache
+        ("step_time", "f8"),  # s, duration of the last iteration
+        ("cached", "f8"),  # tokens of the request's prompt in its cache
+        (
+            "outstanding",
+            "i8",
+        ),  # requests that the router sent there and that have not left: here and below not reported
+        ("tokens", "f8"),  # their prompts
+        ("sites", "i8"),  # replicas to choose from
+        ("all", "i8"),  # outstanding requests of all of them
+        ("most", "i8"),  # of the replica that has most
+        ("least", "i8"),  # of the one that has least
+    ],
+    align=True,
+)
+BOTH, PREFILL, DECODE = ROLES = 0, 1, 2  # what a replica does of a request
+
 # What happened to a request; only reports need it.
 SERVICE = np.dtype(
     [
@@ -82,8 +115,8 @@ SERVICE = np.dtype(
     align=True,
 )
 
-# Status: not arrived, in the queue, in the running list before and after its first token there, left.
-PENDING, WAITING, PREFILLING, DECODING, DONE = 0, 1, 2, 3, 4
+# Status: not arrived, in the queue, in the running list before and after its first token there, left, between replicas.
+PENDING, WAITING, PREFILLING, DECODING, DONE, MOVING = 0, 1, 2, 3, 4, 5
 
 
 class Refreshed(NamedTuple):
@@ -153,7 +186,7 @@ def request_table(
     requests["arrival"] = requests["last_token"] = requests["last_scheduled"] = arrivals
     requests["prompt"], requests["weight"], requests["klass"] = prompts, weight, klass
     requests["priority"], requests["place"] = priority, np.arange(len(arrivals))
-    requests["deadline"] = np.inf
+    requests["deadline"], requests["site"] = np.inf, -1
     return requests
 
 

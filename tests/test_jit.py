@@ -54,6 +54,16 @@ def test_a_change_in_a_neighbouring_file_reaches_the_caller(tmp_path):
     assert run() == ["11", "0"]
 
 
+def test_a_change_in_another_folder_reaches_the_caller(tmp_path):
+    folder = package(tmp_path, caller=CALLER.replace("made.helper", "made.parts.helper"))
+    (folder / "parts").mkdir()
+    (folder / "parts" / "__init__.py").write_text("")
+    (folder / "parts" / "helper.py").write_text(HELPER.format(1))
+    assert python(tmp_path, RUN)[0] == ["2", "0"]
+    (folder / "parts" / "helper.py").write_text(HELPER.format(10))
+    assert python(tmp_path, RUN)[0] == ["11", "0"]
+
+
 def cut_off(path):
     path.write_bytes(path.read_bytes()[:-7])
 

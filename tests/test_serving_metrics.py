@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.energy import LIFE
 from llmqueue_gym.evaluation.metrics import WORDS
 from llmqueue_gym.evaluation.results import plain
 from llmqueue_gym.evaluation.serving import LATENCIES, SERVING_METRICS, measure, per_request, serve
@@ -22,6 +23,7 @@ UNIT = replace(
     profile("unit:kv_tokens=160"),
     power=Power(idle=10, prefill=100, decode=50),
     price_per_hour=3.6,
+    embodied_kg=LIFE / 1e6,
     kv_bytes_per_token=2,
 )
 
@@ -86,7 +88,10 @@ def test_metrics_by_hand():
         "class_ratio": 1.5,
         "jain_index": 2.5**2 / (2 * 3.25),
         "joules_per_output_token": (3 * 100 + 2 * 50 + 7 * 10) / 6,
+        "idle_joules_per_output_token": 7 * 10 / 6,
         "dollars_per_million_output_tokens": 12 * 0.001 / 6 * 1e6,
+        "grams_per_thousand_output_tokens": (470 / 3.6e6 * 1.1 * 429 + 0.012) / 0.006,
+        "embodied_grams_per_thousand_output_tokens": 0.012 / 0.006,
         "busy_share": 5 / 12,
         "useful_share": 5 / 12,
     }

@@ -48,7 +48,7 @@ def case(seed):
     longest = max(len(one["tokens"]) for one in told)
     blocks = -(-int(longest * rng.uniform(1.1, 4)) // page) + 1
     eviction, seats = str(rng.choice(["lru", "lfu"])), int(rng.integers(2, 9))
-    spec = f"sglang:block_size={page},queue={queue},eviction={eviction},max_seqs={seats},blocks={blocks}"
+    spec = f"sglang:block_size={page},queue_order={queue},eviction={eviction},max_seqs={seats},blocks={blocks}"
     budget = int(rng.choice([longest, 10**6]))
     return given, told, f"{spec},token_budget={budget}", (blocks, page, queue, eviction == "lfu", seats, budget)
 

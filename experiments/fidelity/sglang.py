@@ -21,14 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym._jit import records
-from llmqueue_gym.engines.batching.cache import fresh_cache
+from llmqueue_gym.engines.batching.cache import PATH
 from llmqueue_gym.engines.batching.radix import insert, lock, match, unlock
 from llmqueue_gym.engines.batching.radix_leaves import evict
 from llmqueue_gym.engines.batching.radix_order import POLICIES, put_in_order
-from llmqueue_gym.engines.batching.radix_tables import fresh_tree, written_out
+from llmqueue_gym.engines.batching.radix_tables import EVICTABLE, LEAVES, POSTPONED, PROTECTED
+from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import SEGMENT, Contexts, Requests, never_refreshed, request_table
+from llmqueue_gym.systems.replica import loaded
+from llmqueue_gym.systems.serve import as_drawn
 
 FIELDS = ("step", "number", "waiting", "head", "queue", "matched", "admitted", "prompts", "finished", "held", "state")
 SHOWN = 24  # ids of the head of the queue
@@ -148,12 +150,14 @@ class Replay:
         table = request_table(np.array(arrivals, float), prompts, priority=np.array(priorities))
         table["upper"] = self.outputs
         contexts = Contexts(pieces, first, np.array(names, np.int64) + OUTPUT)
-        given = written_out(Requests(table, self.outputs, never_refreshed(n), contexts))
         page, tokens = config["page_size"], int(prompts.sum() + self.outputs.sum())
-        nodes, by_hits = min(config["capacity"], tokens) // page, config["eviction"] == "lfu"
-        self.table, self.tree = records(table), fresh_tree(1, nodes, n, page, by_hits, ordered=True)
-        cache = fresh_cache(0, 0, n).filled(0, 1, given, tokens)
-        self.pieces, self.paths = cache.pieces, cache.paths
+        blocks = max(min(config["capacity"], tokens) // page, 1)
+        cached = f"block_size={page},blocks={blocks},eviction={config['eviction']},queue_order=lpm,max_seqs=1"
+        drawn = as_drawn(Requests(table, self.outputs, never_refreshed(n), contexts))
+        replica = loaded(drawn, rule_set(f"sglang:{cached}"))
+        self.table, self.truth, self.cells = replica.requests, replica.truth, replica.cells
+        self.tree = int(replica.state["tree"][0])
+        self.cache = self.cells, self.tree
         self.queue, self.waiting, self.arrived = np.zeros(len(names), np.int64), 0, 0
         self.running: list[Admitted] = []
         self.free = config["capacity"]
@@ -166,14 +170,13 @@ class Replay:
             ordered = self.order()
             admitted, inserted = self.admit()
             finished = self.decode()
-            state = self.tree.state[0]
-            room = [self.free, int(state["evictable"]), int(state["protected"]), int(state["leaves"])]
+            room = [self.free, *(int(self.cells[self.tree + cell]) for cell in (EVICTABLE, PROTECTED, LEAVES))]
             yield ["step", step, *ordered[:4], admitted, inserted, finished, *ordered[4:], room]
             step += 1
 
     def text(self, row: int) -> tuple[Any, ...]:
         """Return how kernels are told of the text of a request, in the tree."""
-        return 0, self.tree, self.pieces, int(self.paths["first_piece"][row])
+        return *self.cache, int(self.truth["path"][row]) + PATH
 
     def arrive(self, step: int) -> None:
         """Let those who come by a step join the end of the queue."""
@@ -187,16 +190,20 @@ class Replay:
         if self.waiting == 0:
             return [None] * 4
         how = POLICIES[self.config["policy"]], self.config["priority_scheduling"], self.config["low_first"]
-        among = 0, self.tree, self.pieces, self.paths, self.table, self.queue, self.waiting
+        among = *self.cache, self.table, self.truth, self.queue, self.waiting
         looked = put_in_order(*among, *how)
         rows = self.queue[: self.waiting]
         ids = [self.names[row] for row in rows]
         told = [self.waiting, ids[:SHOWN], check(ids), check(self.table["cached"][rows].tolist())]
-        return [*told, sorted(self.names[row] for row in rows if self.tree.texts["held"][row])] if looked else told
+        return (
+            [*told, sorted(self.names[row] for row in rows if self.cells[self.truth["path"][row] + POSTPONED])]
+            if looked
+            else told
+        )
 
     def admit(self) -> tuple[list[Any], list[Any]]:
         """Admit from the head of the queue, and insert the prompts; returns what was done for each."""
-        budget, state, new, told = self.config["max_prefill_tokens"], self.tree.state[0], [], []
+        budget, new, told = self.config["max_prefill_tokens"], [], []
         while len(new) < self.waiting and len(self.running) + len(new) < self.config["max_running"] and budget > 0:
             row = int(self.queue[len(new)])
             prompt = int(self.table["prompt"][row])
@@ -205,14 +212,14 @@ class Replay:
             need = prompt - matched
             if new and need > budget:
                 break
-            lock(0, self.tree, node)
+            lock(*self.cache, node)
             wanted = need + int(self.outputs[row])
-            if self.free + int(state["evictable"]) < wanted:
-                unlock(0, self.tree, node)
+            if self.free + int(self.cells[self.tree + EVICTABLE]) < wanted:
+                unlock(*self.cache, node)
                 told.append([self.names[row], matched, -1, 0])
                 break
             asked = max(wanted - self.free, 0)
-            evicted = int(evict(0, self.tree, asked)) if asked else 0
+            evicted = int(evict(*self.cache, asked)) if asked else 0
             self.free += evicted - wanted
             budget -= need
             told.append([self.names[row], matched, asked, evicted])
@@ -229,8 +236,8 @@ class Replay:
         twice = max(0, known - request.matched)  # computed, though the tree has it by now
         self.free += twice
         match(*self.text(request.row), inserted)
-        unlock(0, self.tree, request.node)
-        lock(0, self.tree, node)
+        unlock(*self.cache, request.node)
+        lock(*self.cache, node)
         request.node, request.inserted = node, inserted
         request.room -= twice + inserted - max(known, request.matched)
         return [self.names[request.row], inserted, known]
@@ -247,7 +254,7 @@ class Replay:
             length = int(self.table["prompt"][row] + self.outputs[row]) - 1
             inserted, known, _ = map(int, insert(*self.text(row), length, request.inserted))
             self.free += request.room - (inserted - known)
-            unlock(0, self.tree, request.node)
+            unlock(*self.cache, request.node)
             told.append([self.names[row], inserted, known])
         self.running = left
         return told

@@ -96,11 +96,18 @@ class Asked:
         trace = load_trace(self.trace, self.told.get("trace_format", "auto"), **unit)
         return self.kind.recorded(trace, **{name: self.told[name] for name in takes if name in self.told})
 
-    def echo(self, scenario: Any) -> dict[str, Any]:
-        """Return every option that says which scenario, as it was told or as it is where it was not."""
+    def echo(self, scenario: Any, policy: Any = None) -> dict[str, Any]:
+        """Return every option that says which scenario, as it was told or as it is where it was not.
+
+        Args:
+            scenario: where.
+            policy: who plays, as it was told; the option that tells it may be one of the system's own.
+        """
         known = {"trace_format": "auto", **{name: p.default for name, p in recorded_arguments(self.kind).items()}}
         known |= scenario.to_dict()
         values = {option: self.told.get(name, known.get(name)) for name, option in self.options.items()}
+        player = next((option for option, what in self.renamed.items() if what == "policy"), "policy")
+        values |= {} if policy is None else {player: policy}
         return {option: str(value) if callable(value) else value for option, value in values.items()}
 
     def words(self, scenario: Any, policy: Any = None) -> dict[str, Any]:
@@ -161,7 +168,7 @@ def _refuse_policy_of_another_system(spec: str) -> None:
     kind = next((kind for kind in kinds if name in kind.policies), None)
     if kind is None:
         return
-    others = set().union(*(scenario_fields(other) for other in kinds if other is not kind))
+    others = set().union(*(scenario_fields(other) for other in kinds if not issubclass(other, kind)))
     ways = [f"write --{option} {spec} --policy fcfs" for option, what in kind.unnamed.items() if what == "policy"]
     for field, value in scenario_fields(kind).items():
         if isinstance(value, str) and field not in others:

@@ -63,6 +63,7 @@ compare = BySystem(
         JSON,
     ),
     first="replica",
+    brief=("metric", "plot"),
 )
 
 

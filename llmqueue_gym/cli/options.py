@@ -27,9 +27,7 @@ class Whole(click.IntRange):
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 POSITIVE = click.FloatRange(0, min_open=True)
-POLICY = click.Option(
-    ["--policy"], required=True, metavar="SPEC", help="A name from `llmqueue policies`, or FILE.py:FUNCTION."
-)
+POLICY = click.Option(["--policy"], required=True, metavar="SPEC", help="Of `llmqueue policies`, or FILE.py:NAME.")
 SEED = click.Option(["--seed"], type=Whole(0), default=0, show_default=True, help="Seed of all randomness.")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object and nothing else.")
 
@@ -110,7 +108,8 @@ class BySystem(click.Group):
 
         def others() -> list[str]:
             names = self.list_commands(ctx)
-            return [name for name in names if given is not None and name != cmd_name and self._takes(name, given)]
+            others = [name for name in names if given is not None and name != cmd_name and self._takes(name, given)]
+            return [name for name in others if self._needs(name) <= set(given or ())]
 
         def play(**values: Any) -> None:
             own = {name: values.pop(name) for name in mine}
@@ -145,6 +144,11 @@ class BySystem(click.Group):
     def _takes(self, name: str, given: Sequence[str]) -> bool:
         """Return whether a system that is not named takes these options."""
         return set(given) <= self._names(name)
+
+    def _needs(self, name: str) -> set[str]:
+        """Return the options that a system which is not named must have."""
+        (kind,) = kinds_of_systems(name)
+        return {option.opts[0] for option in self._options(kind, named=False) if option.required}
 
     def _names(self, name: str) -> set[str]:
         (kind,) = kinds_of_systems(name)
@@ -215,6 +219,9 @@ class BySystem(click.Group):
             what = kind.options["n_jobs"]
             text = f"write a row for each of the {what}: what was known and what came of it; .csv, .csv.gz or .parquet"
             made.append(_option(f"{what}_out", "rows_out", str, text, metavar="FILE"))
+            if kind.timed:
+                text = f"write what each of the {what} did, where and when, for ui.perfetto.dev; .json"
+                made.append(_option("timeline", "timeline", str, text, metavar="FILE"))
         return made
 
 

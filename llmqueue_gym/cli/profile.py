@@ -31,6 +31,7 @@ def list_profiles(as_json: bool) -> None:
     import inspect
 
     from llmqueue_gym.profiles import PROFILES
+    from llmqueue_gym.profiles.estimated import REPLICAS
 
     entries = []
     for name in PROFILES:
@@ -42,9 +43,14 @@ def list_profiles(as_json: bool) -> None:
     if as_json:
         print_json({"profiles": entries})
         return
-    rows = [(e["name"], e["model"], e["gpu"], e["kv_tokens"]) for e in entries]
-    print_table("profiles", ("name", "model", "GPUs", "KV tokens"), rows)
+    for title, estimated in (("measured", False), ("estimated, from data sheets", True)):
+        told = [e for e in entries if (e["name"] in REPLICAS) == estimated]
+        rows = [(e["name"], e["model"], e["gpu"], e["kv_tokens"]) for e in told]
+        print_table(title, ("name", "model", "GPUs", "KV tokens"), rows)
     click.echo("Sources, errors and what is estimated: llmqueue profile show NAME. Your own: file:PATH.")
+    click.echo(
+        "What is your own of a replica: NAME:kv_log=vllm.log,price=2.5,grid=50,pue=1.2, and kv=fp8 or clock=350w."
+    )
 
 
 @profile.command()
@@ -68,11 +74,38 @@ def show(name: str, as_json: bool) -> None:
 
 
 @profile.command()
+@click.argument("log")
+@click.option("--profile", "name", metavar="NAME", help="Tell it beside the capacity of this profile.")
+@as_json
+def capacity(log: str, name: str | None, as_json: bool) -> None:
+    """Tell how many tokens fit by a LOG of vLLM, or by its line 'GPU KV cache size: N tokens'.
+
+    Each engine of a server writes one; the least counts.
+    """
+    from llmqueue_gym.profiles import profile as read_profile
+    from llmqueue_gym.profiles.vllm_log import kv_capacity_told
+
+    tokens = kv_capacity_told(log)
+    made = None if name is None else read_profile(name)
+    if as_json:
+        beside = {} if made is None else {"profile": made.name, "profile_kv_tokens": made.kv_tokens}
+        print_json({"kv_tokens": tokens, **beside})
+        return
+    click.echo(f"{tokens:,} tokens: NAME:kv_tokens={tokens} in a profile, --kv-tokens {tokens} in a fit")
+    if made is not None:
+        click.echo(f"{made.name} has {made.kv_tokens:,}, {made.kv_tokens / tokens:.3g} times as many")
+
+
+@profile.command()
 @click.argument("file")
 @click.option("--name", default="fitted", show_default=True, help="Name of the profile.")
 @click.option("--model", default="not stated", help="Model that was served.")
 @click.option("--gpu", default="not stated", help="GPUs it ran on, as in 2x A100-80GB.")
-@click.option("--kv-tokens", type=Whole(min=1), required=True, help="Tokens whose keys and values fit in memory.")
+@click.option(
+    "--kv-tokens",
+    type=Whole(min=1),
+    help="Tokens whose keys and values fit in memory; if absent, by a line 'GPU KV cache size' of the log.",
+)
 @click.option(
     "--kv-bytes-per-token",
     type=POSITIVE,
@@ -83,7 +116,13 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--plot", metavar="FILE.png", help="Draw predicted against measured times, and errors by batch size.")
 @as_json
 def fit(
-    file: str, out: str | None, plot: str | None, as_json: bool, kv_tokens: int, kv_bytes_per_token: float, **words: str
+    file: str,
+    out: str | None,
+    plot: str | None,
+    as_json: bool,
+    kv_tokens: int | None,
+    kv_bytes_per_token: float,
+    **words: str,
 ) -> None:
     """Fit a roofline to the measured iterations in a CSV FILE, or in a log of vLLM.
 
@@ -98,6 +137,8 @@ def fit(
 
     if plot:
         check_picture(plot)
+    if kv_tokens is None:
+        kv_tokens = _capacity_of(file)
     table = read_iterations(file, kv_tokens)
     made, report = fit_profile(table, kv_tokens, kv_bytes_per_token=kv_bytes_per_token, **words)
     found: dict[str, Any] = dataclasses.asdict(report)
@@ -120,6 +161,17 @@ def fit(
         click.echo(f"note: {warning}")
     if out:
         click.echo(f"written: {out}; use it as file:{out}")
+
+
+def _capacity_of(file: str) -> int:
+    """Return the capacity that a log tells; BadInput with the option that tells it, too, where it does not."""
+    from llmqueue_gym.errors import BadInput
+    from llmqueue_gym.profiles.vllm_log import kv_capacity_told
+
+    try:
+        return kv_capacity_told(file)
+    except BadInput as error:
+        raise BadInput(f"{error}; tell it with --kv-tokens") from None
 
 
 def _without_numbers(made: Any) -> dict[str, Any]:

@@ -30,7 +30,10 @@ SHOWN = {
     "useful_share": ("busy, work that preemptions cost left out", "{:.1%}"),
     "class_ratio": ("worst over best class, time per token", "{:.3g}"),
     "joules_per_output_token": ("energy per output token, estimated", "{:.3g} J"),
+    "idle_joules_per_output_token": ("of it between iterations", "{:.3g} J"),
     "dollars_per_million_output_tokens": ("cost of a million output tokens, estimated", "{:.3g} USD"),
+    "grams_per_thousand_output_tokens": ("CO2e of a thousand output tokens, estimated", "{:.3g} g"),
+    "embodied_grams_per_thousand_output_tokens": ("of it for making the GPUs", "{:.3g} g"),
 }
 COLUMNS = ("mean", "p50", "p95", "p99")  # of each latency
 USUAL = {"ttft_slo": 30.0, "tpot_slo": 2.0, "e2e_slo": 3600.0}  # s; beyond, ms are likely to be meant
@@ -80,7 +83,7 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
 
 def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     """Return the rate of a run, what fcfs sustains, and if that is exceeded; None where all requests come at once."""
-    from llmqueue_gym.systems.capacity import capacity, recorded_rate
+    from llmqueue_gym.systems.capacity import recorded_rate
 
     unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
     if scenario.system.closed:
@@ -91,7 +94,7 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
         return unknown
     try:
         with progress_bar("compiling, then finding what fcfs sustains", quiet) as step:
-            found = capacity(scenario, progress=step)
+            found = scenario.system.sustains(scenario, step)
     except BadInput:
         if scenario.load is not None:
             raise

@@ -14,6 +14,7 @@ SHOWN = ("p50", "p99", "p99.9", "mean_slowdown", "mean_wait", "preemptions_per_j
 
 def _simulate(asked: Asked, policy: str, seed: int, as_json: bool) -> None:
     from llmqueue_gym.evaluation.rows import check_rows, write_rows
+    from llmqueue_gym.evaluation.timeline import write_timeline
 
     player = asked.policy(policy)
     out = asked.told.get("rows_out")
@@ -25,14 +26,18 @@ def _simulate(asked: Asked, policy: str, seed: int, as_json: bool) -> None:
     run = scenario.simulate(player, seed)
     if out:
         write_rows(out, run)
+    drawn = asked.told.get("timeline")
+    if drawn:
+        write_timeline(drawn, run)
     found = {**told, **report.found(asked, scenario, player, seed, run)}
     found = asked.renamed_words(found) | {"notes": report.notes(found, scenario, asked)}
     if as_json:
-        print_json({**found, "options": {"policy": policy, "seed": seed, **asked.echo(scenario)}})
+        print_json({**found, "options": {"seed": seed, **asked.echo(scenario, policy)}})
         return
     report.show(found)
-    if out:
-        click.echo(f"written: {out}")
+    for path in (out, drawn):
+        if path:
+            click.echo(f"written: {path}")
 
 
 simulate = BySystem(

@@ -12,7 +12,7 @@ from llmqueue_gym.cli.output import check_picture, print_json, print_result, pri
 from llmqueue_gym.errors import BadInput
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # of the size law, at which E[T | size] is told
-POLICY = click.Option(["--policy"], metavar="SPEC", help="A name from `llmqueue policies`, or FILE.py:FUNCTION.")
+POLICY = click.Option(["--policy"], metavar="SPEC", help="Of `llmqueue policies`, or FILE.py:NAME.")
 COMPARE = click.Option(["--compare"], is_flag=True, help="All policies, in place of one.")
 POLICIES = click.Option(
     ["--policies"], metavar="LIST", help="With --compare: names, separated by commas.  [default: all]"

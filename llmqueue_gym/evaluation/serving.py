@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.energy import Spent, spent
+from llmqueue_gym.systems.members import Member
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.serve import serve
 
@@ -77,6 +79,26 @@ class Measured:
         """Output tokens delivered, also to requests that are not done."""
         return int(self.served.jobs["generated"].sum())
 
+    @property
+    def members(self) -> list[tuple[Member, dict[str, float]]]:
+        """The replicas, each with what it did."""
+        return list(zip(self.served.system.members, self.served.parts, strict=True))
+
+    @cached_property
+    def paid_time(self) -> float:
+        """Time for which replicas were there, of all together, s."""
+        return sum(part.get("on_time", self.span) for _, part in self.members)
+
+    @cached_property
+    def spent(self) -> Spent:
+        """Energy, money and carbon of the replicas over `span`, or as long as they were there."""
+        total = Spent()
+        for member, part in self.members:
+            prefill, decode = part["prefill_time"], part["decode_time"]
+            idle = max(part.get("on_time", self.span) - prefill - decode, 0.0)  # below 0 by rounding alone
+            total += spent(member.profile, prefill, decode, idle)
+        return total
+
     @cached_property
     def met(self) -> np.ndarray:
         """Which requests are done and within the objectives `(n,)`; one of a single token meets any TPOT."""
@@ -110,34 +132,32 @@ def _total(name: str) -> Callable[[Measured], float]:
     return lambda m: m.served.totals[name]
 
 
-def _joules(m: Measured) -> float:
-    power, totals = m.served.system.cost_profile.power, m.served.totals
-    rest = m.span - totals["prefill_time"] - totals["decode_time"]
-    watts = (power.prefill * totals["prefill_time"], power.decode * totals["decode_time"], power.idle * rest)
-    return float(sum(watts)) / m.generated if m.generated else np.nan
-
-
-def _dollars(m: Measured) -> float:
-    return m.served.system.cost_profile.price_per_hour * m.span / 3600 / m.generated * 1e6 if m.generated else np.nan
+def _per_token(name: str) -> Callable[[Measured], float]:
+    return lambda m: m.spent.per_token(m.generated)[name]
 
 
 def _busy(m: Measured) -> float:
-    return (m.served.totals["prefill_time"] + m.served.totals["decode_time"]) / m.span
+    return (m.served.totals["prefill_time"] + m.served.totals["decode_time"]) / m.paid_time
 
 
 def _useful(m: Measured) -> float:
     totals = m.served.totals
     again = m.served.outcome["recomputed"].sum() / max(totals["prefill_tokens"], 1)
-    return _busy(m) - (totals["transfer_time"] + min(again, 1.0) * totals["prefill_time"]) / m.span
+    return _busy(m) - (totals["transfer_time"] + min(again, 1.0) * totals["prefill_time"]) / m.paid_time
 
 
 def _swapped_bytes(m: Measured) -> float:
-    block = m.served.system.bound_rules.block_size * m.served.system.cost_profile.kv_bytes_per_token
-    return float(m.served.outcome["swapped"].sum()) * block
+    member = m.members[0][0]  # a fleet whose replicas differ counts the blocks of its first
+    return float(m.served.outcome["swapped"].sum()) * member.rules.block_size * member.profile.kv_bytes_per_token
 
 
-def _memory(m: Measured) -> float:
-    return float((m.served.system.bound_rules.blocks or 0) * m.served.system.bound_rules.block_size)
+def _kv_time(m: Measured) -> float:
+    """Return the tokens that the replicas could hold, times how long they were there."""
+    return sum(float(one.rules.held) * part.get("on_time", m.span) for one, part in m.members)
+
+
+def _most_kv(m: Measured) -> float:
+    return max(part["most_blocks"] / (one.rules.blocks or 1) for one, part in m.members)
 
 
 # Of the whole run, warm-up and all, unless said otherwise. A rate is over `span`.
@@ -149,11 +169,11 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
     "goodput": lambda m: float(m.met.sum()) / m.span,  # requests/s that meet both objectives
     "attainment": lambda m: float(m.met[m.kept].mean()),  # share of the requests after warm-up that do
     "mean_in_system": lambda m: m.served.totals["integral"] / m.span,  # requests, each counted with its weight
-    "mean_batch": lambda m: m.served.totals["batch_time"] / max(_busy(m) * m.span, 1e-300),  # requests an iteration
-    "kv_share": lambda m: m.served.totals["token_time"] / (_memory(m) * m.span),  # mean, of what decodes read alone
-    "most_kv_share": lambda m: (
-        m.served.totals["most_blocks"] / (m.served.system.bound_rules.blocks or 1)
-    ),  # blocks ever in use
+    "mean_batch": lambda m: (
+        m.served.totals["batch_time"] / max(_busy(m) * m.paid_time, 1e-300)
+    ),  # requests an iteration
+    "kv_share": lambda m: m.served.totals["token_time"] / _kv_time(m),  # mean, of what decodes read alone
+    "most_kv_share": _most_kv,  # blocks ever in use, of the replica where that is most
     "preemptions": _total("preemptions"),
     "preemptions_per_request": lambda m: m.served.totals["preemptions"] / len(m.served),
     "recomputed_tokens": lambda m: float(m.served.outcome["recomputed"].sum()),
@@ -162,8 +182,12 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
     "max_over_mean_e2e": lambda m: _over_mean(LATENCIES[E2E](m.served)[m.kept]),
     "class_ratio": lambda m: float(m.classes.max() / m.classes.min()),  # worst over best class, normalised latency
     "jain_index": lambda m: float(m.classes.sum() ** 2 / (len(m.classes) * (m.classes**2).sum())),  # over classes
-    "joules_per_output_token": _joules,  # at watts by state, whatever the batch; the idle time counts
-    "dollars_per_million_output_tokens": _dollars,  # USD, the idle time paid for too
+    # At watts by state, whatever the batch; the idle time counts, and is paid for, too.
+    "joules_per_output_token": _per_token("joules_per_output_token"),
+    "idle_joules_per_output_token": _per_token("idle_joules_per_output_token"),  # of these, J between iterations
+    "dollars_per_million_output_tokens": _per_token("dollars_per_million_output_tokens"),  # USD
+    "grams_per_thousand_output_tokens": _per_token("grams_per_thousand_output_tokens"),  # CO2e of running and making
+    "embodied_grams_per_thousand_output_tokens": _per_token("embodied_grams_per_thousand_output_tokens"),  # of making
     "busy_share": _busy,  # of the span, in iterations
     "useful_share": _useful,  # busy, less transfers and the share of prefill time that recomputed tokens have
 }

@@ -1,4 +1,7 @@
-"""Cost profiles. To add one: add its numbers to `shipped.toml`; one's own is read from a file."""
+"""Cost profiles. To add one: add what was measured to `shipped.toml`, or a replica that nobody measured to `estimated`.
+
+One's own is read from a file.
+"""
 
 from collections.abc import Callable
 
@@ -9,9 +12,10 @@ __all__ = ["PROFILES", "Power", "Profile", "profile"]
 
 
 def _all() -> dict[str, Callable[..., Profile]]:
+    from llmqueue_gym.profiles.estimated import estimated
     from llmqueue_gym.profiles.files import read_profile, shipped
 
-    return {**shipped(), "file": read_profile}
+    return {**shipped(), **estimated(), "file": read_profile}
 
 
 PROFILES = Registry("profile", {}, Profile, more=_all)

@@ -13,13 +13,14 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput, nearest
 
-Form = Literal["roofline", "phases", "splitwise", "vidur-tables"]
+Form = Literal["roofline", "phases", "splitwise", "vidur-tables", "experts"]
 
 # How many numbers a form has, where that is fixed; of Vidur's tables the shapes stand in `engines.batching.cost`.
-COUNTS = {"roofline": 5, "phases": 12, "vidur-tables": 1 + 512 + 128 * 65 + 4096 + 65 * 512}
+COUNTS = {"roofline": 5, "phases": 12, "experts": 7, "vidur-tables": 1 + 512 + 128 * 65 + 4096 + 65 * 512}
 LEAST, MOST = 1e-9, 1e6  # s: what an iteration takes at least, and the most that a coefficient may be
 MOST_TOKENS = 10**9  # of memory
 MOST_OF = 1e15  # of all other numbers
+PUE, GRID = 1.1, 429.0  # where GPT-3 was trained: LLMCarbon, data/database.csv, after Patterson et al., 2021
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and halves of pairs, which no file can hold
 
 
@@ -55,6 +56,10 @@ class Profile:
         power: watts by state.
         price_per_hour: USD an hour for the replica.
         price_source: where the price comes from.
+        embodied_kg: CO2e of making its GPUs, kg.
+        embodied_source: how that is reckoned.
+        pue: energy that the building takes for each unit that the replica takes.
+        grid: CO2e of a kWh where it stands, g.
 
     Raises:
         BadInput: an unknown form, numbers that are not of that form or give no time at all, or no room for a token.
@@ -74,9 +79,13 @@ class Profile:
     power: Power = _UNKNOWN
     price_per_hour: float = float("nan")
     price_source: str = ""
+    embodied_kg: float = float("nan")
+    embodied_source: str = ""
+    pue: float = PUE
+    grid: float = GRID
 
     def __post_init__(self) -> None:
-        for key in ("name", "model", "gpu", "source", "error", "estimated", "price_source"):
+        for key in ("name", "model", "gpu", "source", "error", "estimated", "price_source", "embodied_source"):
             if odd := _CONTROL.search(getattr(self, key)):
                 raise BadInput(f"profile: {key} has the character {odd[0]!r}; it must be one line of text")
         numbers = np.ascontiguousarray(self.numbers, dtype=np.float64)
@@ -90,7 +99,9 @@ class Profile:
             )
         if self.kv_bytes_per_token == 0:
             raise BadInput(f"profile {self.name!r}: kv_bytes_per_token={self.kv_bytes_per_token:g} is not positive")
-        for key in ("kv_bytes_per_token", "memory_gb", "price_per_hour"):
+        if self.pue < 1:
+            raise BadInput(f"profile {self.name!r}: pue={self.pue:g} must be at least 1, all energy over the replica's")
+        for key in ("kv_bytes_per_token", "memory_gb", "price_per_hour", "embodied_kg", "pue", "grid"):
             _check_number(self.name, key, getattr(self, key))
         for key in ("idle", "prefill", "decode"):
             _check_number(self.name, f"power.{key}", getattr(self.power, key))
@@ -162,6 +173,10 @@ def _wrong(form: str, numbers: np.ndarray) -> str:
         least = max(numbers[:2])
     elif form == "phases":
         least = min(numbers[[0, 4, 7]] + numbers[10])
+    elif form == "experts":
+        if max(numbers[2:4]) > 1:
+            return f"shares {numbers[2]:g} of the experts and {numbers[3]:g} of the reading must be 1 at most"
+        least = numbers[0] + numbers[1] * numbers[2]
     else:
         least = numbers[0] * min(numbers[1:513])
     return "" if least >= LEAST else _TOO_SHORT

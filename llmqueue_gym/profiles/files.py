@@ -16,14 +16,16 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.profiles.hardware import GPUS, MODELS
+from llmqueue_gym.profiles.gpus import GPUS
+from llmqueue_gym.profiles.local import FULL, localised
+from llmqueue_gym.profiles.models import MODELS
 from llmqueue_gym.storage import parsed, read_text, write_text
 
 CAPACITY = "kv_tokens computed: 0.9 of the GPUs' memory less bf16 weights, activations not subtracted"
 
 
 def shipped() -> dict[str, Callable[..., Profile]]:
-    """Return what builds each profile, by name; the one parameter is `kv_tokens`."""
+    """Return what builds each profile of `shipped.toml`, by name."""
     told = tomllib.loads(Path(__file__).with_name("shipped.toml").read_text(encoding="utf-8"))
     sources = told.pop("sources")
     return {name: _builder({"name": name, **sources.get(one.pop("by", ""), {}), **one}) for name, one in told.items()}
@@ -41,8 +43,15 @@ def _builder(told: dict[str, Any]) -> Callable[..., Profile]:
     numbers: dict[str, Callable[..., np.ndarray]] = {"roofline": _roofline, "phases": _phases, "splitwise": _tables}
     told["numbers"] = numbers[told["form"]](**told.pop("ms"))
 
-    def build(kv_tokens: int = told["kv_tokens"]) -> Profile:
-        return Profile.from_dict({**told, "kv_tokens": kv_tokens})
+    def build(
+        kv_tokens: int | None = None,
+        kv_log: str | None = None,
+        price: float | None = None,
+        pue: float | None = None,
+        grid: float | None = None,
+        clock: str = FULL,
+    ) -> Profile:
+        return localised(Profile.from_dict(told), kv_tokens, kv_log, price, pue, grid, clock)
 
     build.__doc__ = what
     return build
@@ -91,10 +100,18 @@ def write_profile(path: str | os.PathLike[str], profile: Profile, fit: dict[str,
     write_text(path, json.dumps(_without_nan(told), indent=1, allow_nan=False) + "\n")
 
 
-def read_profile(path: str, kv_tokens: int | None = None, kv_bytes_per_token: float | None = None) -> Profile:
+def read_profile(
+    path: str,
+    kv_tokens: int | None = None,
+    kv_bytes_per_token: float | None = None,
+    kv_log: str | None = None,
+    price: float | None = None,
+    pue: float | None = None,
+    grid: float | None = None,
+) -> Profile:
     """Return the profile in a JSON file, as `write_profile` and `llmqueue profile fit` write them.
 
-    Where given, `kv_tokens` and `kv_bytes_per_token` stand instead of the numbers in the file.
+    What is given stands instead of what the file holds.
 
     Raises:
         BadInput: the file cannot be read or is no profile.
@@ -107,9 +124,10 @@ def read_profile(path: str, kv_tokens: int | None = None, kv_bytes_per_token: fl
         raise BadInput(f"{path} is not a profile: it holds no JSON object")
     told.pop("fit", None)
     try:
-        profile = Profile.from_dict(told)
-        told = {"kv_tokens": kv_tokens, "kv_bytes_per_token": kv_bytes_per_token}
-        return dataclasses.replace(profile, **{name: value for name, value in told.items() if value is not None})
+        made = Profile.from_dict(told)
+        if kv_bytes_per_token is not None:
+            made = dataclasses.replace(made, kv_bytes_per_token=kv_bytes_per_token)
+        return localised(made, kv_tokens, kv_log, price, pue, grid)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 

@@ -15,8 +15,8 @@ from scipy.optimize import minimize_scalar, nnls
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.profiles.hardware import MODELS
 from llmqueue_gym.profiles.iterations import Iterations, read_iterations
+from llmqueue_gym.profiles.models import MODELS
 
 LEAST_ROWS = 20
 KNEES = 40  # knees tried before the best of them is refined
@@ -82,7 +82,7 @@ def fit(
         model: model served.
         gpu: GPUs of the replica.
         kv_bytes_per_token: see `Profile`; used where caches are moved. NaN takes that of the model, if its name is
-            known to `profiles.hardware`.
+            known to `profiles.models`.
 
     Raises:
         BadInput: a file that cannot be read, too few iterations, or too many that have nothing in common.

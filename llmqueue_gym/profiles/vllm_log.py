@@ -28,6 +28,7 @@ _NAMES = {  # of the numbers, as tables of them have them in simplified spelling
     "elapsed_ms": ("elapsed_ms", "elapsed_time_ms", "iteration_elapsed_ms", "iteration_elapsed_time_ms"),
     "kv_usage": ("kv_usage", "kv_cache_usage", "kv_usage_percent", "kv_cache_usage_percent", "kv_cache_usage_perc"),
 }
+_CAPACITY = re.compile(r"GPU KV cache size: ([\d,_ ]*\d) tokens")
 NOTE = "context derived from the share of the KV cache in use"
 SHORTEST = 5e-6  # s; what is logged as 0.00 ms
 
@@ -56,9 +57,20 @@ def vllm_columns(path: str | os.PathLike[str]) -> dict[str, Column] | None:
     return found
 
 
-def _simple(name: str) -> str:
-    """Return the name of a column in simplified spelling."""
-    return re.sub(r"^(num|gpu)_", "", re.sub(r"\W+", "_", name.lower()).strip("_"))
+def kv_capacity_told(log: str | os.PathLike[str]) -> int:
+    """Return the tokens that the KV cache holds by a log of vLLM, or by a line of one: `GPU KV cache size: N tokens`.
+
+    Each engine of a server tells its own; the least of them counts, as requests go to all alike.
+
+    Raises:
+        BadInput: the file cannot be read, or no such line is in it.
+    """
+    line = _CAPACITY.search(str(log))
+    found = [line] if line else [match for text in text_lines(log) if (match := _CAPACITY.search(text))]
+    told = [int(re.sub(r"[,_ ]", "", match[1])) for match in found]
+    if not told:
+        raise BadInput(f"{log} has no line 'GPU KV cache size: N tokens', which vLLM writes when it starts")
+    return min(told)
 
 
 def read_vllm(found: dict[str, Column], kv_tokens: int) -> dict[str, np.ndarray]:

@@ -23,5 +23,6 @@ SYSTEMS = Registry(
         "moldable": f"{_HERE}.moldable:Moldable",
         "predict": f"{_HERE}.predict:Predict",
         "replica": f"{_HERE}.replica:Replica",
+        "fleet": f"{_HERE}.fleet:Fleet",
     },
 )

@@ -63,6 +63,7 @@ class System(ABC):
         objectives: limits within which a job is to be served, by name, with words; they are what goodput counts.
         metrics: module whose `measure` gives the metrics of a run, and whose `LATENCIES` can be compared job by job.
         report: module that tells of a run on the command line; see `cli.simulate`.
+        timed: whether what each job did can be drawn as a timeline; see `evaluation.timeline`.
         compared: policies that `llmqueue compare` compares unless others are named.
         recorded: makes of a recorded trace and further arguments the fields of a scenario; None where it has no trace.
     """
@@ -83,6 +84,7 @@ class System(ABC):
     objectives: ClassVar[Mapping[str, str]] = {}
     metrics: ClassVar[str] = "llmqueue_gym.evaluation.metrics"
     report: ClassVar[str] = "llmqueue_gym.cli.simulate"
+    timed: ClassVar[bool] = False
     compared: ClassVar[tuple[str, ...]] = ()
     recorded: ClassVar[Callable[..., dict[str, Any]] | None] = None
 

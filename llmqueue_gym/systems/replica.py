@@ -14,7 +14,7 @@ import numpy as np
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import tables
-from llmqueue_gym.engines.batching.caches import with_cache, with_texts
+from llmqueue_gym.engines.batching.caches import let_cache, with_contexts
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.rule_sets import rule_set
@@ -28,7 +28,8 @@ from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import Requests, request_table
 from llmqueue_gym.systems.agents.serving import ServingAgent
 from llmqueue_gym.systems.base import Drawn, System
-from llmqueue_gym.systems.capacity import capacity, recorded_rate, set_arrivals, stretched
+from llmqueue_gym.systems.capacity import Capacity, Progress, capacity, recorded_rate, set_arrivals, stretched
+from llmqueue_gym.systems.members import Member
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
@@ -66,6 +67,7 @@ class Replica(System):
     options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
     metrics: ClassVar[str] = "llmqueue_gym.evaluation.serving"
     report: ClassVar[str] = "llmqueue_gym.cli.serving"
+    timed: ClassVar[bool] = True
     compared: ClassVar[tuple[str, ...]] = ("fcfs", "sjf", "sjf-total", "trail", "ltr", "srpt")
     objectives: ClassVar[Mapping[str, str]] = {
         "ttft_slo": "most s until the first token, for goodput",
@@ -108,6 +110,11 @@ class Replica(System):
     def bound_rules(self) -> Rules:
         """The rule set with the blocks, seats and token budget that it has on the profile's GPU."""
         return rule_set(self.rules).on(self.cost_profile.kv_tokens, self.cost_profile.gpu)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The replica, as one of those that a run tells of in its `parts`."""
+        return (Member(self.cost_profile, self.bound_rules),)
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse wrong parts here, not at the first run."""
@@ -192,10 +199,14 @@ class Replica(System):
         times = {"iteration": iteration, "s": iteration * output}
         return {**lengths, **times, "blocks": blocks, "budget": float(rules.token_budget)}
 
+    def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
+        """Return the largest rate at which first come first served keeps up; see `systems.capacity`."""
+        return capacity(scenario, progress=progress)
+
     def rate_scale(self, scenario: "Scenario") -> float:
         """Return the factor on the rate of what is sampled."""
         if scenario.load is not None:
-            return float(scenario.load * capacity(scenario).rate_scale)
+            return float(scenario.load * self.sustains(scenario).rate_scale)
         if scenario.rate is not None and scenario.workload is not None:
             return float(scenario.rate / recorded_rate(scenario.source.sample(10**9, *_NO_CHANCE)[0]))
         return 1.0
@@ -251,20 +262,8 @@ class Replica(System):
         Raises:
             BadInput: the policy and the rule set both want to decide who joins a batch, or a field does not exist.
         """
-        made = self.bound_rules
-        names = [field.name for field in fields(made)]
-        for key in policy.rules:
-            if key not in names:
-                raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
-        if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
-            self.cost_profile.check_transfers(f"policy {policy.name!r}")
-        if made.caching != "none" and (policy.admission == "reserve" or policy.preemption not in (None, "recompute")):
-            raise BadInput(f"policy {policy.name!r} reserves or moves memory, which caching={made.caching} cannot")
-        if made.queue != "fcfs" and policy.rank is not None:
-            raise BadInput(f"policy {policy.name!r} and queue={made.queue} both order the queue; choose fcfs for one")
-        if policy.merged and (made.request_level or made.padded):
-            raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
-        return replace(self, rules=replace(made, **policy.rules)) if policy.rules else self
+        rules = rules_under(self.bound_rules, self.cost_profile, policy)
+        return replace(self, rules=rules) if policy.rules else self
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return mean and 99th percentile of the latency, and mean time to first token; who is never done is late."""
@@ -301,6 +300,25 @@ _SAMPLE = 256  # requests behind a mean length
 _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole recording is the same whatever the streams
 
 
+def rules_under(made: Rules, profile: Profile, policy: ServingPolicy) -> Rules:
+    """Return a rule set as a policy wants it; see `Replica.under`."""
+    names = [field.name for field in fields(made)]
+    for key in policy.rules:
+        if key not in names:
+            raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
+    if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
+        profile.check_transfers(f"policy {policy.name!r}")
+    if made.caching != "none" and (policy.admission == "reserve" or policy.preemption not in (None, "recompute")):
+        raise BadInput(f"policy {policy.name!r} reserves or moves memory, which caching={made.caching} cannot")
+    if made.queue_order != "fcfs" and policy.rank is not None:
+        raise BadInput(
+            f"policy {policy.name!r} and queue_order={made.queue_order} both order the queue; choose queue_order=fcfs"
+        )
+    if policy.merged and (made.request_level or made.padded):
+        raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
+    return replace(made, **policy.rules)
+
+
 def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTables:
     """Return the tables of a replica with the requests of a run in it."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
@@ -308,9 +326,9 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTa
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
     given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
     if rules.caching != "none":
-        replica = with_texts(with_cache(replica, rules), 0, 1, given, rules)
+        replica = let_cache(replica, rules)
     replica.give(0, given, drawn.work["weight"])
-    return replica
+    return with_contexts(replica, 0, 1, given, rules) if rules.caching != "none" else replica
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:

@@ -262,4 +262,4 @@ def run_of(
     totals = {name: state[name].item() for name in (*times, *counts)}
     totals |= {"iterations": int(record["iterations"]), "clock": float(record["clock"])}
     tables_ = (np.array(replica.requests[rows]), np.array(outputs), np.array(replica.service[rows]))
-    return Run(player, *tables_, elapsed, system, REASONS[int(state["reason"])], totals)
+    return Run(player, *tables_, elapsed, system, REASONS[int(state["reason"])], totals, (totals,))

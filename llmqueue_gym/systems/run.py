@@ -19,6 +19,7 @@ class Run:
         system: what served, as it was set for this player.
         reason: how it ended: "drained", or "horizon", "stuck" or "livelock".
         totals: sums over the run by name, such as server-seconds in use.
+        parts: the same of each replica of a fleet.
     """
 
     player: str
@@ -29,6 +30,7 @@ class Run:
     system: Any = None
     reason: str = "drained"
     totals: dict[str, float] = field(default_factory=dict)
+    parts: tuple[dict[str, float], ...] = ()
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -45,14 +45,17 @@ class Floor:
     parts: dict[str, float]
 
 
-def latency_floor(requests: np.ndarray, outputs: np.ndarray, profile: Any, rules: Any) -> Floor:
+def latency_floor(requests: np.ndarray, outputs: np.ndarray, profile: Any, rules: Any, replicas: int = 1) -> Floor:
     """Return a lower bound of the mean end-to-end latency of any policy on these requests.
+
+    Several replicas pay no faster than one server of their speeds together.
 
     Args:
         requests: `REQUEST` rows `(n,)`, sorted by arrival, as they were before the run.
         outputs: true output tokens `(n,)`.
-        profile: cost profile, of the form "roofline" or "phases".
+        profile: cost profile, of the form "roofline", "experts" or "phases".
         rules: rule set; those of a policy's own are included with `dataclasses.replace`.
+        replicas: of this profile and these rules.
 
     Raises:
         NotApplicable: a cost profile by tables, which have no bound from below for all batches.
@@ -71,8 +74,8 @@ def latency_floor(requests: np.ndarray, outputs: np.ndarray, profile: Any, rules
             work, ahead = charges(prompts, outputs, numbers, limits, shared, key)
             if not work.min() > 0:
                 continue
-            srpt = busy_server(arrivals, work, True)[0]
-            busy = busy_server(arrivals, work, False)[1] + ahead.mean()
+            srpt = busy_server(arrivals, work / replicas, True)[0]
+            busy = busy_server(arrivals, work / replicas, False)[1] + ahead.mean()
             parts[f"{name} by {keyed}"] = float(max(srpt, busy))
     return Floor(max(parts.values()), parts)
 
@@ -82,10 +85,15 @@ def roofline_below(profile: Any) -> np.ndarray:
     x = profile.numbers
     if profile.form == "roofline":
         return np.asarray(x, np.float64)
+    if profile.form == "experts":  # what a single token reads
+        read = x[0] + x[1] * x[2]
+        return np.array([read, x[3] * read, *x[4:]])
     if profile.form == "phases":  # the smaller number of each kind; prompts cut to pieces have no squares to speak of
         base = min(x[0], x[4], x[7]) + x[10]
         return np.array([base, base, min(x[1], x[6], x[9]) + x[11], 0.0, min(x[5], x[8])])
-    raise NotApplicable(f"profile {profile.name!r} has form {profile.form!r}: floors need 'roofline' or 'phases'")
+    raise NotApplicable(
+        f"profile {profile.name!r} has form {profile.form!r}: floors need 'roofline' or 'phases', or 'experts'"
+    )
 
 
 def _limits(rules: Any) -> np.ndarray:

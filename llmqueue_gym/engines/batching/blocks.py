@@ -1,194 +1,212 @@
 """KV blocks with identities: who uses which block, which prefix it holds, and which is forgotten first.
 
 A block that nobody uses is free, and can be found again by what it holds until it is taken for something else [21]. The
-numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`.
+numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`; for places see `cache`.
 """
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
-from llmqueue_gym.engines.batching.cache import NOTHING
+from llmqueue_gym.engines.batching.cache import (
+    AFTER,
+    AT,
+    BEFORE,
+    HELD,
+    LENGTH,
+    NEXT,
+    NOTHING,
+    OFFSET,
+    PAGES,
+    PATH,
+    PIECE,
+    PREFIX,
+    SEEN,
+    TEXT,
+    TEXT_OF_OUTPUT,
+    USERS,
+)
 from llmqueue_gym.engines.batching.prefixes import next_prefix
 
 
 @inner_kernel
-def bucket_of(cache, prefix):
-    """Return the bucket that blocks holding a prefix are in."""
-    return prefix & (cache.buckets.shape[1] - 1)
+def bucket_of(state, prefix):
+    """Return the place of the bucket that blocks holding a prefix are in."""
+    return state.buckets + (prefix & state.bucket_mask)
 
 
 @inner_kernel
-def holder_of(e, cache, prefix):
-    """Return the block that holds a prefix, of several the one that came to hold it first, or -1 [23]."""
-    b = cache.buckets[e, bucket_of(cache, prefix)]
-    while b >= 0 and cache.blocks[e, b].prefix != prefix:
-        b = cache.blocks[e, b].next
+def holder_of(cells, state, prefix):
+    """Return the block that holds a prefix, of several the one that came to hold it first, or 0 [23]."""
+    b = cells[bucket_of(state, prefix)]
+    while b > 0 and cells[b + PREFIX] != prefix:
+        b = cells[b + NEXT]
     return b
 
 
 @inner_kernel
-def hold(e, r, b, prefix):
+def hold(cells, state, b, prefix):
     """Let block b hold a prefix."""
-    blocks, buckets, k = r.cache.blocks, r.cache.buckets, bucket_of(r.cache, prefix)
-    blocks[e, b].prefix, blocks[e, b].next = prefix, -1
-    if prefix == r.state[e].missing:
-        r.state[e].looked = 0
-    last = buckets[e, k]
-    if last < 0:
-        buckets[e, k] = b
+    cells[b + PREFIX], cells[b + NEXT] = prefix, 0
+    if prefix == state.missing:
+        state.looked = 0
+    bucket = bucket_of(state, prefix)
+    last = cells[bucket]
+    if last == 0:
+        cells[bucket] = b
         return
-    while blocks[e, last].next >= 0:
-        last = blocks[e, last].next
-    blocks[e, last].next = b
+    while cells[last + NEXT] > 0:
+        last = cells[last + NEXT]
+    cells[last + NEXT] = b
 
 
 @inner_kernel
-def forget(e, r, b):
+def forget(cells, state, b):
     """Let block b hold nothing."""
-    blocks, buckets, k = r.cache.blocks, r.cache.buckets, bucket_of(r.cache, r.cache.blocks[e, b].prefix)
-    before = buckets[e, k]
+    bucket = bucket_of(state, cells[b + PREFIX])
+    before = cells[bucket]
     if before == b:
-        buckets[e, k] = blocks[e, b].next
+        cells[bucket] = cells[b + NEXT]
     else:
-        while blocks[e, before].next != b:
-            before = blocks[e, before].next
-        blocks[e, before].next = blocks[e, b].next
-    blocks[e, b].prefix = 0
+        while cells[before + NEXT] != b:
+            before = cells[before + NEXT]
+        cells[before + NEXT] = cells[b + NEXT]
+    cells[b + PREFIX] = 0
 
 
 @inner_kernel
-def disturb(state, block):
-    """Let the last look-up count no more if it found this block."""
-    if block.seen == state.looks:
+def disturb(cells, state, b):
+    """Let the last look-up count no more if it found block b."""
+    if cells[b + SEEN] == state.looks:
         state.looked = 0
 
 
 @inner_kernel
-def unlink(blocks, e, b):
-    """Take block b out of the queue of free blocks, whose both ends are the row behind the last block."""
-    before, after = blocks[e, b].before, blocks[e, b].after
-    blocks[e, before].after, blocks[e, after].before = after, before
+def unlink(cells, b):
+    """Take block b out of the queue of free blocks."""
+    before, after = cells[b + BEFORE], cells[b + AFTER]
+    cells[before + AFTER], cells[after + BEFORE] = after, before
 
 
 @inner_kernel
-def link(blocks, e, b, before):
+def link(cells, b, before):
     """Put block b into the queue of free blocks, behind another."""
-    after = blocks[e, before].after
-    blocks[e, b].before, blocks[e, b].after = before, after
-    blocks[e, before].after = blocks[e, after].before = b
-
-
-@inner_kernel
-def rewind(path):
-    """Let the path of a request begin anew."""
-    path.prefix, path.held, path.piece, path.offset = NOTHING, 0, path.first_piece, 0
+    after = cells[before + AFTER]
+    cells[b + BEFORE], cells[b + AFTER] = before, after
+    cells[before + AFTER] = cells[after + BEFORE] = b
 
 
 @part_kernel
-def take_blocks(e, r, i, count):
-    """Give request i the next free blocks, which forget what they held [22]."""
-    blocks, state, pages = r.cache.blocks, r.state[e], r.cache.pages
-    end, page = blocks.shape[1] - 1, r.cache.paths[i].first_page + r.requests[i].blocks
+def take_blocks(cells, state, request, path, count):
+    """Give a request the next free blocks, which forget what they held; they are counted already [22]."""
+    page = path + cells[path + PAGES] + request.blocks - count
     for k in range(count):
-        b = blocks[e, end].after
-        block = blocks[e, b]
-        unlink(blocks, e, b)
-        disturb(state, block)
-        if block.prefix != 0:
-            forget(e, r, b)
-        block.users = 1
-        pages[page + k] = b
+        b = cells[state.queue + AFTER]
+        unlink(cells, b)
+        disturb(cells, state, b)
+        if cells[b + PREFIX] != 0:
+            forget(cells, state, b)
+        cells[b + USERS] = 1
+        cells[page + k] = b
 
 
 @part_kernel
-def give_back(e, r, i):
-    """Let request i use its blocks no more, the last one first, and return how many of them are free now [22]."""
-    blocks, state, path = r.cache.blocks, r.state[e], r.cache.paths[i]
-    end, free = blocks.shape[1] - 1, 0
-    for k in range(path.first_page + r.requests[i].blocks - 1, path.first_page - 1, -1):
-        b = r.cache.pages[k]
-        block = blocks[e, b]
-        block.users -= 1
-        if block.users == 0:
-            disturb(state, block)
-            front = block.prefix == 0 and not state.released_last
-            link(blocks, e, b, end if front else blocks[e, end].before)
+def give_back(cells, state, request, path):
+    """Let a request use its blocks no more, the last one first, and return how many of them are free now [22]."""
+    free, first = 0, path + cells[path + PAGES]
+    for k in range(first + request.blocks - 1, first - 1, -1):
+        b = cells[k]
+        cells[b + USERS] -= 1
+        if cells[b + USERS] == 0:
+            disturb(cells, state, b)
+            front = cells[b + PREFIX] == 0 and not state.released_last
+            link(cells, b, state.queue if front else cells[state.queue + BEFORE])
             free += 1
-    rewind(path)
+    cells[path + PREFIX], cells[path + HELD], cells[path + AT], cells[path + OFFSET] = NOTHING, 0, PATH, 0
     return free
 
 
 @inner_kernel
 def hold_tokens(e, r, i, tokens, size):
     """Let the full blocks among the first `tokens` of request i hold them, from now on for everybody [20]."""
-    if (r.cache.paths[i].held + 1) * size <= tokens:
-        hold_more(e, r, i, tokens, size)
+    path = r.truth[i].path
+    if (r.cells[path + HELD] + 1) * size <= tokens:
+        hold_more(r.cells, r.state[e], path, tokens, size)
 
 
 @part_kernel
-def hold_more(e, r, i, tokens, size):
+def hold_more(cells, state, path, tokens, size):
     """Do the work of `hold_tokens` where there is some."""
-    path, pages = r.cache.paths[i], r.cache.pages
-    prefix, piece, offset, k = path.prefix, path.piece, path.offset, path.held
-    while (k + 1) * size <= tokens:
-        prefix, piece, offset = next_prefix(r.cache.pieces, path, size, prefix, piece, offset)
-        hold(e, r, pages[path.first_page + k], prefix)
-        k += 1
-    path.prefix, path.piece, path.offset, path.held = prefix, piece, offset, k
+    prefix, at, offset, held = cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + HELD]
+    while (held + 1) * size <= tokens:
+        prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
+        hold(cells, state, cells[path + cells[path + PAGES] + held], prefix)
+        held += 1
+    cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + HELD] = prefix, at, offset, held
 
 
-@part_kernel
+@inner_kernel
 def look_up(e, r, i, size):
     """Find the blocks that hold the first tokens of waiting request i, all but one of its tokens at most [19].
 
     What is found stands in `state` until one of these blocks changes or the first one that is missing appears.
     """
-    state, request, path, blocks = r.state[e], r.requests[i], r.cache.paths[i], r.cache.blocks
-    if state.looked == i + 1:
-        return
+    if r.state[e].looked != i + 1:
+        find_hits(r.cells, r.state[e], r.requests[i], r.truth[i].path, size)
+        r.state[e].looked = i + 1
+
+
+@part_kernel
+def find_hits(cells, state, request, path, size):
+    """Do the work of `look_up` where there is some."""
     state.looks += 1
-    most = (request.prompt + request.generated - 1) // size
+    most, first = (request.prompt + request.generated - 1) // size, path + cells[path + PAGES]
     hits, idle, missing = 0, 0, 0
-    prefix, piece, offset = NOTHING, path.first_piece, 0
-    path.prefix, path.piece, path.offset = prefix, piece, offset
+    prefix, at, offset = NOTHING, PATH, 0
+    cells[path + PREFIX], cells[path + AT], cells[path + OFFSET] = prefix, at, offset
     while hits < most:
-        prefix, piece, offset = next_prefix(r.cache.pieces, path, size, prefix, piece, offset)
-        b = holder_of(e, r.cache, prefix)
-        if b < 0:
+        prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
+        b = holder_of(cells, state, prefix)
+        if b == 0:
             missing = prefix
             break
-        block = blocks[e, b]
-        block.seen = state.looks
-        if block.users == 0:
+        cells[b + SEEN] = state.looks
+        if cells[b + USERS] == 0:
             idle += 1
-        r.cache.pages[path.first_page + hits] = b
+        cells[first + hits] = b
         hits += 1
-        path.prefix, path.piece, path.offset = prefix, piece, offset
-    path.held = hits
-    state.looked, state.hits, state.idle_hits, state.missing = i + 1, hits, idle, missing
+        cells[path + PREFIX], cells[path + AT], cells[path + OFFSET] = prefix, at, offset
+    cells[path + HELD] = hits
+    state.hits, state.idle_hits, state.missing = hits, idle, missing
     request.cached = min(hits * size, request.prompt)
 
 
 @part_kernel
-def use_hits(e, r, i):
-    """Let request i use the blocks that were found for it."""
-    state, blocks, first = r.state[e], r.cache.blocks, r.cache.paths[i].first_page
+def use_hits(cells, state, request, path):
+    """Let a request use the blocks that were found for it."""
+    first = path + cells[path + PAGES]
     for k in range(first, first + state.hits):
-        b = r.cache.pages[k]
-        if blocks[e, b].users == 0:
-            unlink(blocks, e, b)
-        blocks[e, b].users += 1
-    r.requests[i].blocks = state.hits
-    r.system[e].free -= state.idle_hits
+        b = cells[k]
+        if cells[b + USERS] == 0:
+            unlink(cells, b)
+        cells[b + USERS] += 1
+    request.blocks = state.hits
     state.looked = 0
 
 
 @part_kernel
-def cached_tokens(e, r, i, size):
-    """Return how many tokens of the prompt of request i replica e holds; nothing is changed."""
-    path, most, hits = r.cache.paths[i], (r.requests[i].prompt - 1) // size, 0
-    prefix, piece, offset = NOTHING, path.first_piece, 0
+def cached_tokens(cells, state, request, path, size):
+    """Return how many tokens of the prompt of a request the cache of a replica holds; nothing is changed.
+
+    Args:
+        cells: of `ReplicaTables`.
+        state: `REPLICA_STATE` record of the replica.
+        request: `REQUEST` record.
+        path: of the request, as in `TRUTH`.
+        size: tokens a block.
+    """
+    most, hits = (request.prompt - 1) // size, 0
+    prefix, at, offset = NOTHING, PATH, 0
     while hits < most:
-        prefix, piece, offset = next_prefix(r.cache.pieces, path, size, prefix, piece, offset)
-        if holder_of(e, r.cache, prefix) < 0:
+        prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
+        if holder_of(cells, state, prefix) == 0:
             break
         hits += 1
     return hits * size
@@ -197,12 +215,12 @@ def cached_tokens(e, r, i, size):
 @part_kernel
 def may_appear(e, r, i, size):
     """Whether the first block that is missing of waiting request i has output of a running request in it."""
-    path, left = r.cache.paths[i], size
-    piece, offset = path.piece, path.offset
-    while left > 0 and piece < path.end_piece:
+    cells, path, left = r.cells, r.truth[i].path, size
+    at, offset = cells[path + AT], cells[path + OFFSET]
+    while left > 0 and at < cells[path + PAGES]:
         for k in range(r.system[e].running):
-            if r.cache.paths[r.running[e, k]].output == r.cache.pieces[piece].text:
+            if cells[r.truth[r.running[e, k]].path + TEXT_OF_OUTPUT] == cells[path + at + TEXT]:
                 return True
-        left -= r.cache.pieces[piece].length - offset
-        piece, offset = piece + 1, 0
+        left -= cells[path + at + LENGTH] - offset
+        at, offset = at + PIECE, 0
     return False

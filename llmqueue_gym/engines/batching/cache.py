@@ -1,126 +1,120 @@
-"""The tables of prefix caching: blocks with identities, and what the prompts consist of."""
+"""The tables of prefix caching: blocks with identities, and what each request consists of.
 
-from typing import Any, NamedTuple
+All lie in one array of numbers, `ReplicaTables.cells`, because every array more costs time in every call of a kernel. A
+block or a path is named by the place of its first cell; place 0 names none of them. First come the replicas, each with
+the cells of `BLOCK` for the two ends of its queue of free blocks and for every block, and with its buckets. Then come
+the requests, each with the cells of `PATH`, with those of `PIECE` for every piece of its prompt, and with its pages:
+its blocks in order.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmqueue_gym._jit import records
-from llmqueue_gym.requests import OUTPUT, SEGMENT, Requests
+from llmqueue_gym.requests import OUTPUT, Requests
 
-NONE, BLOCKS, TREE = 0, 1, 2  # ways of caching prefixes
-NOTHING = 1  # the prefix of no tokens; 0 stands for a block that holds none
+if TYPE_CHECKING:
+    from llmqueue_gym.engines.batching.rules import Rules
 
-# A KV block. In each replica the row behind the last block stands for both ends of the queue of free blocks.
-BLOCK = np.dtype(
-    [
-        ("prefix", "i8"),  # the number of all tokens up to its last one, see `prefixes`; 0 where it holds none
-        ("users", "i4"),  # requests that hold it
-        ("before", "i4"),  # neighbours in the queue of free blocks, of which the first is taken next
-        ("after", "i4"),
-        ("next", "i4"),  # the next block of the same bucket, -1 for none
-        ("seen", "i4"),  # the last look-up that found it
-    ],
-    align=True,
-)
+NO_CACHE, BLOCKS, TREE = 0, 1, 2  # ways of caching prefixes: not at all, blocks with identities, a radix tree
 
-# What a request consists of, and how far its blocks hold it.
-PATH = np.dtype(
-    [
-        ("prefix", "i8"),  # the number of the tokens in the blocks below
-        ("held", "i8"),  # its first blocks that hold their prefix for everybody
-        ("offset", "i8"),  # tokens before the next one in its piece
-        ("piece", "i8"),  # the piece that the next token is of
-        ("first_piece", "i8"),  # its pieces in `pieces`
-        ("end_piece", "i8"),
-        ("output", "i8"),  # text of its output
-        ("first_page", "i8"),  # where its blocks stand in `pages`
-    ],
-    align=True,
-)
+PREFIX = 0  # the number of all tokens up to the last one of a block, see `prefixes`, or of those in `HELD` blocks
+NOTHING = 1  # the number of no tokens; 0 stands for a block that holds none
+
+# A block.
+USERS = 1  # requests that hold it
+BEFORE, AFTER = 2, 3  # neighbours in the queue of free blocks, of which the first is taken next
+NEXT = 4  # the next block of the same bucket
+SEEN = 5  # the last look-up that found it
+BLOCK = 6
+
+# The path of a request: how far its blocks hold what it consists of for everybody.
+HELD = 1  # so many of its first blocks do
+AT, OFFSET = 2, 3  # the place of the piece that the next token is of, from the path, and the tokens of it before that
+TEXT_OF_OUTPUT = 4
+PAGES = 5  # the place of its first page, which is the end of its pieces, from the path
+PATH = 6
+
+# A piece: so many tokens of a text.
+TEXT, START, LENGTH = 0, 1, 2
+PIECE = 3
 
 
-class Cache(NamedTuple):
-    """What the kernels of prefix caching read and write."""
-
-    blocks: np.ndarray  # BLOCK rows (replicas, blocks + 1)
-    buckets: np.ndarray  # first block whose prefix falls there, -1 for none (replicas, a power of two)
-    pages: np.ndarray  # blocks of each request in order, those of a request together
-    paths: np.ndarray  # PATH rows (E * n,)
-    pieces: np.ndarray  # SEGMENT rows, those of a request together
-
-    def clear(self, e: int, blocks: int) -> None:
-        """Let replica e hold nothing in so many blocks."""
-        rows, end = self.blocks[e], self.blocks.shape[1] - 1
-        order = np.concatenate([[end], np.arange(blocks)])
-        rows["prefix"] = rows["users"] = rows["seen"] = 0
-        rows["next"] = self.buckets[e] = -1
-        rows["after"][order], rows["before"][order] = np.roll(order, -1), np.roll(order, 1)
-
-    def filled(self, run: int, runs: int, given: Requests, block_size: int) -> "Cache":
-        """Write what the requests of a run consist of, and return the tables, with more room if that was short.
-
-        Args:
-            run: which one.
-            runs: E.
-            given: its requests; without contexts nobody shares anything.
-            block_size: tokens of a block, of the smallest if replicas differ.
-        """
-        n, prompts = len(given.outputs), given.requests["prompt"].astype(np.int64)
-        contexts = given.contexts
-        if contexts is None:
-            own = np.zeros(n, SEGMENT)
-            own["text"], own["length"] = -1 - np.arange(n), prompts
-            pieces, first, output = own, np.arange(n + 1), OUTPUT + np.arange(n)
-        else:
-            pieces, first, output = contexts
-        held = -(-(prompts + given.outputs + 1) // block_size)  # one more than it computes, see `Rules.ends_known`
-        pages = np.concatenate([[0], np.cumsum(held)])
-        made = self._with_room(runs, int(pages[-1]), len(pieces))
-        begin, room = run * (len(made.paths) // runs), run * (len(made.pieces) // runs)
-        made.pieces[room : room + len(pieces)] = pieces
-        paths = made.paths[begin : begin + n]
-        paths["first_page"] = run * (len(made.pages) // runs) + pages[:-1]
-        paths["first_piece"], paths["end_piece"], paths["output"] = room + first[:-1], room + first[1:], output
-        paths["prefix"], paths["held"], paths["offset"], paths["piece"] = NOTHING, 0, 0, paths["first_piece"]
-        return made
-
-    def _with_room(self, runs: int, pages: int, pieces: int) -> "Cache":
-        """Return the tables with room for so many pages and pieces of each run; runs go on where they are."""
-        changes: dict[str, Any] = {}
-        for name, needed, columns in (
-            ("pages", pages, ("first_page",)),
-            ("pieces", pieces, ("piece", "first_piece", "end_piece")),
-        ):
-            table = getattr(self, name)
-            before = len(table) // runs
-            if needed <= before:
-                continue
-            room = needed if runs == 1 else 2 * needed
-            wider = np.zeros((runs, room), table.dtype)
-            wider[:, :before] = table.reshape(runs, before)
-            changes[name] = records(wider.ravel()) if name == "pieces" else wider.ravel()
-            for column in columns:
-                self.paths[column] += np.repeat(np.arange(runs) * (room - before), len(self.paths) // runs)
-        return self._replace(**changes)
-
-
-def no_cache() -> Cache:
-    """Return tables without blocks."""
-    return fresh_cache(0, 0, 0)
-
-
-def fresh_cache(replicas: int, blocks: int, requests: int) -> Cache:
-    """Return the tables of replicas that hold nothing, to be cleared and filled.
+def let_cache(replica: Any, rules: "Rules") -> Any:
+    """Return the tables of replicas with room for the identities of blocks.
 
     Args:
-        replicas: rows of replicas.
-        blocks: of the largest of them.
-        requests: rows of requests, of all runs.
+        replica: `ReplicaTables` of empty replicas.
+        rules: of all of them; they cache prefixes.
     """
-    return Cache(
-        blocks=records(np.zeros((replicas, blocks + 1), BLOCK)),
-        buckets=np.full((replicas, 1 << max(blocks - 1, 1).bit_length()), -1, np.int32),
-        pages=np.zeros(0, np.int32),
-        paths=records(np.zeros(requests, PATH)),
-        pieces=records(np.zeros(0, SEGMENT)),
-    )
+    at = 1
+    for e, blocks in enumerate(replica.system["blocks"]):
+        buckets, state = 1 << max(int(blocks) - 1, 1).bit_length(), replica.state
+        state["caching"][e], state["released_last"][e] = BLOCKS, rules.released_last
+        state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + BLOCK * (blocks + 1), buckets - 1
+        at += BLOCK * (int(blocks) + 1) + buckets
+    replica = replica._replace(cells=np.zeros(at, np.int64))
+    for e in range(len(replica.system)):
+        clear(replica, e)
+    return replica
+
+
+def clear(replica: Any, e: int) -> None:
+    """Let the blocks of replica e hold nothing, and all be free."""
+    queue, buckets, mask = (int(replica.state[name][e]) for name in ("queue", "buckets", "bucket_mask"))
+    replica.cells[queue : buckets + mask + 1] = 0
+    blocks, places = replica.cells[queue:buckets].reshape(-1, BLOCK), np.arange(queue, buckets, BLOCK)
+    blocks[:, AFTER], blocks[:, BEFORE] = np.roll(places, -1), np.roll(places, 1)
+
+
+def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size: int) -> Any:
+    """Return the tables with what the requests of a run consist of, which are there already.
+
+    Args:
+        replica: `ReplicaTables` of replicas that cache prefixes.
+        run: which one.
+        runs: E.
+        given: its requests; without contexts nobody shares anything.
+        block_size: tokens of a block, of the smallest if replicas differ.
+    """
+    n, prompts = len(given.outputs), given.requests["prompt"].astype(np.int64)
+    if given.contexts is None:
+        pieces, first, output = [-1 - np.arange(n), np.zeros(n), prompts], np.arange(n + 1), OUTPUT + np.arange(n)
+    else:
+        (segments, first, output), names = given.contexts, ("text", "start", "length")
+        pieces = [segments[name] for name in names]
+    pages = -(-(prompts + given.outputs + 1) // block_size)  # one token more than it computes, see `Rules.ends_known`
+    ends = PATH + PIECE * np.diff(first)
+    places = np.concatenate([[0], np.cumsum(ends + pages)])
+    replica = _with_room(replica, runs, int(places[-1]))
+    begin, room = _requests(replica, runs)
+    cells = replica.cells[begin + run * room :]
+    of_piece = np.repeat(places[:-1] + PATH - PIECE * first[:-1], np.diff(first)) + PIECE * np.arange(first[-1])
+    for k, values in enumerate(pieces):
+        cells[of_piece + k] = values
+    at = places[:-1]
+    for k, value in ((PREFIX, NOTHING), (HELD, 0), (AT, PATH), (OFFSET, 0), (TEXT_OF_OUTPUT, output), (PAGES, ends)):
+        cells[at + k] = value
+    rows = run * (len(replica.truth) // runs)
+    replica.truth["path"][rows : rows + n] = begin + run * room + at
+    return replica
+
+
+def _requests(replica: Any, runs: int) -> tuple[int, int]:
+    """Return where the cells of requests begin, and how many each run has."""
+    begin = int(replica.state["buckets"][-1] + replica.state["bucket_mask"][-1] + 1)
+    return begin, (len(replica.cells) - begin) // runs
+
+
+def _with_room(replica: Any, runs: int, needed: int) -> Any:
+    """Return the tables with so many cells for the requests of each run; runs go on where they are."""
+    begin, before = _requests(replica, runs)
+    if needed <= before:
+        return replica
+    room = needed if runs == 1 else 2 * needed
+    cells = np.zeros(begin + runs * room, np.int64)
+    cells[:begin] = replica.cells[:begin]
+    cells[begin:].reshape(runs, room)[:, :before] = replica.cells[begin:].reshape(runs, before)
+    moved = np.repeat(np.arange(runs) * (room - before), len(replica.truth) // runs)
+    replica.truth["path"] += moved.astype(replica.truth["path"].dtype)
+    return replica._replace(cells=cells)

@@ -14,6 +14,7 @@ from llmqueue_gym.engines.batching.iteration import (
     run_model,
 )
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
+from llmqueue_gym.engines.batching.pool import clear_queue
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.radix_pool import order_queue
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
@@ -29,6 +30,7 @@ from llmqueue_gym.engines.batching.tables import (
     EVICT,
     EVICTION,
     GOING,
+    HANDED,
     HELD,
     HORIZON,
     LOOK,
@@ -109,7 +111,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
 
     Returns:
         ADMIT, EVICT or RANK where the agent decides, LOOK where it watches, PAUSED where the work is done, HELD at
-        `state.until`; NOTHING where the run is over, for `state.reason`.
+        `state.until`, HANDED where somebody had a first token who may have to go elsewhere; NOTHING where the run is
+        over, for `state.reason`.
     """
     system, state = r.system[e], r.state[e]
     steady = conduct.admission != RESERVE and not (
@@ -157,6 +160,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if rank is not None:
                 if conduct.merged:
                     schedule_merged(e, r, rules, conduct, rank, victim, length, params)
+                    if state.keeps and state.batch.tokens == 0 and clear_queue(e, r, rules):
+                        schedule_merged(e, r, rules, conduct, rank, victim, length, params)
                     state.phase = READY
         if state.phase == SCHEDULE_RUNNING:
             found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION)
@@ -167,7 +172,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         if state.phase == SCHEDULE_WAITING:
             if may_admit(e, r, rules, conduct):
                 if rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
-                    order_queue(e, r, rules.queue)
+                    order_queue(e, r, rules.queue_order)
                 if not agent & (ADMISSION | EVICTION):
                     schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
                 elif has_choice(e, r, rules, conduct, agent, length, params, window):
@@ -225,6 +230,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
                     note_progress(e, r, progress, params)
+            if state.out > 0:
+                return HANDED
             if agent & RANKING:
                 state.phase = AFTER
             if agent & WATCHING:

@@ -11,12 +11,16 @@
   points and beyond them; a mixed batch takes `mixed` times the prefill of all its tokens.
 * vidur-tables: layers; linear; decode; prefill of new prompts; prefill of later chunks. Vidur's lookups, for
   side-by-side runs.
+* experts: fixed, experts, share, overlap, token, pair, context. A roofline of a mixture of experts, of which N tokens
+  read 1 - (1 - share)^N on average, if each goes to its share of them at random: with
+  read = fixed + experts * (1 - (1 - share)^tokens) the time is
+  max(read, overlap * read + token * tokens) + pair * pairs + context * context.
 """
 
 from llmqueue_gym._jit import lean_kernel, part_kernel
 
-ROOFLINE, PHASES, SPLITWISE, VIDUR_TABLES = 0, 1, 2, 3
-FORMS = ("roofline", "phases", "splitwise", "vidur-tables")
+ROOFLINE, PHASES, SPLITWISE, VIDUR_TABLES, EXPERTS = 0, 1, 2, 3, 4
+FORMS = ("roofline", "phases", "splitwise", "vidur-tables", "experts")
 
 # Shapes of Vidur's tables as they lie in `numbers`, one after another behind the number of layers.
 LINEAR, DECODE, DECODE_PAGES, NEW, PAGES, CHUNK = 512, 128, 65, 4096, 65, 512
@@ -38,7 +42,21 @@ def iteration_time(form, numbers, batch):
         return phases_time(numbers, batch)
     if form == SPLITWISE:
         return splitwise_time(numbers, batch)
-    return vidur_time(numbers, batch)
+    return other_time(form, numbers, batch)  # one more branch here would cost the forms above some percent
+
+
+@part_kernel
+def other_time(form, numbers, batch):
+    """Return the time of an iteration by one of the other forms, s."""
+    return experts_time(numbers, batch) if form == EXPERTS else vidur_time(numbers, batch)
+
+
+@part_kernel
+def experts_time(numbers, batch):
+    """Return the time of an iteration of a mixture of experts, s."""
+    read = numbers[0] + numbers[1] * (1.0 - (1.0 - numbers[2]) ** float(batch.tokens))
+    time = max(read, numbers[3] * read + numbers[4] * batch.tokens)
+    return time + numbers[5] * batch.pairs + numbers[6] * batch.context
 
 
 @part_kernel

@@ -4,10 +4,11 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
+from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.cost import iteration_time
-from llmqueue_gym.engines.batching.pool import blocks_for, release, take
+from llmqueue_gym.engines.batching.pool import blocks_for, count_taken, release_leaver, release_leavers, take
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
-from llmqueue_gym.engines.batching.sharing import hold_tokens, keep_tokens
+from llmqueue_gym.engines.batching.sharing import hold_tokens
 from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
 from llmqueue_gym.requests import DECODING, DONE, PREFILLING
 
@@ -126,7 +127,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
         state.reason = TIMELESS
         return
     pass_time(e, r, state.batch, dt)
-    now, every = system.clock, state.every
+    now, every, hands_over = system.clock, state.every, state.hands_over
     state.barren += 1
     state.refreshed = 0
     stay, ended, made, calm, least, context = 0, 0, 0, True, MANY, 0.0
@@ -150,10 +151,14 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 generated += 1
                 request.generated = generated
                 request.last_token = now
-                if rules.caching and request.status == PREFILLING:
-                    keep_tokens(e, r, i)
-                request.status = DECODING
                 left = tokens_left(request, r.truth[i], rules)
+                if request.status == PREFILLING and rules.caching == TREE and left > 0:
+                    r.notes[e, state.leavers].leaver = ~i  # it stays, and its prompt joins the tree
+                    state.leavers += 1
+                request.status = DECODING
+                if hands_over and generated == 1 and left > 0:
+                    r.notes[e, state.out].first = i
+                    state.out += 1
                 if every > 0 and generated % every == 0:
                     refresh(e, r, i)
                     r.notes[e, state.refreshed].renewed = i
@@ -181,6 +186,8 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
         for k in range(stay):
             leave(e, r, running[k])
         system.running = 0
+    if state.leavers > 0:
+        release_leavers(e, r)
     note_made(state, made)
     if state.barren > rules.patience:
         state.reason = LIVELOCK
@@ -214,13 +221,14 @@ def refresh(e, r, i):
 def leave(e, r, i):
     """Let request i go."""
     state = r.state[e]
-    if state.caching:
-        keep_tokens(e, r, i)
-    release(e, r, i)
+    release_leaver(e, r, i)
     r.requests[i].status = DONE
     r.requests[i].scheduled = 0
     r.truth[i].service.completion = r.system[e].clock
-    state.cost_rate -= r.truth[i].cost
+    cost = r.truth[i].cost
+    state.cost_rate -= cost
+    state.gone += cost
+    state.gone_time += cost * r.system[e].clock
     state.done += 1
     state.blocked = 0
     if state.sent < state.n:
@@ -290,10 +298,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     note_made(state, n * done)
     now, every, stay, least, context = system.clock, state.every, 0, MANY, 0.0
     if rules.caching:  # everybody takes blocks before anybody gives some back
-        for k in range(n):
-            i, computed = running[k], r.requests[running[k]].computed + done
-            take(e, r, i, computed + rules.lookahead, rules.block_size)
-            hold_tokens(e, r, i, computed, rules.block_size)
+        take_ahead(e, r, done, rules.block_size)
     for k in range(n):
         i = running[k]
         request = r.requests[i]
@@ -301,7 +306,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         request.last_token = request.last_scheduled = now
         request.generated += done
         request.computed += done
-        take(e, r, i, request.computed + rules.lookahead, rules.block_size)
+        count_taken(e, r, i, request.computed + rules.lookahead, rules.block_size)
         if every > 0 and request.generated // every > (request.generated - done) // every:
             refresh(e, r, i)
         left = tokens_left(request, r.truth[i], rules)
@@ -316,7 +321,18 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         stay += 1
     system.running = stay
     state.least_left, state.context = least, context
+    if state.leavers > 0:
+        release_leavers(e, r)
     return True
+
+
+@part_kernel
+def take_ahead(e, r, steps, size):
+    """Let all running requests take the blocks for so many tokens each, and fill them."""
+    for k in range(r.system[e].running):
+        i, tokens = r.running[e, k], r.requests[r.running[e, k]].computed + steps
+        take(e, r, i, tokens, size)
+        hold_tokens(e, r, i, tokens, size)
 
 
 @inner_kernel

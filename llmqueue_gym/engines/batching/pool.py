@@ -2,8 +2,9 @@
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
-from llmqueue_gym.engines.batching.sharing import give_back, take_blocks
+from llmqueue_gym.engines.batching.sharing import give_back, keep_tokens, take_blocks
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
 
@@ -17,23 +18,60 @@ def blocks_for(tokens, block_size):
 @inner_kernel
 def take(e, r, i, tokens, block_size):
     """Give request i the blocks that `tokens` tokens need, beyond those it has."""
-    request = r.requests[i]
+    need = count_taken(e, r, i, tokens, block_size)
+    if need > 0 and r.state[e].caching:
+        take_blocks(e, r, i, need, block_size)
+
+
+@inner_kernel
+def count_taken(e, r, i, tokens, block_size):
+    """Do what `take` does where blocks have no identities; return how many were taken."""
+    request, need = r.requests[i], 0
     if tokens > request.blocks * block_size:
         need = 1  # in most cases, and a division takes its time
         if tokens > (request.blocks + 1) * block_size:
             need = blocks_for(tokens, block_size) - request.blocks
-        if r.state[e].caching:
-            take_blocks(e, r, i, need, block_size)
         request.blocks += need
         r.system[e].free -= need
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
+    return need
 
 
 @inner_kernel
 def release(e, r, i):
     """Give back all blocks of request i."""
-    r.system[e].free += give_back(e, r, i) if r.state[e].caching else r.requests[i].blocks
+    freed = r.requests[i].blocks
+    if r.state[e].caching:
+        freed = give_back(e, r, i)
+    r.system[e].free += freed
     r.requests[i].blocks = 0
+
+
+@inner_kernel
+def release_leaver(e, r, i):
+    """Give back all blocks of request i, which leaves; where they have identities, `release_leavers` does it later.
+
+    So loops that end requests call nothing, and can keep their numbers in registers.
+    """
+    state, request = r.state[e], r.requests[i]
+    if state.caching:
+        r.notes[e, state.leavers].leaver = i
+        state.leavers += 1
+    else:
+        r.system[e].free += request.blocks
+        request.blocks = 0
+
+
+@part_kernel
+def release_leavers(e, r):
+    """Give back the blocks of those that left, in order; a tree has before what they computed, and prompts (~row)."""
+    for k in range(r.state[e].leavers):
+        i = r.notes[e, k].leaver
+        if r.state[e].caching == TREE:
+            keep_tokens(e, r, i if i >= 0 else ~i)
+        if i >= 0:
+            release(e, r, i)
+    r.state[e].leavers = 0
 
 
 @part_kernel
@@ -126,6 +164,14 @@ def room_held_by_the_queue(e, r, rules, wanted):
         i = row_at(e, r, k)
         if r.requests[i].blocks > 0:
             give_up(e, r, rules, i, RECOMPUTE, wanted - system.free)
+
+
+@part_kernel
+def clear_queue(e, r, rules):
+    """Let all in the queue give up kept blocks; return whether any came free."""
+    before = r.system[e].free
+    room_held_by_the_queue(e, r, rules, r.system[e].blocks)
+    return r.system[e].free > before
 
 
 @part_kernel

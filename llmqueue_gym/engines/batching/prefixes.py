@@ -6,53 +6,49 @@ so that among ten million prefixes two that differ have the same number with a c
 """
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.cache import LENGTH, PAGES, PIECE, START, TEXT, TEXT_OF_OUTPUT
 
 ENDLESS = 1 << 40  # more tokens than any output has
 MASK = (1 << 63) - 1
-# Odd numbers without a pattern; the last two are those of the 64-bit finalizer of MurmurHash3, but for the sign.
-TEXT, START, LENGTH, FIRST, SECOND = (
-    0x1E3779B97F4A7C15,
-    0x2545F4914F6CDD1D,
-    0x27D4EB2F165667C5,
-    0x7F51AFD7ED558CCD,
-    0x44CEB9FE1A85EC53,
-)
+# Odd numbers without a pattern.
+A, B, C = 0x1E3779B97F4A7C15, 0x2545F4914F6CDD1D, 0x27D4EB2F165667C5
+D, E = 0x7F51AFD7ED558CCD, 0x44CEB9FE1A85EC53  # of the 64-bit finalizer of MurmurHash3, without the sign
 
 
 @inner_kernel
 def mixed(prefix, text, start, length):
     """Return the number of a prefix with so many tokens of a text behind it."""
-    x = (int(prefix) + int(text) * TEXT + int(start) * START + int(length) * LENGTH) & MASK
-    x = ((x ^ (x >> 31)) * FIRST) & MASK
-    x = ((x ^ (x >> 29)) * SECOND) & MASK
+    x = (int(prefix) + int(text) * A + int(start) * B + int(length) * C) & MASK
+    x = ((x ^ (x >> 31)) * D) & MASK
+    x = ((x ^ (x >> 29)) * E) & MASK
     return x ^ (x >> 32)
 
 
 @inner_kernel
-def next_prefix(pieces, path, size, prefix, piece, offset):
+def next_prefix(cells, path, size, prefix, at, offset):
     """Go on by one block.
 
     Args:
-        pieces: `SEGMENT` rows of all requests.
-        path: `PATH` record of the request.
+        cells: of `ReplicaTables`.
+        path: of the request.
         size: tokens a block.
         prefix: the number of the tokens so far.
-        piece: the piece that its next token is of.
+        at: the place of the piece that its next token is of, from the path.
         offset: tokens of that piece before it.
 
     Returns:
-        the same three behind the block.
+        the last three behind the block.
     """
     left = size
     while left > 0:
-        text, start, length = path.output, 0, ENDLESS
-        if piece < path.end_piece:
-            text, start, length = pieces[piece].text, pieces[piece].start, pieces[piece].length
+        text, start, length = cells[path + TEXT_OF_OUTPUT], 0, ENDLESS
+        if at < cells[path + PAGES]:
+            text, start, length = cells[path + at + TEXT], cells[path + at + START], cells[path + at + LENGTH]
         tokens = min(left, length - offset)
         prefix = mixed(prefix, text, start + offset, tokens)
         offset += tokens
         left -= tokens
         if offset == length:
-            piece += 1
+            at += PIECE
             offset = 0
-    return prefix, piece, offset
+    return prefix, at, offset

@@ -11,49 +11,78 @@ Source: Zheng et al., "SGLang: Efficient Execution of Structured Language Model 
 * An insertion counts a hit for every node that it passes and for the new leaf, as far as they end beyond what the same
   request inserted before.
 * Nodes are removed whole, so that mostly more is removed than was asked for.
+
+Everywhere `cells` are those of `ReplicaTables`, `tree` is the place of a tree, `p` that of a piece, and `o` counts the
+tokens of it that lie behind.
 """
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel, part_kernel
-from llmqueue_gym.engines.batching.radix_leaves import enlist, unlink
-from llmqueue_gym.engines.batching.radix_tables import NEVER, NONE, ROOT
+from llmqueue_gym.engines.batching.cache import LENGTH, PIECE, START, TEXT
+from llmqueue_gym.engines.batching.radix_leaves import bucket_of, enlist, unlink
+from llmqueue_gym.engines.batching.radix_tables import (
+    BIRTHS,
+    BORN,
+    CHAIN,
+    CHILDREN,
+    EVICTABLE,
+    FREE,
+    HASH,
+    HEAD,
+    HITS,
+    KEY,
+    LEAVES,
+    LISTED,
+    LOCK,
+    NEVER,
+    NODE,
+    NONE,
+    PAGE,
+    PARENT,
+    PROTECTED,
+    SKIPPED,
+    TIME,
+    TOKENS,
+    USED,
+    WALKED,
+    WEIGHT,
+)
 
 _31_BITS = (1 << 31) - 1
 _FACTOR = 0x5BD1E995
 
 
 @inner_kernel
-def settled(pieces, p, o):
+def settled(cells, p, o):
     """Return the place of the next token: from the end of a piece on to the next piece."""
-    while o >= pieces[p].length:
-        p += 1
+    while o >= cells[p + LENGTH]:
+        p += PIECE
         o = 0
     return p, o
 
 
 @part_kernel
-def ahead(pieces, p, o, tokens):
+def ahead(cells, p, o, tokens):
     """Return the place so many tokens on."""
-    while tokens > pieces[p].length - o:
-        tokens -= pieces[p].length - o
-        p += 1
+    while tokens > cells[p + LENGTH] - o:
+        tokens -= cells[p + LENGTH] - o
+        p += PIECE
         o = 0
     return p, o + tokens
 
 
 @part_kernel
-def common(pieces, p, o, a, b, most):
-    """Return how many tokens, `most` at the most, are the same from place (p, o) and from place (a, b) on."""
+def common(cells, p, o, q, u, most):
+    """Return how many tokens, `most` at the most, are the same from place (p, o) and from place (q, u) on."""
     same = 0
     while same < most:
-        p, o = settled(pieces, p, o)
-        a, b = settled(pieces, a, b)
-        ours, theirs = pieces[p], pieces[a]
-        if ours.text != theirs.text or ours.start + o != theirs.start + b:
+        p, o = settled(cells, p, o)
+        q, u = settled(cells, q, u)
+        if cells[p + TEXT] != cells[q + TEXT] or cells[p + START] + o != cells[q + START] + u:
             break
-        run = min(ours.length - o, theirs.length - b, most - same)
+        run = min(cells[p + LENGTH] - o, cells[q + LENGTH] - u, most - same)
         same += run
         o += run
-        b += run
+        u += run
     return same
 
 
@@ -64,81 +93,83 @@ def mixed(h, x):
 
 
 @part_kernel
-def hash_of(pieces, parent, p, o, page):
+def hash_of(cells, parent, p, o, page):
     """Return the hash of a child by its parent and by the first and the last token of the first page of its key."""
-    p, o = settled(pieces, p, o)
-    h = mixed(mixed(parent, int(pieces[p].text)), int(pieces[p].start) + o)
+    p, o = settled(cells, p, o)
+    h = mixed(mixed(parent, cells[p + TEXT]), cells[p + START] + o)
     if page > 1:
-        p, o = ahead(pieces, p, o, page - 1)
-        p, o = settled(pieces, p, o)
-        h = mixed(mixed(h, int(pieces[p].text)), int(pieces[p].start) + o)
+        p, o = ahead(cells, p, o, page - 1)
+        p, o = settled(cells, p, o)
+        h = mixed(mixed(h, cells[p + TEXT]), cells[p + START] + o)
     return h
 
 
 @part_kernel
-def child_of(e, tree, pieces, parent, p, o):
+def child_of(cells, tree, parent, p, o):
     """Return the child whose key has the same first page as the text from place (p, o) on, or NONE."""
-    page = tree.state[e].page
-    h = hash_of(pieces, parent, p, o, page)
-    k = int(tree.buckets[e, h & (tree.buckets.shape[1] - 1)])
+    page = cells[tree + PAGE]
+    h = hash_of(cells, parent, p, o, page)
+    k = cells[bucket_of(cells, tree, h)]
     while k != NONE:
-        node = tree.nodes[e, k]
-        if node.hash == h and node.parent == parent:
-            if common(pieces, p, o, int(node.piece), int(node.offset), page) == page:
+        if cells[k + HASH] == h and cells[k + PARENT] == parent:
+            if common(cells, p, o, cells[k + KEY], cells[k + SKIPPED], page) == page:
                 return k
-        k = int(node.chain)
+        k = cells[k + CHAIN]
     return k
 
 
-@part_kernel
-def take(e, tree):
+@inner_kernel
+def take(cells, tree):
     """Return a node that is free."""
-    state = tree.state[e]
-    k = state.free
+    k = cells[tree + FREE]
     if k == NONE:
-        state.used += 1
-        return state.used
-    state.free = tree.nodes[e, k].chain
+        cells[tree + USED] += 1
+        return tree + HEAD + NODE * cells[tree + USED]
+    cells[tree + FREE] = cells[k + CHAIN]
     return k
 
 
+@inner_kernel
+def tick(cells, tree):
+    """Return a time, later than all before."""
+    cells[tree + TIME] += 1
+    return cells[tree + TIME]
+
+
 @part_kernel
-def link(e, tree, pieces, k, parent, p, o):
+def link(cells, tree, k, parent, p, o):
     """Hang node k under a parent, with a key that begins at place (p, o)."""
-    node, (p, o) = tree.nodes[e, k], settled(pieces, p, o)
-    node.parent, node.piece, node.offset = parent, p, o
-    node.hash = hash_of(pieces, parent, p, o, tree.state[e].page)
-    at = node.hash & (tree.buckets.shape[1] - 1)
-    node.chain = tree.buckets[e, at]
-    tree.buckets[e, at] = k
+    p, o = settled(cells, p, o)
+    cells[k + PARENT], cells[k + KEY], cells[k + SKIPPED] = parent, p, o
+    h = hash_of(cells, parent, p, o, cells[tree + PAGE])
+    bucket = bucket_of(cells, tree, h)
+    cells[k + HASH], cells[k + CHAIN] = h, cells[bucket]
+    cells[bucket] = k
 
 
 @part_kernel
-def split(e, tree, pieces, k, tokens):
+def split(cells, tree, k, tokens):
     """Cut node k after so many tokens; returns the upper part, which takes its place under the parent."""
-    state, upper = tree.state[e], take(e, tree)
-    above, node = tree.nodes[e, upper], tree.nodes[e, k]
-    p, o, parent = int(node.piece), int(node.offset), int(node.parent)
-    state.time += 1
-    above.time, above.born, above.length, above.children = state.time, node.born, tokens, 1
-    above.lock, above.hits, above.listed = node.lock, node.hits, 0
-    above.weight = 0
-    unlink(e, tree, k)
-    link(e, tree, pieces, upper, parent, p, o)
-    node.length -= tokens
-    p, o = ahead(pieces, p, o, tokens)
-    link(e, tree, pieces, k, upper, p, o)
+    upper, p, o, parent = take(cells, tree), cells[k + KEY], cells[k + SKIPPED], cells[k + PARENT]
+    cells[upper + WALKED] = tick(cells, tree)
+    for same in (BORN, LOCK, HITS):
+        cells[upper + same] = cells[k + same]
+    cells[upper + TOKENS], cells[upper + CHILDREN], cells[upper + LISTED], cells[upper + WEIGHT] = tokens, 1, 0, 0
+    unlink(cells, tree, k)
+    link(cells, tree, upper, parent, p, o)
+    cells[k + TOKENS] -= tokens
+    p, o = ahead(cells, p, o, tokens)
+    link(cells, tree, k, upper, p, o)
     return upper
 
 
 @part_kernel
-def walk(e, tree, pieces, p, length, known):
+def walk(cells, tree, p, length, known):
     """Follow a text from the root.
 
     Args:
-        e: row of the tree.
-        tree: `RadixTree`.
-        pieces: `SEGMENT` rows.
+        cells: see above.
+        tree: likewise.
         p: where its pieces begin.
         length: of the text, tokens, whole pages.
         known: nodes that end beyond so many tokens get a hit.
@@ -146,134 +177,122 @@ def walk(e, tree, pieces, p, length, known):
     Returns:
         The tokens that the tree has of it, the last node, and the place after those tokens.
     """
-    state, k, at, o = tree.state[e], ROOT, 0, 0
+    k, at, o, going = tree + HEAD, 0, 0, True
     if length == 0:
         return at, k, p, o
-    state.time += 1
-    time = state.time
-    tree.nodes[e, ROOT].time = time
-    going = True
+    time = tick(cells, tree)
+    cells[k + WALKED] = time
     while going and at < length:
-        p, o = settled(pieces, p, o)
-        child = child_of(e, tree, pieces, k, p, o)
+        p, o = settled(cells, p, o)
+        child = child_of(cells, tree, k, p, o)
         if child == NONE:
             break
-        node = tree.nodes[e, child]
-        node.time = time
-        same = common(pieces, p, o, int(node.piece), int(node.offset), min(node.length, length - at))
-        same -= same % state.page
+        cells[child + WALKED] = time
+        most = min(cells[child + TOKENS], length - at)
+        same = common(cells, p, o, cells[child + KEY], cells[child + SKIPPED], most)
+        same -= same % cells[tree + PAGE]
         at += same
-        p, o = ahead(pieces, p, o, same)
+        p, o = ahead(cells, p, o, same)
         k = child
-        if same < node.length:
-            k = split(e, tree, pieces, child, same)
+        if same < cells[child + TOKENS]:
+            k = split(cells, tree, child, same)
             going = False
         if at > known:
-            tree.nodes[e, k].hits += 1
+            cells[k + HITS] += 1
     return at, k, p, o
 
 
 @lean_kernel
-def match(e, tree, pieces, p, length):
+def match(cells, tree, p, length):
     """Look up a text; a node that it leaves in the middle is split.
 
     Args:
-        e: row of the tree.
-        tree: `RadixTree`.
-        pieces: `SEGMENT` rows.
-        p: where the pieces of the text begin.
+        cells: see above.
+        tree: likewise.
+        p: where its pieces begin.
         length: tokens of it that are looked up; only whole pages are.
 
     Returns:
         The tokens that the tree has of it, and the last node.
     """
-    length -= length % tree.state[e].page
-    at, k, _, _ = walk(e, tree, pieces, p, length, NEVER)
+    length -= length % cells[tree + PAGE]
+    at, k, _, _ = walk(cells, tree, p, length, NEVER)
     return at, k
 
 
 @lean_kernel
-def insert(e, tree, pieces, p, length, known):
+def insert(cells, tree, p, length, known):
     """Put a text into the tree.
 
     Args:
-        e: row of the tree.
-        tree: `RadixTree`.
-        pieces: `SEGMENT` rows.
-        p: where the pieces of the text begin.
+        cells: see above.
+        tree: likewise.
+        p: where its pieces begin.
         length: tokens of it that are put in; only whole pages are.
         known: tokens that the same request put in before, which count no hits.
 
     Returns:
         The tokens that are put in, how many of them the tree had, and the last node.
     """
-    state = tree.state[e]
-    length -= length % state.page
-    at, parent, p, o = walk(e, tree, pieces, p, length, known)
+    length -= length % cells[tree + PAGE]
+    at, parent, p, o = walk(cells, tree, p, length, known)
     if at == length:
         return length, at, parent
-    above = tree.nodes[e, parent]
-    if parent != ROOT and above.children == 0 and above.lock == 0:
-        state.leaves -= 1
-    above.children += 1
-    k = take(e, tree)
-    node = tree.nodes[e, k]
-    state.time += 1
-    state.births += 1
-    node.time, node.born, node.length, node.children = state.time, state.births, length - at, 0
-    node.lock, node.listed, node.weight = 0, 0, 0
-    node.hits = 1 if length > known else 0
-    link(e, tree, pieces, k, parent, p, o)
-    state.evictable += node.length
-    enlist(e, tree, k)
+    if parent != tree + HEAD and cells[parent + CHILDREN] == 0 and cells[parent + LOCK] == 0:
+        cells[tree + LEAVES] -= 1
+    cells[parent + CHILDREN] += 1
+    k = take(cells, tree)
+    cells[k + WALKED] = tick(cells, tree)
+    cells[tree + BIRTHS] += 1
+    cells[k + BORN], cells[k + TOKENS], cells[k + HITS] = cells[tree + BIRTHS], length - at, 1 if length > known else 0
+    for nothing in (CHILDREN, LOCK, LISTED, WEIGHT):
+        cells[k + nothing] = 0
+    link(cells, tree, k, parent, p, o)
+    cells[tree + EVICTABLE] += length - at
+    enlist(cells, tree, k)
     return length, at, k
 
 
 @part_kernel
-def held_tokens(e, tree, pieces, p, length):
+def held_tokens(cells, tree, p, length):
     """Return the tokens that the tree has of a text; nothing is changed."""
-    page, k, at, o = tree.state[e].page, ROOT, 0, 0
-    length -= length % page
+    k, at, o = tree + HEAD, 0, 0
+    length -= length % cells[tree + PAGE]
     while at < length:
-        p, o = settled(pieces, p, o)
-        k = child_of(e, tree, pieces, k, p, o)
+        p, o = settled(cells, p, o)
+        k = child_of(cells, tree, k, p, o)
         if k == NONE:
             break
-        node = tree.nodes[e, k]
-        same = common(pieces, p, o, int(node.piece), int(node.offset), min(node.length, length - at))
-        same -= same % page
+        same = common(cells, p, o, cells[k + KEY], cells[k + SKIPPED], min(cells[k + TOKENS], length - at))
+        same -= same % cells[tree + PAGE]
         at += same
-        if same < node.length:
+        if same < cells[k + TOKENS]:
             break
-        p, o = ahead(pieces, p, o, same)
+        p, o = ahead(cells, p, o, same)
     return at
 
 
 @lean_kernel
-def lock(e, tree, k):
-    """Let node k and all above it be needed by one more request."""
-    state = tree.state[e]
-    while k != ROOT:
-        node = tree.nodes[e, k]
-        if node.lock == 0:
-            state.evictable -= node.length
-            state.protected += node.length
-            if node.children == 0:
-                state.leaves -= 1
-        node.lock += 1
-        k = int(node.parent)
+def lock(cells, tree, k):
+    """Let node k and all above it be needed by one more request; NONE needs nothing."""
+    while k > tree + HEAD:
+        if cells[k + LOCK] == 0:
+            cells[tree + EVICTABLE] -= cells[k + TOKENS]
+            cells[tree + PROTECTED] += cells[k + TOKENS]
+            if cells[k + CHILDREN] == 0:
+                cells[tree + LEAVES] -= 1
+        cells[k + LOCK] += 1
+        k = cells[k + PARENT]
 
 
 @lean_kernel
-def unlock(e, tree, k):
+def unlock(cells, tree, k):
     """Take back what `lock` did."""
-    state = tree.state[e]
-    while k != ROOT:
-        node = tree.nodes[e, k]
-        node.lock -= 1
-        if node.lock == 0:
-            state.evictable += node.length
-            state.protected -= node.length
-            if node.children == 0:
-                enlist(e, tree, k)
-        k = int(node.parent)
+    while k > tree + HEAD:
+        cells[k + LOCK] -= 1
+        if cells[k + LOCK] == 0:
+            cells[tree + EVICTABLE] += cells[k + TOKENS]
+            cells[tree + PROTECTED] -= cells[k + TOKENS]
+            if cells[k + CHILDREN] == 0:
+                enlist(cells, tree, k)
+        k = cells[k + PARENT]

@@ -1,132 +1,137 @@
-"""The records of a radix cache: a tree of texts whose keys and values are held, and what the requests are written as.
+"""The cells of a radix cache: a tree of texts whose keys and values are held, in the array of numbers of `cache`.
 
-A key is a run of tokens, kept as a slice of the pieces of the request that brought it: where it begins, and how long it
-is. So keys cost nothing to copy and are compared piece by piece, never token by token. The output of a request is the
-piece behind those of its prompt.
+Nodes are named by the place of their first cell, and place 0 names none. A key is a run of tokens, kept as a slice of
+the pieces of the request that brought it: the piece in which it begins, the tokens of that before it, and its length.
+So keys cost nothing to copy and are compared piece by piece, never token by token. The output of a request is the piece
+behind those of its prompt.
+
+Each replica has a tree: its head, then its nodes, the root first, its buckets, and its heap of leaves. Where its queue
+is put in order a second tree follows, the probe, of what waits; and then room to sort in.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching import cache
 from llmqueue_gym.requests import OUTPUT, SEGMENT, Contexts, Requests
 
-# A node, 64 bytes: one cache line. Node 0 is the root, and as a child or a link 0 stands for none.
-NODE = np.dtype(
-    [
-        ("time", "i8"),  # when it was last walked over; a count that grows strictly
-        ("born", "i8"),  # the children of a node are in this order
-        ("parent", "i4"),
-        ("children", "i4"),  # number of them
-        ("piece", "i4"),  # where its key begins: row of the pieces
-        ("offset", "i4"),  # and tokens into that
-        ("length", "i4"),  # of its key, tokens
-        ("lock", "i4"),  # requests that need it now
-        ("hits", "i4"),
-        ("hash", "i4"),  # of its parent and of the first page of its key
-        ("chain", "i4"),  # next node in the same bucket, or next free one
-        ("listed", "i4"),  # 1 if it stands in the heap of leaves
-        ("weight", "i4"),  # while the queue is put in order: waiting requests at it and below
-        ("place", "i4"),  # and the place of the next of them
-    ],
-    align=True,
-)
+if TYPE_CHECKING:
+    from llmqueue_gym.engines.batching.rules import Rules
 
-# A leaf in the heap of those that may be removed, by what it was when it got there.
-LEAF = np.dtype([("hits", "i8"), ("time", "i8"), ("node", "i8")], align=True)
-
-TREE_STATE = np.dtype(
-    [
-        ("page", "i8"),  # tokens; keys are whole pages
-        ("by_hits", "?"),  # lfu: the leaf of fewest hits is removed first; else lru
-        ("time", "i8"),
-        ("births", "i8"),
-        ("used", "i8"),  # nodes ever in use beside the root
-        ("free", "i8"),  # first of a chain of nodes that are free again
-        ("heap", "i8"),  # entries of the heap
-        ("leaves", "i8"),  # leaves that nobody needs now
-        ("evictable", "i8"),  # tokens of nodes that nobody needs now
-        ("protected", "i8"),  # tokens of the others
-        ("unmatched", "i8"),  # times that the queue was put in order without looking into the tree
-    ],
-    align=True,
-)
-
-# What is kept of the text of a request.
-TEXT = np.dtype(
-    [
-        ("node", "i4"),  # the last node of its text that it has locked; the root while it waits
-        ("shared", "i4"),  # its first blocks, which belong to the tree
-        ("inserted", "i4"),  # tokens that it put in
-        ("last", "i4"),  # the node at which the last look at it ended, when the queue was put in order
-        ("held", "i4"),  # 1 if it was held back then
-    ],
-    align=True,
-)
-
-ENTRY = np.dtype([("first", "i8"), ("second", "i8"), ("row", "i8")], align=True)  # what is sorted, by two numbers
-
-ROOT = NONE = 0
+NONE = 0  # the place of no node
 NEVER = 1 << 62  # tokens, more than any text has
 
+# The head of a tree.
+PAGE = 0  # tokens; keys are whole pages
+BY_HITS = 1  # 1 for lfu, where the leaf of fewest hits is removed first; 0 for lru
+TIME = 2  # a count that grows strictly
+BIRTHS = 3
+USED = 4  # nodes ever in use beside the root
+FREE = 5  # first of a chain of nodes that are free again
+HEAP = 6  # entries of the heap
+LEAVES = 7  # leaves that nobody needs now
+EVICTABLE = 8  # tokens of nodes that nobody needs now
+PROTECTED = 9  # tokens of the others
+UNMATCHED = 10  # times that the queue was put in order without looking into the tree
+BUCKETS = 11  # place of the first bucket: the first node of each chain of nodes of like hash
+MASK = 12  # buckets - 1
+LIST = 13  # place of the heap
+PROBE = 14  # place of the other tree
+SPACE = 15  # place of the room to sort in
+HALF = 16  # cells of half of that
+HEAD = 17
 
-class RadixTree(NamedTuple):
-    """All that the kernels of one tree, or of E trees side by side, read and write.
+# A node.
+WALKED = 0  # when it was last walked over
+BORN = 1  # the children of a node are in this order
+PARENT = 2
+CHILDREN = 3  # number of them
+KEY = 4  # the piece in which its key begins
+SKIPPED = 5  # and the tokens of that before it
+TOKENS = 6  # of its key
+LOCK = 7  # requests that need it now
+HITS = 8
+HASH = 9  # of its parent and of the first page of its key
+CHAIN = 10  # next node in the same bucket, or next free one
+LISTED = 11  # 1 if it stands in the heap
+WEIGHT = 12  # while the queue is put in order: waiting requests at it and below
+SEAT = 13  # and the seat of the next of them
+NODE = 14
 
-    Behind the trees stand as many others, the probes, each of what waits in the queue of one: see `radix_order`.
+# A leaf in the heap of those that may be removed, by what it was when it got there.
+LEAF_HITS, LEAF_WALKED, LEAF_NODE = 0, 1, 2
+LEAF = 3
 
-    Attributes:
-        state: `TREE_STATE` rows (2 E,).
-        nodes: `NODE` rows (2 E, nodes), the root first.
-        buckets: first node of each chain of nodes of like hash (2 E, a power of two).
-        heap: `LEAF` rows (2 E, nodes), a binary heap.
-        texts: `TEXT` rows (n,), of all requests.
-        entries: `ENTRY` rows (2, the larger of n and the nodes), to be sorted and merged.
-    """
+# What is sorted, by two numbers.
+FIRST, SECOND, ROW = 0, 1, 2
+ENTRY = 3
 
-    state: np.ndarray
-    nodes: np.ndarray
-    buckets: np.ndarray
-    heap: np.ndarray
-    texts: np.ndarray
-    entries: np.ndarray
+# Of a request, in the cells of its path.
+LOCKED = 0  # the last node of its text that it has locked; none while it waits
+SHARED = 1  # its first blocks, which belong to the tree
+INSERTED = 2  # tokens that it put in
+LAST = 3  # the node at which the last look at it ended, when the queue was put in order
+POSTPONED = 4  # 1 if it was held back then
 
-    def clear(self, e: int) -> None:
-        """Let tree e be empty."""
-        used, kept = int(self.state["used"][e]) + 1, {name: self.state[name][e] for name in ("page", "by_hits")}
-        self.nodes[e, :used] = 0
-        self.buckets[e], self.state[e] = NONE, 0
-        for name, value in kept.items():
-            self.state[name][e] = value
+_NO_PAGES = 1 << 40  # tokens of a block, so that no request has blocks with identities
 
 
-def fresh_tree(
-    size: int, nodes: int, requests: int = 0, page: int = 1, by_hits: bool = False, ordered: bool = False
-) -> RadixTree:
-    """Return E empty trees.
+def let_grow(replica: Any, rules: "Rules") -> Any:
+    """Return the tables of replicas with room for their trees.
 
     Args:
-        size: E.
-        nodes: most nodes at a time beside the root; as each holds a page at least, the pages of the memory are enough.
-        requests: n.
-        page: tokens.
-        by_hits: whether the leaf of fewest hits is removed first (lfu), or the one not used for longest (lru).
-        ordered: whether their queues are put in order, of n requests at the most.
+        replica: `ReplicaTables` of empty replicas.
+        rules: of all of them.
     """
-    if ordered:
-        nodes = max(nodes, 2 * requests)  # of a probe: each request is looked up, which may split a node, and put in
-    tree = RadixTree(
-        state=records(np.zeros(2 * size, TREE_STATE)),
-        nodes=records(np.zeros((2 * size, nodes + 1), NODE)),
-        buckets=np.zeros((2 * size, 1 << nodes.bit_length()), np.int32),
-        heap=records(np.zeros((2 * size, nodes + 1), LEAF)),
-        texts=records(np.zeros(requests, TEXT)),
-        entries=records(np.zeros((2, max(requests, nodes + 1 if ordered else 0)), ENTRY)),
-    )
-    tree.state["page"] = 1
-    tree.state["page"][:size], tree.state["by_hits"][:size] = page, by_hits
-    return tree
+    n, state, at = replica.waiting.shape[1], replica.state, 1
+    ordered, trees, heads = rules.queue_order != "fcfs", [], []
+    for blocks in replica.system["blocks"]:
+        # Every node holds a page at least. Of a probe each request is looked up, which may split a node, and put in.
+        sizes = [max(int(blocks), 1), *([2 * n] if ordered else [])]
+        places = []
+        for k, nodes in enumerate(sizes):
+            places.append(at)
+            buckets = 1 << nodes.bit_length()
+            first = at + HEAD + NODE * (nodes + 1)
+            head = {PAGE: 1, BUCKETS: first, MASK: buckets - 1, LIST: first + buckets}
+            heads.append((at, head if k else head | {PAGE: rules.block_size, BY_HITS: int(rules.eviction == "lfu")}))
+            at = first + buckets + LEAF * (nodes + 1)
+        half = ENTRY * max(n, sizes[0] + 1 if ordered else 0)
+        heads.append((places[0], {PROBE: places[-1], SPACE: at, HALF: half}))
+        trees.append(places[0])
+        at += 2 * half
+    replica = replica._replace(cells=np.zeros(at, np.int64))
+    for place, head in heads:
+        for key, value in head.items():
+            replica.cells[place + key] = value
+    state["caching"], state["tree"] = cache.TREE, trees
+    state["buckets"], state["bucket_mask"] = at, -1  # none; the requests begin there
+    return replica
+
+
+def cut_down(cells: np.ndarray, tree: int) -> None:
+    """Let a tree be empty."""
+    first, buckets = tree + HEAD, cells[tree + BUCKETS]
+    cells[first : first + NODE * (cells[tree + USED] + 1)] = 0
+    cells[buckets : buckets + cells[tree + MASK] + 1] = 0
+    cells[tree + TIME : tree + UNMATCHED + 1] = 0
+
+
+def with_texts(replica: Any, run: int, runs: int, given: Requests) -> Any:
+    """Return the tables with the texts of the requests of a run, which are there already; see `cache.with_contexts`."""
+    before = replica.truth["path"].copy()
+    replica = cache.with_contexts(replica, run, runs, written_out(given), _NO_PAGES)
+    n, each = len(replica.truth) // runs, len(replica.system) // runs
+    for e, tree in enumerate(replica.state["tree"]):  # where texts of a run have moved, its keys have
+        if e // each != run:
+            moved = int(replica.truth["path"][e // each * n] - before[e // each * n])
+            first, used = tree + HEAD, replica.cells[tree + USED]
+            replica.cells[first + NODE + KEY : first + NODE * (used + 1) : NODE] += moved
+    paths = replica.truth["path"][run * n : run * n + len(given.outputs)]
+    for cell in (LOCKED, SHARED, INSERTED, LAST, POSTPONED):
+        replica.cells[paths + cell] = 0
+    return replica
 
 
 def written_out(given: Requests) -> Requests:

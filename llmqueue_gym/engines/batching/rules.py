@@ -42,7 +42,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.batching.cache import BLOCKS, NONE, TREE
+from llmqueue_gym.engines.batching.cache import BLOCKS, NO_CACHE, TREE
 from llmqueue_gym.engines.batching.radix_order import DFS_WEIGHT, FCFS, LPM
 from llmqueue_gym.engines.batching.tables import (
     CHUNK,
@@ -62,21 +62,19 @@ from llmqueue_gym.registry import spec_of
 ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decode-first": DECODE_FIRST}
 ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
-CACHING = {"none": NONE, "vllm": BLOCKS, "radix": TREE}
-QUEUES = {"fcfs": FCFS, "lpm": LPM, "dfs-weight": DFS_WEIGHT}
+CACHING = {"none": NO_CACHE, "vllm": BLOCKS, "radix": TREE}
+QUEUE_ORDERS = {"fcfs": FCFS, "lpm": LPM, "dfs-weight": DFS_WEIGHT}
 EVICTIONS = {"lru": False, "lfu": True}
 _CODES: dict[str, dict[str, Any]] = {
     "order": ORDERS,
     "allocation": ALLOCATIONS,
     "preemption": PREEMPTIONS,
     "caching": CACHING,
-    "queue": QUEUES,
+    "queue_order": QUEUE_ORDERS,
     "eviction": EVICTIONS,
 }
 # What prefix caching and the asynchronous scheduler take as it is in vLLM's v1 scheduler.
-_OF_V1 = frozenset(
-    ("order", "allocation", "preemption", "keep_head", "lookahead", "room_for_one", "padded", "request_level")
-)
+_OF_V1 = ("order", "allocation", "preemption", "keep_head", "lookahead", "room_for_one", "padded", "request_level")
 
 MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
 
@@ -123,8 +121,8 @@ class Rules:
         forget_unread: Vidur's trap, see above.
         caching: "none"; "vllm": prompts that begin with the same tokens share the blocks that hold them; or "radix":
             the same by a tree of texts, outputs among them, as in SGLang, whose pages are the blocks.
-        queue: with a tree, the order of the queue for policies without ranks: "fcfs", "lpm" (longest prefix match) or
-            "dfs-weight"; see `radix_order`.
+        queue_order: with a tree, the order of the queue for policies without ranks: "fcfs", "lpm" (longest prefix
+            match) or "dfs-weight"; see `radix_order`.
         eviction: with a tree, the leaf that goes first: "lru" or "lfu".
         released_last: whether released blocks that are not full go to the back of the queue, too.
         asynchronous: whether two steps are in flight, the scheduler's usual way.
@@ -164,7 +162,7 @@ class Rules:
     request_level: bool = False
     forget_unread: bool = False
     caching: str = "none"
-    queue: str = "fcfs"
+    queue_order: str = "fcfs"
     eviction: str = "lru"
     released_last: bool = False
     asynchronous: bool = False
@@ -203,7 +201,7 @@ class Rules:
             self._refuse_beside_v1()
         if self.caching == "radix" and self.asynchronous:
             raise BadInput(f"{self.name}: asynchronous=true has no place beside caching=radix; choose caching=vllm")
-        for key in ("queue", "eviction"):
+        for key in ("queue_order", "eviction"):
             if self.caching != "radix" and getattr(self, key) != getattr(Rules, key):
                 raise BadInput(f"{self.name}: {key}={getattr(self, key)} looks into a tree; add caching=radix")
         if not self.horizon > 0:
@@ -240,6 +238,11 @@ class Rules:
     def spare_blocks(self) -> int:
         """The blocks that stay free on admission."""
         return 0 if self.no_watermark else int(self.watermark * ((self.blocks or 0) + self.null_block))
+
+    @property
+    def held(self) -> int:
+        """The tokens that the blocks hold."""
+        return (self.blocks or 0) * self.block_size
 
     @property
     def longest(self) -> int:

@@ -1,6 +1,6 @@
 """What requests share of the memory, whichever way the rule set caches prefixes: blocks by content, or a radix tree."""
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching import blocks, radix_pool
 from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.queue import row_at
@@ -8,37 +8,41 @@ from llmqueue_gym.engines.batching.queue import row_at
 
 @inner_kernel
 def look_up(e, r, i, size):
-    """Find what the cache holds of waiting request i; the numbers stand in `state`."""
-    if r.state[e].caching == TREE:
-        radix_pool.look_up(e, r, i, size)
-    else:
-        blocks.look_up(e, r, i, size)
+    """Find what the cache holds of waiting request i; the numbers stand in `state` until something changes."""
+    state = r.state[e]
+    if state.looked != i + 1:
+        if state.caching == TREE:
+            radix_pool.find_hits(r.cells, state, r.requests[i], r.truth[i].path, size)
+        else:
+            blocks.find_hits(r.cells, state, r.requests[i], r.truth[i].path, size)
+        state.looked = i + 1
 
 
 @inner_kernel
 def use_hits(e, r, i):
     """Let request i use what was found for it."""
     if r.state[e].caching == TREE:
-        radix_pool.use_hits(e, r, i)
+        radix_pool.use_hits(r.cells, r.state[e], r.requests[i], r.truth[i].path)
     else:
-        blocks.use_hits(e, r, i)
+        blocks.use_hits(r.cells, r.state[e], r.requests[i], r.truth[i].path)
 
 
 @inner_kernel
 def take_blocks(e, r, i, count, size):
-    """Make so many free blocks the own ones of request i."""
+    """Make so many free blocks, which are counted already, those of request i."""
     if r.state[e].caching == TREE:
-        radix_pool.take_blocks(e, r, count, size)
+        radix_pool.make_vacant(r.cells, r.state[e], r.system[e].free, size)
     else:
-        blocks.take_blocks(e, r, i, count)
+        blocks.take_blocks(r.cells, r.state[e], r.requests[i], r.truth[i].path, count)
 
 
 @inner_kernel
 def give_back(e, r, i):
     """Let request i use nothing more, and return how many blocks are free by that."""
-    if r.state[e].caching == TREE:
-        return radix_pool.give_back(e, r, i, r.radix.state[e].page)
-    return blocks.give_back(e, r, i)
+    state = r.state[e]
+    if state.caching == TREE:
+        return radix_pool.give_back(r.cells, state, r.requests[i], r.truth[i].path, r.cells[state.tree])
+    return blocks.give_back(r.cells, state, r.requests[i], r.truth[i].path)
 
 
 @inner_kernel
@@ -48,11 +52,11 @@ def hold_tokens(e, r, i, tokens, size):
         blocks.hold_tokens(e, r, i, tokens, size)
 
 
-@inner_kernel
+@part_kernel
 def keep_tokens(e, r, i):
     """Let the tree have the computed tokens of request i."""
-    if r.state[e].caching == TREE:
-        radix_pool.keep(e, r, i, r.requests[i].computed, r.radix.state[e].page)
+    state = r.state[e]
+    r.system[e].free += radix_pool.keep(r.cells, state, r.requests[i], r.truth[i].path, r.cells[state.tree])
 
 
 @inner_kernel
@@ -61,12 +65,13 @@ def may_appear(e, r, i, size):
     return r.state[e].caching != TREE and blocks.may_appear(e, r, i, size)
 
 
-@inner_kernel
+@part_kernel
 def note_hits(e, r, size):
     """Write what the cache holds of each waiting request, for policies that read it; nothing else is changed."""
     for k in range(r.system[e].waiting):
         i = row_at(e, r, k)
+        request, path = r.requests[i], r.truth[i].path
         if r.state[e].caching == TREE:
-            r.requests[i].cached = radix_pool.cached_tokens(e, r, i)
+            request.cached = radix_pool.cached_tokens(r.cells, r.state[e], request, path)
         else:
-            r.requests[i].cached = blocks.cached_tokens(e, r, i, size)
+            request.cached = blocks.cached_tokens(r.cells, r.state[e], request, path, size)

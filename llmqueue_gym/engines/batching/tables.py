@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.batching.cache import BLOCKS, TREE, Cache, no_cache
-from llmqueue_gym.engines.batching.radix_tables import RadixTree, fresh_tree
+from llmqueue_gym.engines.batching import cache, radix_tables
 from llmqueue_gym.requests import LINE, REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
@@ -30,6 +29,11 @@ REPLICA_STATE = np.dtype(
         ("until", "f8"),  # s: iterations begin before it and end then at the latest; infinity where it is alone
         ("ends", "f8"),  # s, end of the iteration that it is held in; infinity where it is held before one
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
+        ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
+        ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
+        ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
+        ("gone", "f8"),  # cost per second of all that left for good
+        ("gone_time", "f8"),  # the same, each times when it left, s
         ("phase", "i8"),  # where in an iteration it stands, a code below
         ("cursor", "i8"),  # position in the running list while the running requests are scheduled
         ("budget", "i8"),  # tokens left in this iteration
@@ -68,20 +72,25 @@ REPLICA_STATE = np.dtype(
         ("decode_tokens", "i8"),
         ("preemptions", "i8"),
         ("most_blocks", "i8"),  # most blocks ever in use
-        ("caching", "i8"),  # how prefixes are cached: `cache.NONE`, BLOCKS or TREE
+        ("caching", "i8"),  # how prefixes are cached, see `cache`
+        ("tree", "i8"),  # place of the radix tree, see `radix_tables`
+        ("node", "i8"),  # where in it the last look-up ended
         ("released_last", "?"),  # whether all released blocks queue behind the others
+        ("queue", "i8"),  # place of the ends of the queue of free blocks, see `cache`
+        ("buckets", "i8"),  # place of the first bucket
+        ("bucket_mask", "i8"),  # buckets - 1
         ("looked", "i8"),  # 1 + row of the request whose look-up stands below, 0 where none does
         ("looks", "i8"),  # look-ups so far
         ("hits", "i8"),  # blocks that were found
         ("idle_hits", "i8"),  # of them, those that nobody uses
         ("missing", "i8"),  # the prefix that was not found
-        ("node", "i8"),  # where in the tree the look-up ended
         ("hit_tokens", "i8"),  # tokens that were not computed, because on admission the cache held them
         ("in_flight", "?"),  # whether a step computes while the next one is put together, see `flight`
         ("flight", BATCH),  # what it computes
         ("flight_time", "f8"),  # s that it takes
         ("flying", "i8"),  # requests in it
         ("boarding", "i8"),  # requests in the next one
+        ("leavers", "i8"),  # requests that left and whose blocks are still to be released
     ],
     align=True,
 )
@@ -89,7 +98,8 @@ REPLICA_STATE = np.dtype(
 # What happens to a request and what a policy never sees of it: 64 bytes, one cache line.
 TRUTH = np.dtype(
     [
-        ("output", "i8"),  # tokens
+        ("output", "i4"),  # tokens
+        ("path", "i4"),  # place of what it consists of, see `cache`
         ("cost", "f8"),  # per second in system
         ("refreshed", "i4"),  # where its refreshed predictions begin in `total`, and where they end
         ("refreshed_end", "i4"),
@@ -106,7 +116,9 @@ NOTES = np.dtype(
         ("renewed", "i8"),  # rows whose prediction was refreshed
         ("flying", "i8"),  # rows in the step that computes; ~row where it gives no token
         ("boarding", "i8"),  # likewise in the next one
+        ("leaver", "i8"),  # rows that left and whose blocks are still to be released; ~row of who stays, see `pool`
         ("order", "i8"),
+        ("first", "i8"),  # rows that had their first token
         ("left", "f8"),
         ("held", "f8"),
     ],
@@ -118,7 +130,7 @@ BEGIN, SCHEDULE_RUNNING, SCHEDULE_WAITING, READY, COMPUTE, AFTER, BOARD = 0, 1, 
 
 # What an agent may own, as bits, and what it is asked.
 ADMISSION, EVICTION, RANKING, WATCHING = 1, 2, 4, 8
-NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED, HELD = 0, 1, 2, 3, 4, 5, 6
+NOTHING, ADMIT, EVICT, RANK, LOOK, PAUSED, HELD, HANDED = 0, 1, 2, 3, 4, 5, 6, 7
 ENDLESS = 1 << 62  # work that a call of the loop may do where it is not to come back before a decision
 
 # Why a run stopped.
@@ -154,7 +166,7 @@ RULES = np.dtype(
         ("keep_head", "?"),
         ("overlapped", "?"),
         ("caching", "i8"),
-        ("queue", "i8"),
+        ("queue_order", "i8"),
         ("released_last", "?"),
         ("asynchronous", "?"),
         ("ends_known", "?"),
@@ -230,8 +242,7 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
         total=np.zeros(runs * m),
-        cache=no_cache(),
-        radix=fresh_tree(0, 0),
+        cells=np.zeros(0, np.int64),
     )
     tables.system["free"] = tables.system["blocks"] = np.tile(blocks, runs) if np.ndim(blocks) else blocks
     tables.state["until"], tables.truth["cost"] = np.inf, 1.0
@@ -248,7 +259,16 @@ def _on_lines(rows: int, dtype: np.dtype) -> np.ndarray:
 
 _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
-_KEPT = ("until", "caching", "released_last")  # by a replica that is emptied
+_KEPT = (
+    "until",
+    "hands_over",
+    "caching",
+    "tree",
+    "released_last",
+    "queue",
+    "buckets",
+    "bucket_mask",
+)  # by a replica that is emptied
 
 
 class ReplicaTables(NamedTuple):
@@ -267,8 +287,7 @@ class ReplicaTables(NamedTuple):
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
-    cache: Cache  # empty where no replica caches prefixes
-    radix: RadixTree  # empty where none has a tree of them
+    cells: np.ndarray  # numbers of prefix caching, see `cache`; none where no replica caches
 
     @property
     def service(self) -> np.ndarray:
@@ -283,10 +302,10 @@ class ReplicaTables(NamedTuple):
         self.state["ends"][e] = self.state["next"][e] = np.inf
         for name, value in kept.items():
             self.state[name][e] = value
-        if kept["caching"] == BLOCKS:
-            self.cache.clear(e, int(blocks))
-        if kept["caching"] == TREE:
-            self.radix.clear(e)
+        if kept["caching"] == cache.BLOCKS:
+            cache.clear(self, e)
+        if kept["caching"] == cache.TREE:
+            radix_tables.cut_down(self.cells, int(kept["tree"]))
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.

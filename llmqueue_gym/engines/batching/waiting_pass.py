@@ -5,7 +5,7 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
-from llmqueue_gym.engines.batching.pool import blocks_for, is_swapped, preempt, room_held_by_the_queue, take
+from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, is_swapped, preempt, take
 from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
 from llmqueue_gym.engines.batching.sharing import hold_tokens, look_up, may_appear, use_hits
@@ -146,6 +146,7 @@ def admit(e, r, rules, conduct, length, params, position):
     room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
     if rules.caching:
         use_hits(e, r, i)
+        system.free -= state.idle_hits
         request.computed = state.hits * rules.block_size
         state.hit_tokens += request.computed
     take(e, r, i, room, rules.block_size)
@@ -230,10 +231,8 @@ def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
         if conduct.skips:
             position += 1
             continue
-        if rules.keep_head and system.running == 0:
-            before = system.free
-            room_held_by_the_queue(e, r, rules, system.blocks)  # else caches kept in the queue could block it for ever
-            if system.free > before:
+        if (rules.keep_head or state.keeps) and system.running == 0:
+            if clear_queue(e, r, rules):  # else caches kept in the queue could block it for ever
                 continue
         # For the present, if it was not for want of what others took in this iteration alone.
         if state.admitted == 0 and conduct.admission == FITS and not conduct.displaces:

@@ -25,7 +25,7 @@ Function = Callable[[Any, Any, np.ndarray], float]  # (request, system, params) 
 ADMISSIONS = ("fits", "reserve", "peak")
 PREEMPTIONS = ("recompute", "swap", "free")
 READABLE = tuple(name for name in REQUEST.names or () if name != ROOM)
-_PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
+PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ServingPolicy(BasePolicy):
     kind: ClassVar[str] = "serving policy"
     functions: ClassVar[tuple[str, ...]] = ("rank", "victim", "length", "progress")
     shown: ClassVar[tuple[Shown, ...]] = (
-        Shown("request", REQUEST, READABLE, _PREDICTIONS),
+        Shown("request", REQUEST, READABLE, PREDICTIONS),
         Shown("system", SYSTEM, SYSTEM.names or (), frozenset()),
     )
 

@@ -18,6 +18,9 @@ def prefill_seconds(profile: Any, prompts: np.ndarray) -> np.ndarray:
     if profile.form == "roofline":
         floor, base, token, pair, _ = numbers
         return np.maximum(floor, base + token * tokens) + pair * tokens**2 / 2
+    if profile.form == "experts":
+        read = numbers[0] + numbers[1] * (1 - (1 - numbers[2]) ** tokens)
+        return np.maximum(read, numbers[3] * read + numbers[4] * tokens) + numbers[5] * tokens**2 / 2
     if profile.form == "phases":
         base, token, square = numbers[:3]
         return base + token * tokens + square * tokens**2 + numbers[10] + numbers[11] * tokens
@@ -40,6 +43,9 @@ def decode_seconds(profile: Any, decodes: int, context: float) -> float:
     if profile.form == "roofline":
         floor, base, token, _, each = numbers
         return float(max(floor, base + token * decodes) + each * read)
+    if profile.form == "experts":
+        weights = numbers[0] + numbers[1] * (1 - (1 - numbers[2]) ** decodes)
+        return float(max(weights, numbers[3] * weights + numbers[4] * decodes) + numbers[6] * read)
     if profile.form == "phases":
         base, each, request = numbers[4:7] if decodes < numbers[3] else numbers[7:10]
         return float(base + each * read + request * decodes + numbers[10] + numbers[11] * decodes)

@@ -1,0 +1,290 @@
+"""What happens next in a fleet: an arrival, what was noted, a report, a tick, or the end of an iteration that concerns
+others, whichever comes first.
+
+At one instant iterations end first, replica by replica; then come the events that were noted, reports, the controller's
+tick and the arrivals; then iterations begin. A replica whose iterations concern nobody else is brought up to date at
+these instants alone, and passes through as many iterations between them as it likes.
+"""
+
+import numpy as np
+
+from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
+from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
+from llmqueue_gym.engines.fleet.events import drop_first
+from llmqueue_gym.engines.fleet.sites import choose, report
+from llmqueue_gym.engines.fleet.tables import (
+    ARRIVE,
+    BEGIN,
+    DRAINING,
+    HAND,
+    HANDS,
+    HAPPEN,
+    MOVE_ON,
+    MOVED,
+    OFF,
+    ON,
+    OVER,
+    PAUSED,
+    ROUTE,
+    ROUTES,
+    STARTED,
+    STARTING,
+    TICK,
+    VANISHES,
+)
+from llmqueue_gym.engines.fleet.transfers import arrive_from_elsewhere, begin_transfers, hand_over, send, vanish
+
+
+@inner_kernel
+def left(e, f, r):
+    """Return how many requests of run e have been done."""
+    total = -f.fleet[e].pulled
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        total += r.state[g].done
+    return total
+
+
+@inner_kernel
+def next_arrival(e, f, r):
+    """Return when the next request of run e comes, s; infinity where that is not known."""
+    fleet = f.fleet[e]
+    return r.requests[fleet.first + fleet.arrived].arrival if fleet.arrived < fleet.sent else np.inf
+
+
+@inner_kernel
+def next_moment(e, f, r, course):
+    """Return when anything happens in run e that concerns more than one replica, s."""
+    fleet = f.fleet[e]
+    when = next_arrival(e, f, r)
+    if course.staleness > 0 and when < np.inf:
+        last = np.floor(when / course.staleness) * course.staleness
+        fleet.next_report = last if last > fleet.clock else np.inf
+        when = min(when, fleet.next_report)
+    if fleet.events > 0:
+        when = min(when, f.events[e, 0].time)
+    if course.tick < np.inf and left(e, f, r) < fleet.n:
+        when = min(when, fleet.next_tick)
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        if f.members[g].emits:
+            when = min(when, r.state[g].ends)
+    return when
+
+
+@inner_kernel
+def happen(e, f, r, course):
+    """Let the first event of run e happen, which is due; return whether a request comes back to the router."""
+    fleet, event = f.fleet[e], f.events[e, 0]
+    kind, subject, order = event.kind, event.subject, event.order
+    drop_first(e, f)
+    if kind == MOVED:
+        if f.flows[subject].order == order:  # else it was broken off
+            arrive_from_elsewhere(e, f, r, subject, course)
+        return False
+    if kind in (STARTED, VANISHES):
+        g = e * len(f.forms) + subject
+        if kind == VANISHES and f.members[g].power != OFF:
+            vanish(e, f, r, subject, course)
+        elif kind == STARTED and f.members[g].power == STARTING:
+            f.members[g].power = ON
+        return False
+    fleet.subject, fleet.source = subject, -1
+    return True
+
+
+@inner_kernel
+def uncached(request):
+    """Return the tokens of a prompt that are to be computed."""
+    return request.prompt + request.generated - request.computed
+
+
+@inner_kernel
+def who_was_read(e, f, r):
+    """Return a replica of run e where somebody has just had a first token who may go on elsewhere, -1 for none."""
+    for q in range(len(f.forms)):
+        if r.state[e * len(f.forms) + q].out > 0:
+            return q
+    return -1
+
+
+@inner_kernel
+def ask_for_next_read(e, f, r, q):
+    """Make the first who was read at replica q of run e the request in question."""
+    fleet, g = f.fleet[e], e * len(f.forms) + q
+    state, notes = r.state[g], r.notes[g]
+    fleet.source, fleet.subject = q, notes[0].first
+    state.out -= 1
+    for k in range(state.out):
+        notes[k].first = notes[k + 1].first
+
+
+@lean_kernel
+def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, victim, length, progress, params, work):
+    """Go on with run e until somebody has to decide, the run is over, or so much is done that Python has its turn.
+
+    Args:
+        e: the run.
+        f: `FleetTables`.
+        r: `ReplicaTables`, replica k of run e in row e * R + k.
+        course: `COURSE` record.
+        conduct: `CONDUCT` record of the order in which replicas serve.
+        agent: which decisions are the agent's: ROUTES, HANDS, added; 0 for none.
+        score: compiled function of the router, or None where an agent routes.
+        scores: its numbers.
+        hand: compiled function that chooses who goes on with what was read; None where an agent does.
+        hands: its numbers.
+        rank: of the order, as in `proceed`.
+        victim: likewise.
+        length: likewise.
+        progress: likewise.
+        params: their numbers, `(R, k)`.
+        work: moments after which it comes back, about.
+
+    Returns:
+        ROUTE where the agent sends request `fleet.subject` somewhere by `sent_to`, HAND where it says who goes on with
+        it by `hand_over`, TICK where the controller is to be asked, PAUSED where the work is done, OVER where the run
+        is over, for `fleet.reason`.
+    """
+    fleet, replicas = f.fleet[e], len(f.forms)
+    first = e * replicas
+    while fleet.reason == GOING:
+        if course.splits and fleet.phase in (MOVE_ON, HAPPEN):
+            q = who_was_read(e, f, r)
+            if q >= 0:
+                fleet.clock = max(fleet.clock, r.system[first + q].clock)
+                ask_for_next_read(e, f, r, q)
+                if course.staleness == 0:
+                    report_all(e, f, r, course)
+                if agent & HANDS:
+                    return HAND
+                if hand is not None:
+                    i = fleet.subject
+                    target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
+                    hand_over(e, f, r, i, target, course)
+                continue
+        if fleet.phase == MOVE_ON:
+            if work <= 0:
+                return PAUSED
+            work -= 1
+            when = next_moment(e, f, r, course)
+            until, reason = min(when, course.horizon), DRAINED
+            for q in range(replicas):
+                g = first + q
+                if f.members[g].power in (OFF, STARTING):
+                    continue
+                state = r.state[g]
+                state.until = until
+                found = proceed(
+                    g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
+                    params[q], ENDLESS if until < np.inf else work * 1000,
+                )  # fmt: skip
+                if found == BUSY:
+                    return PAUSED
+                if state.reason not in (GOING, DRAINED):
+                    reason = state.reason
+            if until == np.inf or reason != DRAINED:
+                fleet.reason = reason
+                break
+            fleet.clock = until
+            switch_off(e, f, r)
+            if course.closed:
+                answer(e, f, r)
+            if when >= course.horizon:
+                fleet.reason = HORIZON
+                break
+            fleet.phase = HAPPEN
+            continue
+        if fleet.phase == HAPPEN:
+            for g in range(first, first + replicas):
+                if f.members[g].awaited > 0:
+                    begin_transfers(e, f, r, g, course)
+            back = False
+            while fleet.events > 0 and f.events[e, 0].time <= fleet.clock and not back:
+                back = happen(e, f, r, course)
+            if not back:
+                if fleet.next_report <= fleet.clock:
+                    report_all(e, f, r, course)
+                    fleet.next_report = np.inf
+                fleet.phase = ARRIVE
+                if fleet.next_tick <= fleet.clock:
+                    fleet.next_tick += course.tick
+                    return TICK
+                continue
+        elif fleet.phase == ARRIVE:
+            if not next_arrival(e, f, r) <= fleet.clock:
+                fleet.phase = BEGIN
+                continue
+            arrive(e, f, r)
+        else:
+            soon = np.nextafter(fleet.clock, np.inf)
+            for q in range(replicas):
+                g = first + q
+                if f.members[g].emits and f.members[g].power in (ON, DRAINING):
+                    r.state[g].until = soon
+                    proceed(
+                        g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
+                        params[q], ENDLESS,
+                    )  # fmt: skip
+            fleet.phase = MOVE_ON
+            continue
+        if course.staleness == 0:
+            report_all(e, f, r, course)
+        if agent & ROUTES:
+            return ROUTE
+        if score is not None:
+            i = fleet.subject
+            decodes = uncached(r.requests[i]) < course.local_below
+            sent_to(e, f, r, choose(e, f, r, i, course.looks, course.wants, decodes, score, scores))
+    return OVER
+
+
+@inner_kernel
+def report_all(e, f, r, course):
+    """Let all replicas of run e report themselves."""
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        report(g, f, r, f.fleet[e].clock, course.wants | course.hand_wants)
+
+
+@inner_kernel
+def arrive(e, f, r):
+    """Let the next request of run e come: it is in question where it goes."""
+    fleet = f.fleet[e]
+    i = fleet.first + fleet.arrived
+    cost = r.truth[i].cost
+    fleet.arrived += 1
+    fleet.arrived_cost += cost
+    fleet.arrived_time += cost * r.requests[i].arrival
+    fleet.subject, fleet.source = i, -1
+
+
+@inner_kernel
+def sent_to(e, f, r, q):
+    """Send the request in question to replica q of run e."""
+    f.fleet[e].turn += 1
+    send(e, f, r, f.fleet[e].subject, q)
+
+
+@inner_kernel
+def switch_off(e, f, r):
+    """Switch off the replicas of run e that were to end what they had, and have."""
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        member = f.members[g]
+        if member.power == DRAINING and r.state[g].done == r.state[g].n and member.inbound == 0:
+            member.power = OFF
+            member.on_time += f.fleet[e].clock - member.since
+            member.since = f.fleet[e].clock
+
+
+@inner_kernel
+def answer(e, f, r):
+    """Let the clients of requests that have left send their next."""
+    fleet = f.fleet[e]
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        member = f.members[g]
+        while member.done < r.state[g].done:
+            member.done += 1
+            if fleet.sent < fleet.n:
+                request = r.requests[fleet.first + fleet.sent]
+                request.arrival = request.ready = request.last_token = request.last_scheduled = fleet.clock
+                fleet.sent += 1

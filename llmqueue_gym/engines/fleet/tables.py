@@ -1,0 +1,179 @@
+"""The records of a fleet: its state, its replicas beside what they are by themselves, transfers, what is to come."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.tables import RULES, ReplicaTables
+from llmqueue_gym.requests import SITE
+
+# The state of a run.
+FLEET = np.dtype(
+    [
+        ("clock", "f8"),  # s
+        ("phase", "i8"),  # what is to be done next, a code below
+        ("first", "i8"),  # row of its first request
+        ("arrived", "i8"),
+        (
+            "sent",
+            "i8",
+        ),  # those of which it is known when; of clients who wait the next comes when one leaves
+        ("n", "i8"),  # requests in all
+        ("subject", "i8"),  # row of the request that is to be sent somewhere
+        ("source", "i8"),  # replica that it is to leave, -1 where it arrives
+        ("turn", "i8"),  # requests that were sent so far
+        ("events", "i8"),  # in the heap
+        ("noted", "i8"),  # events so far
+        ("next_report", "f8"),  # s, when replicas report themselves next; infinity where nobody will look before
+        ("next_tick", "f8"),  # s, when the controller is asked next
+        ("pulled", "i8"),  # times that a request left a replica for another
+        ("arrived_cost", "f8"),  # cost per second of all that have arrived
+        ("arrived_time", "f8"),  # the same, each times its arrival, s
+        ("reason", "i8"),  # why the run stopped, one of `batching.tables`
+        ("transfers", "i8"),
+        ("transfer_bytes", "f8"),
+        ("lost", "i8"),  # requests that a replica took with it when it vanished; they began anew elsewhere
+        ("hit_tokens", "f8"),  # prompt tokens that caches held
+    ],
+    align=True,
+)
+
+# A replica as the fleet has it.
+MEMBER = np.dtype(
+    [
+        ("power", "i8"),  # a code below
+        ("role", "i8"),  # of `requests.ROLES`
+        ("emits", "?"),  # whether what ends here concerns others, so that it is looked at after each iteration
+        ("awaited", "i8"),  # transfers that wait for room here
+        ("head", "i8"),  # the first of them, a row, -1 for none
+        ("tail", "i8"),
+        ("inbound", "i8"),  # requests on their way here
+        ("done", "i8"),  # of those that left, those whose clients have sent their next
+        ("since", "f8"),  # s, when it was last switched on or off
+        ("on_time", "f8"),  # s that were paid for before
+    ],
+    align=True,
+)
+
+# A request between replicas.
+FLOW = np.dtype(
+    [
+        ("source", "i4"),
+        ("target", "i4"),
+        ("blocks", "i4"),  # that it holds at the source until it has gone
+        ("next", "i8"),  # row of the one behind it that waits for the same replica, -1 for none
+        ("order", "i8"),  # of the event that ends it, -1 before it has begun
+    ],
+    align=True,
+)
+
+# What is to come: the earliest first, at one time by kind, then in the order in which they were noted.
+EVENT = np.dtype([("time", "f8"), ("kind", "i8"), ("order", "i8"), ("subject", "i8")], align=True)
+MOVED, STARTED, VANISHES, RETURNS = 0, 1, 2, 3
+
+# Settings of all replicas of a run.
+COURSE = np.dtype(
+    [
+        ("staleness", "f8"),  # s between reports; 0: a router sees what is so
+        ("overlapped", "f8"),  # share of a transfer that runs beside the prefill
+        ("tick", "f8"),  # s between looks of the controller; infinity for none
+        ("horizon", "f8"),  # s
+        ("local_below", "f8"),  # prompts with fewer tokens to compute are read where they decode
+        ("looks", "i8"),  # of the router, a code below
+        ("wants", "i8"),  # what it reads, bits below
+        ("hand_looks", "i8"),  # the same of who takes over what was read
+        ("hand_wants", "i8"),
+        ("closed", "?"),  # whether clients wait for their answers
+        ("splits", "?"),  # whether requests are read at one replica and go on at another
+    ],
+    align=True,
+)
+ALL, SAMPLE, TURN = 0, 1, 2
+SUMS, CACHED = 1, 2  # columns that are summed over requests; hits of the request in question
+
+OFF, STARTING, ON, DRAINING = POWERS = 0, 1, 2, 3
+MOVE_ON, HAPPEN, ARRIVE, BEGIN = 0, 1, 2, 3  # phases: on to the next moment; what happens there; who comes; after
+ROUTE, HAND, TICK, OVER, PAUSED = 1, 2, 3, 4, 5  # what the agenda comes back for
+ROUTES, HANDS = 1, 2  # what an agent may own, as bits
+
+
+class FleetTables(NamedTuple):
+    """All that the kernels of E fleets of R replicas read and write beside the tables of the replicas."""
+
+    fleet: np.ndarray  # FLEET rows (E,)
+    members: np.ndarray  # MEMBER rows (E * R,)
+    sites: np.ndarray  # SITE rows (E * R,)
+    events: np.ndarray  # EVENT rows (E, n + 4 * R), a heap
+    flows: np.ndarray  # FLOW rows (E * n,)
+    choices: np.ndarray  # replicas that each request is shown, as many as a router looks at (E * n, d); d = 0: all
+    ties: np.ndarray  # numbers in [0, 1) by which one of several equal replicas is chosen (E * n,)
+    scores: np.ndarray  # space (R,)
+    rules: np.ndarray  # RULES rows (R,)
+    forms: np.ndarray  # of the cost profiles (R,), index into `cost.FORMS`
+    numbers: np.ndarray  # of the cost profiles (R, k), filled up with zeros
+    bytes_each: np.ndarray  # of a token's keys and values (R,)
+    longest: np.ndarray  # most tokens of a request (R,)
+    cuts: np.ndarray  # whether an output that would be longer ends there (R,)
+    latency: np.ndarray  # of the link from one replica to another, s (R, R)
+    byte_time: np.ndarray  # s that a byte takes there (R, R)
+
+
+def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
+    """Return the tables of E runs; rules, forms and numbers are to be filled in.
+
+    Args:
+        runs: E, side by side.
+        n: requests of a run.
+        d: replicas that a router looks at, 0 for all.
+        replicas: R, of a run.
+    """
+    size = runs * replicas
+    made = FleetTables(
+        fleet=records(np.zeros(runs, FLEET)),
+        members=records(np.zeros(size, MEMBER)),
+        sites=records(np.zeros(size, SITE)),
+        events=records(np.zeros((runs, n + 4 * replicas), EVENT)),
+        flows=records(np.zeros(runs * n, FLOW)),
+        choices=np.zeros((runs * n, d), np.int64),
+        ties=np.zeros(runs * n),
+        scores=np.zeros(replicas),
+        rules=records(np.zeros(replicas, RULES)),
+        forms=np.zeros(replicas, np.int64),
+        numbers=np.zeros((replicas, 1)),
+        bytes_each=np.zeros(replicas),
+        longest=np.zeros(replicas, np.int64),
+        cuts=np.zeros(replicas, np.bool_),
+        latency=np.zeros((replicas, replicas)),
+        byte_time=np.zeros((replicas, replicas)),
+    )
+    return made
+
+
+def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, course: np.ndarray) -> None:
+    """Let run e begin: all its replicas empty and on, its requests, of which so many come by themselves, to come.
+
+    Args:
+        f: tables of the fleets.
+        r: tables of their replicas.
+        e: the run.
+        rows: of its requests.
+        sent: requests of which it is known when they come.
+        course: `COURSE` record.
+    """
+    replicas, n = len(f.forms), rows.stop - rows.start
+    f.fleet[e] = 0
+    f.fleet["first"][e], f.fleet["n"][e], f.fleet["sent"][e] = rows.start, n, sent
+    f.fleet["clock"][e], f.fleet["next_tick"][e] = -np.inf, course["tick"]
+    f.fleet["next_report"][e], f.fleet["source"][e] = np.inf, -1
+    mine = slice(e * replicas, (e + 1) * replicas)
+    roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
+    f.members[mine] = 0
+    f.members["role"][mine], f.members["power"][mine] = roles, power
+    f.members["head"][mine] = f.members["tail"][mine] = -1
+    f.sites[mine] = 0
+    f.sites["index"][mine] = np.arange(replicas)
+    f.sites["role"][mine] = roles
+    for q in range(mine.start, mine.stop):
+        r.clear(q)
+    r.state["until"][mine] = -np.inf

@@ -1,0 +1,175 @@
+"""Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
+
+from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.pool import blocks_for, release, take
+from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.fleet.events import note
+from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETURNS
+from llmqueue_gym.requests import MOVING, PENDING
+
+
+@inner_kernel
+def send(e, f, r, i, q):
+    """Put request i into the inbox of replica q of run e, now."""
+    g = e * len(f.forms) + q
+    state, request = r.state[g], r.requests[i]
+    request.site, request.ready = q, f.fleet[e].clock
+    r.inbox[g, state.n & (r.inbox.shape[1] - 1)] = i
+    state.n += 1
+    state.sent += 1
+    if state.arrived == state.n - 1:
+        state.next = request.ready
+
+
+@inner_kernel
+def pull(e, f, r, g, i):
+    """Take request i out of the running list of replica g; what it holds there stays."""
+    system, state, position = r.system[g], r.state[g], 0
+    while r.running[g, position] != i:
+        position += 1
+    system.running -= 1
+    for k in range(position, system.running):
+        r.running[g, k] = r.running[g, k + 1]
+    state.done += 1
+    f.members[g].done += 1
+    state.cost_rate -= r.truth[i].cost
+    state.calm, state.blocked = False, 0  # the next iteration is looked at by itself
+    f.fleet[e].pulled += 1
+
+
+@inner_kernel
+def hand_over(e, f, r, i, q, course):
+    """Let request i, which replica `fleet.source` has read, go on at replica q of run e."""
+    first, source = e * len(f.forms), f.fleet[e].source
+    if q == source:
+        return
+    request, flow, target = r.requests[i], f.flows[i], f.members[first + q]
+    pull(e, f, r, first + source, i)
+    flow.source, flow.target, flow.blocks, flow.next, flow.order = source, q, request.blocks, -1, -1
+    request.status, request.blocks = MOVING, 0
+    target.inbound += 1
+    if target.head < 0:
+        target.head = target.tail = i
+    else:
+        f.flows[target.tail].next = i
+        target.tail = i
+    target.awaited += 1
+    begin_transfers(e, f, r, first + q, course)
+
+
+@inner_kernel
+def begin_transfers(e, f, r, g, course):
+    """Begin the transfers that wait for room at replica g, in order, as far as there is room."""
+    member, q = f.members[g], g - e * len(f.forms)
+    while member.head >= 0:
+        i = member.head
+        request, flow = r.requests[i], f.flows[i]
+        size = f.rules[q].block_size
+        if blocks_for(request.computed + 1, size) > r.system[g].free:
+            break
+        take(g, r, i, request.computed + 1, size)
+        moved = request.computed * f.bytes_each[flow.source]
+        time = (1.0 - course.overlapped) * moved * f.byte_time[flow.source, q] + f.latency[flow.source, q]
+        flow.order = note(e, f, f.fleet[e].clock + time, MOVED, i)
+        f.fleet[e].transfers += 1
+        f.fleet[e].transfer_bytes += moved
+        member.head = flow.next
+        member.awaited -= 1
+    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0
+
+
+@inner_kernel
+def arrive_from_elsewhere(e, f, r, i, course):
+    """End the transfer of request i: its source forgets it, and it joins its target."""
+    flow, first = f.flows[i], e * len(f.forms)
+    source, g = first + flow.source, first + flow.target
+    r.system[source].free += flow.blocks
+    r.state[source].blocked = 0
+    f.members[g].inbound -= 1
+    r.requests[i].status = PENDING
+    r.state[g].keeps = True
+    flow.order = -1
+    send(e, f, r, i, flow.target)
+    if f.members[source].awaited > 0:
+        begin_transfers(e, f, r, source, course)
+
+
+@inner_kernel
+def forget(e, f, r, i):
+    """Let request i lose its cache and come back to the router at once."""
+    request = r.requests[i]
+    r.truth[i].service.recomputed += request.computed
+    request.computed = request.blocks = request.scheduled = 0
+    request.status = PENDING
+    f.fleet[e].lost += 1
+    f.fleet[e].pulled += 1
+    note(e, f, f.fleet[e].clock, RETURNS, i)
+
+
+@inner_kernel
+def vanish(e, f, r, q, course):
+    """Let replica q of run e be gone at once; its requests begin anew elsewhere."""
+    first = e * len(f.forms)
+    g, fleet = first + q, f.fleet[e]
+    system, state, member = r.system[g], r.state[g], f.members[g]
+    for k in range(system.running):
+        i = r.running[g, k]
+        release(g, r, i)
+        forget(e, f, r, i)
+    for k in range(system.waiting):
+        i = row_at(g, r, k)
+        release(g, r, i)
+        forget(e, f, r, i)
+    for k in range(state.arrived, state.n):
+        i = r.inbox[g, k & (r.inbox.shape[1] - 1)]
+        release(g, r, i)
+        forget(e, f, r, i)
+    for i in range(fleet.first, fleet.first + fleet.n):
+        request, flow = r.requests[i], f.flows[i]
+        if request.status == MOVING and q in (flow.source, flow.target):
+            drop_flow(e, f, r, i, q, course)
+    member.head = member.tail = -1
+    member.awaited = member.inbound = 0
+    member.emits = False
+    state.done = state.arrived = member.done = state.n
+    system.running = system.waiting = state.head = 0
+    system.free = system.blocks
+    state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
+    state.ends = float("inf")
+    member.power = OFF
+    member.on_time += fleet.clock - member.since
+    member.since = fleet.clock
+
+
+@inner_kernel
+def drop_flow(e, f, r, i, q, course):
+    """Break off the transfer of request i because replica q is gone."""
+    first, flow = e * len(f.forms), f.flows[i]
+    if flow.target != q:
+        target = f.members[first + flow.target]
+        target.inbound -= 1
+        release(first + flow.target, r, i)
+        if flow.order < 0:  # it waited for room there
+            unlink(f, target, i)
+    if flow.source != q:
+        r.system[first + flow.source].free += flow.blocks
+        r.state[first + flow.source].blocked = 0
+    r.requests[i].blocks = 0
+    flow.order = -1
+    forget(e, f, r, i)
+    f.fleet[e].pulled -= 1  # it had been pulled already
+
+
+@inner_kernel
+def unlink(f, target, i):
+    """Take request i out of those that wait for room at a replica."""
+    target.awaited -= 1
+    if target.head == i:
+        target.head = f.flows[i].next
+        return
+    k = target.head
+    while f.flows[k].next != i:
+        k = f.flows[k].next
+    f.flows[k].next = f.flows[i].next
+    if target.tail == i:
+        target.tail = k

@@ -1,0 +1,74 @@
+"""A router is a score: a request looks at some replicas, or at all, and is sent to the one of least score.
+
+A user's router is a plain function of the request and of one replica as it last reported itself (`requests.SITE`):
+
+    def score(request, site, params):
+        return site.waiting + site.running
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.policies.base import BasePolicy, Shown
+from llmqueue_gym.policies.dispatch.base import different
+from llmqueue_gym.policies.serving.base import PREDICTIONS, READABLE
+from llmqueue_gym.requests import REQUEST, SITE
+
+Looks = Literal["all", "sample", "turn"]
+SUMS = frozenset(("pending", "work", "context", "tokens"))  # columns that are summed over requests
+
+
+@dataclass(frozen=True)
+class RoutingPolicy(BasePolicy):
+    """A way of sending requests to replicas.
+
+    Attributes:
+        name: its name in the literature; "-like" where the exact rule is not public.
+        score: plain function `score(request, site, params) -> float`; the least is chosen.
+        looks: "all" replicas, and one of several equal ones is drawn; "sample": `d` different ones drawn at random,
+            the first of the least; "turn": one after another.
+        d: how many it samples.
+        params: numbers for `score`.
+        prepare: `prepare(profile, rules) -> params (k,)`, for a score that is computed from the cost profile.
+        predictor: length predictor that the policy brings along, or None.
+        source: paper or repository.
+    """
+
+    kind: ClassVar[str] = "router"
+    functions: ClassVar[tuple[str, ...]] = ("score",)
+    shown: ClassVar[tuple[Shown, ...]] = (
+        Shown("request", REQUEST, READABLE, PREDICTIONS),
+        Shown("site", SITE, SITE.names or (), frozenset(("work",))),
+    )
+
+    name: str
+    score: Callable[[Any, Any, np.ndarray], float]
+    looks: Looks = "all"
+    d: int = 1
+    params: tuple[float, ...] = ()
+    prepare: Callable[..., np.ndarray] | None = None
+    predictor: str | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.looks not in ("all", "sample", "turn"):
+            raise BadInput(f"looks={self.looks!r}; choose all, sample or turn")
+        if self.d < 1:
+            raise BadInput(f"{self.name}: d={self.d} replicas cannot be looked at; at least 1")
+        self.check()
+
+    def choices(self, n: int, replicas: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the replicas that each of n requests is shown `(n, d)`; `(n, 0)` where it sees all.
+
+        Raises:
+            BadInput: d is more than there are replicas.
+        """
+        if self.looks != "sample":
+            return np.zeros((n, 0), np.int64)
+        if self.d > replicas:
+            raise BadInput(f"{self.name}: d={self.d} of {replicas} replicas cannot be sampled; d is at most {replicas}")
+        return different(n, self.d, replicas, rng)

@@ -1,0 +1,194 @@
+"""The replicas of a fleet and the links between them: alike, or as a file in TOML says.
+
+model = "Llama-3-8B"               # that requests ask for; may be left out
+
+[[replica]]
+name = "readers"                   # of the group, for links; may be left out
+count = 2
+role = "prefill"                   # both, prefill or decode
+profile = "h100-llama3-8b"
+rules = "vllm-v1:max_seqs=64"
+price = 3.99                       # USD an hour, in place of the profile's
+
+[[link]]
+from = "readers"
+to = "writers"
+bandwidth = 50e9                   # bytes/s
+latency = 1e-4                     # s
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.engines.batching.rule_sets import rule_set
+from llmqueue_gym.engines.batching.rules import Rules
+from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.profiles import profile as cost_profile
+from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.requests import BOTH, DECODE, PREFILL
+
+ROLES = {"both": BOTH, "prefill": PREFILL, "decode": DECODE}
+MOST_REPLICAS = 4096
+EXAMPLE = Path(__file__).with_name("example_fleet.toml")
+_KEYS = {
+    "": ("model", "replica", "link"),
+    "replica": ("name", "count", "role", "profile", "rules", "price"),
+    "link": ("from", "to", "bandwidth", "latency"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One replica of a fleet.
+
+    Attributes:
+        profile: its cost profile.
+        rules: its rule set, with the blocks and seats that it has there.
+        role: BOTH, PREFILL or DECODE.
+        group: name of those that the file describes together.
+    """
+
+    profile: Profile
+    rules: Rules
+    role: int = BOTH
+    group: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Replicas, and links between them.
+
+    Attributes:
+        members: the replicas.
+        latency: s from one to another `(R, R)`.
+        byte_time: s/byte, likewise.
+    """
+
+    members: tuple[Member, ...]
+    latency: np.ndarray
+    byte_time: np.ndarray
+
+
+def alike(profile: Profile, rules: Rules, replicas: int, prefill: int, bandwidth: float, latency: float) -> Plan:
+    """Return the plan of replicas that differ in their roles alone; the first `prefill` of them only read prompts."""
+    roles = [PREFILL] * prefill + [DECODE if prefill else BOTH] * (replicas - prefill)
+    shape = (replicas, replicas)
+    members = tuple(Member(profile, rules, role) for role in roles)
+    return Plan(members, np.full(shape, latency), np.full(shape, 1 / bandwidth))
+
+
+def read_plan(path: str, profile: str | Profile, rules: str | Rules, bandwidth: float, latency: float) -> Plan:
+    """Return the plan of a file.
+
+    Args:
+        path: of the file, or "example" for the one that is shipped.
+        profile: of replicas for which the file names none.
+        rules: likewise.
+        bandwidth: of links that the file does not name, bytes/s.
+        latency: of such links, s.
+
+    Raises:
+        BadInput: the file cannot be read, has an unknown key or a wrong value, or describes no fleet that could serve.
+    """
+    told = _read(str(EXAMPLE) if path == "example" else path)
+    groups = [_group(path, k, row, profile, rules) for k, row in enumerate(told.get("replica", []))]
+    members = tuple(member for group in groups for member in group)
+    if not 1 <= len(members) <= MOST_REPLICAS:
+        raise BadInput(f"{path}: {len(members)} replicas; a fleet has 1 to {MOST_REPLICAS:,}, each under [[replica]]")
+    check_roles(path, members)
+    if "model" in told:
+        _check_model(path, told["model"], members)
+    shape = (len(members), len(members))
+    plan = Plan(members, np.full(shape, latency), np.full(shape, 1 / bandwidth))
+    for k, row in enumerate(told.get("link", [])):
+        _link(path, k, row, plan)
+    return plan
+
+
+def check_roles(where: str, members: Sequence[Member]) -> None:
+    """Refuse replicas that only read prompts where nobody decodes, and those that only decode where nobody reads."""
+    roles = {member.role for member in members}
+    for there, missing, words in ((PREFILL, DECODE, "decode what others read"), (DECODE, PREFILL, "read prompts")):
+        if there in roles and not roles & {missing, BOTH}:
+            role = {code: name for name, code in ROLES.items()}
+            raise BadInput(
+                f"{where}: role={role[there]} leaves nobody to {words}; add a replica of role={role[missing]}"
+            )
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        told = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"fleet {path!r} cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: no TOML: {error}") from None
+    _check_keys(path, "", told)
+    for table in ("replica", "link"):
+        rows = told.get(table, [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise BadInput(f"{path}: {table} must be written as [[{table}]], one for each")
+        for row in rows:
+            _check_keys(path, table, row)
+    return told
+
+
+def _check_keys(path: str, table: str, row: Mapping[str, Any]) -> None:
+    for key in row:
+        if key not in _KEYS[table]:
+            where = f"[[{table}]]" if table else "the file"
+            raise BadInput(f"{path}: {where} has no key {key!r}; {nearest(key, _KEYS[table])}")
+
+
+def _group(path: str, k: int, row: Mapping[str, Any], profile: Any, rules: Any) -> list[Member]:
+    """Return the replicas of a [[replica]]."""
+    where = f"{path}: [[replica]] {k + 1}"
+    count, role = row.get("count", 1), row.get("role", "both")
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_REPLICAS:
+        raise BadInput(f"{where}: count={count!r} must be a whole number from 1 to {MOST_REPLICAS:,}")
+    if role not in ROLES:
+        raise BadInput(f"{where}: role={role!r}; {nearest(str(role), ROLES)}")
+    for key in ("profile", "rules", "name"):
+        if not isinstance(row.get(key, ""), str):
+            raise BadInput(f"{where}: {key}={row[key]!r} must be a text")
+    made = cost_profile(row.get("profile", profile))
+    if "price" in row:
+        made = replace(made, price_per_hour=_number(where, "price", row["price"]), price_source=path)
+    bound = rule_set(row.get("rules", rules)).on(made.kv_tokens, made.gpu)
+    return [Member(made, bound, ROLES[role], str(row.get("name", k + 1)))] * count
+
+
+def _check_model(path: str, model: Any, members: Sequence[Member]) -> None:
+    served = sorted({member.profile.model for member in members})
+    if model not in served:
+        raise BadInput(f"{path}: model={model!r} is on no replica; they serve {', '.join(served)}")
+    if len(served) > 1:
+        other = next(name for name in served if name != model)
+        raise BadInput(f"{path}: requests ask for model={model!r}, and some replicas serve {other!r}; leave those out")
+
+
+def _link(path: str, k: int, row: Mapping[str, Any], plan: Plan) -> None:
+    """Write a [[link]] to the plan, in its direction."""
+    where, names = f"{path}: [[link]] {k + 1}", [member.group for member in plan.members]
+    ends = []
+    for key in ("from", "to"):
+        name = str(row.get(key, ""))
+        if name not in names:
+            raise BadInput(f"{where}: {key}={name!r} is no replica; {nearest(name, dict.fromkeys(names))}")
+        ends.append([q for q, group in enumerate(names) if group == name])
+    for key, table in (("bandwidth", plan.byte_time), ("latency", plan.latency)):
+        if key in row:
+            value = _number(where, key, row[key], positive=key == "bandwidth")
+            table[np.ix_(*ends)] = 1 / value if key == "bandwidth" else value
+
+
+def _number(where: str, key: str, value: Any, positive: bool = False) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value < np.inf or (positive and value == 0):
+        raise BadInput(f"{where}: {key}={value!r} must be {'positive' if positive else 'finite and not negative'}")
+    return float(value)
