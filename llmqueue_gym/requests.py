@@ -18,8 +18,10 @@ ROOM = "_room"  # column without meaning
 
 def whole_lines(columns: list[tuple[str, str]]) -> np.dtype:
     """Return the record of these columns and of room behind them, so that rows of a table are whole cache lines."""
-    room = -np.dtype(columns, align=True).itemsize % LINE // 8
-    return np.dtype([*columns, *([(ROOM, f"({room},)i8")] if room else [])], align=True)
+    made, last = np.dtype(columns, align=True), columns[-1][0]
+    kind, begin = made.fields[last][:2]  # type: ignore[index]
+    room = -(begin + kind.itemsize) % LINE // 4
+    return np.dtype([*columns, *([(ROOM, f"({room},)i4")] if room else [])], align=True)
 
 
 # What the hot loop reads lies in the first 64 bytes: one cache line.
@@ -180,12 +182,13 @@ def request_table(
     weight: np.ndarray | float = 1.0,
     klass: np.ndarray | int = 0,
     priority: np.ndarray | int = 0,
+    tenant: np.ndarray | int = 0,
 ) -> np.ndarray:
     """Return a fresh `REQUEST` table `(n,)` for sorted arrival times (s) and prompt lengths (tokens)."""
     requests = np.zeros(len(arrivals), REQUEST)
     requests["arrival"] = requests["last_token"] = requests["last_scheduled"] = arrivals
     requests["prompt"], requests["weight"], requests["klass"] = prompts, weight, klass
-    requests["priority"], requests["place"] = priority, np.arange(len(arrivals))
+    requests["priority"], requests["tenant"], requests["place"] = priority, tenant, np.arange(len(arrivals))
     requests["deadline"], requests["site"] = np.inf, -1
     return requests
 

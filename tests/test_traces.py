@@ -27,6 +27,7 @@ TINY = {
     "vtc": '{"req_time": 0.5, "prompt_len": 374, "output_len": 44}\n'
     '{"req_time": 1.5, "prompt_len": 396, "output_len": 109}\n',
     # From here on rows may come in any order.
+    "sessions": "session,session_offset_s,prompt_tokens,output_tokens\na,2.5,396,109\na,1.5,374,44\n",
     "qwen": '{"chat_id": 1, "timestamp": 61.5, "input_length": 396, "output_length": 109, "turn": 1, "hash_ids": [0]}\n'
     '{"chat_id": 0, "timestamp": 0.5, "input_length": 374, "output_length": 44, "turn": 1, "hash_ids": [0, 1]}\n',
     "exgentic": '{"start_time_s": 71.5, "input_tokens": 396, "output_tokens": 109, "span_id": "b"}\n'
@@ -48,7 +49,7 @@ SPAN = {  # s
     "claude": 6.0,
     "tracelab": 0.5,
     "tracelab-rounds": 2.0,
-    **dict.fromkeys(("compact", "vidur", "llmservingsim", "vtc"), 1.0),
+    **dict.fromkeys(("compact", "sessions", "vidur", "llmservingsim", "vtc"), 1.0),
 }
 FORMATS = [name for name in TRACE_FORMATS if name != "csv"]  # that is compact again
 
@@ -73,7 +74,7 @@ def test_tiny_files(tmp_path, format, name, newline):
         np.testing.assert_array_equal(trace.output_tokens, [44, 109])
         assert trace.prompt_tokens.dtype == trace.output_tokens.dtype == np.int64
         assert trace.dropped == (format == "burstgpt")
-        assert format == "compact" or (trace.source and trace.licence)
+        assert format in ("compact", "sessions") or (trace.source and trace.licence)
         if format in SPAN:
             assert trace.arrival_s[1] == SPAN[format]
 

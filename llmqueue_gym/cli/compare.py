@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from llmqueue_gym.cli.asked import Asked
+from llmqueue_gym.cli.groups import show_groups_of_policies
 from llmqueue_gym.cli.options import JSON, SEED, BySystem
 from llmqueue_gym.cli.output import check_picture, print_json, print_table, progress_bar
 from llmqueue_gym.errors import BadInput
@@ -121,6 +122,7 @@ def _print(found: dict[str, Any], goodput: bool) -> None:
     title = f"{what} of {found['requests']:,} jobs of {_work(found)}, {pace}"
     columns = ["rank", "policy", "mean", f"over {base}", "p99", f"over {base}", *(["goodput"] if goodput else [])]
     print_table(title, columns, [_row(row, found, goodput) for row in found["policies"]])
+    show_groups_of_policies(found["policies"])
     given = {name: value for name, value in found["scenario"].items() if name not in _TOLD and value not in _NOT_TOLD}
     told = [f"{name}={value}" for name, value in given.items() if name != "system"]
     click.echo("; ".join([given["system"], *([", ".join(told)] if told else []), f"predictor={found['predictor']}"]))

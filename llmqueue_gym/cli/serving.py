@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from llmqueue_gym.cli.asked import Asked
+from llmqueue_gym.cli.groups import show_groups
 from llmqueue_gym.cli.output import print_table, progress_bar
 from llmqueue_gym.errors import BadInput
 
@@ -59,6 +60,10 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     }
     if asked.trace:
         words["left_out"] = {name: getattr(scenario.source, name) for name in ("without_output", "too_long")}
+    from llmqueue_gym.workloads.contexts import shared_share
+
+    contexts = scenario.draw(seed).truth.get("contexts")
+    words["repeated_share"] = None if contexts is None else shared_share(contexts)
     return {**words, "seed": seed, "warmup": asked.warmup, **_offered(scenario, seed, quiet)}
 
 
@@ -123,6 +128,11 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
         told.append(
             "left out of the trace: " + ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in left.items())
         )
+    if found["repeated_share"] is not None:
+        told.append(
+            f"{found['repeated_share']:.1%} of the prompts' tokens repeat the beginning of an earlier prompt and its "
+            "answer, which is the most that a prefix cache without end could find"
+        )
     if found["overloaded"]:
         rate, most = found["rate"], found["capacity"]["rate"]
         told.append(
@@ -171,5 +181,6 @@ def show(found: dict[str, Any]) -> None:
         skipped.add("class_ratio")
     shown = [(words, how.format(found[name])) for name, (words, how) in SHOWN.items() if name not in skipped]
     print_table("replica", ("", ""), [row for row in shown if "nan" not in row[1]])
+    show_groups(found)
     for note in found["notes"]:
         click.echo(f"note: {note}")

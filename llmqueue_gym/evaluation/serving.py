@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.classes import by_class_and_tenant
 from llmqueue_gym.evaluation.energy import Spent, spent
 from llmqueue_gym.systems.members import Member
 from llmqueue_gym.systems.run import Run
@@ -211,7 +212,8 @@ def measure(
 
     Returns:
         `requests`, `done`, `reason`, `truncated` and `latencies_of`; each of `LATENCIES` with its mean, p50, p90,
-        p95 and p99, NaN where no request has one; each of `SERVING_METRICS`.
+        p95 and p99, NaN where no request has one; each of `SERVING_METRICS`; and where there are several classes or
+        tenants what `classes.by_class_and_tenant` says of them.
 
     Raises:
         BadInput: an objective or the warm-up is out of range.
@@ -227,7 +229,8 @@ def measure(
     }
     latencies = {name: summary(values[run.kept]) for name, values in per_request(served).items()}
     with np.errstate(invalid="ignore", divide="ignore"):  # a run in which nothing was done has NaN, not a warning
-        return {**told, **latencies, **{name: float(metric(run)) for name, metric in SERVING_METRICS.items()}}
+        numbers = {name: float(metric(run)) for name, metric in SERVING_METRICS.items()}
+        return {**told, **latencies, **numbers, **by_class_and_tenant(served, run.met, run.kept, run.span)}
 
 
 def per_request(served: Run) -> dict[str, np.ndarray]:

@@ -65,7 +65,7 @@ def watch(given: Requests | Drawn, policy: Any, profile: Any, rules: Any, **chan
     place, chosen = placed(policy, profile, rules, changes)
     drawn, bound = as_drawn(given), place.under(chosen).bound_rules
     bound.check(drawn.work, drawn.sizes)
-    replica = loaded(drawn, bound, chosen.merged)
+    replica = loaded(drawn, bound, chosen.merged, chosen.shares)
     record, conduct, form, numbers, functions = kernel_arguments(chosen, place.cost_profile, bound)
     system, state, requests = replica.system[0], replica.state[0], replica.requests
     arrived, begun, gone = 0, deque[Iteration](), set[int]()

@@ -125,12 +125,12 @@ class Episodes(ABC):
 
         Not all laws, predictors and systems can do it; see `streams.Together`.
         """
+        runs = len(seeds)
         try:
             flat = self.draw(Seeds(seeds))
+            work, *truth = (t.reshape(runs, len(t) // runs, *t.shape[1:]) for t in (flat.work, *flat.truth.values()))
         except Exception:  # whatever it is, it is told again where each is drawn by itself
             return None
-        runs = len(seeds)
-        work, *truth = (t.reshape(runs, len(t) // runs, *t.shape[1:]) for t in (flat.work, *flat.truth.values()))
         return Drawn(work, dict(zip(flat.truth, truth, strict=True)))
 
     @cached_property

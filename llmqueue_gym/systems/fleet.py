@@ -204,6 +204,8 @@ class Fleet(Replica):
         course = self.course(policy, float(drawn.work["arrival"][-1]))
         rows = r.fill(0, 1, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
+        order.check_owners(drawn.work, r.notes.shape[1])
+        r.give_shares(order.shares)
         r.state["every"] = refreshed.every
         r.state["hands_over"] = f.members["role"] == PREFILL
         f.members["emits"] = r.state["hands_over"] | course["closed"]

@@ -4,7 +4,7 @@ An agent admits requests, preempts them too, or ranks them; see `replica_view`.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,12 +35,15 @@ from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
 from llmqueue_gym.theory.clairvoyant import latency_floor
 from llmqueue_gym.workloads.requests import RequestWorkload, TraceRequests, draw_requests
+from llmqueue_gym.workloads.requests.classes import RequestClass, put_in_classes, request_classes
+from llmqueue_gym.workloads.streams import stream
 from llmqueue_gym.workloads.traces import Trace
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 ADMISSIONS = {"fits": tables.FITS, "reserve": tables.RESERVE, "peak": tables.PEAK}
+ACCOUNTS = {"tenant": tables.TENANTS, "class": tables.CLASSES}
 WORK = 2_000_000  # looks at a request between two moments at which an interrupt is heard, well below 1 s
 _PREDICTED = ("predicted", "first_predicted", "lower", "upper")
 
@@ -56,6 +59,8 @@ class Replica(System):
             the replica can hold unless told otherwise.
         cut_off: times as long as arrivals take after which a run ends, whatever is left.
         concurrency: clients, each of which sends its next request when its last one has ended, in place of arrivals.
+        classes: of the requests, with shares and deadlines, as in interactive:0.72:10,batch:0.28:3600; see
+            `workloads.requests.classes`.
     """
 
     name: ClassVar[str] = "replica"
@@ -86,6 +91,7 @@ class Replica(System):
     max_tokens: int | None = None
     cut_off: float = np.inf
     concurrency: int | None = None
+    classes: str | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("profile", Profile), ("rules", Rules)):
@@ -99,6 +105,12 @@ class Replica(System):
         check_positive(self, "cut_off", infinite=True)
         if self.concurrency is not None and self.concurrency < 1:
             raise BadInput(f"concurrency={self.concurrency} must be at least 1 client")
+        if self.classes is not None and not isinstance(self.classes, str):
+            raise BadInput(f"classes={self.classes!r} must be a text, such as interactive:0.72:10,batch:0.28:3600")
+        if any(np.isfinite(one.deadline) for one in self.request_classes) and self.closed:
+            raise BadInput(
+                f"classes={self.classes!r} have deadlines, which nobody knows of clients who wait for answers"
+            )
         _ = self.bound_rules  # a wrong part is found here, not at the first run
 
     @cached_property
@@ -110,6 +122,11 @@ class Replica(System):
     def bound_rules(self) -> Rules:
         """The rule set with the blocks, seats and token budget that it has on the profile's GPU."""
         return rule_set(self.rules).on(self.cost_profile.kv_tokens, self.cost_profile.gpu)
+
+    @cached_property
+    def request_classes(self) -> tuple[RequestClass, ...]:
+        """The classes that are told, by their numbers."""
+        return request_classes(self.classes) if self.classes else ()
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -188,7 +205,7 @@ class Replica(System):
         """
         rules: Any = self.bound_rules
         profile = self.cost_profile
-        requests, outputs = scenario.source.sample(_SAMPLE, np.random.default_rng(0), np.random.default_rng(1))
+        requests, outputs, *_ = scenario.source.sample(_SAMPLE, np.random.default_rng(0), np.random.default_rng(1))
         prompt, output = float(requests["prompt"].mean()), float(outputs.mean())
         blocks, held = float(rules.blocks or 1), (prompt + output) / rules.block_size
         decodes = max(min(rules.max_seqs, int(blocks / held)), 1)
@@ -214,7 +231,8 @@ class Replica(System):
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return requests, their output tokens as `sizes`, and the predictions to come as `refreshed`.
 
-        Predictions beyond what a request can have are cut to that: who reserves more would wait for ever.
+        What the prompts consist of is there as `contexts` where they share. Predictions beyond what a request can have
+        are cut to that: who reserves more would wait for ever.
         """
         model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
@@ -225,10 +243,13 @@ class Replica(System):
             set_arrivals(requests, np.where(np.arange(len(requests)) < self.concurrency, 0.0, np.inf))
         elif (scale := self.rate_scale(scenario)) != 1.0:
             requests = stretched(requests, scale)
+        if self.request_classes:
+            put_in_classes(requests, self.request_classes, stream(seed, "classes"))
         most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
-        return Drawn(requests, {"sizes": given.outputs, "refreshed": given.refreshed})
+        shared = {} if given.contexts is None else {"contexts": given.contexts}
+        return Drawn(requests, {"sizes": given.outputs, "refreshed": given.refreshed, **shared})
 
     def simulate(self, drawn: Drawn, policy: ServingPolicy, **facts: Any) -> Run:
         """Serve the requests to the end.
@@ -243,7 +264,8 @@ class Replica(System):
         if np.isfinite(self.cut_off):
             rules = replace(rules, horizon=min(rules.horizon, self.cut_off * float(arrivals[-1])))
         rules.check(drawn.work, drawn.sizes)
-        replica = loaded(drawn, rules, policy.merged)
+        replica = loaded(drawn, rules, policy.merged, policy.shares)
+        policy.check_owners(drawn.work, replica.notes.shape[1])
         *loop, functions = kernel_arguments(policy, profile, rules)
         start = time.perf_counter()
         while proceed(0, replica, *loop, 0, 0, *functions, WORK) == tables.PAUSED:
@@ -319,16 +341,16 @@ def rules_under(made: Rules, profile: Profile, policy: ServingPolicy) -> Rules:
     return replace(made, **policy.rules)
 
 
-def loaded(drawn: Drawn, rules: Rules, merged: bool = False) -> tables.ReplicaTables:
-    """Return the tables of a replica with the requests of a run in it."""
+def loaded(drawn: Drawn, rules: Rules, merged: bool = False, shares: Sequence[float] = ()) -> tables.ReplicaTables:
+    """Return the tables of a replica with the requests of a run in it; `shares` are those of a policy."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
     seats = max(rules.max_seqs or 0, n if merged else 0)
     replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
     given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
-    if rules.caching != "none":
-        replica = let_cache(replica, rules)
+    replica = let_cache(replica, [rules])
     replica.give(0, given, drawn.work["weight"])
-    return with_contexts(replica, 0, 1, given, rules) if rules.caching != "none" else replica
+    replica.give_shares(shares)
+    return with_contexts(replica, 0, 1, given, rules.block_size)
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:
@@ -337,9 +359,10 @@ def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> t
     row["ranked"] = policy.rank is not None
     for name in ("victim", "length", "progress"):
         row[f"has_{name}"] = getattr(policy, name) is not None
-    for name in ("ages", "merged", "displaces", "skips", "keeps", "spare", "margin"):
+    for name in ("ages", "merged", "displaces", "skips", "keeps", "spare", "margin", "lifts"):
         row[name] = getattr(policy, name)
     row["hits"] = "cached" in policy.reads()
+    row["accounts"] = ACCOUNTS[policy.owners] if policy.keeps_accounts else tables.NO_ACCOUNTS
     row["admission"] = ADMISSIONS[policy.admission]
     row["preemption"] = tables.AS_RULES if policy.preemption is None else PREEMPTIONS[policy.preemption]
     functions = (*policy.compiled(), policy.params_for(profile=profile, rules=rules))

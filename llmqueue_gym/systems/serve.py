@@ -51,4 +51,5 @@ def as_drawn(given: Requests | Drawn) -> Drawn:
     """Return a table of requests as systems take it."""
     if isinstance(given, Drawn):
         return given
-    return Drawn(given.requests, {"sizes": given.outputs, "refreshed": given.refreshed, "contexts": given.contexts})
+    shared = {} if given.contexts is None else {"contexts": given.contexts}
+    return Drawn(given.requests, {"sizes": given.outputs, "refreshed": given.refreshed, **shared})

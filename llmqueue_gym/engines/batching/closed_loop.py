@@ -3,6 +3,7 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.accounts import charge_outputs, schedule_fairly, tell_accounts
 from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.flight import board, land, launch
 from llmqueue_gym.engines.batching.iteration import (
@@ -65,6 +66,16 @@ def may_admit(e, r, rules, conduct):
 
 
 @inner_kernel
+def admit_waiting(e, r, rules, conduct, rank, victim, length, params):
+    """Admit who waits, by the accounts of their owners where the policy reads these."""
+    if rank is not None:
+        if conduct.accounts:
+            schedule_fairly(e, r, rules, conduct, rank, length, params)
+            return
+    schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
+
+
+@inner_kernel
 def may_preempt(request):
     """Whether the agent may preempt a running request at will: not before it got a token since it was last preempted.
 
@@ -116,9 +127,16 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
     """
     system, state = r.system[e], r.state[e]
     steady = conduct.admission != RESERVE and not (
-        conduct.merged or conduct.ages or conduct.has_progress or rules.asynchronous or agent & (EVICTION | WATCHING)
+        conduct.merged
+        or conduct.ages
+        or conduct.has_progress
+        or conduct.accounts
+        or rules.asynchronous
+        or agent & (EVICTION | WATCHING)
     )
-    scans = conduct.ages or conduct.merged or conduct.has_progress or conduct.skips  # the whole queue
+    scans = (
+        conduct.ages or conduct.merged or conduct.has_progress or conduct.skips or conduct.accounts
+    )  # the whole queue
     while state.reason == GOING:
         if state.phase == BEGIN:
             if work <= 0:
@@ -153,7 +171,9 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if rank is not None:
                 if conduct.hits and rules.caching:
                     note_hits(e, r, rules.block_size)
-                if conduct.ages:
+                if conduct.accounts:
+                    tell_accounts(e, r, conduct)
+                elif conduct.ages:
                     rank_again(e, r, rank, params)
             begin(e, r, rules)
             state.phase = SCHEDULE_WAITING if rules.order == PREFILL_FIRST else SCHEDULE_RUNNING
@@ -174,11 +194,11 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 if rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
                     order_queue(e, r, rules.queue_order)
                 if not agent & (ADMISSION | EVICTION):
-                    schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
+                    admit_waiting(e, r, rules, conduct, rank, victim, length, params)
                 elif has_choice(e, r, rules, conduct, agent, length, params, window):
                     return ADMIT
                 elif state.admitted == 0:
-                    state.blocked = 1
+                    state.blocked = 0 if rules.caching else 1  # there it can come to fit at any time
             none_joined = rules.order == PREFILL_FIRST and state.admitted == 0
             state.phase = SCHEDULE_RUNNING if none_joined else READY
             continue
@@ -187,12 +207,14 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
         if state.phase == BOARD:
+            if rank is not None:
+                if conduct.accounts:
+                    charge_outputs(e, r, conduct)
             board(e, r)
             state.phase = COMPUTE
         if state.phase == COMPUTE:
-            if (
-                state.batch.tokens == 0 and state.victims == 0 and not state.in_flight
-            ):  # nothing can run before something arrives
+            idle = state.batch.tokens == 0 and state.victims == 0 and not state.in_flight
+            if idle:  # nothing can run before something arrives
                 state.phase = BEGIN
                 stop = min(state.next, state.until)
                 if stop == np.inf:
@@ -226,6 +248,9 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 return HELD
             state.ends = np.inf
             state.phase = BEGIN
+            if rank is not None:
+                if conduct.accounts:
+                    charge_outputs(e, r, conduct)
             run_model(e, r, rules, dt, longer, agent & RANKING)
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:

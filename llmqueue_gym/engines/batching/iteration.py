@@ -3,6 +3,7 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym.engines.batching.accounts import open_account
 from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.cost import iteration_time
@@ -48,6 +49,8 @@ def arrive(e, r, conduct, rank, params, asks):
         i = next_row(e, r)
         request = requests[i]
         if rank is not None:
+            if conduct.accounts:
+                open_account(e, r, conduct, i)
             if conduct.ranked:
                 request.rank = rank(request, system, params)
         state.integral += r.truth[i].cost * (system.clock - request.ready)

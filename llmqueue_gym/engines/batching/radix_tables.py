@@ -9,6 +9,7 @@ Each replica has a tree: its head, then its nodes, the root first, its buckets, 
 is put in order a second tree follows, the probe, of what waits; and then room to sort in.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,25 +78,26 @@ POSTPONED = 4  # 1 if it was held back then
 _NO_PAGES = 1 << 40  # tokens of a block, so that no request has blocks with identities
 
 
-def let_grow(replica: Any, rules: "Rules") -> Any:
+def let_grow(replica: Any, rules: Sequence["Rules"]) -> Any:
     """Return the tables of replicas with room for their trees.
 
     Args:
         replica: `ReplicaTables` of empty replicas.
-        rules: of all of them.
+        rules: of each replica.
     """
     n, state, at = replica.waiting.shape[1], replica.state, 1
-    ordered, trees, heads = rules.queue_order != "fcfs", [], []
-    for blocks in replica.system["blocks"]:
+    trees, heads = [], []
+    for own in rules:
+        ordered = own.queue_order != "fcfs"
         # Every node holds a page at least. Of a probe each request is looked up, which may split a node, and put in.
-        sizes = [max(int(blocks), 1), *([2 * n] if ordered else [])]
+        sizes = [max(own.blocks or 0, 1), *([2 * n] if ordered else [])]
         places = []
         for k, nodes in enumerate(sizes):
             places.append(at)
             buckets = 1 << nodes.bit_length()
             first = at + HEAD + NODE * (nodes + 1)
             head = {PAGE: 1, BUCKETS: first, MASK: buckets - 1, LIST: first + buckets}
-            heads.append((at, head if k else head | {PAGE: rules.block_size, BY_HITS: int(rules.eviction == "lfu")}))
+            heads.append((at, head if k else head | {PAGE: own.block_size, BY_HITS: int(own.eviction == "lfu")}))
             at = first + buckets + LEAF * (nodes + 1)
         half = ENTRY * max(n, sizes[0] + 1 if ordered else 0)
         heads.append((places[0], {PROBE: places[-1], SPACE: at, HALF: half}))

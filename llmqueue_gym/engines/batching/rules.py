@@ -74,7 +74,7 @@ _CODES: dict[str, dict[str, Any]] = {
     "eviction": EVICTIONS,
 }
 # What prefix caching and the asynchronous scheduler take as it is in vLLM's v1 scheduler.
-_OF_V1 = ("order", "allocation", "preemption", "keep_head", "lookahead", "room_for_one", "padded", "request_level")
+OF_V1 = ("order", "allocation", "preemption", "keep_head", "lookahead", "room_for_one", "padded", "request_level")
 
 MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
 
@@ -214,7 +214,7 @@ class Rules:
             value = getattr(self, field.name)
             if self.caching == "radix" and field.name == "order":
                 continue
-            if field.name in _OF_V1 and value != field.default:
+            if field.name in OF_V1 and value != field.default:
                 told = str(value).lower() if isinstance(value, bool) else value
                 raise BadInput(f"{self.name}: {asked} has no place beside {field.name}={told}; choose vllm-v1")
 

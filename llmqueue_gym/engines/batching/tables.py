@@ -1,5 +1,6 @@
 """The records of the serving engine: the state of a replica, a batch, and rules and conduct as numbers."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,6 +122,8 @@ NOTES = np.dtype(
         ("first", "i8"),  # rows that had their first token
         ("left", "f8"),
         ("held", "f8"),
+        ("received", "f8"),  # row k: weighted tokens that tenant or class k has been given; see `accounts`
+        ("share", "f8"),  # row k: its share, by which they are divided
     ],
     align=True,
 )
@@ -195,6 +198,8 @@ CONDUCT = np.dtype(
         ("skips", "?"),
         ("keeps", "?"),
         ("hits", "?"),
+        ("lifts", "?"),
+        ("accounts", "i8"),
         ("admission", "i8"),
         ("preemption", "i8"),
         ("spare", "i8"),
@@ -204,6 +209,7 @@ CONDUCT = np.dtype(
 )
 
 FITS, RESERVE, PEAK = 0, 1, 2
+NO_ACCOUNTS, TENANTS, CLASSES = 0, 1, 2  # of whom there are accounts
 AS_RULES = -1
 
 
@@ -306,6 +312,7 @@ class ReplicaTables(NamedTuple):
             cache.clear(self, e)
         if kept["caching"] == cache.TREE:
             radix_tables.cut_down(self.cells, int(kept["tree"]))
+        self.notes["received"][e], self.notes["share"][e] = 0.0, 1.0
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.
@@ -326,6 +333,11 @@ class ReplicaTables(NamedTuple):
         self.truth["refreshed_end"][rows] = begin + refreshed.start[1:]
         self.total[begin : begin + m] = refreshed.total
         return rows
+
+    def give_shares(self, shares: Sequence[float]) -> None:
+        """Let owners 0, 1 and so on have these shares in the accounts of every replica, and all others 1."""
+        known = shares[: self.notes.shape[1]]
+        self.notes["share"], self.notes["share"][:, : len(known)] = 1.0, known
 
     def give(self, e: int, given: Requests, cost: np.ndarray) -> None:
         """Let run e, which is one replica, begin with these requests, of these costs per second in system."""

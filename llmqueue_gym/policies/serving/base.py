@@ -24,6 +24,7 @@ Function = Callable[[Any, Any, np.ndarray], float]  # (request, system, params) 
 
 ADMISSIONS = ("fits", "reserve", "peak")
 PREEMPTIONS = ("recompute", "swap", "free")
+OWNERS = ("tenant", "class")
 READABLE = tuple(name for name in REQUEST.names or () if name != ROOM)
 PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
 
@@ -49,6 +50,10 @@ class ServingPolicy(BasePolicy):
         displaces: whether a waiting request may preempt a running one of larger `victim` value to get in.
         margin: by which the value has to be larger.
         skips: whether admission goes past a request that does not fit.
+        owners: where a function reads `request.received`, whose accounts these are, of each "tenant" or of each
+            "class"; see `engines.batching.accounts`. The policy then picks who is admitted one after another.
+        shares: of the owners, by number, by which what they receive is divided; 1 for all others.
+        lifts: whether who comes back after a while is lifted to the least of those who wait.
         preemption: "recompute", "swap", "free", or None for what the rule set says.
         predictor: length predictor that the policy brings along, or None.
         prepare: `prepare(profile, rules) -> params (k,)`, for ranks computed from the cost profile.
@@ -77,6 +82,9 @@ class ServingPolicy(BasePolicy):
     displaces: bool = False
     margin: float = 0.0
     skips: bool = False
+    owners: Literal["tenant", "class"] = "tenant"
+    shares: tuple[float, ...] = ()
+    lifts: bool = True
     preemption: Literal["recompute", "swap", "free"] | None = None
     predictor: str | None = None
     prepare: Callable[..., np.ndarray] | None = None
@@ -93,6 +101,31 @@ class ServingPolicy(BasePolicy):
         if self.merged and self.rank is None:
             raise BadInput(f"policy {self.name!r}: a merged queue needs a rank")
         self.check()
+        if self.owners not in OWNERS:
+            raise BadInput(f"policy {self.name!r}: owners={self.owners!r}; {nearest(self.owners, OWNERS)}")
+        if not all(0 < share < np.inf for share in self.shares):
+            raise BadInput(f"policy {self.name!r}: shares={self.shares} must be positive and finite")
+        if self.keeps_accounts and (self.merged or self.displaces or self.skips):
+            raise BadInput(f"policy {self.name!r} reads request.received, so it can neither merge, displace nor skip")
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """Whether it asks what owners of requests have received."""
+        return "received" in self.reads()
+
+    def check_owners(self, requests: np.ndarray, most: int) -> None:
+        """Refuse requests `(n,)` whose owners have numbers for which there is no account.
+
+        Args:
+            requests: `REQUEST` rows.
+            most: accounts that there are.
+        """
+        column = "klass" if self.owners == "class" else "tenant"
+        if self.keeps_accounts and not (requests[column].min() >= 0 and requests[column].max() < most):
+            raise BadInput(
+                f"policy {self.name!r}: number each {self.owners} from 0 on; there are numbers from "
+                f"{requests[column].min()} to {requests[column].max()} and {most:,} accounts"
+            )
 
     @classmethod
     def from_function(cls, function: Function, **traits: Any) -> "ServingPolicy":

@@ -38,6 +38,8 @@ class ServingAgent(Agent):
         plain = policy.admission == "fits" and policy.progress is None
         if policy.merged or policy.displaces or policy.skips or not plain:
             raise BadInput(f"policy {policy.name!r} does more than rank the queue; play it in closed loop")
+        if policy.keeps_accounts:
+            raise BadInput(f"policy {policy.name!r} reads request.received, which is kept in closed loop alone")
         system: Any = scenario.system
         if system.under(policy).bound_rules != system.bound_rules:
             wanted = ", ".join(f"{name}={value}" for name, value in policy.rules.items())
@@ -46,6 +48,9 @@ class ServingAgent(Agent):
 
     def read(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Return requests and the replica from observations."""
+        hidden = sorted(self.policy.reads() & {"deadline", "klass", "priority", "tenant"})
+        if hidden:
+            raise BadInput(f"policy {self.policy.name!r} reads request.{hidden[0]}, which observations do not hold")
         columns = columns_of(observation, "jobs", self.view.jobs)
         rows = np.zeros(columns["present"].shape, REQUEST)
         for name in ("prompt", "generated", "predicted", "upper", "computed", "blocks", "weight", "preemptions"):

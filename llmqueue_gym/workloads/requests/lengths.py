@@ -31,6 +31,7 @@ MEASURED = {
 }
 # Probabilities of the quantiles (33,): every 1/16, finer in the upper tail, which the means hang on.
 _TAIL = [0.85, 0.9, 0.92, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.998, 0.999, 1]
+ROUNDS = 1000  # of drawing again; a law that has not enough short requests by then has next to none
 LEVELS = np.unique(np.concatenate([[0, 0.005, 0.02], np.arange(1, 16) / 16, _TAIL]))
 
 
@@ -47,6 +48,21 @@ class Lengths(Named):
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return prompt and output tokens of n independent requests, both int64 `(n,)` and at least 1."""
         raise NotImplementedError
+
+
+def sample_within(law: Lengths, n: int, rng: np.random.Generator, most: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return prompts and outputs of a law, of at most so many tokens together: who has more is drawn again.
+
+    Raises:
+        BadInput: next to none is so short.
+    """
+    prompts, outputs = law.sample(n, rng)
+    for _ in range(ROUNDS):
+        again = np.flatnonzero(prompts + outputs > most)
+        if not len(again):
+            return prompts, outputs
+        prompts[again], outputs[again] = law.sample(len(again), rng)
+    raise BadInput(f"max_tokens={most:g}: next to no request of {law} is so short")
 
 
 def whole_tokens(lengths: np.ndarray) -> np.ndarray:
@@ -201,6 +217,7 @@ def _measured(table: str, of_what: str) -> Callable[[], Measured]:
     return build
 
 
+_HERE = "llmqueue_gym.workloads.requests"
 LENGTHS = Registry(
     "length law",
     {
@@ -208,6 +225,9 @@ LENGTHS = Registry(
         "lognormal": LognormalLengths,
         "constant": ConstantLengths,
         "file": FileLengths,
+        "prefixes": f"{_HERE}.sharing:Prefixes",
+        "few-shot": f"{_HERE}.sharing:FewShot",
+        "chats": f"{_HERE}.chats:Chats",
     },
     Lengths,
 )

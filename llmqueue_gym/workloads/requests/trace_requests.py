@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput, nearest
-from llmqueue_gym.requests import request_table
+from llmqueue_gym.requests import Contexts, request_table
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.arrivals import FASTEST, SLOWEST, ArrivalProcess
+from llmqueue_gym.workloads.contexts import filled
+from llmqueue_gym.workloads.contexts import picked as picked_of
 from llmqueue_gym.workloads.requests.workload import Rows, check_count
 from llmqueue_gym.workloads.traces import Trace, load_trace
 
@@ -35,6 +37,8 @@ class TraceRequests:
         max_tokens: most tokens of prompt and output together.
         priorities: whole numbers `(rows,)`, lower is more urgent; 0 where they are not told.
         classes: whole numbers `(rows,)`; 0 where they are not told.
+        tenants: who sent each, whole numbers `(rows,)`; 0 where they are not told.
+        contexts: what the prompts consist of; None where nobody shares. A row that is drawn twice repeats its texts.
         without_output: rows with 0 output tokens.
         too_long: rows with more than `max_tokens`.
     """
@@ -49,15 +53,17 @@ class TraceRequests:
     max_tokens: int | None = None
     priorities: np.ndarray | None = field(default=None, repr=False)
     classes: np.ndarray | None = field(default=None, repr=False)
+    tenants: np.ndarray | None = field(default=None, repr=False)
+    contexts: Contexts | None = field(default=None, repr=False)
     without_output: int = field(init=False)
     too_long: int = field(init=False)
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times, float)
         prompts, outputs = np.asarray(self.prompts, np.int64), np.asarray(self.outputs, np.int64)
-        told = {name: getattr(self, name) for name in ("priorities", "classes")}
+        told = {name: getattr(self, name) for name in ("priorities", "classes", "tenants")}
         told = {name: np.asarray(np.zeros_like(prompts) if v is None else v, np.int64) for name, v in told.items()}
-        columns = (prompts, outputs, *told.values())
+        columns = (prompts, outputs, *told.values(), *([] if self.contexts is None else [self.contexts.output]))
         if times.ndim != 1 or not len(times) or any(column.shape != times.shape for column in columns):
             shapes = f"times {times.shape}, prompts {prompts.shape} and outputs {outputs.shape}"
             raise BadInput(f"{shapes} must be lists of one length, not empty")
@@ -83,6 +89,10 @@ class TraceRequests:
             raise BadInput(f"no request is left: {empty.sum()} without output{above}")
         read = {"times": times, "prompts": prompts, "outputs": outputs, **told}
         read = {name: column[kept] for name, column in read.items()}
+        if self.contexts is not None:
+            object.__setattr__(
+                self, "contexts", filled(picked_of(self.contexts, np.flatnonzero(kept)), read["prompts"])
+            )
         left_out = {"without_output": int(empty.sum()), "too_long": int(long.sum())}
         for name, value in {**read, **left_out, "arrivals": arrival_process(self.arrivals)}.items():
             object.__setattr__(self, name, value)
@@ -91,7 +101,8 @@ class TraceRequests:
     def from_trace(cls, trace: Trace | str | os.PathLike[str], *rest: Any, **named: Any) -> "TraceRequests":
         """Return the workload of a trace, or of a trace file in any known format; for the rest see the class."""
         trace = trace if isinstance(trace, Trace) else load_trace(trace)
-        told = {"priorities": trace.priority, "classes": trace.klass, **named}
+        told = {"priorities": trace.priority, "classes": trace.klass, "tenants": trace.tenant, **named}
+        told = {"contexts": trace.contexts, **told}
         return cls(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *rest, **told)
 
     def __len__(self) -> int:
@@ -116,9 +127,10 @@ class TraceRequests:
             times = np.zeros(n)
         else:
             times = arrival_process(self.arrivals).times(n, self.rate, arrival_rng)
-        assert self.priorities is not None and self.classes is not None  # set on construction
-        told = {"klass": self.classes[picked], "priority": self.priorities[picked]}
-        return request_table(times, self.prompts[picked], **told), self.outputs[picked]
+        names = {"klass": self.classes, "priority": self.priorities, "tenant": self.tenants}
+        told = {name: column[picked] for name, column in names.items() if column is not None}  # all, after construction
+        requests, outputs = request_table(times, self.prompts[picked], **told), self.outputs[picked]
+        return (requests, outputs) if self.contexts is None else (requests, outputs, picked_of(self.contexts, picked))
 
     def output_sample(self) -> np.ndarray:
         """Return the output lengths of all rows that are kept."""

@@ -9,15 +9,17 @@ from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
-from llmqueue_gym.requests import Requests, request_table
+from llmqueue_gym.requests import Contexts, Requests, request_table
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
-from llmqueue_gym.workloads.requests.lengths import Lengths, length_law
+from llmqueue_gym.workloads.requests.chats import Chats
+from llmqueue_gym.workloads.requests.lengths import Lengths, length_law, sample_within
+from llmqueue_gym.workloads.requests.sharing import SharedLengths
 from llmqueue_gym.workloads.streams import streams
 
-Rows = tuple[np.ndarray, np.ndarray]  # `REQUEST` rows sorted by arrival, and their true output tokens, int64
+# `REQUEST` rows sorted by arrival, their true output tokens, int64, and, where prompts share, what these consist of.
+Rows = tuple[np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, Contexts]
 SAMPLE = 10_000  # requests of the sample that predictors are fitted to
-ROUNDS = 1000  # of drawing again; a law that has not enough short requests by then has next to none
 
 
 class RequestSamples(Protocol):
@@ -26,7 +28,8 @@ class RequestSamples(Protocol):
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
         """Return n requests, at least 1, and their true outputs, or fewer where the workload has fewer.
 
-        Arrivals and lengths have a stream each; see `llmqueue_gym.workloads.workload.Samples`.
+        What the prompts consist of is a third thing that is returned, only where they share. Arrivals and lengths have
+        a stream each; see `llmqueue_gym.workloads.workload.Samples`.
         """
 
     def output_sample(self) -> np.ndarray:
@@ -46,14 +49,14 @@ def draw_requests(
         BadInput: n or seed is out of range, or the predictor needs `bind`.
     """
     arrival_rng, length_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
-    requests, outputs = workload.sample(n, arrival_rng, length_rng)
+    requests, outputs, *contexts = workload.sample(n, arrival_rng, length_rng)
     bound = length_predictor(predictor)
     if isinstance(predictor, str):
         bound = bound.bind(workload.output_sample())
     forecast = bound.predict(requests, outputs, prediction_rng)
     requests["predicted"] = requests["first_predicted"] = forecast.predicted
     requests["lower"], requests["upper"] = forecast.lower, forecast.upper
-    return Requests(requests, outputs, forecast.refreshed)
+    return Requests(requests, outputs, forecast.refreshed, *contexts)
 
 
 def check_count(n: int) -> None:
@@ -64,14 +67,14 @@ def check_count(n: int) -> None:
 
 @dataclass(frozen=True)
 class RequestWorkload:
-    """Requests with independent lengths that arrive at a wanted rate.
+    """Requests with independent lengths, or turns of chats, that arrive at a wanted rate.
 
     Attributes:
         lengths: joint law of prompt and output, or its spec, such as `azure-conv`.
         rate: mean arrivals per s; `inf` lets all arrive at time 0.
         arrivals: the arrival process, or its spec.
         max_tokens: most tokens of prompt and output together; a request that exceeds them is drawn again, so the law
-            is that of the others. `redrawn_share` says how many that are.
+            is that of the others. `redrawn_share` says how many that are. Chats end before they outgrow it.
     """
 
     lengths: str | Lengths
@@ -92,27 +95,23 @@ class RequestWorkload:
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
         """Return n requests; BadInput where next to none is within `max_tokens`."""
         check_count(n)
-        times = np.zeros(n) if np.isinf(self.rate) else arrival_process(self.arrivals).times(n, self.rate, arrival_rng)
-        prompts, outputs = self._draw(n, length_rng)
+        law, process, most = length_law(self.lengths), arrival_process(self.arrivals), self.max_tokens or np.inf
+        if isinstance(law, Chats):
+            times, prompts, outputs, contexts = law.turns_of(n, self.rate, process, arrival_rng, length_rng, most)
+            return request_table(times, prompts), outputs, contexts
+        times = np.zeros(n) if np.isinf(self.rate) else process.times(n, self.rate, arrival_rng)
+        if isinstance(law, SharedLengths):
+            prompts, outputs, contexts = law.shared(n, length_rng, most)
+            return request_table(times, prompts), outputs, contexts
+        prompts, outputs = sample_within(law, n, length_rng, most)
         return request_table(times, prompts), outputs
 
     def output_sample(self) -> np.ndarray:
         """Return 10,000 output lengths from a fixed seed."""
-        return self._draw(SAMPLE, np.random.default_rng(0))[1]
+        return self.sample(SAMPLE, np.random.default_rng(1), np.random.default_rng(0))[1]
 
     @property
     def redrawn_share(self) -> float:
         """Share of the law that is drawn again because of `max_tokens`, estimated from 10,000 requests."""
         prompts, outputs = length_law(self.lengths).sample(SAMPLE, np.random.default_rng(0))
         return 0.0 if self.max_tokens is None else float(np.mean(prompts + outputs > self.max_tokens))
-
-    def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        prompts, outputs = length_law(self.lengths).sample(n, rng)
-        if self.max_tokens is None:
-            return prompts, outputs
-        for _ in range(ROUNDS):
-            again = np.flatnonzero(prompts + outputs > self.max_tokens)
-            if not len(again):
-                return prompts, outputs
-            prompts[again], outputs[again] = length_law(self.lengths).sample(len(again), rng)
-        raise BadInput(f"max_tokens={self.max_tokens}: next to no request of {self.lengths} is so short")

@@ -28,13 +28,19 @@ _FIELDS = {
     "tracelab": {"arrival_time", "round_idx", "prefix_len", "input_len", "output_len", "tool_wait_after_ms"},
     "tracelab-rounds": {"round_index", "timing_events", "input_tokens_total", "output_tokens", "prefix_tokens"},
     "compact": {"arrival_s", "prompt_tokens", "output_tokens"},
+    "sessions": {"session", "session_offset_s", "prompt_tokens", "output_tokens"},
 }
+
+_OF_AGENTS = ("exgentic", "claude", "tracelab", "tracelab-rounds", "sessions")
 
 # Each entry is a function load(path, ...) -> Trace; "csv" is the name that people try first for the compact form.
 TRACE_FORMATS = Registry(
     "trace format",
     {
-        **{name: f"{_HERE}.loaders:load_{name.replace('-', '_')}" for name in _FIELDS},
+        **{
+            name: f"{_HERE}.{'agents' if name in _OF_AGENTS else 'loaders'}:load_{name.replace('-', '_')}"
+            for name in _FIELDS
+        },
         "csv": f"{_HERE}.loaders:load_compact",
     },
 )

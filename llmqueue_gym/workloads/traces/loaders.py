@@ -1,8 +1,6 @@
-"""Loaders, one for each format: of single requests, then of agents' calls, recorded session after session.
+"""Loaders of recorded requests, one for each format; those of agents' calls are in `agents`.
 
-All raise BadInput as `load_trace` says, or where an option is out of its range; `unit` is that of the file's times. An
-agent's prompt holds all that came before it in the session; a call comes at its recorded time however long the
-simulated server took for the one before.
+All raise BadInput as `load_trace` says, or where an option is out of its range; `unit` is that of the file's times.
 """
 
 import os
@@ -10,49 +8,88 @@ import re
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.columns import MOST_SECONDS, Column, read_columns, read_header, text_lines
+from llmqueue_gym.columns import MOST_TOKENS, Column, read_columns, read_header, text_lines
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.requests import Contexts
+from llmqueue_gym.workloads.contexts import of_blocks, of_sessions
 from llmqueue_gym.workloads.traces.trace import Trace, json_object, ordered_trace, read_json_columns, sorted_trace
 
+MOONCAKE_BLOCK, QWEN_BLOCK = 512, 16  # tokens
 CELL = 3.0  # s; Mooncake's release rounds arrival times down to this grid
 MOST_CLASSES = 2**15  # tables have 16 bits for their numbers
 SHOWN_CLASSES = 5  # names that a warning shows
-_INPUTS = {"user_message", "tool_result"}  # events that a round of TraceLab waits for
+_MORE = {"priority": "priority", "class": "klass", "client": "tenant", "hash_ids": "contexts", "session": "contexts"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEYOND_MICROSECONDS = re.compile(r"\.\d{6}(\d{1,3})")
 
 
-def load_compact(path: str | os.PathLike[str], unit: str = "s", source: str = "", licence: str = "") -> Trace:
+def load_compact(
+    path: str | os.PathLike[str], unit: str = "s", source: str = "", licence: str = "", block: int = 512
+) -> Trace:
     """Read `arrival_s,prompt_tokens,output_tokens`, the form to convert your own trace to.
 
-    Two columns more are read where they are there: `priority`, whole numbers of which a lower one is more urgent, and
-    `class`, whole numbers from 0, or any names, which are numbered in their order, with a warning that says how. The
-    file says nothing of its source and licence, so the caller may.
+    More columns are read where they are there: `priority`, whole numbers of which a lower one is more urgent; `class`,
+    whole numbers from 0, or any names, which are numbered in their order, with a warning that says how; `client`, who
+    sent it, likewise; and what tells who shares: `hash_ids`, names of the prompt's blocks with spaces between, or
+    `session`. The file says nothing of its source and licence, so the caller may.
+
+    Args:
+        path: a csv file.
+        unit: of its times.
+        source: of the data.
+        licence: of the data.
+        block: tokens of a block with a name in `hash_ids`, 512 in Mooncake's.
     """
     header, needed = read_header(path), ["arrival_s", "prompt_tokens", "output_tokens"]
-    columns = read_columns(path, needed + [name for name in ("priority", "class") if name in header])
+    columns = read_columns(path, needed + [name for name in _MORE if name in header])
     told = {column.name: column for column in columns[len(needed) :]}
-    more = {"priority": told["priority"].counts(signed=True)} if "priority" in told else {}
-    if "class" in told:
-        more["klass"] = _classes(told["class"])
+    more: dict[str, Any] = {"priority": told["priority"].counts(signed=True)} if "priority" in told else {}
+    more |= {_MORE[name]: _numbered(told[name]) for name in ("class", "client") if name in told}
+    stamps, prompts, outputs = columns[: len(needed)]
+    if "hash_ids" in told:
+        more["contexts"] = _of_blocks(told["hash_ids"], prompts.counts(), block)
+    elif "session" in told:
+        order = np.argsort(stamps.seconds(unit), kind="stable")
+        more["contexts"] = of_sessions(told["session"].cells, order, prompts.counts(), outputs.counts())
     return sorted_trace(path, columns[: len(needed)], unit, source, licence, **more)
 
 
-def _classes(column: Column) -> np.ndarray:
-    """Return the number of each row's class `(rows,)`, int64."""
+def _numbered(column: Column) -> np.ndarray:
+    """Return the number of each row's class or client `(rows,)`, int64."""
     names, numbers = np.unique(column.cells, return_inverse=True)
     if len(names) > MOST_CLASSES:
-        raise BadInput(f"{column.path}: column 'class' has {len(names):,} classes; there can be {MOST_CLASSES:,}")
+        raise BadInput(
+            f"{column.path}: column {column.name!r} has {len(names):,} different values; there can be {MOST_CLASSES:,}"
+        )
     known = {str(number): number for number in range(MOST_CLASSES)}
     if all(str(name) in known for name in names):
         return np.array([known[str(name)] for name in names])[numbers]
     shown = [f"{name!s:.40} is {number}" for number, name in enumerate(names[:SHOWN_CLASSES])]
     rest = " and so on" if len(names) > SHOWN_CLASSES else ""
-    warnings.warn(f"{column.path}: classes are numbered: {', '.join(shown)}{rest}", stacklevel=2)
+    what = {"class": "classes"}.get(column.name, f"values of {column.name!r}")
+    warnings.warn(f"{column.path}: {what} are numbered: {', '.join(shown)}{rest}", stacklevel=2)
     return numbers.astype(np.int64)
+
+
+def _of_blocks(column: Column, prompts: np.ndarray, block: int) -> Contexts | None:
+    """Return the contexts of named blocks, or None where no row has any.
+
+    Args:
+        column: of each row the names in a list, or in a text with spaces between, or None.
+        prompts: tokens `(rows,)`.
+        block: tokens of a block.
+    """
+    if not 1 <= block <= MOST_TOKENS:
+        raise BadInput(f"block={block} must be from 1 to {MOST_TOKENS:,} tokens")
+    names = [cell.split() if isinstance(cell, str) else cell or [] for cell in column.cells]
+    for row, listed in enumerate(names):
+        if not isinstance(listed, list) or not all(isinstance(name, (int, str)) for name in listed):
+            column.refuse(row, f"{column.cells[row]!r:.60} is not a list of numbers")
+    return of_blocks(names, prompts, block) if any(names) else None
 
 
 def load_azure(path: str | os.PathLike[str]) -> Trace:
@@ -110,8 +147,8 @@ def load_burstgpt(path: str | os.PathLike[str], unit: str = "s") -> Trace:
 def load_mooncake(path: str | os.PathLike[str], unit: str = "ms", spread: bool = True, seed: int = 0) -> Trace:
     """Read Mooncake, one JSON object a line with `timestamp`, `input_length`, `output_length`, `hash_ids`.
 
-    Prefix blocks are not kept. Arrival times lie on a 3 s grid, about ten requests on each point, which no queue would
-    survive as recorded.
+    The last are names of blocks of 512 tokens, which tell who shares a prefix. Arrival times lie on a 3 s grid, about
+    ten requests on each point, which no queue would survive as recorded.
 
     Args:
         path: a jsonl file.
@@ -120,24 +157,33 @@ def load_mooncake(path: str | os.PathLike[str], unit: str = "ms", spread: bool =
             A file off the grid, such as the synthetic trace, is left as it is.
         seed: of those draws.
     """
-    stamps, prompts, outputs = read_json_columns(path, ["timestamp", "input_length", "output_length"])
-    times = stamps.seconds(unit)
+    names = ["timestamp", "input_length", "output_length"]
+    stamps, prompts, outputs, blocks = read_json_columns(path, names, ["hash_ids"])
+    times, prompt_tokens = stamps.seconds(unit), prompts.counts()
     stamps.check_sorted(times)
     if spread and not np.any(times % CELL):
         times = times + np.random.default_rng(seed).uniform(0, CELL, len(times))
     source = "kvcache-ai/Mooncake; Qin et al., Mooncake, FAST 2025"
-    return ordered_trace(path, times, prompts.counts(), outputs.counts(), source, "Apache-2.0")
+    contexts = _of_blocks(blocks, prompt_tokens, MOONCAKE_BLOCK)
+    return ordered_trace(path, times, prompt_tokens, outputs.counts(), source, "Apache-2.0", contexts)
 
 
 def load_qwen(path: str | os.PathLike[str], unit: str = "s") -> Trace:
-    """Read a Qwen usage trace of Alibaba Bailian, in any order of rows; chats, types and prefix blocks are not kept.
+    """Read a Qwen usage trace of Alibaba Bailian, in any order of rows.
 
-    One JSON object a line with `timestamp`, `input_length`, `output_length`, as Mooncake's, whose times are in ms; its
-    own are in s; `chat_id` and `turn` tell them apart.
+    One JSON object a line with `timestamp`, `input_length`, `output_length`, `hash_ids`, as Mooncake's, whose times are
+    in ms and whose blocks have 512 tokens; its own are in s, and of 16 tokens; `chat_id` and `turn` tell them apart.
+    The blocks say all that is known of who shares, the turns of a chat included. The `type`s, numbered in the order of
+    their names, are the classes.
     """
-    stamps, prompts, outputs = read_json_columns(path, ["timestamp", "input_length", "output_length"])
+    names = ["timestamp", "input_length", "output_length"]
+    stamps, prompts, outputs, blocks, kinds = read_json_columns(path, names, ["hash_ids", "type"])
+    prompt_tokens = prompts.counts()
+    more: dict[str, Any] = {"contexts": _of_blocks(blocks, prompt_tokens, QWEN_BLOCK)}
+    if any(kinds.cells):
+        more["klass"] = np.unique([str(kind) for kind in kinds.cells], return_inverse=True)[1]
     source, licence = "alibaba-edu/qwen-bailian-usagetraces-anon", "not stated here: see the repository"
-    return ordered_trace(path, stamps.seconds(unit), prompts.counts(), outputs.counts(), source, licence)
+    return ordered_trace(path, stamps.seconds(unit), prompt_tokens, outputs.counts(), source, licence, **more)
 
 
 def load_vidur(path: str | os.PathLike[str], unit: str = "s", source: str = "", licence: str = "") -> Trace:
@@ -167,74 +213,10 @@ def load_vtc(path: str | os.PathLike[str], unit: str = "s") -> Trace:
     """Read the LMSYS arena trace of VTC, one JSON object a line with `req_time`, `prompt_len`, `output_len`.
 
     The original is a Python pickle, which can run code when it is opened; convert it to these lines elsewhere. Its
-    authors rescaled the times to 600 s, and its clients are not kept.
+    authors rescaled the times to 600 s. A request's client is its `adapter_dir`, which ends in the client's number.
     """
-    columns = read_json_columns(path, ["req_time", "prompt_len", "output_len"])
+    *columns, adapters = read_json_columns(path, ["req_time", "prompt_len", "output_len"], ["adapter_dir"])
     source = "Ying1123/VTC-artifact; Sheng et al., Fairness in Serving Large Language Models, OSDI 2024"
-    return sorted_trace(path, columns, unit, source, "Apache-2.0")
-
-
-def load_exgentic(path: str | os.PathLike[str], unit: str = "s") -> Trace:
-    """Read JSON lines of Exgentic/agent-llm-traces: `start_time_s` on one clock, `input_tokens`, `output_tokens`."""
-    stamps, prompts, outputs = read_json_columns(path, ["start_time_s", "input_tokens", "output_tokens"])
-    source, licence = "Exgentic/agent-llm-traces", "CDLA-Permissive-2.0"
-    return ordered_trace(path, stamps.seconds(unit), prompts.counts(), outputs.counts(), source, licence)
-
-
-def load_claude(path: str | os.PathLike[str], unit: str = "s", gap: float = 0.0) -> Trace:
-    """Read JSON lines of semianalysisai/cc-traces-weka-no-subagents, sessions of which have no common clock.
-
-    Args:
-        path: a jsonl file with `request_arrival_delta_s` since the session began, `input_tokens`, `output_tokens`.
-        unit: of its times.
-        gap: s between the beginnings of sessions, in the file's order; the release does not say when they were, so 0
-            lets all begin together.
-    """
-    if not 0 <= gap <= MOST_SECONDS:
-        raise BadInput(f"gap={gap:g} must lie between 0 and {MOST_SECONDS:g} s")
-    names = ["request_arrival_delta_s", "input_tokens", "output_tokens", "session_id"]
-    stamps, prompts, outputs, sessions = read_json_columns(path, names)
-    first: dict[str, int] = {}
-    begins = np.array([first.setdefault(str(session), len(first)) for session in sessions.cells]) * gap
-    source, licence = "semianalysisai/cc-traces-weka-no-subagents-051226", "Apache-2.0"
-    return ordered_trace(path, stamps.seconds(unit) + begins, prompts.counts(), outputs.counts(), source, licence)
-
-
-def load_tracelab(path: str | os.PathLike[str], unit: str = "ms", seconds_per_token: float = 0.0) -> Trace:
-    """Read `session_id,arrival_time,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms`.
-
-    A round is one call of the model, after which a tool runs. It arrives when its session does, plus the tools' waits
-    after the earlier rounds, plus the time that the model took for those rounds. The file does not have the last; a
-    closed-loop replay would measure it.
-
-    Args:
-        path: the replay table.
-        unit: of its arrival times.
-        seconds_per_token: taken for each output token of the earlier rounds; 0 leaves the model's time out.
-    """
-    if not 0 <= seconds_per_token <= 1e3:
-        raise BadInput(f"seconds_per_token={seconds_per_token:g} must lie between 0 and 1000")
-    names = ["session_id", "arrival_time", "prefix_len", "input_len", "output_len", "tool_wait_after_ms"]
-    sessions, stamps, prefixes, inputs, outputs, waits = read_columns(path, names)
-    times, output_tokens = stamps.seconds(unit), outputs.counts()
-    after = waits.seconds("ms") + output_tokens * seconds_per_token
-    elapsed: dict[str, float] = {}
-    for row, session in enumerate(sessions.cells):
-        times[row] += elapsed.get(session, 0.0)
-        elapsed[session] = elapsed.get(session, 0.0) + after[row]
-    return ordered_trace(
-        path, times, prefixes.counts() + inputs.counts(), output_tokens, "uw-syfi/TraceLab", "Apache-2.0"
-    )
-
-
-def load_tracelab_rounds(path: str | os.PathLike[str]) -> Trace:
-    """Read recorded rounds, one JSON object a line; a round arrives with its last user message or tool result."""
-    events, prompts, outputs = read_json_columns(path, ["timing_events", "input_tokens_total", "output_tokens"])
-    ticks = np.empty(len(events.cells), np.int64)
-    for row, listed in enumerate(events.cells):
-        try:
-            ticks[row] = max(nanoseconds(e["timestamp"]) for e in listed if e["event_type"] in _INPUTS)
-        except (TypeError, KeyError, ValueError):
-            events.refuse(row, "no user message or tool result with a time, so it is not known when the round arrived")
-    times = (ticks - ticks.min()) / 1e9
-    return ordered_trace(path, times, prompts.counts(), outputs.counts(), "uw-syfi/TraceLab", "CC-BY-4.0")
+    clients = [str(adapter).rpartition("-")[2] for adapter in adapters.cells]
+    more = {"tenant": _numbered(replace(adapters, cells=clients))} if any(adapters.cells) else {}
+    return sorted_trace(path, columns, unit, source, "Apache-2.0", **more)

@@ -10,7 +10,9 @@ import numpy as np
 
 from llmqueue_gym.columns import Column, text_lines
 from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.requests import Contexts
 from llmqueue_gym.storage import parsed
+from llmqueue_gym.workloads.contexts import picked
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class Trace:
         dropped: rows of the file left out because the request failed.
         priority: as their senders state it `(rows,)`, int64, lower is more urgent; None where the file does not say.
         klass: number of each one's class `(rows,)`, int64; None where the file does not say.
+        tenant: number of who sent each `(rows,)`, int64; None where the file does not say.
+        contexts: what the prompts consist of, and so who shares with whom; None where the file says lengths alone.
     """
 
     arrival_s: np.ndarray
@@ -38,6 +42,8 @@ class Trace:
     dropped: int = 0
     priority: np.ndarray | None = None
     klass: np.ndarray | None = None
+    tenant: np.ndarray | None = None
+    contexts: Contexts | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -56,6 +62,7 @@ def ordered_trace(
     outputs: np.ndarray,
     source: str,
     licence: str,
+    contexts: Contexts | None = None,
     **more: np.ndarray,
 ) -> Trace:
     """Return the trace of rows in any order, sorted by time: times (s), prompt and output tokens, each `(rows,)`.
@@ -65,11 +72,13 @@ def ordered_trace(
     order = np.argsort(times, kind="stable")
     times, columns = times[order], {name: column[order] for name, column in more.items()}
     made = Trace(times - times[0], prompts[order], outputs[order], Path(path).name, source, licence)
+    if contexts is not None:
+        made = replace(made, contexts=picked(contexts, order))
     return replace(made, **columns)  # type: ignore[arg-type]
 
 
 def sorted_trace(
-    path: str | os.PathLike[str], columns: Sequence[Column], unit: str, source: str, licence: str, **more: np.ndarray
+    path: str | os.PathLike[str], columns: Sequence[Column], unit: str, source: str, licence: str, **more: Any
 ) -> Trace:
     """Return the trace of a file whose rows are sorted by time: times in a unit, prompt and output tokens."""
     stamps, prompts, outputs = columns
@@ -78,13 +87,18 @@ def sorted_trace(
     return ordered_trace(path, times, prompts.counts(), outputs.counts(), source, licence, **more)
 
 
-def read_json_columns(path: str | os.PathLike[str], names: Sequence[str]) -> list[Column]:
+def read_json_columns(path: str | os.PathLike[str], names: Sequence[str], more: Sequence[str] = ()) -> list[Column]:
     """Return the values under the named keys of a file with one JSON object a line; other keys are ignored.
+
+    Args:
+        path: the file.
+        names: keys that every row has.
+        more: keys that rows may lack, whose values are None there.
 
     Raises:
         BadInput: the file cannot be read or is empty, a row is not a JSON object, or lacks a key.
     """
-    columns = [Column(path, name, []) for name in names]
+    columns, optional = ([Column(path, name, []) for name in keys] for keys in (names, more))
     for row, line in enumerate(text_lines(path)):
         record = json_object(line)
         if record is None:
@@ -93,9 +107,11 @@ def read_json_columns(path: str | os.PathLike[str], names: Sequence[str]) -> lis
             if column.name not in record:
                 column.refuse(row, f"there is no such key; {nearest(column.name, record)}")
             column.cells.append(record[column.name])
+        for column in optional:
+            column.cells.append(record.get(column.name))
     if columns and not columns[0].cells:
         raise BadInput(f"{path} is empty")
-    return columns
+    return columns + optional
 
 
 def json_object(line: str) -> dict[str, Any] | None:
