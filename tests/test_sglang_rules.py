@@ -7,6 +7,8 @@ import pytest
 from crowded_replica import requests_of
 from reference_sglang import ReferenceSglang
 
+from llmqueue_gym.engines.batching.rule_sets import rule_set
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.profiles import profile
 from llmqueue_gym.requests import OUTPUT, SEGMENT, Contexts
@@ -69,3 +71,69 @@ def test_every_iteration_against_the_plain_reference(seed):
     assert served.totals["clock"] == ours[-1].clock + 1.0  # coasting takes the same decisions
     assert served.totals["hit_tokens"] == sum(hits for one in ours for _, hits, _ in one.admitted)
     assert served.totals["preemptions"] == sum(len(one.preempted) for one in ours)
+
+
+def shared(pieces, arrivals, outputs):
+    """Return requests whose prompts are these pieces."""
+    flat = np.array([piece for mine in pieces for piece in mine], SEGMENT)
+    first, n = np.cumsum([0, *map(len, pieces)]), len(pieces)
+    prompts = [sum(length for *_, length in mine) for mine in pieces]
+    return requests_of(arrivals, prompts, outputs)._replace(contexts=Contexts(flat, first, OUTPUT + np.arange(n)))
+
+
+def test_what_is_cached_is_not_computed():
+    given, _ = chats(3)
+    told = {"max_seqs": 8, "blocks": 9000}
+    cached, plain = (
+        serve(given, "fcfs", profile("unit"), f"sglang:caching={way}", **told) for way in ("radix", "none")
+    )
+    hits = cached.totals["hit_tokens"]
+    assert hits > 0 and cached.totals["prefill_tokens"] + hits == plain.totals["prefill_tokens"]
+    assert cached.jobs["cached"].sum() == hits and plain.totals["hit_tokens"] == 0
+
+
+@pytest.mark.parametrize("caching", ["vllm", "radix"])
+@pytest.mark.parametrize(
+    ("policy", "order"),
+    [
+        ("fcfs", [0, 1, 2, 3]),
+        ("longest-prefix", [0, 3, 2, 1]),
+        ("longest-prefix-aged:rate=1000", [0, 1, 2, 3]),
+        ("shortest-uncached", [0, 2, 3, 1]),
+    ],
+)
+def test_policies_see_what_is_cached(caching, policy, order):
+    """One seat: 1 shares nothing, 2 has 16 of its 48 tokens in the cache, 3 has 64 of 100."""
+    pieces = [[(1, 0, 64)], [(2, 0, 90)], [(1, 0, 16), (3, 0, 32)], [(1, 0, 64), (4, 0, 36)]]
+    given = shared(pieces, [0.0, 1.0, 2.0, 3.0], [8, 8, 8, 8])
+    rules = f"vllm-v1:caching={caching},max_seqs=1,block_size=16,blocks=50"
+    served = serve(given, policy, profile("unit"), rules)
+    assert np.argsort(served.outcome["completion"]).tolist() == order
+
+
+def test_the_order_of_the_queue_is_that_of_the_rules():
+    pieces = [[(1, 0, 64)], [(2, 0, 90)], [(1, 0, 16), (3, 0, 32)], [(1, 0, 64), (4, 0, 36)]]
+    given = shared(pieces, [0.0, 1.0, 2.0, 3.0], [8, 8, 8, 8])
+    for queue_order, order in (("fcfs", [0, 1, 2, 3]), ("lpm", [0, 3, 2, 1]), ("dfs-weight", [0, 3, 2, 1])):
+        served = serve(given, "fcfs", profile("unit"), f"sglang:queue_order={queue_order},max_seqs=1,blocks=800")
+        assert np.argsort(served.outcome["completion"]).tolist() == order
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ("sglang:asynchronous=true", "asynchronous=true has no place beside caching=radix"),
+        ("sglang:preemption=swap", "caching=radix has no place beside preemption=swap"),
+        ("vllm-v1:queue_order=lpm", "queue_order=lpm looks into a tree"),
+        ("vllm-v1:caching=vllm,eviction=lfu", "eviction=lfu looks into a tree"),
+        ("sglang:queue_order=lmp", "did you mean 'lpm'"),
+    ],
+)
+def test_wrong_rules_are_told(rules, words):
+    with pytest.raises(BadInput, match=words):
+        rule_set(rules)
+
+
+def test_two_orders_of_one_queue_are_refused():
+    with pytest.raises(BadInput, match="both order the queue"):
+        serve(chats(0)[0], "sjf", profile("unit"), "sglang:queue_order=lpm")
