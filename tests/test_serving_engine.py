@@ -80,7 +80,7 @@ def test_a_reservation_ends_at_the_longest_length():
 @pytest.mark.parametrize("rules", RULE_SETS)
 def test_coasting_changes_nothing_under_any_rule_set(rules):
     instance = some_requests(2)
-    changes = {"blocks": 40, "max_seqs": 16, "token_budget": 300, "max_model_len": 330}
+    changes = {"blocks": 40, "block_size": 16, "max_seqs": 16, "token_budget": 300, "max_model_len": 330}
     served = serve(instance, "fcfs", a_profile(), rules, **changes)
     looks = list(watch(instance, "fcfs", a_profile(), rules, **changes))
     assert served.reason == "drained"
