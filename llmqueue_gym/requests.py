@@ -18,9 +18,8 @@ ROOM = "_room"  # column without meaning
 
 def whole_lines(columns: list[tuple[str, str]]) -> np.dtype:
     """Return the record of these columns and of room behind them, so that rows of a table are whole cache lines."""
-    made, last = np.dtype(columns, align=True), columns[-1][0]
-    kind, begin = made.fields[last][:2]  # type: ignore[index]
-    room = -(begin + kind.itemsize) % LINE // 4
+    last, offset = np.dtype(columns, align=True).fields[columns[-1][0]][:2]  # type: ignore[index]
+    room = -(offset + last.itemsize) % LINE // 4  # no gap, whose bytes would be anything
     return np.dtype([*columns, *([(ROOM, f"({room},)i4")] if room else [])], align=True)
 
 
@@ -53,6 +52,7 @@ REQUEST = whole_lines(
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
         ("prefix", "i8"),  # the text that its prompt begins with, 0 where nobody shares
         ("site", "i4"),  # the replica that it was sent to last, -1 before
+        ("goes_on", "?"),  # whether it goes on elsewhere once its prompt is read
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise
         ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
         ("due", "i4"),  # output tokens that are being computed while the next step is put together
@@ -89,13 +89,22 @@ SITE = np.dtype(
         ("pending", "f8"),  # prompt tokens that are still to be computed, of those that run and wait
         ("work", "f8"),  # output tokens that are predicted to be left of them
         ("context", "f8"),  # tokens of theirs in the cache
+        ("wanted", "i8"),  # KV blocks that those who wait there will need for their prompts
         ("step_time", "f8"),  # s, duration of the last iteration
-        ("cached", "f8"),  # tokens of the request's prompt in its cache
-        (
-            "outstanding",
-            "i8",
-        ),  # requests that the router sent there and that have not left: here and below not reported
+        ("cached", "f8"),  # tokens of the request's prompt in its cache: here and below as it is now
+        ("known", "f8"),  # the same by the router's own record of what it sent there
+        ("sent", "f8"),  # prompt tokens that it sent there so far, without those known there
+        ("since", "i8"),  # requests that it sent there since the last report
+        ("outstanding", "i8"),  # requests that it sent there and that have not left
         ("tokens", "f8"),  # their prompts
+        ("reading", "i8"),  # requests there whose prompt is not read yet
+        ("idle", "i8"),  # requests there or on their way there that are not in the iteration under way
+        ("promised", "i8"),  # requests that are to decode there and are not done, wherever they are now
+        ("reserved", "i8"),  # KV blocks that all who were sent there or are promised take in the end
+        ("luck", "f8"),  # a number in [0, 1) of the request and the replica, as good as drawn for both
+        ("round", "i8"),  # 0, then 1, where a router is asked twice because it reads one of the next two
+        ("lowest", "f8"),  # in round 1: the least that the score gave for any replica in round 0
+        ("highest", "f8"),  # and the most
         ("sites", "i8"),  # replicas to choose from
         ("all", "i8"),  # outstanding requests of all of them
         ("most", "i8"),  # of the replica that has most

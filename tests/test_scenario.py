@@ -27,7 +27,7 @@ PLAYED = [
     if not SYSTEMS.builder(kind).policies(name).drops
 ]
 KINDS = pytest.mark.parametrize("kind", list(SYSTEMS))
-QUEUES = [kind for kind in SYSTEMS if kind not in ("replica", "fleet")]
+QUEUES = [kind for kind in SYSTEMS if kind not in ("replica", "fleet")]  # of jobs; lengths always have a prediction
 
 
 def scenario(kind, **given):

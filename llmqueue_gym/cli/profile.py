@@ -189,6 +189,7 @@ def _example_times(made: Any) -> dict[str, float]:
     batch = np.zeros(1, BATCH)
     times = {}
     for what, (prompt, decodes, context) in EXAMPLES.items():
-        batch[0] = (prompt + decodes, prompt > 0, prompt, decodes, decodes * context, prompt**2 / 2, prompt**2, 0)
+        read = decodes * context
+        batch[0] = (prompt + decodes, prompt > 0, prompt, decodes, read, prompt**2 / 2, prompt**2, 0, prompt)
         times[what] = 1e3 * float(iteration_time(FORMS.index(made.form), made.numbers, records(batch)[0]))
     return times

@@ -39,6 +39,11 @@ _SMALL = {
     **{"lengths": "lognormal:prompt=128,output=32", "rate": 18.5, "n_requests": 500, "window": 32},
     **{"profile": "a100-llama3-8b:kv_tokens=2304", "rules": "vllm-v1:max_seqs=8"},
 }
+# As small replicas, of which four keep up with four times as much.
+_SMALL_FLEET = {name: _SMALL[name] for name in ("lengths", "n_requests", "profile", "rules")} | {"rate": 74.0}
+# Prompts long enough that who reads and who decodes are both busy; a request that nobody has room for is drawn anew.
+_SPLIT = {"lengths": "lognormal:prompt=1024,output=64", "rate": 23.0, "n_requests": 500, "max_tokens": 4096}
+_SPLIT |= {"profile": "a100-llama3-8b:kv_tokens=16384", "rules": "vllm-v1:max_seqs=16"}
 # An A100 with all its memory and 64 seats; first come first served keeps up with 7.3 requests/s or so.
 _AZURE_CONV = {"lengths": "azure-conv", "rate": 7.0, "n_requests": 5000, "window": 64, "seats": 64}
 _AZURE_CONV |= {"rules": "vllm-v1:max_seqs=64,token_budget=2048"}
@@ -106,6 +111,22 @@ ENVIRONMENTS: dict[str, Environment] = {
         "One server on which predictions cost: pick what is predicted of each arrival, and who is served.",
         "predict",
         order="skip-predict",
+    ),
+    "llmqueue/Routing-v0": Environment(
+        "Four LLM replicas behind a router: pick the one that each request goes to.",
+        "fleet",
+        {"decides": "route", "replicas": 4, **_SMALL_FLEET},
+        None,
+        "least-outstanding",
+        5.0,
+    ),
+    "llmqueue/PrefillDecode-v0": Environment(
+        "Two LLM replicas that read prompts and two that decode: pick who reads, and who goes on.",
+        "fleet",
+        {"decides": "both", "replicas": 4, "prefill": 2, **_SPLIT},
+        None,
+        "least-tokens",
+        5.0,
     ),
     **{
         f"llmqueue/{name}{suffix}-v0": Environment(

@@ -15,7 +15,7 @@ from llmqueue_gym.storage import whole
 from llmqueue_gym.systems import Run
 
 KINDS = (".csv", ".csv.gz", ".parquet")
-_KNOWN = ("arrival", "prompt", "predicted", "weight", "deadline", "need", "klass", "priority", "preemptions")
+_KNOWN = ("arrival", "prompt", "predicted", "weight", "deadline", "need", "klass", "priority", "tenant", "preemptions")
 _AT_ONCE = 10_000  # rows that are turned into text
 
 

@@ -13,10 +13,16 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput, nearest
 
-Form = Literal["roofline", "phases", "splitwise", "vidur-tables", "experts"]
+Form = Literal["roofline", "phases", "splitwise", "vidur-tables", "experts", "distserve"]
 
 # How many numbers a form has, where that is fixed; of Vidur's tables the shapes stand in `engines.batching.cost`.
-COUNTS = {"roofline": 5, "phases": 12, "experts": 7, "vidur-tables": 1 + 512 + 128 * 65 + 4096 + 65 * 512}
+COUNTS = {
+    "roofline": 5,
+    "phases": 12,
+    "experts": 7,
+    "distserve": 24,
+    "vidur-tables": 1 + 512 + 128 * 65 + 4096 + 65 * 512,
+}
 LEAST, MOST = 1e-9, 1e6  # s: what an iteration takes at least, and the most that a coefficient may be
 MOST_TOKENS = 10**9  # of memory
 MOST_OF = 1e15  # of all other numbers
@@ -173,6 +179,8 @@ def _wrong(form: str, numbers: np.ndarray) -> str:
         least = max(numbers[:2])
     elif form == "phases":
         least = min(numbers[[0, 4, 7]] + numbers[10])
+    elif form == "distserve":
+        least = min(*(numbers[[0, 3, 6]] + numbers[10]), *(numbers[[12, 15, 18]] + numbers[22]))
     elif form == "experts":
         if max(numbers[2:4]) > 1:
             return f"shares {numbers[2]:g} of the experts and {numbers[3]:g} of the reading must be 1 at most"

@@ -10,18 +10,22 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
+from llmqueue_gym.engines.batching import caches
 from llmqueue_gym.engines.batching import tables as batching
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.engines.fleet.record import PLACES
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
-from llmqueue_gym.policies.routing.base import SUMS
+from llmqueue_gym.policies.routing.base import HITS, LUCK, RECORD, ROUNDS, SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.requests import PREFILL, Requests, request_table
+from llmqueue_gym.systems.agents.routing import RoutingAgent
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
+from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import MOST_REPLICAS, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
@@ -34,9 +38,10 @@ if TYPE_CHECKING:
 
 MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, well below 1 s
 LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
+WANTS = {tables.SUMS: SUMS, tables.CACHED: HITS, tables.KNOWN: RECORD, tables.LUCK: LUCK, tables.TWICE: ROUNDS}
 LONGEST = 1e6  # s that a link or a report may take
 TIMES = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time")
-COUNTS = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks")
+COUNTS = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks", "hit_tokens")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Fleet(Replica):
         bandwidth: of a link between two replicas, bytes/s.
         latency: of such a link, s.
         overlap: share of a transfer that runs beside the prefill.
+        retry: s between two tries of a transfer for which there was no room; 0: it begins as soon as there is room, in
+            order of request.
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
         fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
             `systems.members`.
@@ -60,7 +67,7 @@ class Fleet(Replica):
     name: ClassVar[str] = "fleet"
     title: ClassVar[str] = "Replicas of a language model behind a router"
     policies: ClassVar[Policies] = ROUTING_POLICIES
-    view: ClassVar["type[View] | None"] = None  # type: ignore[assignment]
+    view: ClassVar[type[View]] = FleetView
     base: ClassVar[str] = "round-robin"
     report: ClassVar[str] = "llmqueue_gym.cli.fleet"
     options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
@@ -75,6 +82,7 @@ class Fleet(Replica):
     bandwidth: float = 50e9
     latency: float = 1e-4
     overlap: float = 0.0
+    retry: float = 0.0
     staleness: float = 0.0
     fleet: str | None = None
 
@@ -83,7 +91,7 @@ class Fleet(Replica):
         check_between(self, 1, MOST_REPLICAS, "replicas", whole=True)
         check_between(self, 0, MOST_TOKENS, "local_below", whole=True)
         check_between(self, 0, 1, "overlap")
-        check_between(self, 0, LONGEST, "latency", "staleness")
+        check_between(self, 0, LONGEST, "latency", "retry", "staleness")
         check_positive(self, "bandwidth", infinite=True)
         if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
             raise BadInput(
@@ -94,6 +102,18 @@ class Fleet(Replica):
             name = self.bound_rules.name
             raise BadInput(f"rules {name!r} never let go of a batch: prefill={self.prefill} needs others")
         _ = self.discipline, self.taker, self.plan
+        if self.caches and self.splits:
+            raise BadInput(
+                "caching shares blocks that stay where they are, and some replicas only read prompts; "
+                "take rules with caching=none, or replicas that do both"
+            )
+        caching = sorted({member.rules.caching for member in self.members})
+        if len(caching) > 1:
+            raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")
+        if self.caches and self.splits:
+            raise BadInput(
+                f"caching={caching[0]}: blocks with identities stay where they are; let every replica do both"
+            )
 
     @cached_property
     def discipline(self) -> ServingPolicy:
@@ -125,10 +145,21 @@ class Fleet(Replica):
         """The replicas."""
         return self.plan.members
 
+    @cached_property
+    def rows(self) -> tuple[tuple[Member, ...], np.ndarray]:
+        """The replicas as tables have them, one row for each stage of a pipeline, and which replica a row is of."""
+        which = [q for q, member in enumerate(self.members) for _ in range(member.rules.stages)]
+        return tuple(self.members[q] for q in which), np.array(which)
+
     @property
     def splits(self) -> bool:
         """Whether some replicas only read prompts."""
         return any(member.role == PREFILL for member in self.members)
+
+    @property
+    def caches(self) -> bool:
+        """Whether replicas cache prefixes."""
+        return self.members[0].rules.caching != "none"
 
     @cached_property
     def distinct(self) -> tuple[Member, ...]:
@@ -182,13 +213,21 @@ class Fleet(Replica):
             tables of the fleet and of its replicas, `COURSE` record, the rest of the arguments, and pairs of a policy
             and the numbers that it was given.
         """
-        order, members = self.discipline, self.members
+        order, (members, which) = self.discipline, self.rows
         roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: rules.longest)
         roomiest.check(drawn.work, drawn.sizes)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
-        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size)
-        seats = max(max(m.rules.max_seqs or 0 for m in members), n if order.merged else 0)
+        course = self.course(policy, float(drawn.work["arrival"][-1]))
+        records_prompts = self.caches and bool((course.wants | course.hand_wants) & tables.KNOWN)
+        places = PLACES if records_prompts else 0
+        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, places)
+        seats = max(
+            max(m.rules.max_seqs or 0 for m in members),
+            n if order.merged or any(m.rules.batching != "passes" for m in members) else 0,
+        )
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
+        if self.caches:
+            r = caches.let_cache(r, [member.rules for member in members])
         arguments = [kernel_arguments(order, member.profile, member.rules) for member in members]
         f = f._replace(numbers=np.zeros((size, max(len(numbers) for _, _, _, numbers, _ in arguments))))
         params = np.array([functions[-1] for *_, functions in arguments])
@@ -196,18 +235,25 @@ class Fleet(Replica):
             f.rules[q], f.forms[q] = rules, form
             f.numbers[q, : len(numbers)] = numbers
         f.bytes_each[:] = [member.profile.kv_bytes_per_token for member in members]
-        f.latency[:], f.byte_time[:] = self.plan.latency, self.plan.byte_time
+        pairs = np.ix_(which, which)
+        f.latency[:], f.byte_time[:] = self.plan.latency[pairs], self.plan.byte_time[pairs]
         f.longest[:] = [member.rules.longest for member in members]
         f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
-        f.members["role"], f.members["power"] = [member.role for member in members], tables.ON
-        f.choices[:], f.ties[:] = drawn.truth["choices"], drawn.truth["ties"]
-        course = self.course(policy, float(drawn.work["arrival"][-1]))
-        rows = r.fill(0, 1, Requests(drawn.work, drawn.sizes, refreshed), drawn.work["weight"])
+        is_first = np.diff(which, prepend=-1) > 0
+        f.members["role"], f.members["power"] = (
+            [member.role for member in members],
+            np.where(is_first, tables.ON, tables.OFF),
+        )
+        f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
+        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
+        rows = r.fill(0, 1, given, drawn.work["weight"])
+        if self.caches:
+            r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)
         r.state["every"] = refreshed.every
-        r.state["hands_over"] = f.members["role"] == PREFILL
+        r.state["hands_over"] = (f.members["role"] == PREFILL) | policy.paired
         f.members["emits"] = r.state["hands_over"] | course["closed"]
         first = {"profile": members[0].profile, "rules": members[0].rules}
         (score,), scores = policy.compiled(), policy.params_for(**first)
@@ -220,16 +266,18 @@ class Fleet(Replica):
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
         row = np.zeros(1, tables.COURSE)
-        for name in ("staleness", "local_below"):
+        for name in ("staleness", "local_below", "retry"):
             row[name] = getattr(self, name)
+        for name in ("paired", "borrows"):
+            row[name] = getattr(policy, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf
-        row["closed"], row["splits"] = self.closed, self.splits
+        row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)
         for prefix, made in (("", policy), ("hand_", self.taker)):
             row[f"{prefix}looks"] = LOOKS[made.looks]
-            row[f"{prefix}wants"] = tables.SUMS * bool(made.reads(1) & SUMS)
+            row[f"{prefix}wants"] = wants(made)
         return records(row)[0]
 
     def bound(self, drawn: Drawn) -> float:
@@ -243,6 +291,20 @@ class Fleet(Replica):
         requests, kinds = request_table(drawn.work["arrival"], drawn.work["prompt"]), self.distinct
         floors = [latency_floor(requests, drawn.sizes, m.profile, m.rules, len(self.members)).mean for m in kinds]
         return min(floors)
+
+    def open(self, scenario: "Scenario", view: Any, size: int) -> FleetEpisodes:  # type: ignore[override]
+        """Return E fleets."""
+        return FleetEpisodes(scenario, view, size)
+
+    def agent(self, policy: RoutingPolicy, scenario: "Scenario", view: Any) -> RoutingAgent:  # type: ignore[override]
+        """Return the agent that sends requests to the replica of least score."""
+        return RoutingAgent(policy, scenario, view)
+
+
+def wants(router: RoutingPolicy) -> int:
+    """Return what is to be filled in for a router, and how it is asked, as bits of `engines.fleet.tables`."""
+    read = router.reads(1)
+    return sum(bit for bit, columns in WANTS.items() if read & columns) | tables.FIRST * (router.ties == "first")
 
 
 def run_of(
@@ -268,7 +330,7 @@ def run_of(
     totals["clock"] = max(float(fleet["clock"]), last.max() if len(last) else 0.0)
     stays = np.where(np.isnan(service["completion"]), totals["clock"], service["completion"]) - requests["arrival"]
     totals["integral"] = float((requests["weight"] * np.maximum(stays, 0.0)).sum())
-    for name in ("transfers", "transfer_bytes", "lost", "hit_tokens"):
+    for name in ("transfers", "transfer_bytes", "lost"):
         totals[name] = fleet[name].item()
     reason = batching.REASONS[int(fleet["reason"])]
     return Run(player, requests, np.array(outputs), service, elapsed, system, reason, totals, tuple(each))

@@ -306,6 +306,8 @@ class Replica(System):
             raise NotApplicable(
                 "when requests come depends on the policy, so no floor holds for all; leave concurrency"
             )
+        if self.bound_rules.batching != "passes":
+            raise NotApplicable(f"no floor is known under the rule set {self.bound_rules.name!r}; choose vllm-v1")
         requests = request_table(drawn.work["arrival"], drawn.work["prompt"])
         return latency_floor(requests, drawn.sizes, self.cost_profile, self.bound_rules).mean
 
@@ -338,17 +340,28 @@ def rules_under(made: Rules, profile: Profile, policy: ServingPolicy) -> Rules:
         )
     if policy.merged and (made.request_level or made.padded):
         raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
+    if policy.keeps_accounts and made.asynchronous:
+        raise BadInput(f"policy {policy.name!r} charges what an iteration gives; add asynchronous=false to the rules")
+    if made.batching != "passes" and policy.name != "fcfs":
+        raise BadInput(
+            f"rule set {made.name!r} decides itself who joins a batch, policy {policy.name!r} cannot; choose fcfs"
+        )
+    if made.stages > 1 and profile.form != "distserve":
+        raise BadInput(
+            f"profile {profile.name!r} has form {profile.form!r}, which does not tell how long stages={made.stages} of "
+            "a pipeline take; take form 'distserve', or stages=1"
+        )
     return replace(made, **policy.rules)
 
 
 def loaded(drawn: Drawn, rules: Rules, merged: bool = False, shares: Sequence[float] = ()) -> tables.ReplicaTables:
     """Return the tables of a replica with the requests of a run in it; `shares` are those of a policy."""
     n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
-    seats = max(rules.max_seqs or 0, n if merged else 0)
-    replica = tables.fresh_replica(1, n, len(refreshed.total), seats, rules.blocks or 0)
+    seats = max(rules.max_seqs or 0, n if merged or rules.batching != "passes" else 0)
+    replica = tables.replicas(1, rules.stages, n, len(refreshed.total), seats, rules.blocks or 0)
     given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
-    replica = let_cache(replica, [rules])
-    replica.give(0, given, drawn.work["weight"])
+    replica = let_cache(replica, [rules] * rules.stages)
+    replica.give(0, given, drawn.work["weight"], rules.stages)
     replica.give_shares(shares)
     return with_contexts(replica, 0, 1, given, rules.block_size)
 

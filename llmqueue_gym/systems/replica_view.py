@@ -154,6 +154,10 @@ class ReplicaEpisodes(Episodes):
         system: Any = scenario.system
         profile, rules = system.cost_profile, system.bound_rules
         rules = replace(rules, horizon=min(float(view.horizon), rules.horizon))
+        if rules.batching != "passes":
+            raise BadInput(
+                f"rule set {rules.name!r} decides itself who joins a batch, so that an agent has no say; choose vllm-v1"
+            )
         self._rules = rules
         self.replica = fresh_replica(size, int(scenario.n_jobs), 0, rules.max_seqs, rules.blocks or 0)
         self.replica = let_cache(self.replica, [rules] * size)
@@ -214,18 +218,7 @@ class ReplicaEpisodes(Episodes):
         """Return how the episodes ended, and times of their requests that have left, s, `(rows,)` each."""
         state, service = self.replica.state[rows], self._table(self.replica.service)[rows]
         arrival = self._table(self.replica.requests["arrival"])[rows]
-        times, first = service["completion"] - arrival, service["first_token"] - arrival
-        first[np.isnan(times)] = np.nan
-        of_all = summary(times)
-        return {
-            "requests": state["n"],
-            "done": of_all["jobs"],
-            "ended": np.array(REASONS, object)[state["reason"]],
-            "preemptions": state["preemptions"],
-            "mean_response_time": of_all["mean_response_time"],
-            "p99_response_time": _p99(times, of_all["jobs"]),
-            "mean_ttft": summary(first)["mean_response_time"],
-        }
+        return request_metrics(state["n"], state["reason"], state["preemptions"], arrival, service)
 
     def _table(self, column: np.ndarray) -> np.ndarray:
         """Return a column of the requests of all runs, a run a row."""
@@ -239,6 +232,32 @@ class ReplicaEpisodes(Episodes):
     def scene(self, title: str) -> Scene:
         """Return what a frame shows."""
         return replica_scene(self, title)
+
+
+def request_metrics(
+    n: np.ndarray, reason: np.ndarray, preemptions: np.ndarray, arrival: np.ndarray, service: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return how runs of requests ended, and times of the requests that have left, s, `(rows,)` each.
+
+    Args:
+        n: requests of each run `(rows,)`.
+        reason: why each stopped, index into `REASONS`.
+        preemptions: in each.
+        arrival: `(rows, n)`, s.
+        service: `SERVICE` rows `(rows, n)`.
+    """
+    times, first = service["completion"] - arrival, service["first_token"] - arrival
+    first[np.isnan(times)] = np.nan
+    of_all = summary(times)
+    return {
+        "requests": n,
+        "done": of_all["jobs"],
+        "ended": np.array(REASONS, object)[reason],
+        "preemptions": preemptions,
+        "mean_response_time": of_all["mean_response_time"],
+        "p99_response_time": _p99(times, of_all["jobs"]),
+        "mean_ttft": summary(first)["mean_response_time"],
+    }
 
 
 def _p99(times: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -145,17 +145,17 @@ def replica_scene(episodes: Any, title: str) -> Scene:
     first: tuple[Panel, ...] = ()
     if question == RANK:
         subject = int(replica.state["subject"][0])
-        first = (Panel("to be ranked", (_request_bar(episodes, subject, NO_HUE),)),)
-    batch = tuple(_request_bar(episodes, row, row) for row in running[:MOST])
-    bars = tuple(_request_bar(episodes, row, NO_HUE) for row in waiting)
-    right = (Panel("queue (tokens)", bars, int(system["waiting"])), _requests_left(episodes))
+        first = (Panel("to be ranked", (request_bar(episodes, subject, NO_HUE),)),)
+    batch = tuple(request_bar(episodes, row, row) for row in running[:MOST])
+    bars = tuple(request_bar(episodes, row, NO_HUE) for row in waiting)
+    right = (Panel("queue (tokens)", bars, int(system["waiting"])), requests_left(episodes))
     step = ("step", f"{1e3 * float(system['step_time']):.1f} ms")
     said = QUESTIONS.get(question, ended(episodes))
     left = (*first, Panel("batch (tokens)", batch, len(running)))
     return Scene(title, facts(episodes, step), left, right, said, meter, REQUEST_LEGEND)
 
 
-def _request_bar(episodes: Any, row: int, hue: int) -> Bar:
+def request_bar(episodes: Any, row: int, hue: int) -> Bar:
     """Return the bar of a request in system; one with a hue is in the batch."""
     request = episodes.replica.requests[row]
     prompt, made, predicted = (request[name].item() for name in ("prompt", "generated", "predicted"))
@@ -163,7 +163,7 @@ def _request_bar(episodes: Any, row: int, hue: int) -> Bar:
     return Bar(f"#{row}", predicted, made, prompt, active=hue != NO_HUE, hue=hue, note=note)
 
 
-def _requests_left(episodes: Any) -> Panel:
+def requests_left(episodes: Any) -> Panel:
     """Return the panel of the requests that left last, the latest first."""
     run, bars = episodes.run(), []
     for row in latest(run.outcome["completion"]):

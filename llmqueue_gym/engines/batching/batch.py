@@ -10,7 +10,7 @@ from llmqueue_gym.requests import DECODING
 @part_kernel
 def empty(batch):
     """Let a `BATCH` record hold nothing."""
-    batch.tokens = batch.prefills = batch.prefill_tokens = batch.decodes = batch.pages = 0
+    batch.tokens = batch.prefills = batch.prefill_tokens = batch.prompt_tokens = batch.decodes = batch.pages = 0
     batch.context = batch.pairs = batch.squares = 0.0
 
 
@@ -33,6 +33,7 @@ def count(batch, request, sign):
     else:
         batch.prefills += sign
         batch.prefill_tokens += new
+        batch.prompt_tokens += sign * request.prompt
         batch.pairs += new * (request.computed + 0.5 * request.scheduled)
         batch.squares += float(new) * request.scheduled
         batch.pages += sign * ((request.computed + 63) // 64)

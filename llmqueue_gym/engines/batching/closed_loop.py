@@ -4,6 +4,7 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.accounts import charge_outputs, schedule_fairly, tell_accounts
+from llmqueue_gym.engines.batching.block_pass import schedule_block
 from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.flight import board, land, launch
 from llmqueue_gym.engines.batching.iteration import (
@@ -15,6 +16,7 @@ from llmqueue_gym.engines.batching.iteration import (
     run_model,
 )
 from llmqueue_gym.engines.batching.merged_pass import schedule_merged
+from llmqueue_gym.engines.batching.pipeline import run_pipeline
 from llmqueue_gym.engines.batching.pool import clear_queue
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
 from llmqueue_gym.engines.batching.radix_pool import order_queue
@@ -26,6 +28,8 @@ from llmqueue_gym.engines.batching.tables import (
     AFTER,
     BEGIN,
     BOARD,
+    BY_BLOCKS,
+    BY_PASSES,
     COMPUTE,
     DRAINED,
     EVICT,
@@ -47,6 +51,7 @@ from llmqueue_gym.engines.batching.tables import (
     STUCK,
     WATCHING,
 )
+from llmqueue_gym.engines.batching.turns_pass import schedule_turns
 from llmqueue_gym.engines.batching.waiting_pass import may_join, schedule_waiting
 from llmqueue_gym.requests import DECODING
 
@@ -125,14 +130,20 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         `state.until`, HANDED where somebody had a first token who may have to go elsewhere; NOTHING where the run is
         over, for `state.reason`.
     """
+    if rules.stages > 1:
+        return run_pipeline(e, r, rules, conduct, form, numbers, work)
     system, state = r.system[e], r.state[e]
-    steady = conduct.admission != RESERVE and not (
-        conduct.merged
-        or conduct.ages
-        or conduct.has_progress
-        or conduct.accounts
-        or rules.asynchronous
-        or agent & (EVICTION | WATCHING)
+    steady = (
+        conduct.admission != RESERVE
+        and rules.batching == BY_PASSES
+        and not (
+            conduct.merged
+            or conduct.ages
+            or conduct.has_progress
+            or conduct.accounts
+            or rules.asynchronous
+            or agent & (EVICTION | WATCHING)
+        )
     )
     scans = (
         conduct.ages or conduct.merged or conduct.has_progress or conduct.skips or conduct.accounts
@@ -163,7 +174,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 system.clock = max(system.clock, state.next)
             if system.clock >= state.until:
                 return HELD
-            if arrive(e, r, conduct, rank, params, agent & RANKING):
+            if arrive(e, r, rules, conduct, rank, params, agent & RANKING):
                 return RANK
             if steady and (system.waiting == 0 or state.blocked) and system.running > 0:
                 if coast(e, r, rules, form, numbers, agent & RANKING):
@@ -183,6 +194,12 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     if state.keeps and state.batch.tokens == 0 and clear_queue(e, r, rules):
                         schedule_merged(e, r, rules, conduct, rank, victim, length, params)
                     state.phase = READY
+            if rules.batching != BY_PASSES:
+                state.phase = READY
+                if rules.batching == BY_BLOCKS:
+                    schedule_block(e, r, rules)
+                else:
+                    schedule_turns(e, r, rules)
         if state.phase == SCHEDULE_RUNNING:
             found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION)
             if found == MUST_EVICT:
@@ -207,9 +224,6 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
         if state.phase == BOARD:
-            if rank is not None:
-                if conduct.accounts:
-                    charge_outputs(e, r, conduct)
             board(e, r)
             state.phase = COMPUTE
         if state.phase == COMPUTE:

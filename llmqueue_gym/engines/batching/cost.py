@@ -9,6 +9,10 @@
   add up, and in a mixed batch the larger base counts.
 * splitwise: mixed; k, tokens (k,), times (k,); b, c, batches (b,), contexts (c,), times (b, c). Linear between the
   points and beyond them; a mixed batch takes `mixed` times the prefill of all its tokens.
+* distserve: prefill base, per token, per square; decode base, per context token, per request below `switch` decodes;
+  the same three from there on; switch; host, host per token of whole prompts and context; and all twelve once more
+  for stages of a pipeline but the first. As DistServe's simulator has it, for side-by-side runs: decodes in a batch
+  with prompts cost what the host takes for them and nothing else.
 * vidur-tables: layers; linear; decode; prefill of new prompts; prefill of later chunks. Vidur's lookups, for
   side-by-side runs.
 * experts: fixed, experts, share, overlap, token, pair, context. A roofline of a mixture of experts, of which N tokens
@@ -19,8 +23,8 @@
 
 from llmqueue_gym._jit import lean_kernel, part_kernel
 
-ROOFLINE, PHASES, SPLITWISE, VIDUR_TABLES, EXPERTS = 0, 1, 2, 3, 4
-FORMS = ("roofline", "phases", "splitwise", "vidur-tables", "experts")
+ROOFLINE, PHASES, SPLITWISE, VIDUR_TABLES, EXPERTS, DISTSERVE = 0, 1, 2, 3, 4, 5
+FORMS = ("roofline", "phases", "splitwise", "vidur-tables", "experts", "distserve")
 
 # Shapes of Vidur's tables as they lie in `numbers`, one after another behind the number of layers.
 LINEAR, DECODE, DECODE_PAGES, NEW, PAGES, CHUNK = 512, 128, 65, 4096, 65, 512
@@ -48,6 +52,8 @@ def iteration_time(form, numbers, batch):
 @part_kernel
 def other_time(form, numbers, batch):
     """Return the time of an iteration by one of the other forms, s."""
+    if form == DISTSERVE:
+        return distserve_time(numbers, batch)
     return experts_time(numbers, batch) if form == EXPERTS else vidur_time(numbers, batch)
 
 
@@ -103,6 +109,17 @@ def splitwise_time(numbers, batch):
     low = numbers[corner] * (1 - v) + numbers[corner + 1] * v
     high = numbers[corner + c] * (1 - v) + numbers[corner + c + 1] * v
     return max(low * (1 - u) + high * u, numbers[table] * 0.5)
+
+
+@part_kernel
+def distserve_time(numbers, batch):
+    """Return the time of an iteration as DistServe's simulator has it, s."""
+    if batch.prefills > 0:
+        time = numbers[0] + numbers[1] * batch.prefill_tokens + numbers[2] * batch.squares
+    else:
+        k = 3 if batch.decodes < numbers[9] else 6
+        time = numbers[k] + numbers[k + 1] * batch.context + numbers[k + 2] * batch.decodes
+    return time + numbers[10] + numbers[11] * (batch.prompt_tokens + batch.context - batch.decodes)
 
 
 @part_kernel

@@ -90,7 +90,7 @@ def land(e, r, rules):
         if tokens_left(request, truth, rules) <= 0:
             if request.status == WAITING:
                 dequeue(e, r, find(e, r, i))
-            leave(e, r, i)
+            leave(e, r, rules, i)
     release_leavers(e, r)
     stay = 0
     for k in range(system.running):

@@ -5,12 +5,21 @@ import numpy as np
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.accounts import open_account
 from llmqueue_gym.engines.batching.batch import empty
+from llmqueue_gym.engines.batching.block_pass import line_up
 from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.cost import iteration_time
-from llmqueue_gym.engines.batching.pool import blocks_for, count_taken, release_leaver, release_leavers, take
+from llmqueue_gym.engines.batching.pool import (
+    blocks_for,
+    count_taken,
+    promised_blocks,
+    release_leaver,
+    release_leavers,
+    take,
+)
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
 from llmqueue_gym.engines.batching.sharing import hold_tokens
-from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
+from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_PASSES, LIVELOCK, TIMELESS
+from llmqueue_gym.engines.batching.turns_pass import take_place
 from llmqueue_gym.requests import DECODING, DONE, PREFILLING
 
 MANY = 1 << 40  # more tokens than any request has
@@ -30,12 +39,13 @@ def look_ahead(e, r):
 
 
 @inner_kernel
-def arrive(e, r, conduct, rank, params, asks):
+def arrive(e, r, rules, conduct, rank, params, asks):
     """Let everything that has arrived by now into the queue; its cost counts from its arrival on.
 
     Args:
         e: row of the run.
         r: `ReplicaTables`.
+        rules: `RULES` record.
         conduct: `CONDUCT` record.
         rank: rank function, or None.
         params: its parameters.
@@ -62,7 +72,12 @@ def arrive(e, r, conduct, rank, params, asks):
         if asks:
             state.subject = i
             return True
-        enqueue(e, r, i)
+        if rules.batching == BY_PASSES:
+            enqueue(e, r, i)
+        elif rules.batching == BY_BLOCKS:
+            line_up(e, r, rules, i, not request.goes_on)
+        else:
+            take_place(e + 1 if rules.stages > 1 else e, r, i)
     return False
 
 
@@ -172,7 +187,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 request.status = DONE
                 request.computed += 1  # so that it wants no further token
             else:
-                leave(e, r, i)
+                leave(e, r, rules, i)
                 continue
         elif request.status == DONE:
             ended += 1
@@ -187,7 +202,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
     state.calm, state.least_left, state.context = calm, least, context
     if rules.request_level and ended == stay:
         for k in range(stay):
-            leave(e, r, running[k])
+            leave(e, r, rules, running[k])
         system.running = 0
     if state.leavers > 0:
         release_leavers(e, r)
@@ -221,9 +236,10 @@ def refresh(e, r, i):
 
 
 @inner_kernel
-def leave(e, r, i):
+def leave(e, r, rules, i):
     """Let request i go."""
     state = r.state[e]
+    state.fulfilled += promised_blocks(r.requests[i], rules.block_size)
     release_leaver(e, r, i)
     r.requests[i].status = DONE
     r.requests[i].scheduled = 0
@@ -314,7 +330,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
             refresh(e, r, i)
         left = tokens_left(request, r.truth[i], rules)
         if left <= 0:
-            leave(e, r, i)
+            leave(e, r, rules, i)
             continue
         if stop_at_refresh and every > 0:
             left = min(left, every - request.generated % every - 1)

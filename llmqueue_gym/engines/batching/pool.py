@@ -1,5 +1,7 @@
 """The KV block pool: how many blocks a request needs, taking them, and giving them back by preemption."""
 
+import numpy as np
+
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.cache import TREE
@@ -13,6 +15,12 @@ from llmqueue_gym.requests import PREFILLING
 def blocks_for(tokens, block_size):
     """Return the blocks that hold so many tokens."""
     return (tokens + block_size - 1) // block_size
+
+
+@inner_kernel
+def promised_blocks(request, block_size):
+    """Return the blocks that a request takes in the end, by the prediction on arrival."""
+    return blocks_for(request.prompt + max(np.int64(request.first_predicted), 1), block_size)
 
 
 @inner_kernel

@@ -15,6 +15,12 @@ def row_at(e, r, position):
 
 
 @inner_kernel
+def is_read(request):
+    """Whether all is computed of a request but its last token, which then decodes."""
+    return request.generated > 0 and request.computed + 1 >= request.prompt + request.generated
+
+
+@inner_kernel
 def precedes(a, b):
     """Whether request `a` is served before `b`: by rank, then by place."""
     return a.rank < b.rank or (a.rank == b.rank and a.place < b.place)

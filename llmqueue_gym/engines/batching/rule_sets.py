@@ -109,6 +109,34 @@ class Sglang(Rules):
     caching: str = "radix"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Splitwise(Rules):
+    """Splitwise's machines: whole prompts first, batches of decodes that go on until something changes."""
+
+    name: ClassVar[str] = "splitwise"
+    batching: str = "blocks"
+    block_size: int = 1
+    token_budget: int | None = 2048
+    max_seqs: int | None = 512
+    chunked: bool = False
+    null_block: bool = False
+    horizon: float = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistServe(Rules):
+    """DistServe's simulator: prompts first, and requests take turns; what decodes read is bounded, memory is not."""
+
+    name: ClassVar[str] = "distserve"
+    batching: str = "turns"
+    block_size: int = 1
+    token_budget: int | None = 65_536
+    max_seqs: int | None = 65_536
+    chunked: bool = False
+    null_block: bool = False
+    counted_twice: bool = True
+
+
 _HERE = "llmqueue_gym.engines.batching.rule_sets"
 
 RULE_SETS = Registry(
@@ -122,6 +150,8 @@ RULE_SETS = Registry(
         "sglang": f"{_HERE}:Sglang",
         "orca": f"{_HERE}:Orca",
         "static": f"{_HERE}:Static",
+        "splitwise": f"{_HERE}:Splitwise",
+        "distserve": f"{_HERE}:DistServe",
     },
     Rules,
 )

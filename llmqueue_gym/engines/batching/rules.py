@@ -45,6 +45,9 @@ from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.cache import BLOCKS, NO_CACHE, TREE
 from llmqueue_gym.engines.batching.radix_order import DFS_WEIGHT, FCFS, LPM
 from llmqueue_gym.engines.batching.tables import (
+    BY_BLOCKS,
+    BY_PASSES,
+    BY_TURNS,
     CHUNK,
     DECODE_FIRST,
     FREE,
@@ -62,6 +65,7 @@ from llmqueue_gym.registry import spec_of
 ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decode-first": DECODE_FIRST}
 ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
+BATCHINGS = {"passes": BY_PASSES, "blocks": BY_BLOCKS, "turns": BY_TURNS}
 CACHING = {"none": NO_CACHE, "vllm": BLOCKS, "radix": TREE}
 QUEUE_ORDERS = {"fcfs": FCFS, "lpm": LPM, "dfs-weight": DFS_WEIGHT}
 EVICTIONS = {"lru": False, "lfu": True}
@@ -72,9 +76,21 @@ _CODES: dict[str, dict[str, Any]] = {
     "caching": CACHING,
     "queue_order": QUEUE_ORDERS,
     "eviction": EVICTIONS,
+    "batching": BATCHINGS,
 }
 # What prefix caching and the asynchronous scheduler take as it is in vLLM's v1 scheduler.
-OF_V1 = ("order", "allocation", "preemption", "keep_head", "lookahead", "room_for_one", "padded", "request_level")
+OF_V1 = (
+    "order",
+    "allocation",
+    "preemption",
+    "keep_head",
+    "lookahead",
+    "room_for_one",
+    "padded",
+    "request_level",
+    "batching",
+)
+
 
 MOST = 2**30  # of a number of tokens, blocks, requests or iterations: tables hold 32 bits
 
@@ -128,6 +144,12 @@ class Rules:
         asynchronous: whether two steps are in flight, the scheduler's usual way.
         ends_known: whether it is known when a request ends; one that stops by itself is in one step more, whose token
             is dropped. It matters to the asynchronous scheduler alone.
+        batching: "passes" over the lists as `order` says, before every iteration; "blocks" of iterations that go on
+            until something changes (`block_pass`); or "turns" (`turns_pass`).
+        overdue: times that a request is passed over by batches before it goes first, by "blocks".
+        context_budget: most tokens that the decodes of an iteration read, by "turns".
+        stages: of the pipeline that the model is cut into, each with a batch of its own under way, by "turns".
+        counted_twice: DistServe's trap, by "turns": each piece of a prompt leaves twice as much less of the budget.
         horizon: s of simulated time after which a run is cut off.
         patience: iterations without progress in output tokens after which a run counts as a livelock.
     """
@@ -169,13 +191,21 @@ class Rules:
     ends_known: bool = True
     horizon: float = float("inf")
     patience: int = 100_000
+    batching: str = "passes"
+    overdue: int = 4
+    context_budget: int = 50_000
+    stages: int = 1
+    counted_twice: bool = False
 
     def __post_init__(self) -> None:
         for key, table in _CODES.items():
             if getattr(self, key) not in table:
                 raise BadInput(f"{self.name}: {key}={getattr(self, key)!r}; {nearest(getattr(self, key), table)}")
         for least, keys in (
-            (1, ("block_size", "token_budget", "max_seqs", "patience", "blocks")),
+            (
+                1,
+                ("block_size", "token_budget", "max_seqs", "patience", "blocks", "overdue", "context_budget", "stages"),
+            ),
             (0, ("max_model_len", "long_prefill_threshold", "lookahead")),
         ):
             for key in keys:
@@ -192,6 +222,8 @@ class Rules:
                 f"{self.name}: request_level=true holds a batch to its end, which allocation={self.allocation} cannot; "
                 "add allocation=longest"
             )
+        if self.stages > 1 and self.batching != "turns":
+            raise BadInput(f"{self.name}: stages={self.stages} needs requests that take turns; add batching=turns")
         if self.request_level and self.room_for_one:
             raise BadInput(
                 f"{self.name}: request_level=true holds a batch to its end, but room_for_one=true sends some away; "
@@ -249,6 +281,8 @@ class Rules:
         """The most tokens that a request can have."""
         usable = (self.blocks or 0) - (self.spare_blocks if self.watermark_always else 0)
         held = usable * self.block_size - self.lookahead + 1  # the last token needs no room
+        if self.batching == "turns":
+            held = self.context_budget
         return min(held, self.max_model_len or MOST)
 
     def to_record(self, kv_bytes_per_token: float) -> Any:
@@ -294,7 +328,7 @@ class Rules:
                 f"request {i + 1} has {prompts[i]} prompt and {outputs[i]} output tokens, more than the {self.longest} "
                 f"that fit ({self.name}); leave out longer ones with max_tokens={self.longest}"
             )
-        if not self.chunked and self.token_budget is not None:
+        if not self.chunked and self.token_budget is not None and self.batching != "blocks":
             bad = np.flatnonzero(prompts > self.token_budget)
             if len(bad):
                 raise BadInput(

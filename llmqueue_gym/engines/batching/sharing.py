@@ -66,12 +66,24 @@ def may_appear(e, r, i, size):
 
 
 @part_kernel
+def cached_tokens(cells, state, request, path, size):
+    """Return how many tokens of the prompt of a request the cache of a replica holds; nothing is changed.
+
+    Args:
+        cells: of `ReplicaTables`.
+        state: `REPLICA_STATE` record of the replica.
+        request: `REQUEST` record.
+        path: of the request, as in `TRUTH`.
+        size: tokens a block.
+    """
+    if state.caching == TREE:
+        return radix_pool.cached_tokens(cells, state, request, path)
+    return blocks.cached_tokens(cells, state, request, path, size)
+
+
+@part_kernel
 def note_hits(e, r, size):
     """Write what the cache holds of each waiting request, for policies that read it; nothing else is changed."""
     for k in range(r.system[e].waiting):
         i = row_at(e, r, k)
-        request, path = r.requests[i], r.truth[i].path
-        if r.state[e].caching == TREE:
-            request.cached = radix_pool.cached_tokens(r.cells, r.state[e], request, path)
-        else:
-            request.cached = blocks.cached_tokens(r.cells, r.state[e], request, path, size)
+        r.requests[i].cached = cached_tokens(r.cells, r.state[e], r.requests[i], r.truth[i].path, size)

@@ -20,6 +20,7 @@ BATCH = np.dtype(
         ("pairs", "f8"),  # sum over chunks of new * (cached + new / 2)
         ("squares", "f8"),  # sum over chunks of new ** 2
         ("pages", "i8"),  # sum over chunks of cached / 64, each rounded up
+        ("prompt_tokens", "i8"),  # of the prompts that the chunks are of
     ],
     align=True,
 )
@@ -28,11 +29,13 @@ BATCH = np.dtype(
 REPLICA_STATE = np.dtype(
     [
         ("until", "f8"),  # s: iterations begin before it and end then at the latest; infinity where it is alone
+        ("stage_ends", "f8"),  # s, end of the batch of a stage of a pipeline, infinity where it has none
         ("ends", "f8"),  # s, end of the iteration that it is held in; infinity where it is held before one
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
         ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
         ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
         ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
+        ("fulfilled", "i8"),  # blocks that all who left for good were promised, by the predictions on arrival
         ("gone", "f8"),  # cost per second of all that left for good
         ("gone_time", "f8"),  # the same, each times when it left, s
         ("phase", "i8"),  # where in an iteration it stands, a code below
@@ -176,6 +179,11 @@ RULES = np.dtype(
         ("block_seconds", "f8"),
         ("horizon", "f8"),
         ("patience", "i8"),
+        ("batching", "i8"),
+        ("overdue", "i8"),
+        ("context_budget", "i8"),
+        ("stages", "i8"),
+        ("counted_twice", "?"),
     ],
     align=True,
 )
@@ -183,6 +191,7 @@ RULES = np.dtype(
 # Orders of scheduling, ways of allocating on admission, ways of preempting.
 RUNNING_FIRST, PREFILL_FIRST, DECODE_FIRST = 0, 1, 2
 CHUNK, KNOWN, LONGEST = 0, 1, 2
+BY_PASSES, BY_BLOCKS, BY_TURNS = 0, 1, 2  # ways of batching
 RECOMPUTE, SWAP, FREE = 0, 1, 2
 
 # A serving policy as numbers; see `policies.serving.base.ServingPolicy`.
@@ -244,7 +253,7 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
         requests=records(_on_lines(runs * n, REQUEST)),
         truth=records(_on_lines(runs * n, TRUTH)),
         inbox=np.zeros((size, ring), np.int64),
-        waiting=np.zeros((size, ring), np.int64),
+        waiting=np.zeros((size, 2 * ring), np.int64),
         running=np.zeros((size, seats), np.int64),
         notes=records(np.zeros((size, n + seats), NOTES)),
         total=np.zeros(runs * m),
@@ -289,7 +298,7 @@ class ReplicaTables(NamedTuple):
     requests: np.ndarray  # REQUEST rows (E * n,), those of each run together
     truth: np.ndarray  # TRUTH rows (E * n,)
     inbox: np.ndarray  # ring of the rows of the requests that are sent here, in order (replicas, a power of two)
-    waiting: np.ndarray  # ring of those in the queue (replicas, likewise)
+    waiting: np.ndarray  # ring of those in the queue (replicas, twice that: a rule set may have two entries of each)
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
@@ -313,6 +322,7 @@ class ReplicaTables(NamedTuple):
         if kept["caching"] == cache.TREE:
             radix_tables.cut_down(self.cells, int(kept["tree"]))
         self.notes["received"][e], self.notes["share"][e] = 0.0, 1.0
+        self.state["stage_ends"][e] = np.inf
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.
@@ -339,11 +349,12 @@ class ReplicaTables(NamedTuple):
         known = shares[: self.notes.shape[1]]
         self.notes["share"], self.notes["share"][:, : len(known)] = 1.0, known
 
-    def give(self, e: int, given: Requests, cost: np.ndarray) -> None:
-        """Let run e, which is one replica, begin with these requests, of these costs per second in system."""
-        rows = self.fill(e, len(self.system), given, cost)
+    def give(self, run: int, given: Requests, cost: np.ndarray, stages: int = 1) -> None:
+        """Let a run, which is one replica of so many rows, begin with these requests, of these costs per second."""
+        rows, e = self.fill(run, len(self.system) // stages, given, cost), run * stages
         n = rows.stop - rows.start
-        self.clear(e)
+        for q in range(e, e + stages):
+            self.clear(q)
         self.inbox[e, :n] = np.arange(rows.start, rows.stop)
         self.state["n"][e], self.state["every"][e] = n, given.refreshed.every
         self.state["sent"][e] = np.isfinite(given.requests["arrival"]).sum()
@@ -353,4 +364,5 @@ class ReplicaTables(NamedTuple):
 def queue(replica: ReplicaTables, e: int) -> np.ndarray:
     """Return the rows of the requests that wait at replica e, the head first."""
     ring = replica.waiting.shape[1]
-    return replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]
+    found = replica.waiting[e, (int(replica.state["head"][e]) + np.arange(int(replica.system["waiting"][e]))) % ring]
+    return np.where(found < 0, ~found, found)  # `block_pass` has two entries of a request

@@ -13,6 +13,8 @@ from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first
+from llmqueue_gym.engines.fleet.pools import choose_both, come_home
+from llmqueue_gym.engines.fleet.record import forget_replica, remember
 from llmqueue_gym.engines.fleet.sites import choose, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
@@ -27,6 +29,7 @@ from llmqueue_gym.engines.fleet.tables import (
     ON,
     OVER,
     PAUSED,
+    RETRIED,
     ROUTE,
     ROUTES,
     STARTED,
@@ -34,7 +37,14 @@ from llmqueue_gym.engines.fleet.tables import (
     TICK,
     VANISHES,
 )
-from llmqueue_gym.engines.fleet.transfers import arrive_from_elsewhere, begin_transfers, hand_over, send, vanish
+from llmqueue_gym.engines.fleet.transfers import (
+    arrive_from_elsewhere,
+    begin_transfers,
+    hand_over,
+    send,
+    try_transfer,
+    vanish,
+)
 
 
 @inner_kernel
@@ -81,6 +91,10 @@ def happen(e, f, r, course):
     if kind == MOVED:
         if f.flows[subject].order == order:  # else it was broken off
             arrive_from_elsewhere(e, f, r, subject, course)
+        return False
+    if kind == RETRIED:
+        if f.flows[subject].order == order:
+            try_transfer(e, f, r, subject, course)
         return False
     if kind in (STARTED, VANISHES):
         g = e * len(f.forms) + subject
@@ -160,8 +174,12 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                     return HAND
                 if hand is not None:
                     i = fleet.subject
-                    target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
+                    target = f.flows[i].target
+                    if not course.paired or f.members[first + target].power != ON:
+                        target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
                     hand_over(e, f, r, i, target, course)
+                    if course.borrows:
+                        come_home(e, f, r)
                 continue
         if fleet.phase == MOVE_ON:
             if work <= 0:
@@ -187,6 +205,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                 fleet.reason = reason
                 break
             fleet.clock = until
+            if course.borrows:
+                come_home(e, f, r)
             switch_off(e, f, r)
             if course.closed:
                 answer(e, f, r)
@@ -235,7 +255,11 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
         if score is not None:
             i = fleet.subject
             decodes = uncached(r.requests[i]) < course.local_below
-            sent_to(e, f, r, choose(e, f, r, i, course.looks, course.wants, decodes, score, scores))
+            if course.paired and hand is not None:
+                q = choose_both(e, f, r, i, course, score, scores, hand, hands)
+            else:
+                q = choose(e, f, r, i, course.looks, course.wants, decodes, score, scores)
+            sent_to(e, f, r, q, course)
     return OVER
 
 
@@ -259,10 +283,11 @@ def arrive(e, f, r):
 
 
 @inner_kernel
-def sent_to(e, f, r, q):
+def sent_to(e, f, r, q, course):
     """Send the request in question to replica q of run e."""
     f.fleet[e].turn += 1
-    send(e, f, r, f.fleet[e].subject, q)
+    remember(e, f, r, f.fleet[e].subject, q)
+    send(e, f, r, f.fleet[e].subject, q, course)
 
 
 @inner_kernel
@@ -271,6 +296,7 @@ def switch_off(e, f, r):
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         member = f.members[g]
         if member.power == DRAINING and r.state[g].done == r.state[g].n and member.inbound == 0:
+            forget_replica(e, f, g - e * len(f.forms))
             member.power = OFF
             member.on_time += f.fleet[e].clock - member.since
             member.since = f.fleet[e].clock

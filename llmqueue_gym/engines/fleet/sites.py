@@ -3,9 +3,28 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.block_pass import row_of, stands_for_itself
+from llmqueue_gym.engines.batching.pool import blocks_for
 from llmqueue_gym.engines.batching.queue import row_at
-from llmqueue_gym.engines.fleet.tables import ALL, ON, STARTING, SUMS, TURN
+from llmqueue_gym.engines.batching.sharing import cached_tokens
+from llmqueue_gym.engines.fleet.record import known_tokens
+from llmqueue_gym.engines.fleet.tables import (
+    ALL,
+    CACHED,
+    FIRST,
+    KNOWN,
+    LUCK,
+    OFF,
+    ON,
+    STARTING,
+    SUMS,
+    TURN,
+    TWICE,
+)
 from llmqueue_gym.requests import DECODE, PREFILL
+
+BITS = (1 << 31) - 1  # products of these stay below what an integer holds, which compiled code relies on
+MIX, STEP = 0x45D9F3B, 0x1E3779B9  # odd numbers without a pattern
 
 
 @inner_kernel
@@ -14,35 +33,49 @@ def add(site, request):
     site.pending += max(request.prompt + request.generated - request.computed - (request.generated > 0), 0)
     site.work += max(request.predicted - request.generated, 1.0)
     site.context += request.computed
+    site.reading += request.generated == 0
+    site.idle += request.scheduled == 0
 
 
 @inner_kernel
 def report(g, f, r, clock, wants):
     """Let replica g report itself as it is."""
-    site, system, state = f.sites[g], r.system[g], r.state[g]
+    site, system, state, rules = f.sites[g], r.system[g], r.state[g], f.rules[g % len(f.forms)]
     coming = state.n - state.arrived
-    site.reported = clock
-    site.running, site.waiting = system.running, system.waiting + coming
+    # Of a pipeline what its first stage has; the rows of its stages are off.
+    h = g + 1 if rules.stages > 1 and f.members[g].power != OFF else g
+    site.reported, site.since = clock, 0
+    site.running, site.waiting = r.system[h].running, r.system[h].waiting + coming
     site.free, site.blocks, site.step_time = system.free, system.blocks, system.step_time
     if not wants & SUMS:
         return
     site.pending = site.work = site.context = 0.0
-    for k in range(system.running):
-        add(site, r.requests[r.running[g, k]])
-    for k in range(system.waiting):
-        add(site, r.requests[row_at(g, r, k)])
+    site.reading, site.idle, site.wanted = 0, f.members[g].inbound, 0
+    for k in range(r.system[h].running):
+        add(site, r.requests[r.running[h, k]])
+    for k in range(r.system[h].waiting):
+        if stands_for_itself(r, rules, row_at(h, r, k)):
+            wait_there(site, r.requests[row_of(row_at(h, r, k))], rules)
     for k in range(coming):
-        add(site, r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]])
+        wait_there(site, r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]], rules)
 
 
 @inner_kernel
-def prompts_of(g, r):
+def wait_there(site, request, rules):
+    """Add a request that waits to the sums of a replica."""
+    add(site, request)
+    site.wanted += max(blocks_for(request.prompt + request.generated, rules.block_size) - request.blocks, 0)
+
+
+@inner_kernel
+def prompts_of(g, f, r):
     """Return the prompt tokens of the requests that are at replica g."""
     system, state, tokens = r.system[g], r.state[g], 0
     for k in range(system.running):
         tokens += r.requests[r.running[g, k]].prompt
     for k in range(system.waiting):
-        tokens += r.requests[row_at(g, r, k)].prompt
+        if stands_for_itself(r, f.rules[g % len(f.forms)], row_at(g, r, k)):
+            tokens += r.requests[row_of(row_at(g, r, k))].prompt
     for k in range(state.n - state.arrived):
         tokens += r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]].prompt
     return tokens
@@ -53,6 +86,21 @@ def fits(f, r, q, i):
     """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets."""
     prompt = r.requests[i].prompt
     return prompt < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
+
+
+@inner_kernel
+def stirred(x):
+    """Return a hash of 31 bits of a number of 31 bits."""
+    x = ((x ^ (x >> 16)) * MIX) & BITS
+    x = ((x ^ (x >> 15)) * MIX) & BITS
+    return x ^ (x >> 16)
+
+
+@inner_kernel
+def luck_of(drawn, index):
+    """Return a number in [0, 1) of a request, given the one drawn for it, and of a replica: a hash of both."""
+    x = int(drawn * 9007199254740992.0)
+    return stirred((stirred((x ^ (x >> 31)) & BITS) + (index + 1) * STEP) & BITS) / (BITS + 1.0)
 
 
 @inner_kernel
@@ -75,7 +123,16 @@ def takes(e, f, r, q, i, decodes):
 
 @inner_kernel
 def look(e, f, r, i, wants, decodes):
-    """Bring what the router knows by itself up to date; return how many replicas request i can choose from."""
+    """Bring what the router knows by itself up to date; return how many replicas request i can choose from.
+
+    Args:
+        e: the run.
+        f: `FleetTables`.
+        r: `ReplicaTables`.
+        i: row of the request.
+        wants: what the router reads.
+        decodes: whether the request has been read and is to go on.
+    """
     replicas = len(f.forms)
     first, count, total, most, least = e * replicas, 0, 0, 0, np.iinfo(np.int64).max
     for g in range(first, first + replicas):
@@ -87,10 +144,34 @@ def look(e, f, r, i, wants, decodes):
             most, least = max(most, there), min(least, there)
     for g in range(first, first + replicas):
         site = f.sites[g]
+        member, state = f.members[g], r.state[g]
+        site.promised = max(member.promised - (state.done - member.pulled), 0)
+        site.reserved = member.reserved - state.fulfilled
         site.clock, site.sites, site.all, site.most, site.least = f.fleet[e].clock, count, total, most, least
         if wants & SUMS:
-            site.tokens = prompts_of(g, r)
+            site.tokens = prompts_of(g, f, r)
+        if wants & CACHED and r.state[g].caching:
+            size = f.rules[g - first].block_size
+            site.cached = cached_tokens(r.cells, r.state[g], r.requests[i], r.truth[i].path, size)
+        if wants & KNOWN:
+            site.known = known_tokens(e, f, r, i, g - first)
+        if wants & LUCK:
+            site.luck = luck_of(f.ties[i], site.index)
     return count
+
+
+@inner_kernel
+def ask_first(e, f, r, i, decodes, score, params):
+    """Let a router that is asked twice give its number of each replica, and show it the least and the most of them."""
+    replicas, lowest, highest = len(f.forms), np.inf, -np.inf
+    for g in range(e * replicas, (e + 1) * replicas):
+        if takes(e, f, r, g - e * replicas, i, decodes):
+            f.sites[g].round = 0
+            value = score(r.requests[i], f.sites[g], params)
+            lowest, highest = min(lowest, value), max(highest, value)
+    for g in range(e * replicas, (e + 1) * replicas):
+        site = f.sites[g]
+        site.round, site.lowest, site.highest = 1, lowest, highest
 
 
 @inner_kernel
@@ -117,7 +198,7 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
         e: the run.
         f: `FleetTables`.
         r: `ReplicaTables`.
-        i: row of the request.
+        i: row of the request, which is the one in question.
         looks: at which replicas: `ALL`, `SAMPLE` or `TURN`.
         wants: what it reads.
         decodes: whether the request has been read and is to go on.
@@ -128,6 +209,8 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
     if count == 0 or looks == TURN:
         return kth(e, f, r, i, f.fleet[e].turn % max(count, 1), decodes)
     best, least, equal, shown = -1, np.inf, 0, f.choices.shape[1]
+    if wants & TWICE:
+        ask_first(e, f, r, i, decodes, score, params)
     if looks != ALL:
         for c in range(shown):
             q = f.choices[i, c]
@@ -145,7 +228,7 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
                 best, least, equal = q, f.scores[q], 1
             elif f.scores[q] == least:
                 equal += 1
-    if equal > 1:
+    if equal > 1 and not wants & FIRST:
         k = int(f.ties[i] * equal)
         for q in range(best, replicas):
             if f.scores[q] == least and takes(e, f, r, q, i, decodes):

@@ -27,6 +27,7 @@ FLEET = np.dtype(
         ("noted", "i8"),  # events so far
         ("next_report", "f8"),  # s, when replicas report themselves next; infinity where nobody will look before
         ("next_tick", "f8"),  # s, when the controller is asked next
+        ("joined", "i8"),  # times that a replica changed its role or came back to it
         ("pulled", "i8"),  # times that a request left a replica for another
         ("arrived_cost", "f8"),  # cost per second of all that have arrived
         ("arrived_time", "f8"),  # the same, each times its arrival, s
@@ -49,6 +50,11 @@ MEMBER = np.dtype(
         ("head", "i8"),  # the first of them, a row, -1 for none
         ("tail", "i8"),
         ("inbound", "i8"),  # requests on their way here
+        ("home", "i8"),  # role that it has but for what it lends
+        ("joined", "i8"),  # when it came to its role, as a number that grows
+        ("promised", "i8"),  # requests that were ever chosen to decode here, on arrival
+        ("pulled", "i8"),  # requests that left for another replica
+        ("reserved", "i8"),  # blocks that those who were ever sent here take in the end, less what moved away
         ("done", "i8"),  # of those that left, those whose clients have sent their next
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
@@ -70,7 +76,7 @@ FLOW = np.dtype(
 
 # What is to come: the earliest first, at one time by kind, then in the order in which they were noted.
 EVENT = np.dtype([("time", "f8"), ("kind", "i8"), ("order", "i8"), ("subject", "i8")], align=True)
-MOVED, STARTED, VANISHES, RETURNS = 0, 1, 2, 3
+MOVED, STARTED, VANISHES, RETURNS, RETRIED = 0, 1, 2, 3, 4
 
 # Settings of all replicas of a run.
 COURSE = np.dtype(
@@ -84,13 +90,18 @@ COURSE = np.dtype(
         ("wants", "i8"),  # what it reads, bits below
         ("hand_looks", "i8"),  # the same of who takes over what was read
         ("hand_wants", "i8"),
+        ("retry", "f8"),  # s between two tries of a transfer that found no room; 0: as soon as there is some, in order
+        ("paired", "?"),  # whether who decodes is chosen on arrival, too
+        ("borrows", "?"),  # whether replicas of one role help out with the other, see `pools`
         ("closed", "?"),  # whether clients wait for their answers
         ("splits", "?"),  # whether requests are read at one replica and go on at another
     ],
     align=True,
 )
 ALL, SAMPLE, TURN = 0, 1, 2
-SUMS, CACHED = 1, 2  # columns that are summed over requests; hits of the request in question
+# What a router reads that takes time to fill: sums over requests, hits of the request in question, those by the record
+# of what was sent, numbers of a request and a replica; then whether it is asked twice, and takes the first of equals.
+SUMS, CACHED, KNOWN, LUCK, TWICE, FIRST = 1, 2, 4, 8, 16, 32
 
 OFF, STARTING, ON, DRAINING = POWERS = 0, 1, 2, 3
 MOVE_ON, HAPPEN, ARRIVE, BEGIN = 0, 1, 2, 3  # phases: on to the next moment; what happens there; who comes; after
@@ -108,6 +119,7 @@ class FleetTables(NamedTuple):
     flows: np.ndarray  # FLOW rows (E * n,)
     choices: np.ndarray  # replicas that each request is shown, as many as a router looks at (E * n, d); d = 0: all
     ties: np.ndarray  # numbers in [0, 1) by which one of several equal replicas is chosen (E * n,)
+    record: np.ndarray  # prefixes that a router sent to each replica, see `record` (E * R, places), or (E * R, 0)
     scores: np.ndarray  # space (R,)
     rules: np.ndarray  # RULES rows (R,)
     forms: np.ndarray  # of the cost profiles (R,), index into `cost.FORMS`
@@ -119,7 +131,11 @@ class FleetTables(NamedTuple):
     byte_time: np.ndarray  # s that a byte takes there (R, R)
 
 
-def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
+# The parts of the tables that say what the replicas of each run are.
+OF_REPLICAS = ("rules", "forms", "numbers", "bytes_each", "longest", "cuts", "latency", "byte_time")
+
+
+def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
     """Return the tables of E runs; rules, forms and numbers are to be filled in.
 
     Args:
@@ -127,6 +143,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
         n: requests of a run.
         d: replicas that a router looks at, 0 for all.
         replicas: R, of a run.
+        places: of the router's record of a replica, a power of two; 0 where it keeps none.
     """
     size = runs * replicas
     made = FleetTables(
@@ -137,6 +154,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int) -> FleetTables:
         flows=records(np.zeros(runs * n, FLOW)),
         choices=np.zeros((runs * n, d), np.int64),
         ties=np.zeros(runs * n),
+        record=np.zeros((size, places), np.int64),
         scores=np.zeros(replicas),
         rules=records(np.zeros(replicas, RULES)),
         forms=np.zeros(replicas, np.int64),
@@ -170,8 +188,10 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
     f.members[mine] = 0
     f.members["role"][mine], f.members["power"][mine] = roles, power
+    f.members["home"][mine], f.members["joined"][mine], f.fleet["joined"][e] = roles, np.arange(replicas), replicas
     f.members["head"][mine] = f.members["tail"][mine] = -1
     f.sites[mine] = 0
+    f.record[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)
     f.sites["role"][mine] = roles
     for q in range(mine.start, mine.stop):

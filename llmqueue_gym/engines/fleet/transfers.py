@@ -1,19 +1,22 @@
 """Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.events import note
-from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETURNS
-from llmqueue_gym.requests import MOVING, PENDING
+from llmqueue_gym.engines.fleet.record import forget_replica
+from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
+from llmqueue_gym.requests import MOVING, PENDING, PREFILL
 
 
 @inner_kernel
-def send(e, f, r, i, q):
+def send(e, f, r, i, q, course):
     """Put request i into the inbox of replica q of run e, now."""
     g = e * len(f.forms) + q
     state, request = r.state[g], r.requests[i]
     request.site, request.ready = q, f.fleet[e].clock
+    request.goes_on = f.flows[i].target != q if course.paired else f.members[g].role == PREFILL
     r.inbox[g, state.n & (r.inbox.shape[1] - 1)] = i
     state.n += 1
     state.sent += 1
@@ -32,6 +35,7 @@ def pull(e, f, r, g, i):
         r.running[g, k] = r.running[g, k + 1]
     state.done += 1
     f.members[g].done += 1
+    f.members[g].pulled += 1
     state.cost_rate -= r.truth[i].cost
     state.calm, state.blocked = False, 0  # the next iteration is looked at by itself
     f.fleet[e].pulled += 1
@@ -48,6 +52,9 @@ def hand_over(e, f, r, i, q, course):
     flow.source, flow.target, flow.blocks, flow.next, flow.order = source, q, request.blocks, -1, -1
     request.status, request.blocks = MOVING, 0
     target.inbound += 1
+    if course.retry > 0:
+        try_transfer(e, f, r, i, course)
+        return
     if target.head < 0:
         target.head = target.tail = i
     else:
@@ -58,22 +65,35 @@ def hand_over(e, f, r, i, q, course):
 
 
 @inner_kernel
+def transfer(e, f, r, i, course):
+    """Let request i move to its target, where it takes its room; return whether there is room."""
+    request, flow = r.requests[i], f.flows[i]
+    g, size = e * len(f.forms) + flow.target, f.rules[flow.target].block_size
+    if blocks_for(request.computed + 1, size) > r.system[g].free:
+        return False
+    take(g, r, i, request.computed + 1, size)
+    moved = request.computed * f.bytes_each[flow.source]
+    link = flow.source, flow.target
+    time = (1.0 - course.overlapped) * moved * f.byte_time[link] + f.latency[link]
+    flow.order = note(e, f, f.fleet[e].clock + time, MOVED, i)
+    f.fleet[e].transfers += 1
+    f.fleet[e].transfer_bytes += moved
+    return True
+
+
+@inner_kernel
+def try_transfer(e, f, r, i, course):
+    """Begin the transfer of request i, or note when it is tried again."""
+    if not transfer(e, f, r, i, course):
+        f.flows[i].order = note(e, f, f.fleet[e].clock + course.retry, RETRIED, i)
+
+
+@inner_kernel
 def begin_transfers(e, f, r, g, course):
     """Begin the transfers that wait for room at replica g, in order, as far as there is room."""
-    member, q = f.members[g], g - e * len(f.forms)
-    while member.head >= 0:
-        i = member.head
-        request, flow = r.requests[i], f.flows[i]
-        size = f.rules[q].block_size
-        if blocks_for(request.computed + 1, size) > r.system[g].free:
-            break
-        take(g, r, i, request.computed + 1, size)
-        moved = request.computed * f.bytes_each[flow.source]
-        time = (1.0 - course.overlapped) * moved * f.byte_time[flow.source, q] + f.latency[flow.source, q]
-        flow.order = note(e, f, f.fleet[e].clock + time, MOVED, i)
-        f.fleet[e].transfers += 1
-        f.fleet[e].transfer_bytes += moved
-        member.head = flow.next
+    member = f.members[g]
+    while member.head >= 0 and transfer(e, f, r, member.head, course):
+        member.head = f.flows[member.head].next
         member.awaited -= 1
     member.emits = r.state[g].hands_over or course.closed or member.awaited > 0
 
@@ -84,12 +104,14 @@ def arrive_from_elsewhere(e, f, r, i, course):
     flow, first = f.flows[i], e * len(f.forms)
     source, g = first + flow.source, first + flow.target
     r.system[source].free += flow.blocks
-    r.state[source].blocked = 0
+    f.members[source].reserved -= flow.blocks
+    if gains(source, r, f.rules[flow.source]):
+        r.state[source].blocked = 0
     f.members[g].inbound -= 1
     r.requests[i].status = PENDING
     r.state[g].keeps = True
     flow.order = -1
-    send(e, f, r, i, flow.target)
+    send(e, f, r, i, flow.target, course)
     if f.members[source].awaited > 0:
         begin_transfers(e, f, r, source, course)
 
@@ -117,7 +139,9 @@ def vanish(e, f, r, q, course):
         release(g, r, i)
         forget(e, f, r, i)
     for k in range(system.waiting):
-        i = row_at(g, r, k)
+        i = row_of(row_at(g, r, k))
+        if not stands_for_itself(r, f.rules[q], row_at(g, r, k)):
+            continue
         release(g, r, i)
         forget(e, f, r, i)
     for k in range(state.arrived, state.n):
@@ -131,11 +155,13 @@ def vanish(e, f, r, q, course):
     member.head = member.tail = -1
     member.awaited = member.inbound = 0
     member.emits = False
-    state.done = state.arrived = member.done = state.n
+    state.done = state.arrived = member.done = member.pulled = state.n
+    member.promised, member.reserved = 0, state.fulfilled
     system.running = system.waiting = state.head = 0
     system.free = system.blocks
     state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
     state.ends = float("inf")
+    forget_replica(e, f, q)
     member.power = OFF
     member.on_time += fleet.clock - member.since
     member.since = fleet.clock

@@ -1,0 +1,302 @@
+"""Batches that go on until something changes, as Splitwise's machines have them.
+
+A batch of decodes is kept until one of it ends, or until somebody comes who would fit beside it; then a batch is put
+together anew. Whole prompts go first, then decodes, within one budget of tokens; a prompt above the budget runs alone.
+Whoever runs for the first time takes all the memory that it needs, so nobody ever loses its cache; a decode that is
+left out keeps it and waits. Who was passed over `overdue` times goes before all prompts, as far as it is found at the
+head of the queue.
+
+The queue has two entries for a request, row i for its prompt and ~i for the rest of its tokens. It is a list that is
+searched by bisection for the key (times passed over, arrival) although keys grow where they stand: whoever comes later
+often gets ahead of who was passed over. `rank` counts the times. The running list holds all who have their memory:
+first the batch, then those who wait, which have the status WAITING, in order of preemption.
+
+Source: Mutinifni/splitwise-sim 8f99e7d (Patel et al., Splitwise, ISCA 2024).
+"""
+
+from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.pool import blocks_for, take
+from llmqueue_gym.engines.batching.queue import is_read
+from llmqueue_gym.engines.batching.tables import BY_BLOCKS
+from llmqueue_gym.requests import DECODING, PREFILLING, WAITING
+
+
+@inner_kernel
+def row_of(entry):
+    """Return the row of the request that an entry of the queue is of."""
+    return entry if entry >= 0 else ~entry
+
+
+@part_kernel
+def entry_at(e, r, position):
+    """Return the entry at a position of the queue."""
+    return r.waiting[e, (r.state[e].head + position) & (r.waiting.shape[1] - 1)]
+
+
+@part_kernel
+def is_next(r, entry):
+    """Whether an entry is the next thing to do of its request: not the tokens of a prompt that is yet to be read."""
+    return entry >= 0 or is_read(r.requests[~entry])
+
+
+@part_kernel
+def passed_over(r, entry):
+    """Return how often an entry was passed over."""
+    return r.requests[row_of(entry)].rank if is_next(r, entry) else 0.0
+
+
+@part_kernel
+def insert(e, r, entry):
+    """Put an entry in its place in the queue: behind the equal ones that bisection finds."""
+    waiting, ring, head, n = r.waiting, r.waiting.shape[1] - 1, r.state[e].head, r.system[e].waiting
+    times, place = passed_over(r, entry), r.requests[row_of(entry)].place
+    low, high = 0, n
+    while low < high:
+        middle = (low + high) // 2
+        other = waiting[e, (head + middle) & ring]
+        others = passed_over(r, other)
+        if times < others or (times == others and place < r.requests[row_of(other)].place):
+            high = middle
+        else:
+            low = middle + 1
+    for k in range(n, low, -1):
+        waiting[e, (head + k) & ring] = waiting[e, (head + k - 1) & ring]
+    waiting[e, (head + low) & ring] = entry
+    r.system[e].waiting = n + 1
+
+
+@part_kernel
+def remove(e, r, entry):
+    """Take an entry out of the queue."""
+    waiting, ring, head = r.waiting, r.waiting.shape[1] - 1, r.state[e].head
+    k = 0
+    while waiting[e, (head + k) & ring] != entry:
+        k += 1
+    n = r.system[e].waiting - 1
+    for j in range(k, n):
+        waiting[e, (head + j) & ring] = waiting[e, (head + j + 1) & ring]
+    r.system[e].waiting = n
+
+
+@part_kernel
+def batched(e, r):
+    """Return the requests in the batch: those at the head of the running list that do not wait."""
+    k = 0
+    while k < r.system[e].running and r.requests[r.running[e, k]].status != WAITING:
+        k += 1
+    return k
+
+
+@part_kernel
+def tokens_to_hold(r, rules, i, decodes):
+    """Return the tokens that a request has room for once its prompt has begun, or its decodes have."""
+    request = r.requests[i]
+    return min(request.prompt + (r.truth[i].output if decodes else request.generated + 1), rules.max_model_len)
+
+
+@part_kernel
+def missing_blocks(r, rules, i, decodes):
+    """Return the blocks that a request takes when it runs next, 0 where it has them."""
+    return max(0, blocks_for(tokens_to_hold(r, rules, i, decodes), rules.block_size) - r.requests[i].blocks)
+
+
+@inner_kernel
+def unread(request):
+    """Return the tokens that a request computes when it is next in a batch."""
+    return request.prompt + request.generated - request.computed
+
+
+@inner_kernel
+def stands_for_itself(r, rules, entry):
+    """Whether an entry of the queue is the only place where its request is listed."""
+    return entry >= 0 or (is_read(r.requests[~entry]) and missing_blocks(r, rules, ~entry, True) > 0)
+
+
+@part_kernel
+def line_up(e, r, rules, i, stays):
+    """Let a request into the queue that comes with its prompt to read, or with its prompt read elsewhere.
+
+    The batch goes on unless there is room for what came.
+
+    Args:
+        e: row of the replica.
+        r: `ReplicaTables`.
+        rules: `RULES` record.
+        i: row of the request.
+        stays: whether its tokens follow here after its prompt.
+    """
+    system, state, request = r.system[e], r.state[e], r.requests[i]
+    request.status, request.rank = WAITING, 0.0
+    read = is_read(request)
+    in_batch = batched(e, r)
+    if in_batch == 0:
+        later = missing_blocks(r, rules, i, True) - missing_blocks(r, rules, i, False) if stays else system.blocks
+        if min(missing_blocks(r, rules, i, read), later) <= system.free:
+            state.blocked = 0
+    elif in_batch < rules.max_seqs:
+        tokens = unread(request)
+        if ((read or stays) and in_batch < rules.token_budget) or tokens <= rules.token_budget:
+            state.blocked = 0
+    if not read:
+        insert(e, r, i)
+    if read or stays:
+        insert(e, r, ~i)
+
+
+@part_kernel
+def gains(e, r, rules):
+    """Whether somebody who waits at replica e gains by memory that came free: where nobody runs, the first does."""
+    system, state = r.system[e], r.state[e]
+    if rules.batching == BY_BLOCKS and batched(e, r) == 0 and system.waiting > 0:
+        first = entry_at(e, r, 0)
+        return missing_blocks(r, rules, row_of(first), first < 0) <= system.free
+    return system.waiting + state.n > state.arrived
+
+
+@part_kernel
+def next_by_arrival(e, r, after, only_prompts):
+    """Return the first row after another of whom something waits to be done here, -1 where there is none."""
+    found = -1
+    for k in range(r.system[e].waiting):
+        entry = entry_at(e, r, k)
+        i = row_of(entry)
+        if i > after and (i < found or found < 0):
+            if entry >= 0 or (not only_prompts and is_next(r, entry)):
+                found = i
+    return found
+
+
+@part_kernel
+def choose(e, r, rules, i, chosen, tokens, blocks):
+    """Choose a request for the batch; return how many are chosen, and their tokens and the blocks they take."""
+    request = r.requests[i]
+    decodes = is_read(request)
+    request.scheduled = unread(request)
+    r.notes[e, chosen].admitted = i
+    return chosen + 1, tokens + request.scheduled, blocks + missing_blocks(r, rules, i, decodes)
+
+
+@part_kernel
+def select(e, r, rules):
+    """Choose whom the next batch has; `scheduled` of theirs is above 0, and notes hold them in order.
+
+    Returns:
+        how many there are.
+    """
+    system, running = r.system[e], r.running[e]
+    seats, budget, free = rules.max_seqs, rules.token_budget, system.free
+    chosen = tokens = blocks = 0
+    for k in range(system.waiting):  # who has been passed over too often
+        entry = entry_at(e, r, k)
+        i = row_of(entry)
+        decodes = is_read(r.requests[i])
+        size = 1 if entry < 0 else unread(r.requests[i])
+        if chosen == seats or passed_over(r, entry) < rules.overdue or (chosen > 0 and tokens + size > budget):
+            break
+        if r.requests[i].scheduled == 0 and blocks + missing_blocks(r, rules, i, decodes) <= free:
+            chosen, tokens, blocks = choose(e, r, rules, i, chosen, tokens, blocks)
+    i = next_by_arrival(e, r, -1, True)
+    while i >= 0 and chosen < seats and (chosen == 0 or tokens + unread(r.requests[i]) <= budget):
+        if r.requests[i].scheduled == 0:
+            if blocks + missing_blocks(r, rules, i, False) > free:
+                break
+            chosen, tokens, blocks = choose(e, r, rules, i, chosen, tokens, blocks)
+        i = next_by_arrival(e, r, i, True)
+    first = batched(e, r)
+    for k in range(system.running):  # decodes that were left out, then those of the last batch
+        i = running[first + k] if first + k < system.running else running[first + k - system.running]
+        if chosen == seats or (chosen > 0 and tokens + 1 > budget):
+            break
+        if r.requests[i].scheduled == 0:
+            chosen, tokens, blocks = choose(e, r, rules, i, chosen, tokens, blocks)
+    i = next_by_arrival(e, r, -1, False)
+    while i >= 0 and chosen < seats:
+        if r.requests[i].scheduled == 0:
+            decodes = is_read(r.requests[i])
+            if chosen > 0 and tokens + unread(r.requests[i]) > budget:
+                break
+            if blocks + missing_blocks(r, rules, i, decodes) > free:
+                break
+            chosen, tokens, blocks = choose(e, r, rules, i, chosen, tokens, blocks)
+        i = next_by_arrival(e, r, i, False)
+    return chosen
+
+
+@part_kernel
+def schedule_block(e, r, rules):
+    """Put a batch together, or let that of decodes go on for an iteration where nothing has changed.
+
+    Args:
+        e: row of the replica.
+        r: `ReplicaTables`.
+        rules: `RULES` record.
+    """
+    state, requests, running = r.state[e], r.requests, r.running[e]
+    if not state.blocked:
+        release_read(e, r, rules)
+        form(e, r, rules, select(e, r, rules))
+    for k in range(batched(e, r)):
+        request = requests[running[k]]
+        if request.status == DECODING:
+            request.scheduled = 1
+        count(state.batch, request, 1)
+    state.blocked = state.batch.prefills == 0
+
+
+@part_kernel
+def release_read(e, r, rules):
+    """Let those out of the batch whose prompt was read just now; the rest of their tokens is in the queue."""
+    stay = 0
+    for k in range(r.system[e].running):
+        i = r.running[e, k]
+        if missing_blocks(r, rules, i, True) > 0:
+            r.requests[i].status = WAITING
+        else:
+            r.running[e, stay] = i
+            stay += 1
+    r.system[e].running = stay
+
+
+@part_kernel
+def form(e, r, rules, chosen):
+    """Let the batch consist of those who are chosen: others of it are preempted, and all who wait are passed over."""
+    system, state, requests, notes, running = r.system[e], r.state[e], r.requests, r.notes[e], r.running[e]
+    n, first, made = system.running, batched(e, r), 0
+    for k in range(first):
+        if requests[running[k]].scheduled > 0:
+            notes[made].order = running[k]
+            made += 1
+        else:
+            request = requests[running[k]]
+            insert(e, r, ~running[k])
+            request.status = WAITING
+            request.preemptions += 1
+            state.preemptions += 1
+            notes[state.victims].victim = running[k]
+            state.victims += 1
+    for k in range(chosen):
+        i = notes[k].admitted
+        request = requests[i]
+        if request.status != WAITING:
+            continue
+        decodes = is_read(request)
+        remove(e, r, ~i if decodes else i)
+        take(e, r, i, tokens_to_hold(r, rules, i, decodes), rules.block_size)
+        request.status = DECODING if decodes else PREFILLING
+        if not decodes:
+            request.rank = 0.0  # its tokens were not passed over yet
+        notes[made].order = i
+        made += 1
+    for start, end in ((first, n), (0, first)):  # who waited before, then who was preempted now
+        for k in range(start, end):
+            if requests[running[k]].status == WAITING:
+                notes[made].order = running[k]
+                made += 1
+    for k in range(made):
+        running[k] = notes[k].order
+    system.running = made
+    for k in range(system.waiting):
+        entry = entry_at(e, r, k)
+        if is_next(r, entry):
+            requests[row_of(entry)].rank += 1.0

@@ -1,0 +1,54 @@
+"""What a router remembers of the prompts that it sent to each replica, as it cannot look into their caches.
+
+A replica has so many places. Each beginning of a prompt, to the end of one of its blocks, takes the place that its
+number falls on, and whoever stood there is forgotten. So a record is bounded, like the caches that it stands for.
+"""
+
+from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym.engines.batching.cache import NOTHING, PATH
+from llmqueue_gym.engines.batching.prefixes import next_prefix
+
+PLACES = 1 << 15  # a power of two; llm-d's record has 31,250 blocks of a replica
+
+
+@part_kernel
+def read_or_write(cells, path, record, g, blocks, size, writes):
+    """Return how many of the first blocks of a prompt the record of replica g has, or let it have all of them."""
+    known, prefix, at, offset, last = 0, NOTHING, PATH, 0, record.shape[1] - 1
+    while known < blocks:
+        prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
+        if writes:
+            record[g, prefix & last] = prefix
+        elif record[g, prefix & last] != prefix:
+            break
+        known += 1
+    return known
+
+
+@inner_kernel
+def known_tokens(e, f, r, i, q):
+    """Return how many tokens of the prompt of request i replica q of run e was sent before, as far as is known."""
+    g, size = e * len(f.forms) + q, f.rules[q].block_size
+    if f.record.shape[1] == 0:
+        return 0
+    return read_or_write(r.cells, r.truth[i].path, f.record, g, r.requests[i].prompt // size, size, False) * size
+
+
+@inner_kernel
+def remember(e, f, r, i, q):
+    """Let the router note that it sent request i to replica q of run e."""
+    g, size = e * len(f.forms) + q, f.rules[q].block_size
+    site, prompt = f.sites[g], r.requests[i].prompt
+    site.since += 1
+    site.sent += prompt - known_tokens(e, f, r, i, q)
+    if f.record.shape[1] > 0:
+        read_or_write(r.cells, r.truth[i].path, f.record, g, prompt // size, size, True)
+
+
+@inner_kernel
+def forget_replica(e, f, q):
+    """Let the router forget what it sent to replica q of run e, which is gone."""
+    g = e * len(f.forms) + q
+    f.sites[g].sent = 0.0
+    for k in range(f.record.shape[1]):
+        f.record[g, k] = 0
