@@ -10,7 +10,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
-from llmqueue_gym.engines.batching import cache
+from llmqueue_gym.engines.batching import caches
 from llmqueue_gym.engines.batching import tables as batching
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
@@ -224,7 +224,7 @@ class Fleet(Replica):
             n if order.merged or any(m.rules.batching != "passes" for m in members) else 0,
         )
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
-        r = cache.let_cache(r, [member.rules for member in members])
+        r = caches.let_cache(r, [member.rules for member in members])
         arguments = [kernel_arguments(order, member.profile, member.rules) for member in members]
         f = f._replace(numbers=np.zeros((size, max(len(numbers) for _, _, _, numbers, _ in arguments))))
         params = np.array([functions[-1] for *_, functions in arguments])
@@ -245,7 +245,7 @@ class Fleet(Replica):
         f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
         given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
         rows = r.fill(0, 1, given, drawn.work["weight"])
-        r = cache.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
+        r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)
