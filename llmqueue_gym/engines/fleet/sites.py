@@ -51,7 +51,7 @@ def prompts_of(g, r):
 @inner_kernel
 def takes(member, decodes):
     """Whether a replica takes requests that are to be read, or those that are to go on elsewhere (`decodes`)."""
-    return member.power == ON and member.role != (PREFILL if decodes else DECODE)
+    return member.power == ON and not member.full and member.role != (PREFILL if decodes else DECODE)
 
 
 @inner_kernel

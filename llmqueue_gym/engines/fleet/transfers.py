@@ -3,7 +3,8 @@
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
-from llmqueue_gym.engines.fleet.events import note
+from llmqueue_gym.engines.fleet.events import cancel, note
+from llmqueue_gym.engines.fleet.power import turn_off
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETURNS
 from llmqueue_gym.requests import MOVING, PENDING
 
@@ -39,14 +40,15 @@ def pull(e, f, r, g, i):
 
 @inner_kernel
 def hand_over(e, f, r, i, q, course):
-    """Let request i, which replica `fleet.source` has read, go on at replica q of run e."""
+    """Let request i, which replica `fleet.source` has read, go on at replica q of run e, unless that one is off."""
     first, source = e * len(f.forms), f.fleet[e].source
-    if q == source:
+    if q == source or f.members[first + q].power == OFF:
         return
     request, flow, target = r.requests[i], f.flows[i], f.members[first + q]
     pull(e, f, r, first + source, i)
     flow.source, flow.target, flow.blocks, flow.next, flow.order = source, q, request.blocks, -1, -1
     request.status, request.blocks = MOVING, 0
+    f.members[first + source].outbound += 1
     target.inbound += 1
     if target.head < 0:
         target.head = target.tail = i
@@ -85,6 +87,7 @@ def arrive_from_elsewhere(e, f, r, i, course):
     source, g = first + flow.source, first + flow.target
     r.system[source].free += flow.blocks
     r.state[source].blocked = 0
+    f.members[source].outbound -= 1
     f.members[g].inbound -= 1
     r.requests[i].status = PENDING
     r.state[g].keeps = True
@@ -127,24 +130,27 @@ def vanish(e, f, r, q, course):
     for i in range(fleet.first, fleet.first + fleet.n):
         request, flow = r.requests[i], f.flows[i]
         if request.status == MOVING and q in (flow.source, flow.target):
-            drop_flow(e, f, r, i, q, course)
+            drop_flow(e, f, r, i, q)
     member.head = member.tail = -1
-    member.awaited = member.inbound = 0
+    member.awaited = member.inbound = member.outbound = 0
     member.emits = False
     state.done = state.arrived = member.done = state.n
     system.running = system.waiting = state.head = 0
     system.free = system.blocks
     state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
     state.ends = float("inf")
-    member.power = OFF
-    member.on_time += fleet.clock - member.since
-    member.since = fleet.clock
+    turn_off(e, f, g)
+    for k in range(first, first + len(f.forms)):
+        if f.members[k].awaited > 0:  # there may be room now
+            begin_transfers(e, f, r, k, course)
 
 
 @inner_kernel
-def drop_flow(e, f, r, i, q, course):
+def drop_flow(e, f, r, i, q):
     """Break off the transfer of request i because replica q is gone."""
     first, flow = e * len(f.forms), f.flows[i]
+    if flow.order >= 0:
+        cancel(e, f, flow.order)
     if flow.target != q:
         target = f.members[first + flow.target]
         target.inbound -= 1
@@ -152,6 +158,7 @@ def drop_flow(e, f, r, i, q, course):
         if flow.order < 0:  # it waited for room there
             unlink(f, target, i)
     if flow.source != q:
+        f.members[first + flow.source].outbound -= 1
         r.system[first + flow.source].free += flow.blocks
         r.state[first + flow.source].blocked = 0
     r.requests[i].blocks = 0
