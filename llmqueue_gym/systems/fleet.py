@@ -15,6 +15,7 @@ from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.policies.control import CONTROLLERS, Controller
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.base import SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
@@ -22,6 +23,7 @@ from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, Requests, request_table
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import capacity
+from llmqueue_gym.systems.control import NEVER, Steering, check_control, on_times, reclaims, unit_of
 from llmqueue_gym.systems.replica import Replica, kernel_arguments
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
@@ -67,6 +69,14 @@ class Fleet(Replica):
         latency: of such a link, s.
         overlap: share of a transfer that runs beside the prefill.
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
+        hold: whether requests wait at the router until a replica has a seat free.
+        controller: who says how many replicas are on; see `policies.control`.
+        tick: s between two looks of the controller.
+        start_up: s from when a replica is switched on until it serves.
+        turn_over: s that a change of role takes once a replica has ended what it had.
+        least: replicas that have to be on.
+        most: replicas that may be; all of them unless told otherwise.
+        spot: mean hours until a replica vanishes, with all that it has, and another one starts in its place; 0: never.
     """
 
     name: ClassVar[str] = "fleet"
@@ -87,6 +97,14 @@ class Fleet(Replica):
     latency: float = 1e-4
     overlap: float = 0.0
     staleness: float = 0.0
+    hold: bool = False
+    controller: str | Controller = "none"
+    tick: float = 15.0
+    start_up: float = 155.0
+    turn_over: float = 30.0
+    least: int = 1
+    most: int | None = None
+    spot: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +125,13 @@ class Fleet(Replica):
             name = self.bound_rules.name
             raise BadInput(f"rules {name!r} never let go of a batch: prefill={self.prefill} needs others")
         _ = self.discipline, self.taker, self.members
+        check_control(self)
+
+    @cached_property
+    def steersman(self) -> Controller:
+        """The controller."""
+        made: Controller = CONTROLLERS(self.controller)
+        return made
 
     @cached_property
     def discipline(self) -> ServingPolicy:
@@ -158,7 +183,16 @@ class Fleet(Replica):
         drawn = super().draw(scenario, seed, told)
         n, chosen = len(drawn.sizes), policy or self.taker
         choices = chosen.choices(n, self.replicas, stream(seed, "choices"))
-        return Drawn(drawn.work, {**drawn.truth, "choices": choices, "ties": stream(seed, "ties").random(n)})
+        truth = {**drawn.truth, "choices": choices, "ties": stream(seed, "ties").random(n)}
+        if self.spot > 0:
+            last = float(drawn.work["arrival"][-1])
+            truth["vanishing"] = reclaims(self.spot, len(self.members), last, stream(seed, "fleet.spot"))
+        return Drawn(drawn.work, truth)
+
+    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
+        """Return the cost profile and the rules, and what one replica does where the controller has to know."""
+        told = {"unit": unit_of(self, scenario)} if self.steersman.profiled else {}
+        return {**super().facts(scenario, policy), **told}
 
     def simulate(self, drawn: Drawn, policy: RoutingPolicy, **facts: Any) -> Run:  # type: ignore[override]
         """Send every request to a replica and serve it to the end.
@@ -167,9 +201,11 @@ class Fleet(Replica):
             BadInput: a request could never be served, or a function cannot be compiled or gives NaN.
         """
         f, r, course, rest, checked = self.loaded(drawn, policy)
-        start = time.perf_counter()
-        while go_on(0, f, r, course, *rest, MOMENTS) == tables.PAUSED:
-            pass  # an interrupt is heard here
+        steering = Steering(self, f, r, course, drawn.truth.get("vanishing", NEVER), facts.get("unit"))
+        f, start = steering.f, time.perf_counter()
+        while (ask := go_on(0, f, r, course, *rest, MOMENTS)) in (tables.PAUSED, tables.TICK):
+            if ask == tables.TICK:
+                steering.tick()
         elapsed = time.perf_counter() - start
         if f.fleet["reason"][0] == batching.TIMELESS:
             raise BadInput("a profile gives an iteration a time that is not a finite number; check its numbers")
@@ -219,7 +255,8 @@ class Fleet(Replica):
         row = np.zeros(1, tables.COURSE)
         for name in ("staleness", "bandwidth", "latency", "local_below"):
             row[name] = getattr(self, name)
-        row["overlapped"], row["tick"] = self.overlap, np.inf
+        row["overlapped"], row["tick"] = self.overlap, np.inf if self.steersman.name == "none" else self.tick
+        row["holds"], row["start_up"], row["turn_over"] = self.hold, self.start_up, self.turn_over
         row["closed"], row["splits"] = self.closed, self.prefill > 0
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
@@ -265,6 +302,9 @@ def run_of(
     totals["clock"] = max(float(fleet["clock"]), last.max() if len(last) else 0.0)
     stays = np.where(np.isnan(service["completion"]), totals["clock"], service["completion"]) - requests["arrival"]
     totals["integral"] = float((requests["weight"] * np.maximum(stays, 0.0)).sum())
+    for part, on_time in zip(each, on_times(f, mine, totals["clock"]), strict=True):
+        part["on_time"] = float(on_time)
+    totals["on_time"] = sum(part["on_time"] for part in each)
     for name in ("transfers", "transfer_bytes", "lost", "hit_tokens"):
         totals[name] = fleet[name].item()
     reason = batching.REASONS[int(fleet["reason"])]

@@ -183,7 +183,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                     return HAND
                 if hand is not None:
                     i = fleet.subject
-                    has_place(e, f, r, True, False)  # whoever goes on may wait there
+                    has_place(e, f, r, i, True, False)  # whoever goes on may wait there
                     target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
                     hand_over(e, f, r, i, target, course)
                 continue
@@ -237,7 +237,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             if next_arrival(e, f, r) <= fleet.clock:
                 hold(e, f, arrive(e, f, r))
                 continue
-            if fleet.held == 0 or not has_place(e, f, r, stays(r, fleet.front, course), course.holds):
+            i = fleet.front
+            if i < 0 or not has_place(e, f, r, i, stays(r, i, course), course.holds):
                 fleet.phase = BEGIN
                 continue
             let_go(e, f)

@@ -9,8 +9,8 @@ from llmqueue_gym.engines.fleet.sites import takes
 
 
 @inner_kernel
-def has_place(e, f, r, decodes, holds):
-    """Note which replicas of run e are full, for whoever `holds`; return whether any takes such a request."""
+def has_place(e, f, r, i, decodes, holds):
+    """Note which replicas of run e are full, for whoever `holds`; return whether any takes request i."""
     found = False
     for q in range(len(f.forms)):
         g = e * len(f.forms) + q
