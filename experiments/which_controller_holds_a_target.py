@@ -3,8 +3,8 @@
 Conversations (lengths of azure-conv) come to up to 8 replicas of Llama 2 70B on two A100s each, at a rate that goes up
 and down as in BurstGPT's mean day. The day is one hour long, so all is 24 times as fast: an hour of it is 150 s, and a
 start-up of 10 minutes is 25 s. Three days, the first of them among what is counted, although whoever forecasts learns
-the day there. Each controller is a point: replica-hours that are paid, starting and draining ones included, and the
-share of requests with a first token within 2 s; `fixed` with any number of replicas is what there is without one.
+the day there. Each controller is a point: replicas that are paid on average, starting and draining ones included, and
+the share of requests with a first token within 2 s; `fixed` with any number of replicas is what there is without one.
 Seeds are requests and arrivals, the same for everybody. With `spot` machines vanish every two hours each, about.
 
 Writes `which_controller_holds_a_target.json`, `.svg` and `.png` into `results`; some minutes.
@@ -99,7 +99,7 @@ def play(task: Any) -> dict[str, Any]:
         "group": group,
         "controller": name,
         "seed": seed,
-        "replicas": run.totals["on_time"] / run.jobs["arrival"][-1],
+        "replicas": run.totals["on_time"] / run.totals["clock"],
         "in_time": float((first <= LIMIT).mean()),
         "p99": float(np.percentile(first, 99)),
         "lost": run.totals["lost"],

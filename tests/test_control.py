@@ -236,8 +236,8 @@ def test_thresholds_do_not_flap_where_use_falls_as_replicas_come():
     [(24.0, "utilisation", True), (12.0, "utilisation", True), (12.0, "utilisation:steady=0", False)],
 )
 def test_thresholds_hold_still_in_a_fleet_if_they_wait_before_one_less(rate, spec, still):
-    # Twenty minutes of Poisson arrivals at a constant rate: after a first third in which it settles, at most one change.
-    # As published, by what is in use at one moment, it is otherwise.
+    # Twenty minutes of Poisson arrivals at a constant rate: after a first third, in which it settles, at most one
+    # change. As published, by what is in use at one moment, it is otherwise.
     asked, controller = [], CONTROLLERS(spec)
 
     def control(now, memory):

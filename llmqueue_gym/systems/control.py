@@ -83,7 +83,9 @@ def unit_of(fleet: Any, scenario: "Scenario") -> Unit:
     seats = max(min(float(member.rules.max_seqs), scales["blocks"] / scales["request_blocks"]), 1.0)
     tokens = np.zeros(3)
     if fleet.prefill == 0:
-        steady = {} if scenario.workload is not None else {"arrivals": "poisson"}  # its own, not those of a day
+        steady: dict[str, Any] = (
+            {} if scenario.workload is not None else {"arrivals": "poisson"}
+        )  # its own, not those of a day
         found = capacity(replace(scenario, system=alone, **steady))
         tokens[BOTH] = found.rate * (scales["prompt"] + scales["output"])
     else:
