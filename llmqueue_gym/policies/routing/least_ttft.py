@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.policies.routing.base import RoutingPolicy
-from llmqueue_gym.policies.routing.reading import seconds_per_token
+from llmqueue_gym.policies.routing.seconds import seconds_per_token
 
 
 def score(request, site, params):

@@ -19,7 +19,7 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.routing.base import RoutingPolicy
-from llmqueue_gym.policies.routing.reading import seconds_per_token
+from llmqueue_gym.policies.routing.seconds import seconds_per_token
 
 _OTHERS = 1e12  # s; after those that know most
 
