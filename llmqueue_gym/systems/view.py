@@ -262,6 +262,15 @@ def check_positive(given: object, *names: str, infinite: bool = False) -> None:
             raise BadInput(f"{name}={value!r} must be finite")
 
 
+def check_between(given: object, least: float, most: float, *names: str, whole: bool = False) -> None:
+    """Raise BadInput unless each is a number of a range, both ends included, and a whole one if told so."""
+    for name in names:
+        value, kind = getattr(given, name), (int, np.integer) if whole else (int, float, np.number)
+        if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
+            words = "a whole number" if whole else "a number"
+            raise BadInput(f"{name}={value!r} must be {words} from {least:g} to {most:g}")
+
+
 def check_flags(given: object, *names: str) -> None:
     """Raise BadInput unless each is True or False."""
     for name in names:
