@@ -417,7 +417,7 @@ def test_spot_machines_are_the_same_for_all_controllers():
         ({"controller": lambda seen, memory: "many"}, "three numbers"),
         ({"controller": "fixed:2", "tick": 0.0}, "tick"),
         ({"most": 5}, "most=5"),
-        ({"least": 4, "most": 3}, "least=4"),
+        ({"least": 4, "most": 3}, "most=3"),
         ({"start_up": -1.0}, "start_up=-1"),
         ({"spot": float("nan")}, "spot"),
         ({"spot": 1.0, "concurrency": 3}, "concurrency"),

@@ -19,35 +19,29 @@ from llmqueue_gym.policies.control import Controller, Seen, Unit
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, ROLES
 from llmqueue_gym.systems.capacity import capacity
 from llmqueue_gym.systems.replica import Replica
-from llmqueue_gym.systems.view import check_positive
+from llmqueue_gym.systems.view import check_between, check_flags
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 HOUR = 3600.0  # s
+SOONEST, LONGEST = 1e-3, 1e9  # s between ticks, and that anything may take; h until a machine vanishes
 HISTORY = np.dtype(
     [("arrivals", "f8"), ("prompts", "f8"), ("outputs", "f8"), ("ended", "f8", 3), ("busy", "f8", 3)]
 )  # as in `Seen`
 BEYOND = 2.0  # times as long as arrivals take for which it is drawn when machines vanish
-
-
 NEVER = np.zeros(0, [("time", "f8"), ("subject", "i8")])
 
 
 def check_control(fleet: Any) -> None:
     """Refuse wrong fields of a fleet that say who is on."""
-    for name in ("tick", "least"):
-        check_positive(fleet, name)
-    for name in ("start_up", "turn_over", "spot"):
-        if not 0 <= getattr(fleet, name) < np.inf:
-            raise BadInput(f"{name}={getattr(fleet, name):g} must be finite and not negative")
-    size = len(fleet.members)
-    most = size if fleet.most is None else fleet.most
-    roles = len({member.role for member in fleet.members})
-    if not roles <= most <= size:
-        raise BadInput(f"most={most} of {size} replicas cannot be on; choose {roles} to {size}")
-    if not fleet.least <= most:
-        raise BadInput(f"least={fleet.least} replicas are more than most={most}; choose 1 to {most}")
+    size, roles = len(fleet.members), len({member.role for member in fleet.members})
+    check_between(fleet, SOONEST, LONGEST, "tick")
+    check_between(fleet, 0, LONGEST, "start_up", "turn_over", "spot")
+    check_between(fleet, 1, size, "least", whole=True)
+    check_flags(fleet, "hold")
+    if fleet.most is not None:
+        check_between(fleet, max(fleet.least, roles), size, "most", whole=True)
     _ = fleet.steersman
 
 
