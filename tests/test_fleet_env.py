@@ -190,7 +190,7 @@ def test_what_is_seen_of_replicas_by_hand():
     assert third["tokens"] == [32, 0] and third["pending"] == [32, 0] and third["work"] == [6, 0]
     assert (third["turn"], third["since_decision"], third["in_system"], info["clock"]) == (0, 0.0, 3, 0.5)
     seen, reward, *_ = env.step(1)
-    # At 4 the first has 4 tokens since then and is gone, the second left at 3, the third has had 3 tokens by 3.5.
+    # Iterations end at 1, 2, 3 and 4 at the first replica, and at 1.5, 2.5 and 3.5 at the second.
     last = look(env, seen)
     np.testing.assert_array_equal(env.run().outcome["completion"], [4, 3, 3.5, np.nan])
     assert reward == -(3.5 + 2.5 + 3.0) and last["in_system"] == 1 and last["step_time"] == [1, 1]
@@ -217,7 +217,7 @@ def test_what_is_seen_of_a_request_that_goes_on_elsewhere_by_hand():
     hand = look(env, seen)
     assert (hand["question"], hand["since_decision"], hand["running"]) == (2, 1.0, [1, 0, 1])
     seen, reward, terminated, _, info = env.step(2)
-    # The second comes at 2.75 while an iteration is under way until 3.5... wait for it until 3.5 and end at 4.5.
+    # The second is there at 2.75, while an iteration runs until 3.5, and has its last token at 4.5.
     np.testing.assert_array_equal(env.run().outcome["completion"], [3.5, 4.5])
     assert terminated and reward == -(1.25 + 2.25) and info["clock"] == 4.5
 
