@@ -56,7 +56,7 @@ def test_every_profile_says_where_it_comes_from(name):
     assert np.isnan(made.memory_gb) or made.kv_tokens * made.kv_bytes_per_token < 1e9 * made.memory_gb
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("splitwise-sim")])  # raw medians
 def test_times_are_finite_positive_and_grow(name):
     made = profile(name)
     prompts = [seconds(made, [n]) for n in (1, 16, 128, 200, 512, 1000, 2048, 8192, 40_000)]
@@ -102,7 +102,21 @@ def test_splitwise_tables():
     assert made.power.prefill == 8 * 400 and made.price_per_hour == pytest.approx(8 * 2.79)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("splitwise")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("splitwise-sim")])
+def test_splitwise_sim_reads_decode_times_at_their_number(name):
+    with open(recorded("splitwise", "perf_knots.csv")) as stream:
+        rows = list(csv.DictReader(stream))
+    made, model = profile(name), next(row["model"] for row in rows if name.endswith(row["model"]))
+    gpu = name.removeprefix("splitwise-sim-").removesuffix(f"-{model}").replace("100", "100-80gb")
+    knots = [r for r in rows if (r["model"], r["hardware"]) == (model, gpu)]
+    tokens, prompts, decodes = (np.array([float(r[k]) for r in knots]) for k in ("tokens", "prompt_s", "token_s"))
+    assert len(knots) == 9
+    np.testing.assert_allclose([seconds(made, [n]) for n in tokens], prompts, rtol=1e-12)
+    first = decodes[0] + (decodes[1] - decodes[0]) / 128 * (7 - 128)
+    assert seconds(made, (), [900] * 7) == pytest.approx(first, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("splitwise") and "-sim-" not in n])
 def test_splitwise_tables_are_the_medians_of_the_measured_rows(name):
     path = recorded("traces", "tables", "splitwise_perf_model.csv")
     _, gpu, model = name.split("-", 2)
