@@ -168,11 +168,11 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 generated += 1
                 request.generated = generated
                 request.last_token = now
-                request.status = DECODING
                 left = tokens_left(request, r.truth[i], rules)
-                if hands_over and generated == 1 and left > 0:
+                if hands_over and left > 0 and request.status != DECODING:
                     r.notes[e, state.out].first = i
                     state.out += 1
+                request.status = DECODING
                 if every > 0 and generated % every == 0:
                     refresh(e, r, i)
                     r.notes[e, state.refreshed].renewed = i
