@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
-from llmqueue_gym.engines.batching.rules import ALLOCATIONS, ORDERS, PREEMPTIONS, Rules
+from llmqueue_gym.engines.batching.rules import (
+    ALLOCATIONS,
+    CACHING,
+    EVICTIONS,
+    OF_V1,
+    ORDERS,
+    PREEMPTIONS,
+    QUEUE_ORDERS,
+    Rules,
+)
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.policies.serving.base import ADMISSIONS
 from llmqueue_gym.profiles import PROFILES, Profile, profile
-from llmqueue_gym.requests import Refreshed, Requests, never_refreshed, request_table
+from llmqueue_gym.requests import OUTPUT, SEGMENT, Contexts, Refreshed, Requests, never_refreshed, request_table
 
 PATIENCE = 3000  # iterations without a new token before a run counts as a livelock
 
@@ -68,12 +77,26 @@ def draw_rules(rng: np.random.Generator) -> Rules:
         several = {"order": list(ORDERS), "allocation": list(ALLOCATIONS), "watermark": [0.0, 0.1, 0.5]}
         several |= {"lookahead": [0, 1, 3], "bandwidth": [1.0, 32e9]}
         switches = {field.name: [True, False] for field in fields(Rules) if field.type in (bool, "bool")}
+        del switches["asynchronous"]
         for name, values in {**several, **switches}.items():
             if rng.random() < 0.3:
                 changes[name] = values[rng.integers(len(values))]
     named = rule_set(str(rng.choice(list(RULE_SETS))))
     if changes.get("request_level", named.request_level):
         changes |= {"allocation": "longest", "room_for_one": False}
+    if rng.random() < 0.4 or named.caching != "none":
+        # Prefix caching and two steps in flight have no place beside all switches.
+        changes = {key: value for key, value in changes.items() if key not in OF_V1}
+        changes["caching"] = str(rng.choice(list(CACHING)))
+        if changes["caching"] == "radix":
+            named = rule_set(str(rng.choice(["vllm-v1", "sglang"])))
+            changes |= {
+                "queue_order": str(rng.choice(list(QUEUE_ORDERS))),
+                "eviction": str(rng.choice(list(EVICTIONS))),
+            }
+        else:
+            named = rule_set(str(rng.choice(["vllm-v1", "vllm-0.19.1"])))
+            changes["asynchronous"] = bool(rng.random() < 0.5)
     return replace(named, **changes)
 
 
@@ -112,4 +135,23 @@ def draw_given(rng: np.random.Generator, rules: Rules) -> Requests:
         table["predicted"] = refreshed.total[start[:-1]]
     table["first_predicted"] = table["lower"] = table["predicted"]
     table["upper"] = table["predicted"] * rng.choice([1.0, 2.0])
-    return Requests(table, outputs, refreshed)
+    return Requests(table, outputs, refreshed, draw_contexts(rng, prompts, outputs))
+
+
+def draw_contexts(rng: np.random.Generator, prompts: np.ndarray, outputs: np.ndarray) -> Contexts:
+    """Draw what prompts consist of: a shared text first, or the whole of another request and some of its output."""
+    talks, all_pieces = float(rng.choice([0.0, 0.5])), []
+    for i, prompt in enumerate(prompts):
+        pieces = [(int(rng.integers(3)), 0, int(rng.integers(1, prompt + 1)))] if rng.random() < 0.7 else []
+        if i > 0 and rng.random() < talks:
+            j = int(rng.integers(i))
+            pieces = [*all_pieces[j], (OUTPUT + j, 0, int(outputs[j]))]
+        kept, left = [], int(prompt)
+        for text, start, length in [*pieces, (100 + i, 0, left)]:
+            if left > 0:
+                kept.append((text, start, min(length, left)))
+                left -= kept[-1][2]
+        all_pieces.append(kept)
+    first = np.cumsum([0, *map(len, all_pieces)])
+    flat = [piece for pieces in all_pieces for piece in pieces]
+    return Contexts(np.array(flat, SEGMENT), first, OUTPUT + np.arange(len(prompts)))

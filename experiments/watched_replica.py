@@ -5,9 +5,11 @@ from typing import Any
 import numba
 import numpy as np
 
+from llmqueue_gym.engines.batching.cache import AFTER, BLOCK, TREE, USERS
 from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.radix_tables import PROTECTED, SHARED
 from llmqueue_gym.engines.batching.rules import Rules
-from llmqueue_gym.engines.batching.tables import ENDLESS, LOOK, WATCHING, ReplicaTables
+from llmqueue_gym.engines.batching.tables import BOARD, COMPUTE, ENDLESS, LOOK, WATCHING, ReplicaTables
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import DONE
@@ -28,6 +30,23 @@ PROMISES = {
     NO_END: "no end",
 }
 MOST = 10_000_000  # iterations; with the patience of the random rules no run has a tenth of that
+
+
+@numba.njit(error_model="numpy")
+def users_of_blocks(cells, state, free):  # type: ignore[no-untyped-def]
+    """Return how often blocks with identities are held by requests, -1 where some are neither held nor free."""
+    users, idle = 0, 0
+    for b in range(state.queue + BLOCK, state.buckets, BLOCK):
+        users += cells[b + USERS]
+        idle += cells[b + USERS] == 0
+    b = cells[state.queue + AFTER]
+    while b != state.queue and idle >= 0:
+        idle -= 1
+        free -= 1
+        if cells[b + USERS] != 0:
+            return -1
+        b = cells[b + AFTER]
+    return users if idle == 0 and free == 0 else -1
 
 
 @numba.njit(error_model="numpy")  # not kept on disk: it calls kernels of another folder
@@ -56,7 +75,16 @@ def broken_before(r, rules, merged, seen):  # type: ignore[no-untyped-def]
         return TWICE
     if system.free < 0:
         return BEYOND_POOL
-    if held != rules.blocks:
+    if rules.caching == TREE:  # what belongs to the tree is nobody's own
+        held += r.cells[r.state[0].tree + PROTECTED] // rules.block_size
+        for k in range(system.running):
+            held -= r.cells[r.truth[r.running[0, k]].path + SHARED]
+        if held != rules.blocks:
+            return LOST
+    elif rules.caching:  # several may hold one
+        if held - system.free != users_of_blocks(r.cells, r.state[0], system.free):
+            return LOST
+    elif held != rules.blocks:
         return LOST
     if not tokens == r.state[0].batch.tokens <= rules.token_budget:
         return BEYOND_BUDGET
@@ -70,10 +98,11 @@ def watch(r, rules, conduct, form, numbers, tokens, seen, rank, victim, length, 
     while (
         proceed(0, r, rules, conduct, form, numbers, WATCHING, 0, rank, victim, length, progress, params, work) == LOOK
     ):
-        found = broken_before(r, rules, conduct.merged, seen)
-        if found != KEPT:
-            return found, count
-        proceed(0, r, rules, conduct, form, numbers, WATCHING, 0, rank, victim, length, progress, params, work)
+        if r.state[0].phase == COMPUTE or r.state[0].phase == BOARD:  # it is scheduled
+            found = broken_before(r, rules, conduct.merged, seen)
+            if found != KEPT:
+                return found, count
+            continue
         count += 1
         if not clock <= system.clock < np.inf:
             return BACK, count

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.caches import let_cache, with_contexts
 from llmqueue_gym.engines.batching.cost import FORMS
 from llmqueue_gym.engines.batching.stepping import step_batch
 from llmqueue_gym.engines.batching.tables import (
@@ -101,6 +102,8 @@ class ReplicaView(View):
         rules = scenario.system.bound_rules  # type: ignore[attr-defined]
         if rules.request_level and self.decides == "evict":
             raise BadInput(f"rules {rules.name!r} never let go of a batch: decides='evict' needs others")
+        if rules.caching != "none" and self.decides == "evict":
+            raise BadInput(f"caching={rules.caching} cannot move blocks to the host, as decides='evict' does")
         if self.decides == "evict" or rules.preemption == "swap":
             scenario.system.cost_profile.check_transfers("the agent")  # type: ignore[attr-defined]
 
@@ -157,6 +160,7 @@ class ReplicaEpisodes(Episodes):
             )
         self._rules = rules
         self.replica = fresh_replica(size, int(scenario.n_jobs), 0, rules.max_seqs, rules.blocks or 0)
+        self.replica = let_cache(self.replica, [rules] * size)
         self._asks = np.zeros(size, np.int64)
         conduct = np.zeros(1, CONDUCT)
         conduct["ranked"], conduct["preemption"] = view.decides == "rank", AS_RULES
@@ -174,7 +178,9 @@ class ReplicaEpisodes(Episodes):
         replica, refreshed = self.replica, drawn.truth["refreshed"]
         if (m := len(refreshed.total)) > (room := len(replica.total) // len(self.actions)):
             self.replica = replica = roomier(replica, len(self.actions), room, 2 * m)
-        replica.give(e, Requests(drawn.work, drawn.sizes, refreshed), self.view.costs(drawn))
+        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
+        replica.give(e, given, self.view.costs(drawn))
+        self.replica = with_contexts(replica, e, len(self.actions), given, self._rules.block_size)
         for buffer in self.observation.values():
             buffer[e] = 0
 
@@ -185,7 +191,8 @@ class ReplicaEpisodes(Episodes):
     def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
         """Return what has come of run `e` so far."""
         rows = self._rows(e)
-        return run_of(self.replica, e, rows, self.replica.truth["output"][rows], player, self.scenario.system, elapsed)
+        outputs = self.replica.truth["output"][rows].astype(np.int64)
+        return run_of(self.replica, e, rows, outputs, player, self.scenario.system, elapsed)
 
     def completions(self) -> np.ndarray:
         """Return when each request left `(E, n)`, s; NaN for one that has not."""

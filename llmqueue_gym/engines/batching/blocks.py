@@ -85,40 +85,43 @@ def unlink(cells, b):
     cells[before + AFTER], cells[after + BEFORE] = after, before
 
 
-@inner_kernel
-def link(cells, b, before):
-    """Put block b into the queue of free blocks, behind another."""
-    after = cells[before + AFTER]
-    cells[b + BEFORE], cells[b + AFTER] = before, after
-    cells[before + AFTER] = cells[after + BEFORE] = b
-
-
 @part_kernel
 def take_blocks(cells, state, request, path, count):
     """Give a request the next free blocks, which forget what they held; they are counted already [22]."""
     page = path + cells[path + PAGES] + request.blocks - count
+    b = cells[state.queue + AFTER]
     for k in range(count):
-        b = cells[state.queue + AFTER]
-        unlink(cells, b)
         disturb(cells, state, b)
         if cells[b + PREFIX] != 0:
             forget(cells, state, b)
         cells[b + USERS] = 1
         cells[page + k] = b
+        b = cells[b + AFTER]
+    cells[state.queue + AFTER], cells[b + BEFORE] = b, state.queue
 
 
 @part_kernel
 def give_back(cells, state, request, path):
     """Let a request use its blocks no more, the last one first, and return how many of them are free now [22]."""
-    free, first = 0, path + cells[path + PAGES]
-    for k in range(first + request.blocks - 1, first - 1, -1):
-        b = cells[k]
+    queue, first, held = state.queue, path + cells[path + PAGES], cells[path + HELD]
+    last, free = cells[queue + BEFORE], 0
+    for k in range(request.blocks - 1, -1, -1):
+        b = cells[first + k]
         cells[b + USERS] -= 1
-        if cells[b + USERS] == 0:
-            disturb(cells, state, b)
-            front = cells[b + PREFIX] == 0 and not state.released_last
-            link(cells, b, state.queue if front else cells[state.queue + BEFORE])
-            free += 1
+        if cells[b + USERS] > 0:
+            continue
+        free += 1
+        disturb(cells, state, b)
+        if k >= held and not state.released_last:
+            after = cells[queue + AFTER]
+            cells[b + BEFORE], cells[b + AFTER] = queue, after
+            cells[queue + AFTER] = cells[after + BEFORE] = b
+            if last == queue:
+                last = b
+        else:
+            cells[last + AFTER], cells[b + BEFORE] = b, last
+            last = b
+    cells[last + AFTER], cells[queue + BEFORE] = queue, last
     cells[path + PREFIX], cells[path + HELD], cells[path + AT], cells[path + OFFSET] = NOTHING, 0, PATH, 0
     return free
 

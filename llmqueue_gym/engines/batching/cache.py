@@ -7,6 +7,7 @@ the requests, each with the cells of `PATH`, with those of `PIECE` for every pie
 its blocks in order.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from llmqueue_gym.requests import OUTPUT, Requests
 
 if TYPE_CHECKING:
     from llmqueue_gym.engines.batching.rules import Rules
+
+NO_CACHE, BLOCKS, TREE = 0, 1, 2  # ways of caching prefixes: not at all, blocks with identities, a radix tree
 
 PREFIX = 0  # the number of all tokens up to the last one of a block, see `prefixes`, or of those in `HELD` blocks
 NOTHING = 1  # the number of no tokens; 0 stands for a block that holds none
@@ -38,22 +41,27 @@ TEXT, START, LENGTH = 0, 1, 2
 PIECE = 3
 
 
-def let_cache(replica: Any, rules: "Rules") -> Any:
-    """Return the tables of replicas with room for the identities of blocks.
+def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
+    """Return the tables of replicas with room for the identities of blocks, where their rules want some.
 
     Args:
         replica: `ReplicaTables` of empty replicas.
-        rules: of all of them; they cache prefixes.
+        rules: of each replica.
     """
-    at = 1
-    for e, blocks in enumerate(replica.system["blocks"]):
-        buckets, state = 1 << max(int(blocks) - 1, 1).bit_length(), replica.state
-        state["caching"][e], state["released_last"][e] = True, rules.released_last
-        state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + BLOCK * (blocks + 1), buckets - 1
-        at += BLOCK * (int(blocks) + 1) + buckets
+    state, at = replica.state, 1
+    for e, own in enumerate(rules):
+        state["caching"][e], state["released_last"][e] = (
+            BLOCKS if own.caching != "none" else NO_CACHE,
+            own.released_last,
+        )
+        cells, buckets, blocks = 0, 0, own.blocks or 0
+        if own.caching != "none":
+            cells, buckets = BLOCK * (blocks + 1), 2 << (blocks - 1).bit_length()
+        state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + cells, buckets - 1
+        at += cells + buckets
     replica = replica._replace(cells=np.zeros(at, np.int64))
-    for e in range(len(replica.system)):
-        clear(replica, e)
+    for one in np.flatnonzero(state["caching"]).tolist():
+        clear(replica, one)
     return replica
 
 
@@ -69,13 +77,18 @@ def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size
     """Return the tables with what the requests of a run consist of, which are there already.
 
     Args:
-        replica: `ReplicaTables` of replicas that cache prefixes.
+        replica: `ReplicaTables`, of which `let_cache` has been seen to.
         run: which one.
         runs: E.
         given: its requests; without contexts nobody shares anything.
         block_size: tokens of a block, of the smallest if replicas differ.
+
+    Returns:
+        the same tables where no replica caches.
     """
-    n, prompts = len(given.outputs), given.requests["prompt"].astype(np.int64)
+    if not replica.state["caching"].any():
+        return replica
+    n, prompts, pieces = len(given.outputs), given.requests["prompt"].astype(np.int64), list[np.ndarray]()
     if given.contexts is None:
         pieces, first, output = [-1 - np.arange(n), np.zeros(n), prompts], np.arange(n + 1), OUTPUT + np.arange(n)
     else:

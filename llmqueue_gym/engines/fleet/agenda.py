@@ -13,6 +13,7 @@ from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first
+from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.record import forget_replica, remember
 from llmqueue_gym.engines.fleet.sites import choose, report
@@ -72,6 +73,8 @@ def next_moment(e, f, r, course):
         when = min(when, f.events[e, 0].time)
     if course.tick < np.inf and left(e, f, r) < fleet.n:
         when = min(when, fleet.next_tick)
+    if course.migrate_every > 0 and left(e, f, r) < fleet.n:
+        when = min(when, fleet.next_migration)
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         if f.members[g].emits:
             when = min(when, r.state[g].ends)
@@ -243,6 +246,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             while fleet.events > 0 and f.events[e, 0].time <= fleet.clock and not back:
                 back = happen(e, f, r, course)
             if not back:
+                if course.migrate_every > 0:
+                    migrate(e, f, r, course)
                 if fleet.next_report <= fleet.clock:
                     report_all(e, f, r, course)
                     fleet.next_report = np.inf

@@ -35,6 +35,8 @@ FLEET = np.dtype(
         ("reason", "i8"),  # why the run stopped, one of `batching.tables`
         ("transfers", "i8"),
         ("transfer_bytes", "f8"),
+        ("migrations", "i8"),  # of them, those from one replica that decodes to another
+        ("next_migration", "f8"),  # s, when requests that might move are looked for next
         ("lost", "i8"),  # requests that a replica took with it when it vanished; they began anew elsewhere
         ("hit_tokens", "f8"),  # prompt tokens that caches held
     ],
@@ -60,6 +62,8 @@ MEMBER = np.dtype(
         ("done", "i8"),  # of those that left, those whose clients have sent their next
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
+        ("leaving", "i8"),  # row of the request that is to move when its iteration ends, -1 for none
+        ("goes_to", "i8"),  # the replica that it is to move to
     ],
     align=True,
 )
@@ -86,6 +90,8 @@ COURSE = np.dtype(
         ("staleness", "f8"),  # s between reports; 0: a router sees what is so
         ("overlapped", "f8"),  # share of a transfer that runs beside the prefill
         ("tick", "f8"),  # s between looks of the controller; infinity for none
+        ("migrate_every", "f8"),  # s between looks for requests that might move; 0 for none
+        ("migrate_floor", "f8"),  # least freeness that a replica keeps which one moves to
         ("horizon", "f8"),  # s
         ("local_below", "f8"),  # prompts with fewer tokens to compute are read where they decode
         ("looks", "i8"),  # of the router, a code below
@@ -134,8 +140,8 @@ class FleetTables(NamedTuple):
     byte_time: np.ndarray  # s that a byte takes there (R, R)
 
 
-# The parts of the tables that say what the replicas of each run are.
-OF_REPLICAS = ("rules", "forms", "numbers", "bytes_each", "longest", "widest", "cuts", "latency", "byte_time")
+# The parts of the tables that each run has of its own; the others say what the replicas are.
+OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties", "record")
 
 
 def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
@@ -198,6 +204,7 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     f.record[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)
     f.sites["role"][mine] = roles
+    f.members["leaving"][mine], f.fleet["next_migration"][e] = -1, course["migrate_every"]
     for q in range(mine.start, mine.stop):
         r.clear(q)
     r.state["until"][mine] = -np.inf

@@ -98,7 +98,7 @@ def begin_transfers(e, f, r, g, course):
     while member.head >= 0 and transfer(e, f, r, member.head, course):
         member.head = f.flows[member.head].next
         member.awaited -= 1
-    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0
+    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0 or member.leaving >= 0
 
 
 @inner_kernel
@@ -156,7 +156,7 @@ def vanish(e, f, r, q, course):
         request, flow = r.requests[i], f.flows[i]
         if request.status == MOVING and q in (flow.source, flow.target):
             drop_flow(e, f, r, i, q, course)
-    member.head = member.tail = -1
+    member.head = member.tail = member.leaving = -1
     member.awaited = member.inbound = member.inbound_tokens = 0
     member.emits = False
     state.done = state.arrived = member.done = member.pulled = state.n
