@@ -12,6 +12,7 @@ from random_replicas import draw_given, draw_policy, draw_rules
 
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.rules import Rules
+from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.profiles import PROFILES, Profile, profile
@@ -37,6 +38,15 @@ class Planned(Fleet):
         assert self.given is not None
         under = [replace(m, rules=rules_under(m.rules, m.profile, self.discipline)) for m in self.given.members]
         return replace(self.given, members=tuple(under))
+
+    def loaded(self, drawn: Drawn, policy: RoutingPolicy) -> tuple[Any, ...]:
+        """Return what the fleet does, with the moments noted at which replicas vanish; a sorted list is a heap."""
+        f, *rest = super().loaded(drawn, policy)
+        vanishing = drawn.truth.get("vanishing", [])
+        for k, (time, q) in enumerate(vanishing):
+            f.events[0, k] = (time, tables.VANISHES, k, q)
+        f.fleet["events"] = f.fleet["noted"] = len(vanishing)
+        return f, *rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +119,20 @@ def draw_case(rng: np.random.Generator, plain: bool = False) -> Case:
     given = draw_requests(rng, fleet, plain)
     n = len(given.outputs)
     truth = {"sizes": given.outputs, "refreshed": given.refreshed}
+    truth["vanishing"] = draw_vanishing(rng, members, given.requests["arrival"])
     truth |= {"choices": router.choices(n, size, rng), "ties": rng.random(n)}
     return Case(fleet, router, Drawn(given.requests, truth))
+
+
+def draw_vanishing(rng: np.random.Generator, members: list[Member], arrivals: np.ndarray) -> list[tuple[float, int]]:
+    """Draw when which replicas vanish for good, in order; one stays that can do all that any can."""
+    longest, widest = max(m.rules.longest for m in members), max(m.rules.widest for m in members)
+    able = [m.role == BOTH and m.rules.longest == longest and m.rules.widest == widest for m in members]
+    if not any(able) or rng.random() < 0.5:
+        return []
+    last = float(arrivals[np.isfinite(arrivals)].max())
+    gone = [q for q in range(len(members)) if q != able.index(True) and rng.random() < 0.6]
+    return sorted((int(rng.integers(0, 512 * (last + 2))) / 512, q) for q in gone)
 
 
 def draw_order(rng: np.random.Generator, plain: bool) -> ServingPolicy:

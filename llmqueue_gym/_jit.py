@@ -370,6 +370,15 @@ def prefetch(table, row, offset):  # type: ignore[no-untyped-def]
         _prefetch(table, row, offset)
 
 
+class _Row(np.record):  # type: ignore[misc]
+    """A row whose columns are found whatever NumPy calls its methods, such as `round`."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in np.void.__getattribute__(self, "dtype").names:
+            return self[name]
+        return np.void.__getattribute__(self, name)
+
+
 def records(table: np.ndarray) -> np.ndarray:
     """Return the table so that `table[i].column` works compiled and uncompiled alike."""
-    return table.view(np.recarray) if DISABLED else table
+    return table.view(np.dtype((_Row, table.dtype))) if DISABLED else table

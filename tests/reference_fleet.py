@@ -45,6 +45,8 @@ class Fleet:
         if not math.isfinite(self.system.cut_off):
             self.horizon = self.system.bound_rules.horizon
         self.reports = 0  # so many were made
+        for time, q in truth.get("vanishing", ()):
+            self.note(time, 2, self.vanish, self.replicas[q])
         while self.reason == "going":
             self.moment()
         return self.requests
@@ -85,8 +87,9 @@ class Fleet:
             return
         self.begin_transfers()
         while self.heap and self.heap[0][0] <= now:
-            _, _, _, happen, request = heapq.heappop(self.heap)
-            happen(request)
+            _, _, order, happen, subject = heapq.heappop(self.heap)
+            if happen != self.arrive_from_elsewhere or subject.flight == order:  # else it was broken off
+                happen(subject)
         if self.next_report() <= now:
             self.report()
             self.reports += 1
@@ -101,6 +104,7 @@ class Fleet:
     def note(self, time, kind, happen, request):
         heapq.heappush(self.heap, (time, kind, self.noted, happen, request))
         self.noted += 1
+        return self.noted - 1
 
     def send(self, request):
         """Let the router send a request somewhere."""
@@ -133,7 +137,7 @@ class Fleet:
                 size = request.computed * request.source.profile.kv_bytes_per_token
                 link = request.source.index, target.index
                 time = (1.0 - self.system.overlap) * size * self.byte_time[link] + self.latency[link]
-                self.note(self.now + time, 0, self.arrive_from_elsewhere, request)
+                request.flight = self.note(self.now + time, 0, self.arrive_from_elsewhere, request)
                 self.moves += 1
 
     def arrive_from_elsewhere(self, request):
@@ -145,11 +149,32 @@ class Fleet:
         target.take_in(request, self.now, keeps=True)
         self.begin_transfers([source])
 
+    def vanish(self, gone):
+        """Let a replica be gone at once; its requests begin anew elsewhere."""
+        lost = gone.vanish()
+        for request in self.requests:
+            ends = request.source, request.target
+            if gone in ends and (request in ends[0].leaving):
+                if request in request.target.awaited:
+                    request.target.awaited.remove(request)
+                else:
+                    request.target.inbound.remove(request)
+                request.source.leaving.remove(request)
+                if request.source is not gone:
+                    request.source.free += request.kept
+                if request.target is not gone:
+                    request.target.free += request.blocks
+                request.computed = request.blocks = request.kept = 0
+                request.flight = None
+                lost.append(request)
+        for request in lost:
+            self.note(self.now, 3, self.send, request)
+
     # What the router sees.
 
     def takes(self, replica, request, decodes):
         """Whether a replica takes a request: it has room for it to its end, and the role is right."""
-        if replica.role == (PREFILL if decodes else DECODE):
+        if not replica.on or replica.role == (PREFILL if decodes else DECODE):
             return False
         return replica.holds(request)
 
@@ -173,7 +198,7 @@ class Fleet:
         if not taking:  # one of another role
             if source is not None:
                 return source
-            return next(q for q, replica in enumerate(self.replicas) if replica.holds(request))
+            return next(q for q, replica in enumerate(self.replicas) if replica.on and replica.holds(request))
         if router.looks == "turn":
             return taking[turn % len(taking)]
         outstanding = [self.replicas[q].outstanding() for q in taking]

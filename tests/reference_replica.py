@@ -23,6 +23,7 @@ class Request(SimpleNamespace):
         self.row, self.output = self.place, int(output)
         self.scheduled = self.first_token = self.completion = NEVER
         self.kept, self.done = 0, False
+        self.source = self.target = self.flight = None
         self.site = -1
 
     __hash__ = object.__hash__
@@ -56,6 +57,7 @@ class Replica:
         self.inbox, self.waiting, self.running, self.free = [], [], [], member.rules.blocks
         self.awaited, self.inbound, self.leaving = [], [], []  # from and to elsewhere
         self.ends, self.clock, self.step_time, self.iterations, self.busy = NEVER, 0.0, 0.0, 0, 0.0
+        self.on = True
         self.keeps, self.first_place, self.come, self.reason = False, 0, 0, ""
         self.chosen, self.barren, self.made = {}, 0, 0
 
@@ -334,7 +336,7 @@ class Replica:
             if request.computed < request.known:
                 continue
             request.generated += 1
-            request.last_token, request.decodes = now, True
+            request.last_token, reads, request.decodes = now, not request.decodes, True
             self.made += 1
             if request.first_token == NEVER:
                 request.first_token = now
@@ -342,7 +344,7 @@ class Replica:
                 request.done = True
                 if not self.rules.request_level:
                     left += self.leave(request)
-            elif self.role == PREFILL and request.generated == 1:
+            elif self.role == PREFILL and reads:
                 read.append(request)
         if self.rules.request_level and all(one.done for one in self.running):
             left += sum(self.leave(one) for one in list(self.running))
@@ -353,6 +355,15 @@ class Replica:
         self.barren = 0 if self.made > made else self.barren
         self.reason = "livelock" if self.barren > self.rules.patience else ""
         return left, read
+
+    def vanish(self):
+        """Be gone, and return the requests that were here."""
+        lost = self.running + self.waiting + self.inbox
+        for request in lost:
+            request.computed = request.blocks = 0
+        self.running, self.waiting, self.inbox, self.chosen = [], [], [], {}
+        self.free, self.ends, self.on = self.rules.blocks, NEVER, False
+        return lost
 
     def leave(self, request):
         """Let a request go for good."""

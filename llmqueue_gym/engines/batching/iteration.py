@@ -173,10 +173,10 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 if request.status == PREFILLING and rules.caching == TREE and left > 0:
                     r.notes[e, state.leavers].leaver = ~i  # it stays, and its prompt joins the tree
                     state.leavers += 1
-                request.status = DECODING
-                if hands_over and generated == 1 and left > 0:
+                if hands_over and left > 0 and request.status != DECODING:
                     r.notes[e, state.out].first = i
                     state.out += 1
+                request.status = DECODING
                 if every > 0 and generated % every == 0:
                     refresh(e, r, i)
                     r.notes[e, state.refreshed].renewed = i

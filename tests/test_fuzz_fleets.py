@@ -1,0 +1,78 @@
+"""Random fleets keep their promises: a short run of the fuzzer, and that it would see what it is there to see."""
+
+from functools import cache
+
+import fuzz_fleets as fuzz
+import numpy as np
+import pytest
+import watched_fleet
+from random_fleets import draw_case
+
+from llmqueue_gym import _jit
+
+RUNS, PARTS = 60, 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jit, "pointer", cache(_jit.pointer))  # the wild functions read no globals
+        fuzz.compile_loops()
+        yield
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_fleets_keep_their_promises(part):
+    for number in range(part * RUNS // PARTS, (part + 1) * RUNS // PARTS):
+        fuzz.play(number, 0)
+
+
+def a_split_case():
+    """Return a case in which requests move, and all are done."""
+    for number in range(100):
+        case = draw_case(np.random.default_rng([1, number]), plain=True)
+        run = case.fleet.simulate(case.drawn, case.router)
+        if run.reason == "drained" and run.totals["transfers"] > 3:
+            return case
+    raise AssertionError("nobody moves")
+
+
+@pytest.mark.parametrize(
+    ("where", "column", "spoil", "words"),
+    [
+        ("outcome", "completion", np.nan, "somebody is not done"),
+        ("outcome", "first_token", -1.0, "a token before the start"),
+        ("jobs", "generated", 0, "tokens missing"),
+        ("jobs", "blocks", 1, "blocks kept"),
+        ("totals", "transfers", 1, "not those who moved"),
+        ("totals", "integral", 1.0, "not that of the times"),
+    ],
+)
+def test_a_spoilt_outcome_is_found_out(where, column, spoil, words):
+    case = a_split_case()
+    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case))
+    fuzz.conserved(case, run, first)
+    if where == "totals":
+        run.totals[column] += spoil
+    else:
+        getattr(run, where)[column][0] = spoil
+    with pytest.raises(AssertionError, match=words):
+        fuzz.conserved(case, run, first)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "words"),
+    [("system", "free", "blocks lost"), ("members", "inbound", "miscounted"), ("state", "arrived", "twice or")],
+)
+def test_what_is_spoilt_on_the_way_is_found_out(monkeypatch, table, column, words):
+    case, go_on, moments = a_split_case(), watched_fleet.go_on, []
+
+    def spoilt(e, f, r, *told):
+        moments.append(go_on(e, f, r, *told))
+        if len(moments) == 3:
+            getattr(f if table == "members" else r, table)[column][0] += 1
+        return moments[-1]
+
+    monkeypatch.setattr(watched_fleet, "go_on", spoilt)
+    with pytest.raises(AssertionError, match=words):
+        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case))
