@@ -110,9 +110,15 @@ class Fleet(Replica):
         caching = sorted({member.rules.caching for member in self.members})
         if len(caching) > 1:
             raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")
-        if self.caches and self.splits:
+        if self.splits:
+            self._refuse_asynchronous("replicas that do both")
+
+    def _refuse_asynchronous(self, instead: str) -> None:
+        """Refuse two steps in flight where requests go on elsewhere after their first token."""
+        if any(member.rules.asynchronous for member in self.members):
             raise BadInput(
-                f"caching={caching[0]}: blocks with identities stay where they are; let every replica do both"
+                "asynchronous=true puts a step together before the tokens of the last one are known, too late to hand "
+                f"anybody over; take rules with asynchronous=false, or {instead}"
             )
 
     @cached_property
@@ -218,7 +224,7 @@ class Fleet(Replica):
         roomiest.check(drawn.work, drawn.sizes)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         course = self.course(policy, float(drawn.work["arrival"][-1]))
-        records_prompts = self.caches and bool((course.wants | course.hand_wants) & tables.KNOWN)
+        records_prompts = self.caches and bool((course["wants"] | course["hand_wants"]) & tables.KNOWN)
         places = PLACES if records_prompts else 0
         f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, places)
         seats = max(
@@ -271,6 +277,8 @@ class Fleet(Replica):
         for name in ("paired", "borrows"):
             row[name] = getattr(policy, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf
+        if policy.paired:
+            self._refuse_asynchronous("a router that sends nobody on")
         row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):

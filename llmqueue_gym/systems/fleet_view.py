@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from llmqueue_gym.engines.batching.cache import let_cache, with_contexts
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.stepping import step_batch
@@ -162,6 +163,7 @@ class FleetEpisodes(Episodes):
             self.fleet.members[name] = np.tile(one.members[name], size)
         seats = n if order.merged else alone.running.shape[1]
         self.replica = replicas(size, each, n, 0, seats, alone.system["blocks"])
+        self.replica = let_cache(self.replica, [member.rules for member in system.members] * size)
         self.asks, self._billed = np.zeros(size, np.int64), np.zeros(size)
         course["horizon"], course["wants"] = min(float(view.horizon), system.bound_rules.horizon), TOLD
         self._course, agent = course, BITS[view.decides]
@@ -184,7 +186,9 @@ class FleetEpisodes(Episodes):
         f, r, size, refreshed = self.fleet, self.replica, len(self.actions), drawn.truth["refreshed"]
         if (m := len(refreshed.total)) > (room := len(r.total) // size):
             self.replica = r = roomier(r, size, room, 2 * m)
-        rows = r.fill(e, size, Requests(drawn.work, drawn.sizes, refreshed), self.view.costs(drawn))
+        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
+        rows = r.fill(e, size, given, self.view.costs(drawn))
+        self.replica = r = with_contexts(r, e, size, given, min(member.rules.block_size for member in system.distinct))
         f.choices[rows], f.ties[rows] = drawn.truth["choices"], drawn.truth["ties"]
         tables.begin_run(f, r, e, rows, int(np.isfinite(drawn.work["arrival"]).sum()), self._course)
         mine = slice(e * len(f.forms), (e + 1) * len(f.forms))

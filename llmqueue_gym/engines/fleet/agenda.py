@@ -9,6 +9,7 @@ these instants alone, and passes through as many iterations between them as it l
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.blocks import lose_all
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
@@ -297,6 +298,8 @@ def switch_off(e, f, r):
         member = f.members[g]
         if member.power == DRAINING and r.state[g].done == r.state[g].n and member.inbound == 0:
             forget_replica(e, f, g - e * len(f.forms))
+            if r.state[g].caching:
+                lose_all(r.cells, r.state[g])
             member.power = OFF
             member.on_time += f.fleet[e].clock - member.since
             member.since = f.fleet[e].clock
