@@ -132,6 +132,16 @@ class Fleet(Replica):
                 f"caching={caching[0]}: blocks that are shared stay where they are; leave out prefill and migrate_every"
             )
         check_control(self)
+        if self.splits or self.migrate_every:
+            self._refuse_asynchronous("leave out prefill and migrate_every")
+
+    def _refuse_asynchronous(self, instead: str) -> None:
+        """Refuse two steps in flight where running requests go on elsewhere."""
+        if any(member.rules.asynchronous for member in self.members):
+            raise BadInput(
+                "asynchronous=true puts a step together before the tokens of the last one are known, too late to hand "
+                f"anybody over; {instead}"
+            )
 
     @cached_property
     def steersman(self) -> Controller:
@@ -315,6 +325,10 @@ class Fleet(Replica):
             row[name] = getattr(policy, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf if self.steersman.name == "none" else self.tick
         row["holds"], row["start_up"], row["turn_over"] = self.hold, self.start_up, self.turn_over
+        if policy.paired:
+            self._refuse_asynchronous(f"router {policy.name!r} does so")
+            if self.caches:
+                raise BadInput(f"router {policy.name!r} hands requests over, but shared blocks stay where they are")
         row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):

@@ -7,6 +7,7 @@ they have ended what they have, and then among those that are off.
 """
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.blocks import lose_all
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.record import forget_replica
 from llmqueue_gym.engines.fleet.tables import DRAINING, OFF, ON, STARTED, STARTING
@@ -14,13 +15,15 @@ from llmqueue_gym.requests import PREFILL, ROLES
 
 
 @inner_kernel
-def turn_off(e, f, g):
+def turn_off(e, f, r, g):
     """Switch off replica g of run e; from now on it costs nothing."""
     member, clock = f.members[g], f.fleet[e].clock
     if member.power == STARTING:
         cancel(e, f, member.starts)
     member.power, member.starts, member.becomes = OFF, -1, -1
     forget_replica(e, f, g - e * len(f.forms))
+    if r.state[g].caching:
+        lose_all(r.cells, r.state[g])
     member.on_time += clock - member.since
     member.since = clock
 
@@ -54,7 +57,7 @@ def switch_off(e, f, r, course):
             if member.becomes >= 0:
                 begin_start(e, f, r, g - e * len(f.forms), member.becomes, course.turn_over, course)
             else:
-                turn_off(e, f, g)
+                turn_off(e, f, r, g)
 
 
 @inner_kernel
@@ -83,7 +86,7 @@ def dismiss(e, f, r, role):
         if member.power == STARTING and member.role == role and member.starts > latest:
             best, latest = g, member.starts
     if best >= 0:
-        turn_off(e, f, best)
+        turn_off(e, f, r, best)
         return
     for g in range(e * replicas, (e + 1) * replicas):
         if f.members[g].power == ON and f.members[g].role == role:

@@ -2,6 +2,7 @@
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
+from llmqueue_gym.engines.batching.blocks import lose_all
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.events import cancel, note
@@ -127,7 +128,7 @@ def forget(e, f, r, i):
     """Let request i lose its cache and come back to the router at once."""
     request = r.requests[i]
     r.truth[i].service.recomputed += request.computed
-    request.computed = request.blocks = request.scheduled = 0
+    request.computed = request.blocks = request.scheduled = request.due = 0
     request.status = PENDING
     f.fleet[e].lost += 1
     f.fleet[e].pulled += 1
@@ -165,9 +166,12 @@ def vanish(e, f, r, q, course):
     member.promised, member.reserved = 0, state.fulfilled
     system.running = system.waiting = state.head = 0
     system.free = system.blocks
+    state.in_flight, state.flying = False, 0
+    if state.caching:
+        lose_all(r.cells, state)
     state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
     state.ends = float("inf")
-    turn_off(e, f, g)
+    turn_off(e, f, r, g)
     for k in range(first, first + len(f.forms)):
         if f.members[k].awaited > 0:  # there may be room now
             begin_transfers(e, f, r, k, course)
