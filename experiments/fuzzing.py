@@ -8,32 +8,38 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+
+from llmqueue_gym.evaluation import result, write_json
 
 SECONDS = 120  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
 
 
-def main(words: str, play: Callable[[int, int], str]) -> int:
+def main(words: str, play: Callable[[int, int], str], out: Path | None = None) -> int:
     """Play the runs and print what they were; return the exit status.
 
     Args:
         words: what the fuzzer asks, for its help.
         play: plays run `number` of a seed and returns what it was; raises AssertionError where it breaks a promise.
+        out: where what came out is kept with `--store`.
     """
     parser = argparse.ArgumentParser(description=words)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="number of the first run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="play this one alone, and show where it breaks")
+    if out is not None:
+        parser.add_argument("--store", action="store_true", help=f"keep what came out in {out.parent.name}/{out.name}")
     told = parser.parse_args()
-    ends, broken, start = Counter(), 0, time.monotonic()
+    ends, broken, start = Counter[str](), list[str](), time.monotonic()
     for number in range(told.first, told.first + told.runs) if told.only is None else [told.only]:
         guard = threading.Timer(SECONDS, give_up, (f"--seed {told.seed} --only {number}",))
         guard.start()
         try:
             ends[play(number, told.seed)] += 1
         except AssertionError as error:
-            broken += 1
-            print(f"--seed {told.seed} --only {number}: {' '.join(str(error).split())[:400]}", flush=True)
+            broken.append(f"--seed {told.seed} --only {number}: {' '.join(str(error).split())[:400]}")
+            print(broken[-1], flush=True)
             if told.only is not None:
                 traceback.print_exc()
         finally:
@@ -42,7 +48,10 @@ def main(words: str, play: Callable[[int, int], str]) -> int:
             print(f"\r{number:,}", end="\r", file=sys.stderr)
     for end, count in ends.most_common():
         print(f"{count:8,} {end}")
-    print(f"{broken} of {sum(ends.values()) + broken:,} runs broke a promise, {time.monotonic() - start:.0f} s")
+    runs = sum(ends.values()) + len(broken)
+    print(f"{len(broken)} of {runs:,} runs broke a promise, {time.monotonic() - start:.0f} s")
+    if out is not None and told.store:
+        write_json(out, result({"runs": runs, "ends": dict(ends), "broken": broken}, seeds=[told.seed]))
     return 1 if broken else 0
 
 

@@ -102,6 +102,15 @@ def findings(rows: list[dict[str, Any]]) -> list[str]:
             ratios = ", ".join(f"{100 * (c['mean'] - 1):+.0f} %" for c in cells)
             here.append(f"{size} replicas at {load:g}: {ratios} ({sum(inside)} of {len(inside)} intervals hold it)")
     sentences.append(f"BLIS says of llm-d's scorers on its workload {told}; here {'; '.join(here)}.")
+    for staleness, more in BLIS.items():
+        verdicts: dict[str, list[str]] = {"less": [], "as much": [], "more": []}
+        for size in SIZES:
+            for load in LOADS:
+                ratio = found["llm-d", size, load, staleness]["ratio"]
+                word = "less" if ratio["high"] < 1 + more else "more" if ratio["low"] > 1 + more else "as much"
+                verdicts[word].append(f"{size} replicas at {load:g}")
+        parts = [f"{word} with {', '.join(where)}" for word, where in verdicts.items() if where]
+        sentences.append(f"So {1000 * staleness:g} ms cost, beside what BLIS says: {'; '.join(parts)}.")
     return sentences
 
 

@@ -52,7 +52,7 @@ REQUEST = whole_lines(
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
         ("prefix", "i8"),  # the text that its prompt begins with, 0 where nobody shares
         ("site", "i4"),  # the replica that it was sent to last, -1 before
-        ("goes_on", "?"),  # whether it goes on elsewhere once its prompt is read
+        ("goes_on", "i4"),  # 1 where it goes on elsewhere once its prompt is read
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise
         ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
         ("due", "i4"),  # output tokens that are being computed while the next step is put together

@@ -1,8 +1,7 @@
 """The rules of DistServe's simulator in plain Python, worker by worker, as slow as is obvious; times in ms.
 
 Source: LLMServe/DistServe 82831f1, simdistserve (Zhong et al., DistServe, OSDI 2024). An instance is a ring of pipeline
-stages, each a worker with two queues. Numbers in brackets are those of the rules that
-`experiments/fidelity/distserve.py` lists. `without` names rules that are left out, to see what they are worth.
+stages, each a worker with two queues. `without` names rules that are left out, to see what they are worth.
 """
 
 import heapq
@@ -91,13 +90,13 @@ class DistServe:
             self.at(self.now, lambda: self.loop(worker))
 
     def arrive(self, request):
-        """Send a request to the least crowded reader [3]."""
+        """Send a request to the least crowded reader."""
         worker = min(self.readers, key=lambda w: w.reading + len(w.prompts))
         worker.prompts.append(request)
         self.wake(worker)
 
     def loop(self, worker):
-        """Begin the next batch of a worker, if there is one [4]."""
+        """Begin the next batch of a worker, if there is one."""
         worker.busy = worker.woken = False
         worker.reading = 0
         if worker.prompts:
@@ -114,7 +113,7 @@ class DistServe:
         self.at(self.now + duration, lambda: (end(worker, *batch), self.loop(worker)))
 
     def take_prompts(self, worker):
-        """Take (request, tokens) for a batch of prompts, and the decodes that join it [5]."""
+        """Take (request, tokens) for a batch of prompts, and the decodes that join it."""
         queue, budget = worker.prompts, self.config["prefill_max_tokens"]
         chosen, decodes, taken = [], [], 0
         if worker.stage > 0:
@@ -143,7 +142,7 @@ class DistServe:
         return chosen, decodes
 
     def take_decodes(self, queue, most):
-        """Take decodes from the front of a queue [8]."""
+        """Take decodes from the front of a queue."""
         chosen, context = [], 0
         while queue and len(chosen) < most and context + queue[0].context + 1 <= self.context_limit:
             context += queue[0].context + 1
@@ -155,7 +154,7 @@ class DistServe:
         return float("inf") if "context limit" in self.without else CONTEXT
 
     def prefill_time(self, worker, chosen, decodes):
-        """Return the ms of a batch of prompts [6]."""
+        """Return the ms of a batch of prompts."""
         a, b, c = self.prefill
         pieces = [piece for _, piece in chosen]
         time = a + b * sum(pieces) + c * sum(piece * piece for piece in pieces)
@@ -168,7 +167,7 @@ class DistServe:
         return time
 
     def decode_time(self, worker, decodes):
-        """Return the ms of a batch of decodes [9]."""
+        """Return the ms of a batch of decodes."""
         a, b, c = self.few if len(decodes) < FEW else self.many
         time = (a + b * sum(request.context + 1 for request in decodes) + c * len(decodes)) * (1 / worker.stages)
         if worker.stage == 0 and "host" not in self.without:
@@ -176,7 +175,7 @@ class DistServe:
         return time
 
     def end_prefill(self, worker, chosen, decodes):
-        """Send the requests of a batch of prompts on [7]."""
+        """Send the requests of a batch of prompts on."""
         worker.reading = 0
         for request, _ in chosen:
             if worker.stage < worker.stages - 1 or request.left > 0:
@@ -194,7 +193,7 @@ class DistServe:
             self.end_decode(worker, decodes)
 
     def end_decode(self, worker, decodes):
-        """Give every request of a batch its token, or send it to the next stage [10]."""
+        """Give every request of a batch its token, or send it to the next stage."""
         last = worker.stage == worker.stages - 1
         for request in decodes:
             if last:

@@ -39,6 +39,8 @@ class Books:
         blocks: of a replica.
         staleness: s between reports.
         ties: drawn numbers `(n,)`.
+        shared: tokens that every prompt with the same text begins with `(n,)`, where replicas cache them; they never
+            forget.
     """
 
     run: object
@@ -47,6 +49,7 @@ class Books:
     blocks: int
     staleness: float
     ties: np.ndarray
+    shared: np.ndarray | None = None
 
     def at(self, q, when, before):
         """Return the requests at replica q at a time, of those before a row: who runs, and who waits."""
@@ -62,8 +65,23 @@ class Books:
     def progress(self, i, when):
         """Return the tokens of request i that are computed, those generated, and its blocks."""
         passes = math.floor((when - self.run.outcome["scheduled"][i]) / self.seconds)
-        prompt = int(self.run.jobs["prompt"][i])
-        return (prompt + passes - 1 if passes else 0), passes, -(-(prompt + passes) // BLOCK)
+        prompt, hits = int(self.run.jobs["prompt"][i]), self.hits(self.run.jobs["site"][i], i, math.inf)
+        return (prompt + passes - 1 if passes else hits), passes, -(-(prompt + passes) // BLOCK)
+
+    def hits(self, q, i, when):
+        """Return the tokens of request i that are in whole blocks of who was scheduled before at replica q."""
+        if self.shared is None:
+            return 0
+        jobs, outcome = self.run.jobs[:i], self.run.outcome[:i]
+        alike = (jobs["site"] == q) & (jobs["prefix"] == self.run.jobs["prefix"][i]) & (outcome["scheduled"] < when)
+        return int(self.shared[i]) // BLOCK * BLOCK if alike.any() else 0
+
+    def twice(self, running):
+        """Return the blocks that are counted too often where requests that run share them."""
+        if self.shared is None:
+            return 0
+        texts = self.run.jobs["prefix"]
+        return sum(int(self.shared[k]) // BLOCK for j, k in enumerate(running) if texts[k] in texts[running[:j]])
 
     def site(self, q, i):
         """Return what the router sees of replica q when request i comes."""
@@ -77,9 +95,9 @@ class Books:
         seen = SimpleNamespace(index=q, clock=now, reported=when, running=len(running), waiting=len(waiting))
         states = [self.progress(k, when) for k in running]
         seen.blocks = self.blocks
-        seen.free = self.blocks - sum(blocks for _, _, blocks in states)
+        seen.free = self.blocks - sum(blocks for _, _, blocks in states) + self.twice(running)
         seen.pending = float(sum(prompt[k] for k in waiting))
-        seen.pending += sum(prompt[k] for k, (_, made, _) in zip(running, states, strict=True) if made == 0)
+        seen.pending += sum(prompt[k] - held for k, (held, made, _) in zip(running, states, strict=True) if made == 0)
         seen.context = float(sum(computed for computed, _, _ in states))
         seen.work = float(sum(max(predicted[k], 1.0) for k in waiting))
         seen.work += sum(max(predicted[k] - made, 1.0) for k, (_, made, _) in zip(running, states, strict=True))
@@ -90,9 +108,9 @@ class Books:
         there = [k for part in self.at(q, now, i) for k in part]
         seen.outstanding, seen.tokens = len(there), float(sum(prompt[k] for k in there))
         sent = [k for k in range(i) if jobs["site"][k] == q]
-        seen.sent = float(sum(prompt[k] for k in sent))
+        seen.sent = float(sum(prompt[k] - self.hits(q, k, math.inf) for k in sent))
         seen.since = sum(jobs["arrival"][k] > when for k in sent) if self.staleness else 0
-        seen.cached = seen.known = 0.0
+        seen.cached, seen.known = float(self.hits(q, i, now)), float(self.hits(q, i, math.inf))
         seen.luck = luck_of(self.ties[i], q)
         return seen
 

@@ -1,9 +1,8 @@
 """splitwise-sim's rules in plain Python, task by task, as slow as is obvious.
 
 Source: Mutinifni/splitwise-sim 8f99e7d (Patel et al., Splitwise, ISCA 2024). A request is two tasks: its prompt, which
-makes the first token, and the rest of its tokens; the two may run on different machines. Numbers in brackets are those
-of the rules that `experiments/fidelity/splitwise.py` lists. `without` names rules that are left out, to see what they
-are worth.
+makes the first token, and the rest of its tokens; the two may run on different machines. `without` names rules that are
+left out, to see what they are worth.
 """
 
 import heapq
@@ -74,7 +73,7 @@ class Machine:
 
 
 class Event:
-    """Something that happens at a time; events of one time come as a binary heap has them [1]."""
+    """Something that happens at a time; events of one time come as a binary heap has them."""
 
     def __init__(self, time, action):
         self.time, self.action = time, action
@@ -114,7 +113,7 @@ class Splitwise:
                 event.action()
         return made
 
-    # Routing [5 to 10].
+    # Routing.
 
     def arrive(self, request):
         p, t = self.route(request)
@@ -160,7 +159,7 @@ class Splitwise:
         self.pools["mixed"].append(machine)
         return machine
 
-    # Transfers [11].
+    # Transfers.
 
     def send(self, request):
         _, t = request.at
@@ -175,7 +174,7 @@ class Splitwise:
         self.at(self.now + request.prompt_tokens * self.kv / LINK, lambda: self.received(request))
 
     def received(self, request):
-        _, t = request.at
+        p, t = request.at
         self.free(p, request.prompt.need)
         self.deliver(t, request.tokens)
         if not p.queue:
@@ -197,7 +196,7 @@ class Splitwise:
     def room(self, machine, tokens):
         return machine.memory + tokens * self.kv <= self.limit
 
-    # A machine [12 to 16].
+    # A machine.
 
     def deliver(self, m, task):
         request = task.request
@@ -370,7 +369,7 @@ def least(machines, column):
 
 
 def line(knots, x):
-    """Read a value off straight lines between knots, the end ones extended [4]."""
+    """Read a value off straight lines between knots, the end ones extended."""
     tokens, values = knots
     i = min(max(sum(token < x for token in tokens), 1), len(tokens) - 1)
     slope = (values[i] - values[i - 1]) / (tokens[i] - tokens[i - 1])

@@ -155,6 +155,23 @@ def test_environments_cache_prefixes():
         Scenario("replica", rules="vllm-v1:caching=vllm", n_jobs=30).env(decides="evict")
 
 
+@pytest.mark.parametrize("ahead", ["false", "true"])
+def test_a_fleet_of_one_is_the_replica(ahead):
+    """Requests that were preempted find here what they had computed."""
+    told = {"rules": f"vllm-v1:caching=vllm,asynchronous={ahead}", "profile": "a100-llama3-8b:kv_tokens=9000"}
+    told |= {"rate": 6.0, "n_jobs": 200, "max_tokens": 4096}
+    alone = Scenario("replica", **told).simulate("fcfs", 2)
+    one = Scenario("fleet", replicas=1, **told).simulate("least-outstanding", 2)
+    assert alone.totals["hit_tokens"] > 0
+    for name in ("scheduled", "first_token", "completion"):
+        np.testing.assert_array_equal(one.outcome[name], alone.outcome[name])
+
+
+def test_nobody_is_handed_over_by_the_asynchronous_scheduler():
+    with pytest.raises(BadInput, match="too late to hand anybody over"):
+        Scenario("fleet", replicas=2, prefill=1, rules="vllm-v1:asynchronous=true")
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [

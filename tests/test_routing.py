@@ -1,6 +1,9 @@
 """Routers against their published rules, on sites made by hand and on what replicas really looked like."""
 
+import importlib
+import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +16,7 @@ from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.policies.routing.consistent_hash import place
 from llmqueue_gym.profiles import profile
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import SITE, never_refreshed, request_table
+from llmqueue_gym.requests import OUTPUT, SEGMENT, SITE, Contexts, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn
 from llmqueue_gym.systems.fleet import Fleet
 
@@ -206,33 +209,71 @@ def test_bad_numbers_are_refused(spec):
 
 
 SECONDS, BLOCKS = 1 / 64, 5000
+SPECS = ("dynamo:temperature=0.3", "dynamo:events=false", "llm-d:precise=true", "cache-aware-like:apart=2")
 
 
-def small_fleet(spec, staleness, seed, size=3, n=400):
-    """Return the run of a small fleet whose iterations take a constant time, and the reference that reads it."""
+def small_fleet(spec, staleness, seed, caching=False, size=3, n=400):
+    """Return the run of a small fleet whose iterations take a constant time, and the reference that reads it.
+
+    Where it caches, prompts begin with one of twelve texts.
+    """
     rng = np.random.default_rng(seed)
     numbers = np.array([0.0, SECONDS, 0.0, 0.0, 0.0])
     constant = Profile("constant", "", "", "roofline", numbers, 16 * BLOCKS, 1.0, "a test")
-    fleet = Fleet(constant, "vllm-v1:max_seqs=3", replicas=size, staleness=staleness)
+    rules = "vllm-v1:max_seqs=3,caching=vllm" if caching else "vllm-v1:max_seqs=3"
+    fleet = Fleet(constant, rules, replicas=size, staleness=staleness)
     outputs, prompts = rng.geometric(1 / 20, n), rng.integers(1, 400, n)
     requests = request_table(np.cumsum(rng.exponential(20 * SECONDS / (3 * size) / 0.85, n)), prompts)
     requests["predicted"] = requests["first_predicted"] = requests["lower"] = requests["upper"] = rng.integers(1, 60, n)
-    requests["prefix"] = rng.integers(0, 12, n)
+    requests["prefix"] = rng.integers(1, 13, n)
+    shared, contexts = None, None
+    if caching:
+        shared = rng.integers(1, 300, 13)[requests["prefix"]]
+        requests["prompt"] += shared
+        segments = np.zeros((n, 2), SEGMENT)
+        segments["text"] = np.stack([requests["prefix"], 100 + np.arange(n)], 1)
+        segments["length"] = np.stack([shared, requests["prompt"] - shared], 1)
+        contexts = Contexts(segments.ravel(), 2 * np.arange(n + 1), OUTPUT + np.arange(n))
     policy = Fleet.policies(spec)
     choices, ties = policy.choices(n, size, rng), rng.random(n)
-    truth = {"sizes": outputs, "refreshed": never_refreshed(n), "choices": choices, "ties": ties}
+    truth = {"sizes": outputs, "refreshed": never_refreshed(n), "choices": choices, "ties": ties, "contexts": contexts}
     run = fleet.simulate(Drawn(requests, truth), policy)
     params = policy.params_for(profile=constant, rules=fleet.bound_rules)
-    return run, policy, params, choices, Books(run, size, SECONDS, BLOCKS, staleness, ties)
+    return run, policy, params, choices, Books(run, size, SECONDS, BLOCKS, staleness, ties, shared)
 
 
 @pytest.mark.parametrize("staleness", [0.0, 0.05, 0.7])
-@pytest.mark.parametrize("spec", [*ROUTING_POLICIES, "dynamo:temperature=0.3"])
+@pytest.mark.parametrize("spec", [*ROUTING_POLICIES, *SPECS])
 def test_every_request_goes_where_the_rule_sends_it_given_the_last_report(spec, staleness):
-    run, policy, params, choices, books = small_fleet(spec, staleness, 4)
+    check_choices(*small_fleet(spec, staleness, 4))
+
+
+@pytest.mark.parametrize("staleness", [0.0, 0.7])
+@pytest.mark.parametrize("spec", [*ROUTING_POLICIES, *SPECS])
+def test_every_request_goes_where_the_rule_sends_it_given_what_caches_hold(spec, staleness):
+    run, policy, params, choices, books = small_fleet(spec, staleness, 5, caching=True)
+    check_choices(run, policy, params, choices, books)
+    hits = [books.hits(run.jobs["site"][i], i, math.inf) for i in range(len(run.jobs))]
+    assert run.totals["hit_tokens"] == sum(hits) > 0
+
+
+def check_choices(run, policy, params, choices, books):
+    """Check that all requests went where the reference sends them."""
     assert run.totals["preemptions"] == 0 and len(set(run.jobs["site"].tolist())) == 3
     for i in range(len(run.jobs)):
         seen = shown([books.site(q, i) for q in range(books.replicas)])
         request = SimpleNamespace(**{name: run.jobs[name][i] for name in ("prompt", "prefix", "tenant")}, place=i)
         wanted = choose(policy, params, request, seen, books.ties[i], choices[i], i)
         assert run.jobs["site"][i] == wanted, i
+
+
+def test_the_stored_findings_on_stale_views_follow_from_their_rows(monkeypatch):
+    folder = Path(__file__).parents[1] / "experiments"
+    monkeypatch.syspath_prepend(folder)
+    module = importlib.import_module("how_stale_may_a_view_be")
+    stored = json.loads(module.OUT.with_suffix(".json").read_text())
+    assert module.findings(stored["rows"]) == stored["finding"]
+    assert len(stored["rows"]) == len(module.ROUTERS) * len(module.SIZES) * len(module.LOADS) * len(module.STALENESS)
+    again = module.p99("llm-d", 4, 0.8, 0.01, stored["requests"], module.FIRST_SEED)
+    wanted = next(r for r in stored["rows"] if (r["router"], r["load"], r["staleness"]) == ("llm-d", 0.8, 0.01))
+    assert again == pytest.approx(wanted["p99"][0], rel=1e-9)

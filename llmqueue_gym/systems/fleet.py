@@ -60,6 +60,8 @@ class Fleet(Replica):
         retry: s between two tries of a transfer for which there was no room; 0: it begins as soon as there is room, in
             order of request.
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
+        migrate_every: s between looks for requests that might move, as in Llumnix, whose time is .05; 0: none moves.
+        migrate_floor: iterations that the memory of a replica must last which a request moves to.
         fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
             `systems.members`.
     """
@@ -84,6 +86,8 @@ class Fleet(Replica):
     overlap: float = 0.0
     retry: float = 0.0
     staleness: float = 0.0
+    migrate_every: float = 0.0
+    migrate_floor: float = 3.0
     fleet: str | None = None
 
     def __post_init__(self) -> None:
@@ -93,26 +97,32 @@ class Fleet(Replica):
         check_between(self, 0, 1, "overlap")
         check_between(self, 0, LONGEST, "latency", "retry", "staleness")
         check_positive(self, "bandwidth", infinite=True)
+        check_between(self, 0, LONGEST, "migrate_every", "migrate_floor")
         if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
             raise BadInput(
                 f"prefill={self.prefill!r} of {self.replicas} replicas must leave somebody to decode: from 0 to "
                 f"{self.replicas - 1}"
             )
-        if self.prefill and self.bound_rules.request_level:
-            name = self.bound_rules.name
-            raise BadInput(f"rules {name!r} never let go of a batch: prefill={self.prefill} needs others")
+        if (self.prefill or self.migrate_every) and self.bound_rules.request_level:
+            name, asked = self.bound_rules.name, f"prefill={self.prefill}" if self.prefill else "migrate_every"
+            raise BadInput(f"rules {name!r} never let go of a batch: {asked} needs others")
         _ = self.discipline, self.taker, self.plan
-        if self.caches and self.splits:
-            raise BadInput(
-                "caching shares blocks that stay where they are, and some replicas only read prompts; "
-                "take rules with caching=none, or replicas that do both"
-            )
         caching = sorted({member.rules.caching for member in self.members})
         if len(caching) > 1:
             raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")
-        if self.caches and self.splits:
+        if self.caches and (self.splits or self.migrate_every):
             raise BadInput(
-                f"caching={caching[0]}: blocks with identities stay where they are; let every replica do both"
+                f"caching={caching[0]}: blocks that are shared stay where they are; leave out prefill and migrate_every"
+            )
+        if self.splits or self.migrate_every:
+            self._refuse_asynchronous("leave out prefill and migrate_every")
+
+    def _refuse_asynchronous(self, instead: str) -> None:
+        """Refuse two steps in flight where running requests go on elsewhere."""
+        if any(member.rules.asynchronous for member in self.members):
+            raise BadInput(
+                "asynchronous=true puts a step together before the tokens of the last one are known, too late to hand "
+                f"anybody over; {instead}"
             )
 
     @cached_property
@@ -214,20 +224,17 @@ class Fleet(Replica):
             and the numbers that it was given.
         """
         order, (members, which) = self.discipline, self.rows
-        roomiest = max((kind.rules for kind in self.distinct), key=lambda rules: rules.longest)
-        roomiest.check(drawn.work, drawn.sizes)
+        self.refuse_too_long(drawn)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
         course = self.course(policy, float(drawn.work["arrival"][-1]))
-        records_prompts = self.caches and bool((course.wants | course.hand_wants) & tables.KNOWN)
-        places = PLACES if records_prompts else 0
-        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, places)
+        recalls = self.caches and (course["wants"] | course["hand_wants"]) & tables.KNOWN
+        f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, PLACES if recalls else 0)
         seats = max(
             max(m.rules.max_seqs or 0 for m in members),
             n if order.merged or any(m.rules.batching != "passes" for m in members) else 0,
         )
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
-        if self.caches:
-            r = caches.let_cache(r, [member.rules for member in members])
+        r = caches.let_cache(r, [member.rules for member in members])
         arguments = [kernel_arguments(order, member.profile, member.rules) for member in members]
         f = f._replace(numbers=np.zeros((size, max(len(numbers) for _, _, _, numbers, _ in arguments))))
         params = np.array([functions[-1] for *_, functions in arguments])
@@ -238,6 +245,7 @@ class Fleet(Replica):
         pairs = np.ix_(which, which)
         f.latency[:], f.byte_time[:] = self.plan.latency[pairs], self.plan.byte_time[pairs]
         f.longest[:] = [member.rules.longest for member in members]
+        f.widest[:] = [member.rules.widest for member in members]
         f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
         is_first = np.diff(which, prepend=-1) > 0
         f.members["role"], f.members["power"] = (
@@ -247,8 +255,7 @@ class Fleet(Replica):
         f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
         given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
         rows = r.fill(0, 1, given, drawn.work["weight"])
-        if self.caches:
-            r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
+        r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)
@@ -263,6 +270,17 @@ class Fleet(Replica):
         checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params)]
         return f, r, course, rest, checked
 
+    def refuse_too_long(self, drawn: Drawn) -> None:
+        """Refuse requests that no replica could ever serve, in the words of the roomiest."""
+        rules = [kind.rules for kind in self.distinct]
+        prompts, outputs = drawn.work["prompt"].astype(np.int64), drawn.sizes
+        served = np.any([one.serves(prompts, outputs) for one in rules], axis=0)
+        if not served.all():
+            doubtful = drawn.work.copy()
+            doubtful["prompt"][served] = 1
+            roomiest = max(rules, key=lambda one: (one.chunked, one.longest))
+            roomiest.check(doubtful, np.where(served, 1, outputs))
+
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
         row = np.zeros(1, tables.COURSE)
@@ -271,10 +289,15 @@ class Fleet(Replica):
         for name in ("paired", "borrows"):
             row[name] = getattr(policy, name)
         row["overlapped"], row["tick"] = self.overlap, np.inf
+        if policy.paired:
+            self._refuse_asynchronous(f"router {policy.name!r} does so")
+            if self.caches:
+                raise BadInput(f"router {policy.name!r} hands requests over, but shared blocks stay where they are")
         row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)
+        row["migrate_every"], row["migrate_floor"] = self.migrate_every, self.migrate_floor
         for prefix, made in (("", policy), ("hand_", self.taker)):
             row[f"{prefix}looks"] = LOOKS[made.looks]
             row[f"{prefix}wants"] = wants(made)
@@ -330,7 +353,7 @@ def run_of(
     totals["clock"] = max(float(fleet["clock"]), last.max() if len(last) else 0.0)
     stays = np.where(np.isnan(service["completion"]), totals["clock"], service["completion"]) - requests["arrival"]
     totals["integral"] = float((requests["weight"] * np.maximum(stays, 0.0)).sum())
-    for name in ("transfers", "transfer_bytes", "lost"):
+    for name in ("transfers", "transfer_bytes", "lost", "migrations"):
         totals[name] = fleet[name].item()
     reason = batching.REASONS[int(fleet["reason"])]
     return Run(player, requests, np.array(outputs), service, elapsed, system, reason, totals, tuple(each))

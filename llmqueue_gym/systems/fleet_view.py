@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from llmqueue_gym.engines.batching.cache import let_cache, with_contexts
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.stepping import step_batch
@@ -97,9 +98,8 @@ class FleetView(View):
         system: Any = scenario.system
         if self.sees is not None:
             check_counts(self, "sees")
-            if self.sees > system.replicas:
-                hint = f"choose 1 to {system.replicas}, or None for all of them"
-                raise BadInput(f"sees={self.sees} replicas of {system.replicas}; {hint}")
+            if self.sees > (size := len(system.members)):
+                raise BadInput(f"sees={self.sees} replicas of {size}; choose 1 to {size}, or None for all of them")
         if self.decides == "handover" and not system.splits:
             raise BadInput("decides='handover' needs replicas that read prompts alone: prefill of at least 1")
         ROUTING_POLICIES(self.router)
@@ -120,7 +120,7 @@ class FleetView(View):
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return how many replicas there are."""
-        return int(scenario.system.replicas)  # type: ignore[attr-defined]
+        return len(scenario.system.members)  # type: ignore[attr-defined]
 
     n_actions = n_slots
 
@@ -155,13 +155,13 @@ class FleetEpisodes(Episodes):
         n, each, looks = int(scenario.n_jobs), len(system.members), view.looks
         order: Any = system.discipline
         one, alone, course, (conduct, *_, params), checked = system.loaded(scenario.draw(0, looks), looks)
-        self.fleet = tables.fresh_fleet(size, n, one.choices.shape[1], each)._replace(
-            **{name: getattr(one, name) for name in tables.OF_REPLICAS}
-        )
+        fresh = tables.fresh_fleet(size, n, one.choices.shape[1], each)
+        self.fleet = one._replace(**{name: getattr(fresh, name) for name in tables.OF_RUNS})
         for name in ("role", "power"):
             self.fleet.members[name] = np.tile(one.members[name], size)
         seats = n if order.merged else alone.running.shape[1]
         self.replica = replicas(size, each, n, 0, seats, alone.system["blocks"])
+        self.replica = let_cache(self.replica, [member.rules for member in system.rows[0]] * size)
         self.asks, self._billed = np.zeros(size, np.int64), np.zeros(size)
         course["horizon"], course["wants"] = min(float(view.horizon), system.bound_rules.horizon), TOLD
         self._course, agent = course, BITS[view.decides]
@@ -179,12 +179,13 @@ class FleetEpisodes(Episodes):
     def give(self, e: Any, drawn: Drawn) -> None:
         """Let run `e` begin with these requests, at empty replicas."""
         system: Any = self.scenario.system
-        for member in system.distinct:
-            member.rules.check(drawn.work, drawn.sizes)
+        max((kind.rules for kind in system.distinct), key=lambda rules: rules.longest).check(drawn.work, drawn.sizes)
         f, r, size, refreshed = self.fleet, self.replica, len(self.actions), drawn.truth["refreshed"]
         if (m := len(refreshed.total)) > (room := len(r.total) // size):
             self.replica = r = roomier(r, size, room, 2 * m)
-        rows = r.fill(e, size, Requests(drawn.work, drawn.sizes, refreshed), self.view.costs(drawn))
+        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
+        rows = r.fill(e, size, given, self.view.costs(drawn))
+        self.replica = r = with_contexts(r, e, size, given, min(member.rules.block_size for member in system.members))
         f.choices[rows], f.ties[rows] = drawn.truth["choices"], drawn.truth["ties"]
         tables.begin_run(f, r, e, rows, int(np.isfinite(drawn.work["arrival"]).sum()), self._course)
         mine = slice(e * len(f.forms), (e + 1) * len(f.forms))
@@ -239,7 +240,7 @@ class FleetEpisodes(Episodes):
             "question": self.asks[e],
             "mask": mask,
             "drawn": drawn,
-            "turn": f.fleet["turn"][e] % max(int(present.sum()), 1),
+            "turn": f.fleet["turn" if self.asks[e] == tables.ROUTE else "handed"][e] % max(int(present.sum()), 1),
             "tie": f.ties[i],
         }
 

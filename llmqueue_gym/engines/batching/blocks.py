@@ -9,6 +9,7 @@ from llmqueue_gym.engines.batching.cache import (
     AFTER,
     AT,
     BEFORE,
+    BLOCK,
     HELD,
     LENGTH,
     NEXT,
@@ -213,6 +214,16 @@ def cached_tokens(cells, state, request, path, size):
             break
         hits += 1
     return hits * size
+
+
+@part_kernel
+def lose_all(cells, state):
+    """Let all blocks of a replica hold nothing; nobody uses one."""
+    for b in range(state.queue + BLOCK, state.buckets, BLOCK):
+        cells[b + PREFIX] = 0
+    for bucket in range(state.buckets, state.buckets + state.bucket_mask + 1):
+        cells[bucket] = 0
+    state.looked = 0
 
 
 @part_kernel

@@ -60,8 +60,8 @@ def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
         state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + cells, buckets - 1
         at += cells + buckets
     replica = replica._replace(cells=np.zeros(at, np.int64))
-    for e in np.flatnonzero(state["caching"]).tolist():
-        clear(replica, e)
+    for one in np.flatnonzero(state["caching"]).tolist():
+        clear(replica, one)
     return replica
 
 

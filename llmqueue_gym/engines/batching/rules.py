@@ -285,6 +285,11 @@ class Rules:
             held = self.context_budget
         return min(held, self.max_model_len or MOST)
 
+    @property
+    def widest(self) -> int:
+        """The most tokens that a prompt can have."""
+        return MOST if self.chunked or self.batching == "blocks" else self.token_budget or MOST
+
     def to_record(self, kv_bytes_per_token: float) -> Any:
         """Return the `RULES` record.
 
@@ -308,6 +313,12 @@ class Rules:
         row["threshold"] = self.long_prefill_threshold
         row["block_seconds"] = self.block_size * kv_bytes_per_token / self.bandwidth
         return records(row)[0]
+
+    def serves(self, prompts: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return which requests of so many prompt and output tokens `(n,)` could ever be served."""
+        needed = np.minimum(prompts + outputs, self.max_model_len or MOST)
+        fits: np.ndarray = (needed <= self.longest) & (prompts < self.longest) & (prompts <= self.widest)
+        return fits
 
     def check(self, requests: np.ndarray, outputs: np.ndarray) -> None:
         """Refuse requests that could never be served, with their row.

@@ -7,7 +7,7 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count, count_decodes
-from llmqueue_gym.engines.batching.pool import blocks_for, preempt, room_held_by_the_queue, take
+from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, preempt, room_held_by_the_queue, take
 from llmqueue_gym.engines.batching.sharing import hold_tokens
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
 from llmqueue_gym.requests import DECODING, PREFILLING
@@ -83,6 +83,8 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
             missing = blocks_for(ahead, rules.block_size) - request.blocks - system.free
         if missing <= 0:
             return THERE
+        if state.keeps and system.running == 1 and clear_queue(e, r, rules):  # else it could go and come for ever
+            continue
         if asks:
             return MUST_EVICT
         k = state.cursor % rules.max_seqs

@@ -9,10 +9,12 @@ these instants alone, and passes through as many iterations between them as it l
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.batching.blocks import lose_all
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first
+from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.record import forget_replica, remember
 from llmqueue_gym.engines.fleet.sites import choose, report
@@ -68,18 +70,34 @@ def next_moment(e, f, r, course):
     """Return when anything happens in run e that concerns more than one replica, s."""
     fleet = f.fleet[e]
     when = next_arrival(e, f, r)
-    if course.staleness > 0 and when < np.inf:
-        last = np.floor(when / course.staleness) * course.staleness
-        fleet.next_report = last if last > fleet.clock else np.inf
-        when = min(when, fleet.next_report)
     if fleet.events > 0:
         when = min(when, f.events[e, 0].time)
     if course.tick < np.inf and left(e, f, r) < fleet.n:
         when = min(when, fleet.next_tick)
+    if course.migrate_every > 0 and left(e, f, r) < fleet.n:
+        when = min(when, fleet.next_migration)
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         if f.members[g].emits:
             when = min(when, r.state[g].ends)
+    if course.staleness > 0 and when < np.inf:
+        fleet.next_report = report_before(fleet.clock, when, course.staleness)
+        when = min(when, fleet.next_report)
     return when
+
+
+@inner_kernel
+def report_before(clock, when, staleness):
+    """Return when replicas report last before anybody looks, or then; infinity where that has been.
+
+    What ends then looks before they report, so it needs the report before.
+    """
+    k = np.floor(when / staleness)
+    if k * staleness >= when:
+        k -= 1.0
+    last = k * staleness
+    if last <= clock:
+        last = (k + 1.0) * staleness
+    return last if clock < last <= when else np.inf
 
 
 @inner_kernel
@@ -185,6 +203,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             if work <= 0:
                 return PAUSED
             work -= 1
+            closes = fleet.clock >= course.horizon  # then what has begun ends, as at a replica alone
             when = next_moment(e, f, r, course)
             until, reason = min(when, course.horizon), DRAINED
             for q in range(replicas):
@@ -192,7 +211,9 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                 if f.members[g].power in (OFF, STARTING):
                     continue
                 state = r.state[g]
-                state.until = until
+                if closes and state.ends == np.inf:
+                    continue
+                state.until = state.ends if closes else until
                 found = proceed(
                     g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
                     params[q], ENDLESS if until < np.inf else work * 1000,
@@ -201,6 +222,11 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                     return PAUSED
                 if state.reason not in (GOING, DRAINED):
                     reason = state.reason
+                if closes:
+                    fleet.clock = max(fleet.clock, r.system[g].clock)
+            if closes:
+                fleet.reason = DRAINED if left(e, f, r) == fleet.n else HORIZON
+                break
             if until == np.inf or reason != DRAINED:
                 fleet.reason = reason
                 break
@@ -210,10 +236,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             switch_off(e, f, r)
             if course.closed:
                 answer(e, f, r)
-            if when >= course.horizon:
-                fleet.reason = HORIZON
-                break
-            fleet.phase = HAPPEN
+            if when < course.horizon:
+                fleet.phase = HAPPEN
             continue
         if fleet.phase == HAPPEN:
             for g in range(first, first + replicas):
@@ -223,6 +247,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             while fleet.events > 0 and f.events[e, 0].time <= fleet.clock and not back:
                 back = happen(e, f, r, course)
             if not back:
+                if course.migrate_every > 0:
+                    migrate(e, f, r, course)
                 if fleet.next_report <= fleet.clock:
                     report_all(e, f, r, course)
                     fleet.next_report = np.inf
@@ -246,6 +272,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                         g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
                         params[q], ENDLESS,
                     )  # fmt: skip
+                if f.members[g].awaited > 0:  # somebody may have been preempted
+                    begin_transfers(e, f, r, g, course)
             fleet.phase = MOVE_ON
             continue
         if course.staleness == 0:
@@ -297,6 +325,8 @@ def switch_off(e, f, r):
         member = f.members[g]
         if member.power == DRAINING and r.state[g].done == r.state[g].n and member.inbound == 0:
             forget_replica(e, f, g - e * len(f.forms))
+            if r.state[g].caching:
+                lose_all(r.cells, r.state[g])
             member.power = OFF
             member.on_time += f.fleet[e].clock - member.since
             member.since = f.fleet[e].clock

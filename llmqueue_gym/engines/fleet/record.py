@@ -1,25 +1,38 @@
 """What a router remembers of the prompts that it sent to each replica, as it cannot look into their caches.
 
-A replica has so many places. Each beginning of a prompt, to the end of one of its blocks, takes the place that its
-number falls on, and whoever stood there is forgotten. So a record is bounded, like the caches that it stands for.
+A replica has so many places, eight to a row. Each beginning of a prompt, to the end of one of its blocks, stands in the
+row that its number falls on, the last one that was sent first; who is ninth is forgotten. So a record is bounded, like
+the caches that it stands for.
 """
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.cache import NOTHING, PATH
 from llmqueue_gym.engines.batching.prefixes import next_prefix
 
-PLACES = 1 << 15  # a power of two; llm-d's record has 31,250 blocks of a replica
+PLACES, ROW = 1 << 15, 8  # powers of two; llm-d's record has 31,250 blocks of a replica
+
+
+@inner_kernel
+def place_of(record, g, prefix):
+    """Return where in its row a prefix stands, or the last place of it, and where the row begins."""
+    row, k = prefix & (record.shape[1] - ROW), 0
+    while k < ROW - 1 and record[g, row + k] != prefix:
+        k += 1
+    return k, row
 
 
 @part_kernel
 def read_or_write(cells, path, record, g, blocks, size, writes):
     """Return how many of the first blocks of a prompt the record of replica g has, or let it have all of them."""
-    known, prefix, at, offset, last = 0, NOTHING, PATH, 0, record.shape[1] - 1
+    known, prefix, at, offset = 0, NOTHING, PATH, 0
     while known < blocks:
         prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
+        k, row = place_of(record, g, prefix)
         if writes:
-            record[g, prefix & last] = prefix
-        elif record[g, prefix & last] != prefix:
+            for j in range(k, 0, -1):
+                record[g, row + j] = record[g, row + j - 1]
+            record[g, row] = prefix
+        elif record[g, row + k] != prefix:
             break
         known += 1
     return known

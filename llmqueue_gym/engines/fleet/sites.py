@@ -69,7 +69,7 @@ def wait_there(site, request, rules):
 
 @inner_kernel
 def prompts_of(g, f, r):
-    """Return the prompt tokens of the requests that are at replica g."""
+    """Return the prompt tokens of the requests that are at replica g, those on their way there aside."""
     system, state, tokens = r.system[g], r.state[g], 0
     for k in range(system.running):
         tokens += r.requests[r.running[g, k]].prompt
@@ -83,9 +83,14 @@ def prompts_of(g, f, r):
 
 @inner_kernel
 def fits(f, r, q, i):
-    """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets."""
-    prompt = r.requests[i].prompt
-    return prompt < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
+    """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets.
+
+    Where outputs are cut there has to be a token left to make.
+    """
+    prompt, known = r.requests[i].prompt, r.requests[i].prompt + r.requests[i].generated
+    if prompt > f.widest[q]:
+        return False
+    return known < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
 
 
 @inner_kernel
@@ -149,7 +154,7 @@ def look(e, f, r, i, wants, decodes):
         site.reserved = member.reserved - state.fulfilled
         site.clock, site.sites, site.all, site.most, site.least = f.fleet[e].clock, count, total, most, least
         if wants & SUMS:
-            site.tokens = prompts_of(g, f, r)
+            site.tokens = prompts_of(g, f, r) + f.members[g].inbound_tokens
         if wants & CACHED and r.state[g].caching:
             size = f.rules[g - first].block_size
             site.cached = cached_tokens(r.cells, r.state[g], r.requests[i], r.truth[i].path, size)
@@ -183,7 +188,9 @@ def kth(e, f, r, i, k, decodes):
             if k == 0:
                 return q
             k -= 1
-    for power in (STARTING, ON):  # one that starts, or else one of another role
+    for power in (STARTING, ON):  # one that starts, or else one of another role, which is where it was read
+        if power == ON and f.fleet[e].source >= 0:
+            return f.fleet[e].source
         for q in range(replicas):
             if fits(f, r, q, i) and f.members[e * replicas + q].power == power:
                 return q
@@ -207,7 +214,8 @@ def choose(e, f, r, i, looks, wants, decodes, score, params):
     """
     replicas, count = len(f.forms), look(e, f, r, i, wants, decodes)
     if count == 0 or looks == TURN:
-        return kth(e, f, r, i, f.fleet[e].turn % max(count, 1), decodes)
+        turn = f.fleet[e].turn if f.fleet[e].source < 0 else f.fleet[e].handed
+        return kth(e, f, r, i, turn % max(count, 1), decodes)
     best, least, equal, shown = -1, np.inf, 0, f.choices.shape[1]
     if wants & TWICE:
         ask_first(e, f, r, i, decodes, score, params)

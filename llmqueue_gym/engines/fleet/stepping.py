@@ -122,7 +122,7 @@ def observe(e, f, r, ask, decodes, wants, dt, features, view, factors, view_fact
         view[e, 6] = request.weight
         view[e, 7] = fleet.clock - request.arrival
         view[e, 8] = max(request.deadline - fleet.clock, 0.0) if request.deadline < float("inf") else 0.0
-        view[e, 11] = fleet.turn % max(count, 1)
+        view[e, 11] = (fleet.turn if ask == ROUTE else fleet.handed) % max(count, 1)
         view[e, 12] = f.ties[i]
     view[e, 9] = fleet.arrived - left(e, f, r)
     view[e, 10] = dt

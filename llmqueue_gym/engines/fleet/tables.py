@@ -23,6 +23,7 @@ FLEET = np.dtype(
         ("subject", "i8"),  # row of the request that is to be sent somewhere
         ("source", "i8"),  # replica that it is to leave, -1 where it arrives
         ("turn", "i8"),  # requests that were sent so far
+        ("handed", "i8"),  # those of which it was asked who goes on with them
         ("events", "i8"),  # in the heap
         ("noted", "i8"),  # events so far
         ("next_report", "f8"),  # s, when replicas report themselves next; infinity where nobody will look before
@@ -34,6 +35,8 @@ FLEET = np.dtype(
         ("reason", "i8"),  # why the run stopped, one of `batching.tables`
         ("transfers", "i8"),
         ("transfer_bytes", "f8"),
+        ("migrations", "i8"),  # of them, those from one replica that decodes to another
+        ("next_migration", "f8"),  # s, when requests that might move are looked for next
         ("lost", "i8"),  # requests that a replica took with it when it vanished; they began anew elsewhere
         ("hit_tokens", "f8"),  # prompt tokens that caches held
     ],
@@ -50,6 +53,7 @@ MEMBER = np.dtype(
         ("head", "i8"),  # the first of them, a row, -1 for none
         ("tail", "i8"),
         ("inbound", "i8"),  # requests on their way here
+        ("inbound_tokens", "i8"),  # their prompts
         ("home", "i8"),  # role that it has but for what it lends
         ("joined", "i8"),  # when it came to its role, as a number that grows
         ("promised", "i8"),  # requests that were ever chosen to decode here, on arrival
@@ -58,6 +62,8 @@ MEMBER = np.dtype(
         ("done", "i8"),  # of those that left, those whose clients have sent their next
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
+        ("leaving", "i8"),  # row of the request that is to move when its iteration ends, -1 for none
+        ("goes_to", "i8"),  # the replica that it is to move to
     ],
     align=True,
 )
@@ -84,6 +90,8 @@ COURSE = np.dtype(
         ("staleness", "f8"),  # s between reports; 0: a router sees what is so
         ("overlapped", "f8"),  # share of a transfer that runs beside the prefill
         ("tick", "f8"),  # s between looks of the controller; infinity for none
+        ("migrate_every", "f8"),  # s between looks for requests that might move; 0 for none
+        ("migrate_floor", "f8"),  # least freeness that a replica keeps which one moves to
         ("horizon", "f8"),  # s
         ("local_below", "f8"),  # prompts with fewer tokens to compute are read where they decode
         ("looks", "i8"),  # of the router, a code below
@@ -126,13 +134,14 @@ class FleetTables(NamedTuple):
     numbers: np.ndarray  # of the cost profiles (R, k), filled up with zeros
     bytes_each: np.ndarray  # of a token's keys and values (R,)
     longest: np.ndarray  # most tokens of a request (R,)
+    widest: np.ndarray  # most tokens of its prompt (R,)
     cuts: np.ndarray  # whether an output that would be longer ends there (R,)
     latency: np.ndarray  # of the link from one replica to another, s (R, R)
     byte_time: np.ndarray  # s that a byte takes there (R, R)
 
 
-# The parts of the tables that say what the replicas of each run are.
-OF_REPLICAS = ("rules", "forms", "numbers", "bytes_each", "longest", "cuts", "latency", "byte_time")
+# The parts of the tables that each run has of its own; the others say what the replicas are.
+OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties", "record")
 
 
 def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
@@ -161,6 +170,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> Fl
         numbers=np.zeros((replicas, 1)),
         bytes_each=np.zeros(replicas),
         longest=np.zeros(replicas, np.int64),
+        widest=np.zeros(replicas, np.int64),
         cuts=np.zeros(replicas, np.bool_),
         latency=np.zeros((replicas, replicas)),
         byte_time=np.zeros((replicas, replicas)),
@@ -194,6 +204,7 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     f.record[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)
     f.sites["role"][mine] = roles
+    f.members["leaving"][mine], f.fleet["next_migration"][e] = -1, course["migrate_every"]
     for q in range(mine.start, mine.stop):
         r.clear(q)
     r.state["until"][mine] = -np.inf

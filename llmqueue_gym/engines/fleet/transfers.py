@@ -2,6 +2,7 @@
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
+from llmqueue_gym.engines.batching.blocks import lose_all
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.events import note
@@ -17,6 +18,7 @@ def send(e, f, r, i, q, course):
     state, request = r.state[g], r.requests[i]
     request.site, request.ready = q, f.fleet[e].clock
     request.goes_on = f.flows[i].target != q if course.paired else f.members[g].role == PREFILL
+    request.place = state.n  # among equals who came here first is first
     r.inbox[g, state.n & (r.inbox.shape[1] - 1)] = i
     state.n += 1
     state.sent += 1
@@ -45,6 +47,7 @@ def pull(e, f, r, g, i):
 def hand_over(e, f, r, i, q, course):
     """Let request i, which replica `fleet.source` has read, go on at replica q of run e."""
     first, source = e * len(f.forms), f.fleet[e].source
+    f.fleet[e].handed += 1
     if q == source:
         return
     request, flow, target = r.requests[i], f.flows[i], f.members[first + q]
@@ -52,6 +55,7 @@ def hand_over(e, f, r, i, q, course):
     flow.source, flow.target, flow.blocks, flow.next, flow.order = source, q, request.blocks, -1, -1
     request.status, request.blocks = MOVING, 0
     target.inbound += 1
+    target.inbound_tokens += request.prompt
     if course.retry > 0:
         try_transfer(e, f, r, i, course)
         return
@@ -95,7 +99,7 @@ def begin_transfers(e, f, r, g, course):
     while member.head >= 0 and transfer(e, f, r, member.head, course):
         member.head = f.flows[member.head].next
         member.awaited -= 1
-    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0
+    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0 or member.leaving >= 0
 
 
 @inner_kernel
@@ -108,6 +112,7 @@ def arrive_from_elsewhere(e, f, r, i, course):
     if gains(source, r, f.rules[flow.source]):
         r.state[source].blocked = 0
     f.members[g].inbound -= 1
+    f.members[g].inbound_tokens -= r.requests[i].prompt
     r.requests[i].status = PENDING
     r.state[g].keeps = True
     flow.order = -1
@@ -121,7 +126,7 @@ def forget(e, f, r, i):
     """Let request i lose its cache and come back to the router at once."""
     request = r.requests[i]
     r.truth[i].service.recomputed += request.computed
-    request.computed = request.blocks = request.scheduled = 0
+    request.computed = request.blocks = request.scheduled = request.due = 0
     request.status = PENDING
     f.fleet[e].lost += 1
     f.fleet[e].pulled += 1
@@ -152,13 +157,16 @@ def vanish(e, f, r, q, course):
         request, flow = r.requests[i], f.flows[i]
         if request.status == MOVING and q in (flow.source, flow.target):
             drop_flow(e, f, r, i, q, course)
-    member.head = member.tail = -1
-    member.awaited = member.inbound = 0
+    member.head = member.tail = member.leaving = -1
+    member.awaited = member.inbound = member.inbound_tokens = 0
     member.emits = False
     state.done = state.arrived = member.done = member.pulled = state.n
     member.promised, member.reserved = 0, state.fulfilled
     system.running = system.waiting = state.head = 0
     system.free = system.blocks
+    state.in_flight, state.flying = False, 0
+    if state.caching:
+        lose_all(r.cells, state)
     state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
     state.ends = float("inf")
     forget_replica(e, f, q)
@@ -174,6 +182,7 @@ def drop_flow(e, f, r, i, q, course):
     if flow.target != q:
         target = f.members[first + flow.target]
         target.inbound -= 1
+        target.inbound_tokens -= r.requests[i].prompt
         release(first + flow.target, r, i)
         if flow.order < 0:  # it waited for room there
             unlink(f, target, i)

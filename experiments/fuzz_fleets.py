@@ -1,0 +1,113 @@
+"""Does any small fleet lose a request, a token or a block, serve somebody where there is no room, or run for ever?
+
+Draws replicas of any rules, profiles and roles, links, routers, orders, reports and clients who wait, and serves
+requests watched from one moment of the agenda to the next and once more unwatched; one in ten it holds against the slow
+simulator of the tests. Prints what broke which promise, with the number by which `--only` plays it again; exits 1 if
+anything did. With `--store` what came out is kept in `results/fuzz_fleets.json`.
+
+    python experiments/fuzz_fleets.py --runs 100000 --seed 1
+"""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from fuzzing import main
+from random_fleets import Case, draw_case
+from watched_fleet import watched
+
+from llmqueue_gym import _jit
+from llmqueue_gym.errors import BadInput, NotApplicable
+from llmqueue_gym.requests import DECODE, PREFILL
+from llmqueue_gym.systems import Run
+
+TESTS = Path(__file__).parents[1] / "tests"
+OUT = Path(__file__).parent / "results" / "fuzz_fleets.json"
+
+
+def check(case: Case) -> str:
+    """Raise AssertionError where a case breaks a promise; return how it ended."""
+    run = case.fleet.simulate(case.drawn, case.router)
+    seen, first = watched(case.fleet, case.drawn, case.router, has_room(case))
+    assert run.reason == seen.reason, f"ends as {run.reason}, and as {seen.reason} when watched"
+    for name in run.outcome.dtype.names or ():
+        np.testing.assert_array_equal(run.outcome[name], seen.outcome[name], f"other {name} when watched")
+    for name in ("generated", "site", "preemptions"):
+        np.testing.assert_array_equal(run.jobs[name], seen.jobs[name], f"other {name} when watched")
+    conserved(case, run, first)
+    return run.reason
+
+
+def has_room(case: Case) -> np.ndarray:
+    """Return whether a replica can hold a request to its end, or nobody of the right role can `(R, n)`."""
+    prompts, outputs = case.drawn.work["prompt"].astype(np.int64), case.drawn.sizes
+    members = case.fleet.members
+    fits = np.array([member.rules.serves(prompts, outputs) for member in members])
+    for role in (PREFILL, DECODE):  # nobody reads, or nobody decodes
+        able = np.array([member.role != role for member in members])
+        fits[:, ~(fits & able[:, None]).any(axis=0)] = True
+    return fits
+
+
+def conserved(case: Case, run: Run, first: np.ndarray) -> None:
+    """Check what came of a run whose requests were sent to these replicas first."""
+    members, forgets = case.fleet.members, any(m.rules.forget_unread for m in case.fleet.members)
+    assert np.isfinite(run.totals["clock"]) and run.totals["integral"] >= 0, "time lost"
+    assert run.reason != "stuck", "requests wait at idle replicas for ever"
+    longest = np.array([member.rules.longest for member in members])[run.jobs["site"]]
+    wanted = np.minimum(case.drawn.sizes, longest - case.drawn.work["prompt"])
+    assert forgets or (run.jobs["generated"] <= wanted).all(), "tokens that nobody asked for"
+    if run.reason != "drained":
+        return
+    assert run.done.all(), "drained, but somebody is not done"
+    assert forgets or (run.jobs["generated"] == wanted).all(), "tokens missing"
+    assert (run.jobs["blocks"] == 0).all(), "blocks kept"
+    assert (run.outcome["scheduled"] >= run.jobs["arrival"]).all(), "served before it came"
+    assert (run.outcome["first_token"] >= run.outcome["scheduled"]).all(), "a token before the start"
+    assert (run.outcome["completion"] >= run.outcome["first_token"]).all(), "done before the first token"
+    moved = first != run.jobs["site"]
+    assert run.totals["transfers"] == moved.sum(), "transfers are not those who moved"
+    bytes_each = np.array([member.profile.kv_bytes_per_token for member in members])[first]
+    sent = (bytes_each * case.drawn.work["prompt"])[moved].sum()
+    assert forgets or np.isclose(run.totals["transfer_bytes"], sent), "bytes lost"
+    weighted = float((run.response_times * run.jobs["weight"]).sum())
+    np.testing.assert_allclose(run.totals["integral"], weighted, rtol=1e-9, err_msg="the cost is not that of the times")
+    if forgets or (wanted < case.drawn.sizes).any():
+        return
+    try:
+        floor = case.fleet.bound(case.drawn)
+    except NotApplicable:
+        return
+    assert run.response_times.mean() >= floor * (1 - 1e-9), f"mean below its floor of {floor:g} s"
+
+
+def play(number: int, seed: int) -> str:
+    """Play run `number`; return its kind and how it ended."""
+    rng = np.random.default_rng([seed, number])
+    plain = number % 10 == 0
+    case = draw_case(rng, plain)
+    try:
+        ended = check(case)
+        if plain:
+            sys.path[:0] = [str(TESTS)] * (str(TESTS) not in sys.path)
+            from test_fleet_reference import agree
+
+            agree(case)
+    except BadInput as error:
+        return f"refused, {' '.join(str(error).split()[:3])} ..."
+    except Exception as error:
+        raise AssertionError(f"run {number}: {case}: {error}") from error
+    split = "split" if case.fleet.splits else "whole"
+    return f"{'held against the slow one' if plain else split}: {ended}"
+
+
+def compile_loops() -> None:
+    """Compile all but the functions of policies, each of which is compiled once: wild ones read no globals."""
+    _jit.pointer = cache(_jit.pointer)
+    check(draw_case(np.random.default_rng(0), plain=True))
+
+
+if __name__ == "__main__":
+    compile_loops()
+    sys.exit(main(__doc__.splitlines()[0], play, OUT))

@@ -1,0 +1,193 @@
+"""A slow, obvious simulator of a fleet, to hold the compiled engine against: one event after another, plain lists.
+
+Written from the docstrings of `engines.fleet.agenda`, `engines.fleet.transfers`, `systems.fleet` and `requests.SITE`.
+At one instant: iterations end, replica by replica; whoever was read there is handed over; transfers that waited begin
+where there is room; what was noted happens; replicas report; requests arrive and are sent somewhere; iterations begin.
+
+Routers and orders are the plain functions of the policies, called on what has the names of the records' columns.
+"""
+
+import heapq
+import math
+from types import SimpleNamespace
+
+from reference_replica import Replica, Request
+
+from llmqueue_gym.requests import DECODE, PREFILL
+
+NEVER = math.inf
+
+
+class Fleet:
+    """Replicas, a router, and what is between them.
+
+    Args:
+        system: `systems.fleet.Fleet`.
+        router: `RoutingPolicy`.
+    """
+
+    def __init__(self, system, router):
+        self.system, self.router, self.taker = system, router, system.taker
+        self.replicas = [Replica(member, system.discipline, q) for q, member in enumerate(system.members)]
+        self.sites = [SimpleNamespace(index=q, role=r.role) for q, r in enumerate(self.replicas)]
+        self.latency, self.byte_time = system.plan.latency, system.plan.byte_time
+        self.now, self.heap, self.noted, self.turns, self.hand_turns, self.moves = -NEVER, [], 0, 0, 0, 0
+        self.reason = "going"
+
+    def run(self, drawn):
+        """Serve what was drawn, and return the requests."""
+        work, truth = drawn.work, drawn.truth
+        self.requests = [Request(row, output) for row, output in zip(work, truth["sizes"], strict=True)]
+        self.choices, self.ties = truth["choices"], truth["ties"]
+        self.coming = [request for request in self.requests if request.arrival < NEVER]
+        self.later = self.requests[len(self.coming) :]  # of clients who wait
+        self.horizon = min(self.system.bound_rules.horizon, self.system.cut_off * float(work["arrival"][-1]))
+        if not math.isfinite(self.system.cut_off):
+            self.horizon = self.system.bound_rules.horizon
+        self.reports = 0  # so many were made
+        while self.reason == "going":
+            self.moment()
+        return self.requests
+
+    def next_report(self):
+        return self.reports * self.system.staleness if self.system.staleness > 0 else NEVER
+
+    def moment(self):
+        """Let all happen that happens at the next instant."""
+        ends = [replica.ends for replica in self.replicas]
+        other = [self.coming[0].arrival if self.coming else NEVER, self.heap[0][0] if self.heap else NEVER]
+        now = min(ends + other)
+        if any(replica.reason for replica in self.replicas):
+            self.reason = "livelock"
+            return
+        if now == NEVER:
+            over = all(request.completion < NEVER for request in self.requests)
+            self.reason = "drained" if over else "stuck"
+            return
+        self.now = now = min(now, self.next_report(), self.horizon)
+        read = []
+        for replica in self.replicas:
+            if replica.ends == now:
+                gone, read_here = replica.end()
+                read += [(replica, request) for request in read_here]
+                for _ in range(min(gone, len(self.later))):
+                    follower = self.later.pop(0)
+                    follower.arrive(now)
+                    self.coming.append(follower)
+        for replica, request in read:
+            self.hand_over(replica, request)
+        if now == self.horizon:
+            for replica in self.replicas:  # what has begun ends
+                if replica.ends < NEVER:
+                    replica.end()
+            over = all(request.completion < NEVER for request in self.requests)
+            self.reason = "drained" if over else "horizon"
+            return
+        self.begin_transfers()
+        while self.heap and self.heap[0][0] <= now:
+            _, _, _, happen, request = heapq.heappop(self.heap)
+            happen(request)
+        if self.next_report() <= now:
+            self.report()
+            self.reports += 1
+        while self.coming and self.coming[0].arrival <= now:
+            self.send(self.coming.pop(0))
+        for replica in self.replicas:
+            replica.begin(now)
+        self.begin_transfers()
+
+    # What moves.
+
+    def note(self, time, kind, happen, request):
+        heapq.heappush(self.heap, (time, kind, self.noted, happen, request))
+        self.noted += 1
+
+    def send(self, request):
+        """Let the router send a request somewhere."""
+        known = request.prompt + request.generated - request.computed
+        q = self.choose(request, self.router, known < self.system.local_below, self.turns)
+        self.turns += 1
+        self.replicas[q].take_in(request, self.now)
+
+    def hand_over(self, source, request):
+        """Let a request that was read at a replica go on elsewhere, or there."""
+        q = self.choose(request, self.taker, True, self.hand_turns, source.index)
+        self.hand_turns += 1
+        target = self.replicas[q]
+        if target is source:
+            return
+        source.running.remove(request)
+        source.leaving.append(request)
+        request.kept, request.blocks = request.blocks, 0
+        request.source, request.target = source, target
+        target.awaited.append(request)
+        self.begin_transfers([target])
+
+    def begin_transfers(self, targets=None):
+        """Begin the transfers that wait for room, in order, as far as there is room."""
+        for target in targets or self.replicas:
+            while target.awaited and target.need(target.awaited[0].computed + 1) <= target.free:
+                request = target.awaited.pop(0)
+                target.inbound.append(request)
+                target.give(request, request.computed + 1)
+                size = request.computed * request.source.profile.kv_bytes_per_token
+                link = request.source.index, target.index
+                time = (1.0 - self.system.overlap) * size * self.byte_time[link] + self.latency[link]
+                self.note(self.now + time, 0, self.arrive_from_elsewhere, request)
+                self.moves += 1
+
+    def arrive_from_elsewhere(self, request):
+        source, target = request.source, request.target
+        source.free += request.kept
+        source.leaving.remove(request)
+        target.inbound.remove(request)
+        request.kept = 0
+        target.take_in(request, self.now, keeps=True)
+        self.begin_transfers([source])
+
+    # What the router sees.
+
+    def takes(self, replica, request, decodes):
+        """Whether a replica takes a request: it has room for it to its end, and the role is right."""
+        if replica.role == (PREFILL if decodes else DECODE):
+            return False
+        return replica.holds(request)
+
+    def report(self):
+        for site, replica in zip(self.sites, self.replicas, strict=True):
+            here = replica.running + replica.waiting + replica.inbox
+            site.reported, site.running, site.waiting = self.now, len(replica.running), len(here) - len(replica.running)
+            site.free, site.blocks, site.step_time = replica.free, replica.rules.blocks, replica.step_time
+            site.pending = site.work = site.context = 0.0
+            for request in here:
+                left = request.prompt + request.generated - request.computed - (request.generated > 0)
+                site.pending += max(left, 0)
+                site.work += max(request.predicted - request.generated, 1.0)
+                site.context += request.computed
+
+    def choose(self, request, router, decodes, turn, source=None):
+        """Return the replica that a router sends a request to, which is at a source if it was read there."""
+        if self.system.staleness == 0:
+            self.report()
+        taking = [q for q, replica in enumerate(self.replicas) if self.takes(replica, request, decodes)]
+        if not taking:  # one of another role
+            if source is not None:
+                return source
+            return next(q for q, replica in enumerate(self.replicas) if replica.holds(request))
+        if router.looks == "turn":
+            return taking[turn % len(taking)]
+        outstanding = [self.replicas[q].outstanding() for q in taking]
+        for q in taking:
+            site, there = self.sites[q], self.replicas[q].outstanding()
+            site.clock, site.sites, site.all = self.now, len(taking), sum(map(len, outstanding))
+            site.most, site.least = max(map(len, outstanding)), min(map(len, outstanding))
+            site.outstanding, site.tokens = len(there), sum(other.prompt for other in there)
+        params = router.params_for(profile=self.replicas[0].profile, rules=self.replicas[0].rules)
+        scores = {q: router.score(request, self.sites[q], params) for q in taking}
+        if router.looks == "sample":
+            shown = [q for q in self.choices[request.row].tolist() if q in taking]
+            if shown:
+                return min(shown, key=lambda q: scores[q])  # the first of the least
+        least = [q for q in taking if scores[q] == min(scores.values())]
+        tied = len(least) > 1 and router.ties == "random"
+        return least[int(self.ties[request.row] * len(least))] if tied else least[0]
