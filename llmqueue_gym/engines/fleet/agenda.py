@@ -9,8 +9,8 @@ these instants alone, and passes through as many iterations between them as it l
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
-from llmqueue_gym.engines.batching.blocks import lose_all
 from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.sharing import lose_all
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first

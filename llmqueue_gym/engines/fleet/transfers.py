@@ -2,9 +2,9 @@
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
-from llmqueue_gym.engines.batching.blocks import lose_all
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.batching.sharing import lose_all
 from llmqueue_gym.engines.fleet.events import note
 from llmqueue_gym.engines.fleet.record import forget_replica
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
