@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from llmqueue_gym.engines.batching.cache import let_cache, with_contexts
+from llmqueue_gym.engines.batching.caches import let_cache, with_contexts
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.stepping import step_batch

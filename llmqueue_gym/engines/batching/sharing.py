@@ -4,6 +4,7 @@ from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching import blocks, radix_pool
 from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.batching.radix_leaves import clear
 
 
 @inner_kernel
@@ -57,6 +58,16 @@ def keep_tokens(e, r, i):
     """Let the tree have the computed tokens of request i."""
     state = r.state[e]
     r.system[e].free += radix_pool.keep(r.cells, state, r.requests[i], r.truth[i].path, r.cells[state.tree])
+
+
+@part_kernel
+def lose_all(cells, state):
+    """Let a replica hold nothing; nobody uses any of it."""
+    if state.caching == TREE:
+        clear(cells, state.tree)
+        state.looked = 0
+    else:
+        blocks.lose_all(cells, state)
 
 
 @inner_kernel

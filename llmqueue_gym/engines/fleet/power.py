@@ -7,7 +7,7 @@ they have ended what they have, and then among those that are off.
 """
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
-from llmqueue_gym.engines.batching.blocks import lose_all
+from llmqueue_gym.engines.batching.sharing import lose_all
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.record import forget_replica
 from llmqueue_gym.engines.fleet.tables import DRAINING, OFF, ON, STARTED, STARTING

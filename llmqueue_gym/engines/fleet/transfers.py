@@ -2,7 +2,6 @@
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
-from llmqueue_gym.engines.batching.blocks import lose_all
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.events import cancel, note
@@ -167,8 +166,6 @@ def vanish(e, f, r, q, course):
     system.running = system.waiting = state.head = 0
     system.free = system.blocks
     state.in_flight, state.flying = False, 0
-    if state.caching:
-        lose_all(r.cells, state)
     state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
     state.ends = float("inf")
     turn_off(e, f, r, g)
