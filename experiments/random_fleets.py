@@ -3,6 +3,7 @@
 Times are often multiples of 1/512 s, so that sums are exact and what happens at one instant happens at one instant.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,16 +13,18 @@ from random_replicas import draw_given, draw_policy, draw_rules
 
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.rules import Rules
-from llmqueue_gym.engines.fleet import tables
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.profiles import PROFILES, Profile, profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, Requests, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn
+from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.members import Member, Plan
 from llmqueue_gym.systems.replica import rules_under
 
+TRIES = 1000
 ROUTERS = ("random", "round-robin", "least-outstanding", "power-of-d", "least-tokens", "least-kv", "least-work")
 ORDERS = ("fcfs", "fcfs", "sjf", "ltr", "merged")  # that the reference knows
 
@@ -38,15 +41,6 @@ class Planned(Fleet):
         assert self.given is not None
         under = [replace(m, rules=rules_under(m.rules, m.profile, self.discipline)) for m in self.given.members]
         return replace(self.given, members=tuple(under))
-
-    def loaded(self, drawn: Drawn, policy: RoutingPolicy) -> tuple[Any, ...]:
-        """Return what the fleet does, with the moments noted at which replicas vanish; a sorted list is a heap."""
-        f, *rest = super().loaded(drawn, policy)
-        vanishing = drawn.truth.get("vanishing", [])
-        for k, (time, q) in enumerate(vanishing):
-            f.events[0, k] = (time, tables.VANISHES, k, q)
-        f.fleet["events"] = f.fleet["noted"] = len(vanishing)
-        return f, *rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +84,19 @@ MERGED = ServingPolicy("merged", by_prediction, merged=True, displaces=True)
 
 
 def draw_case(rng: np.random.Generator, plain: bool = False) -> Case:
-    """Draw a small fleet, and requests that crowd it.
+    """Draw a small fleet, and requests that crowd it; drawn again where parts do not go together.
 
     Args:
         rng: source of chance.
         plain: whether it keeps to what the slow reference knows.
     """
+    for _ in range(TRIES):
+        with suppress(BadInput):
+            return _draw_case(rng, plain)
+    raise AssertionError("no two parts go together")
+
+
+def _draw_case(rng: np.random.Generator, plain: bool) -> Case:
     split, size = bool(rng.random() < 0.6), int(rng.integers(1, 6))
     roles = [BOTH] * size
     if split:
@@ -109,6 +110,7 @@ def draw_case(rng: np.random.Generator, plain: bool = False) -> Case:
     latency = rng.integers(0, pick(rng, 1, 2, 9, 200), shape) / 512
     byte_time = rng.integers(0, pick(rng, 1, 2, 40), shape) / 4096 * pick(rng, 1.0, 0.7)
     told: dict[str, Any] = {"local_below": int(pick(rng, 0, 0, 4, 20)), "overlap": float(pick(rng, 0.0, 0.5, 1.0))}
+    told["start_up"] = 1e9  # s: who vanishes does not come back
     told |= {"staleness": float(pick(rng, 0.0, 0.0, 1 / 32, 0.3, 2.0)), "order": order}
     told |= {"handover": draw_router(rng, size, plain), "rules": members[0].rules, "profile": members[0].profile}
     if rng.random() < 0.1:
@@ -124,15 +126,15 @@ def draw_case(rng: np.random.Generator, plain: bool = False) -> Case:
     return Case(fleet, router, Drawn(given.requests, truth))
 
 
-def draw_vanishing(rng: np.random.Generator, members: list[Member], arrivals: np.ndarray) -> list[tuple[float, int]]:
+def draw_vanishing(rng: np.random.Generator, members: list[Member], arrivals: np.ndarray) -> np.ndarray:
     """Draw when which replicas vanish for good, in order; one stays that can do all that any can."""
     longest, widest = max(m.rules.longest for m in members), max(m.rules.widest for m in members)
     able = [m.role == BOTH and m.rules.longest == longest and m.rules.widest == widest for m in members]
     if not any(able) or rng.random() < 0.5:
-        return []
+        return NEVER
     last = float(arrivals[np.isfinite(arrivals)].max())
     gone = [q for q in range(len(members)) if q != able.index(True) and rng.random() < 0.6]
-    return sorted((int(rng.integers(0, 512 * (last + 2))) / 512, q) for q in gone)
+    return np.array(sorted((int(rng.integers(0, 512 * (last + 2))) / 512, q) for q in gone), NEVER.dtype)
 
 
 def draw_order(rng: np.random.Generator, plain: bool) -> ServingPolicy:

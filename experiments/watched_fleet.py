@@ -10,7 +10,9 @@ from llmqueue_gym.engines.fleet.agenda import go_on
 from llmqueue_gym.policies.routing import RoutingPolicy
 from llmqueue_gym.requests import DONE, MOVING, PENDING
 from llmqueue_gym.systems import Drawn, Run
-from llmqueue_gym.systems.fleet import Fleet, run_of
+from llmqueue_gym.systems.control import NEVER, noted
+from llmqueue_gym.systems.fleet import Fleet
+from llmqueue_gym.systems.fleet_run import run_of
 
 KEPT, TWICE, LOST, BEYOND_POOL, NOWHERE, SEATS, COUNT, BACK, UNMADE, TOO_LONG, MISPLACED = range(11)
 PROMISES = {
@@ -74,7 +76,7 @@ def broken(f, r, merged, fits, seen, held, inbound, awaited, tokens, forgets):  
             held[flow.target] += request.blocks
             inbound[flow.target] += 1
             awaited[flow.target] += flow.order < 0
-        outside = request.status == PENDING and request.site < 0
+        outside = request.status == PENDING and seen[i] == 0  # not come yet, or waiting at the router
         if seen[i] + done + (request.status == MOVING) + outside != 1:
             return TWICE, i
         if request.generated < tokens[i] and not forgets:
@@ -106,6 +108,7 @@ def watched(fleet: Fleet, drawn: Drawn, router: RoutingPolicy, fits: np.ndarray)
         AssertionError: a promise is broken.
     """
     f, r, course, rest, _ = fleet.loaded(drawn, router)
+    f = noted(f, drawn.truth.get("vanishing", NEVER))
     n, size, forgets = len(drawn.sizes), len(f.forms), any(m.rules.forget_unread for m in fleet.members)
     space: Any = (np.zeros(n, np.int64), *np.zeros((3, size), np.int64), np.zeros(n, np.int64))
     first, clock, clocks = np.full(n, -1), -np.inf, np.zeros(size)

@@ -167,7 +167,7 @@ class Fleet:
                 request.computed = request.blocks = request.kept = 0
                 request.flight = None
                 lost.append(request)
-        for request in lost:
+        for request in sorted(lost, key=self.requests.index):  # in order of arrival
             self.note(self.now, 3, self.send, request)
 
     # What the router sees.

@@ -235,7 +235,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                 state.until = state.ends if closes else until
                 found = proceed(
                     g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
-                    params[q], ENDLESS if until < np.inf else work * 1000,
+                    params[q], ENDLESS if until < np.inf else (work + 1) * 1000,
                 )  # fmt: skip
                 if found == BUSY:
                     return PAUSED
