@@ -16,7 +16,7 @@ from llmqueue_gym.engines.fleet.events import drop_first
 from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.record import forget_replica, remember
-from llmqueue_gym.engines.fleet.sites import choose, report
+from llmqueue_gym.engines.fleet.sites import choose, fits, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
     BEGIN,
@@ -192,7 +192,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                 if hand is not None:
                     i = fleet.subject
                     target = f.flows[i].target
-                    if not course.paired or f.members[first + target].power != ON:
+                    if not (course.paired and f.members[first + target].power == ON and fits(f, r, target, i)):
                         target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
                     hand_over(e, f, r, i, target, course)
                     if course.borrows:
