@@ -161,7 +161,10 @@ def draw_member(rng: np.random.Generator, plain: bool, batched: bool) -> Member:
         return Member(draw_profile(rng), draw_plain_rules(rng, batched))
     named = rng.random() < 0.5
     made = profile(str(rng.choice([name for name in PROFILES if name != "file"]))) if named else draw_profile(rng)
-    return Member(made, draw_rules(rng))
+    rules = draw_rules(rng)
+    while rules.batching != "passes" or rules.asynchronous:  # those have other lists, which nobody watches here
+        rules = draw_rules(rng)
+    return Member(made, rules)
 
 
 def draw_profile(rng: np.random.Generator) -> Profile:
@@ -208,7 +211,14 @@ def draw_requests(rng: np.random.Generator, fleet: Planned, plain: bool) -> Requ
     """Draw requests that some replica can hold, most of them not each."""
     longest = min(most_tokens(fleet), MOST)
     if not plain:
-        return draw_given(rng, Rules(blocks=longest, block_size=1, token_budget=1 << 20))
+        given = draw_given(rng, Rules(blocks=longest, block_size=1, token_budget=1 << 20))
+        row, known = np.arange(len(given.outputs)), np.isfinite(given.requests["arrival"])
+        arrivals = np.where(known, given.requests["arrival"], 0.0)
+        if fleet.closed:
+            arrivals = np.where(row < fleet.concurrency, 0.0, np.inf)
+        for column in ("arrival", "last_token", "last_scheduled"):
+            given.requests[column] = arrivals
+        return given
     n, gap = int(rng.integers(1, 40)), pick(rng, 0, 1, 10, 100)
     arrivals = np.cumsum(rng.integers(0, gap + 1, n) * (rng.random(n) < 0.7)) / 512
     if fleet.closed:

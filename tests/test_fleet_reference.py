@@ -13,7 +13,9 @@ from reference_vllm import random_case as random_call_log
 
 from llmqueue_gym import _jit
 from llmqueue_gym.engines.batching.rule_sets import rule_set
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
+from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn, Scenario
@@ -166,6 +168,25 @@ def test_a_request_alone_beside_caches_that_wait_goes_on():
     rules = replace(rule_set("vllm-v1"), **told)
     run = readers_and_writers(2, 1, "round-robin", [0.0, 0.0, 0.0], [5, 11, 11], [20, 3, 3], rules=rules)
     assert run.reason == "drained"
+
+
+def test_caches_that_wait_are_given_up_where_admission_goes_past_those_that_do_not_fit():
+    # Each of two that came from elsewhere is predicted to need more than the other leaves.
+    rules = replace(rule_set("vllm-v1"), blocks=10, block_size=1, token_budget=64, max_seqs=4)
+    order = ServingPolicy("reserves", admission="reserve", skips=True)
+    members = [Member(roofline(1 / 64), rules, PREFILL)] * 2 + [Member(roofline(1 / 64), rules, DECODE)]
+    fleet = planned(members, order=order)
+    run = fleet.simulate(
+        drawn_of(request_table(np.zeros(2), np.array([4, 4])), [6, 6]), ROUTING_POLICIES("round-robin")
+    )
+    assert run.reason == "drained" and run.done.all()
+
+
+def test_replicas_that_read_alone_let_go_of_a_batch():
+    static = replace(rule_set("static"), blocks=100, block_size=1, max_model_len=50)
+    members = [Member(roofline(1 / 64), static, PREFILL), Member(roofline(1 / 64), static, DECODE)]
+    with pytest.raises(BadInput, match="rules 'static' never let go of a batch: replicas that only read"):
+        planned(members)
 
 
 def test_nobody_goes_on_where_its_output_is_at_its_end():

@@ -124,6 +124,10 @@ class Fleet(Replica):
             name, asked = self.bound_rules.name, f"prefill={self.prefill}" if self.prefill else "migrate_every"
             raise BadInput(f"rules {name!r} never let go of a batch: {asked} needs others")
         _ = self.discipline, self.taker, self.plan
+        for member in self.members:
+            if member.role == PREFILL and member.rules.request_level:
+                name = member.rules.name
+                raise BadInput(f"rules {name!r} never let go of a batch: replicas that only read prompts need others")
         caching = sorted({member.rules.caching for member in self.members})
         if len(caching) > 1:
             raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")

@@ -228,14 +228,15 @@ def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
             if displace(e, r, rules, conduct, rank, victim, params, i):
                 position = find(e, r, i)
                 continue
-        if conduct.skips:
+        if conduct.skips and position + 1 < system.waiting:
             position += 1
             continue
         if (rules.keep_head or state.keeps) and system.running == 0:
             if clear_queue(e, r, rules):  # else caches kept in the queue could block it for ever
+                position = 0
                 continue
         # For the present, if it was not for want of what others took in this iteration alone.
-        if state.admitted == 0 and conduct.admission == FITS and not conduct.displaces:
+        if state.admitted == 0 and conduct.admission == FITS and not (conduct.displaces or conduct.skips):
             state.blocked = 1
             if rules.caching and (not rules.reserve_known or may_appear(e, r, i, rules.block_size)):
                 state.blocked = 0  # what the cache forgets may change the chunk, and what it learns the room

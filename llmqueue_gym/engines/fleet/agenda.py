@@ -19,7 +19,7 @@ from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
 from llmqueue_gym.engines.fleet.record import remember
-from llmqueue_gym.engines.fleet.sites import choose, report
+from llmqueue_gym.engines.fleet.sites import choose, fits, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
     BEGIN,
@@ -212,7 +212,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                     i = fleet.subject
                     has_place(e, f, r, i, True, False)  # whoever goes on may wait there
                     target = f.flows[i].target
-                    if not course.paired or f.members[first + target].power != ON:
+                    if not (course.paired and f.members[first + target].power == ON and fits(f, r, target, i)):
                         target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
                     hand_over(e, f, r, i, target, course)
                     if course.borrows:
