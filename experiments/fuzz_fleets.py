@@ -67,7 +67,7 @@ def conserved(case: Case, run: Run, first: np.ndarray) -> None:
     assert (run.outcome["scheduled"] >= run.jobs["arrival"]).all(), "served before it came"
     assert (run.outcome["first_token"] >= run.outcome["scheduled"]).all(), "a token before the start"
     assert (run.outcome["completion"] >= run.outcome["first_token"]).all(), "done before the first token"
-    assert case.drawn.truth["vanishing"] or run.totals["lost"] == 0, "lost, but nobody vanished"
+    assert len(case.drawn.truth["vanishing"]) or run.totals["lost"] == 0, "lost, but nobody vanished"
     if run.totals["lost"] == 0:
         moved = first != run.jobs["site"]
         assert run.totals["transfers"] == moved.sum(), "transfers are not those who moved"
@@ -102,7 +102,7 @@ def play(number: int, seed: int) -> str:
     except Exception as error:
         raise AssertionError(f"{type(error).__name__} {error}, in {case}") from error
     kind = "held against the slow one" if plain else "split" if case.fleet.splits else "whole"
-    return f"{kind}{', some vanish' if case.drawn.truth['vanishing'] else ''}: {ended}"
+    return f"{kind}{', some vanish' if len(case.drawn.truth['vanishing']) else ''}: {ended}"
 
 
 def compile_loops() -> None:

@@ -76,7 +76,7 @@ def broken(f, r, merged, fits, seen, held, inbound, awaited, tokens, forgets):  
             held[flow.target] += request.blocks
             inbound[flow.target] += 1
             awaited[flow.target] += flow.order < 0
-        outside = request.status == PENDING and seen[i] == 0  # not come yet, or waiting at the router
+        outside = request.status == PENDING and seen[i] == 0 and (request.site < 0 or f.fleet[0].held > 0)
         if seen[i] + done + (request.status == MOVING) + outside != 1:
             return TWICE, i
         if request.generated < tokens[i] and not forgets:

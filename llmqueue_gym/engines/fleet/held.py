@@ -5,18 +5,24 @@ That is so while nobody is on who could, and where the fleet `holds` until a rep
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.fleet.power import outstanding
-from llmqueue_gym.engines.fleet.sites import takes
+from llmqueue_gym.engines.fleet.sites import fits, takes
+from llmqueue_gym.requests import DECODE, PREFILL
 
 
 @inner_kernel
 def has_place(e, f, r, i, decodes, holds):
-    """Note which replicas of run e are full, for whoever `holds`; return whether any takes request i."""
-    found = False
+    """Note which replicas of run e are full, for whoever `holds`; return whether request i can be sent now.
+
+    It waits for a replica of the right role. Where none that it fits has that role it goes to one of another.
+    """
+    found, may = False, False
     for q in range(len(f.forms)):
         g = e * len(f.forms) + q
-        f.members[g].full = holds and outstanding(f, r, g) >= f.rules[q].max_seqs
+        member = f.members[g]
+        member.full = holds and outstanding(f, r, g) >= f.rules[q].max_seqs
         found = found or takes(e, f, r, q, i, decodes)
-    return found
+        may = may or (member.role != (PREFILL if decodes else DECODE) and fits(f, r, q, i))
+    return found or not may
 
 
 @inner_kernel
