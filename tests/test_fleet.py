@@ -18,9 +18,11 @@ def constant(seconds, per_token=0.0, kv_tokens=10**6):
     return Profile("constant", "", "", "roofline", numbers, kv_tokens, 1.0, "a test")
 
 
-@pytest.mark.parametrize("order", ["fcfs", "trail", "ltr"])
-@pytest.mark.parametrize("rules", ["vllm-v1", "sarathi"])
-def test_a_fleet_of_one_is_the_replica(order, rules):
+@pytest.mark.parametrize(
+    ("rules", "order"),
+    [*((rules, order) for rules in ("vllm-v1", "sarathi") for order in ("fcfs", "trail", "ltr")), ("sglang", "fcfs")],
+)
+def test_a_fleet_of_one_is_the_replica(rules, order):
     given = {
         "profile": "a100-llama3-8b:kv_tokens=16000",
         "rate": 5.0,
