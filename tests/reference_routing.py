@@ -16,8 +16,36 @@ from llmqueue_gym.policies.reading import columns_read
 BLOCK = 16
 # What the reference knows of a replica.
 COLUMNS = frozenset(
-    "index clock reported running waiting blocks free pending context work wanted reading idle step_time outstanding "
-    "tokens sent since cached known luck sites all most least round lowest highest".split()
+    [
+        "index",
+        "clock",
+        "reported",
+        "running",
+        "waiting",
+        "blocks",
+        "free",
+        "pending",
+        "context",
+        "work",
+        "wanted",
+        "reading",
+        "idle",
+        "step_time",
+        "outstanding",
+        "tokens",
+        "sent",
+        "since",
+        "cached",
+        "known",
+        "luck",
+        "sites",
+        "all",
+        "most",
+        "least",
+        "round",
+        "lowest",
+        "highest",
+    ]
 )
 
 
