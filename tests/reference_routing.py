@@ -14,39 +14,6 @@ import numpy as np
 from llmqueue_gym.policies.reading import columns_read
 
 BLOCK = 16
-# What the reference knows of a replica.
-COLUMNS = frozenset(
-    [
-        "index",
-        "clock",
-        "reported",
-        "running",
-        "waiting",
-        "blocks",
-        "free",
-        "pending",
-        "context",
-        "work",
-        "wanted",
-        "reading",
-        "idle",
-        "step_time",
-        "outstanding",
-        "tokens",
-        "sent",
-        "since",
-        "cached",
-        "known",
-        "luck",
-        "sites",
-        "all",
-        "most",
-        "least",
-        "round",
-        "lowest",
-        "highest",
-    ]
-)
 
 
 def luck_of(drawn, index):
@@ -135,8 +102,6 @@ class Books:
         seen.work = float(sum(max(predicted[k], 1.0) for k in waiting))
         seen.work += sum(max(predicted[k] - made, 1.0) for k, (_, made, _) in zip(running, states, strict=True))
         seen.wanted = sum(-(-int(prompt[k]) // BLOCK) for k in waiting)
-        seen.reading = len(waiting) + sum(made == 0 for _, made, _ in states)
-        seen.idle = len(waiting)
         # Any replica's iterations take as long, but for those that have not had one.
         began = [k for k in range(last) if jobs["site"][k] == q and self.run.outcome["scheduled"][k] <= when]
         seen.step_time = self.seconds if any(self._ended(k, when) for k in began) else 0.0
