@@ -150,6 +150,7 @@ class Failure(NamedTuple):
     records: tuple[bytes, ...]
 
 
+_WORD = (1 << 64) - 1
 _FAILURES: dict[int, Failure] = {}  # by the address of the numbers that the function was given
 
 
@@ -166,7 +167,10 @@ llvmlite.binding.add_symbol(_NOTE, ctypes.cast(_note, ctypes.c_void_p).value)
 
 def failure(numbers: np.ndarray) -> Failure | None:
     """Return, once, where a function that was given these very numbers failed first; None where none did."""
-    return _FAILURES.pop(numbers.ctypes.data, None) if _FAILURES else None
+    found = _FAILURES.pop(numbers.ctypes.data, None) if _FAILURES else None
+    if found is not None:
+        _FAILURES.clear()  # what else failed in that run; other numbers may come to lie where its numbers lay
+    return found
 
 
 _WATCHED: list[str] = []  # names of the functions whose calls are noted
@@ -358,6 +362,23 @@ def _prefetch(typing_context: Any, table: Any, row: Any, offset: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(table, row, offset), generate
+
+
+@numba.extending.intrinsic
+def _product(typing_context: Any, a: Any, b: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.mul(*arguments)  # without the promise of numba's own product that it does not overflow
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@inner_kernel
+def product(a, b):  # type: ignore[no-untyped-def]
+    """Return a * b in 64 bits, whatever is beyond them lost; compiled code may do anything where `*` overflows."""
+    if DISABLED:
+        x = (int(a) * int(b)) & _WORD
+        return x - (_WORD + 1) if x > _WORD >> 1 else x
+    return _product(a, b)
 
 
 @inner_kernel

@@ -102,11 +102,11 @@ SITE = np.dtype(
         ("promised", "i8"),  # requests that are to decode there and are not done, wherever they are now
         ("reserved", "i8"),  # KV blocks that all who were sent there or are promised take in the end
         ("luck", "f8"),  # a number in [0, 1) of the request and the replica, as good as drawn for both
-        ("round", "i8"),  # 0, then 1, where a router is asked twice because it reads one of the next two
-        ("lowest", "f8"),  # in round 1: the least that the score gave for any replica in round 0
+        ("asked", "i8"),  # 0, then 1, where a router is asked twice because it reads one of the next two
+        ("lowest", "f8"),  # once asked: the least that the score gave for any replica then
         ("highest", "f8"),  # and the most
         ("sites", "i8"),  # replicas to choose from
-        ("all", "i8"),  # outstanding requests of all of them
+        ("total", "i8"),  # outstanding requests of all of them
         ("most", "i8"),  # of the replica that has most
         ("least", "i8"),  # of the one that has least
     ],

@@ -122,8 +122,8 @@ def shown(seen):
     """Add to sites what they say of each other, and return them."""
     counts = [site.outstanding for site in seen]
     for site in seen:
-        site.sites, site.all, site.most, site.least = len(seen), sum(counts), max(counts), min(counts)
-        site.round, site.lowest, site.highest = 0, 0.0, 0.0
+        site.sites, site.total, site.most, site.least = len(seen), sum(counts), max(counts), min(counts)
+        site.asked, site.lowest, site.highest = 0, 0.0, 0.0
     return seen
 
 
@@ -140,7 +140,7 @@ def choose(policy, params, request, seen, tie=0.0, choices=(), turn=0):
     if asked_twice(policy.score):
         first = [policy.score(request, site, params) for site in seen]
         for site in seen:
-            site.round, site.lowest, site.highest = 1, min(first), max(first)
+            site.asked, site.lowest, site.highest = 1, min(first), max(first)
     looked = [site for q in choices for site in seen if site.index == q] if policy.looks == "sample" else seen
     scores = [policy.score(request, site, params) for site in looked]
     least = [site.index for site, score in zip(looked, scores, strict=True) if score == min(scores)]

@@ -111,7 +111,7 @@ def test_temperature_draws_by_softmax_over_normalised_costs():
     seen, counts = sites(cached=[32.0, 80.0, 128.0], free=[990, 995, 991]), np.zeros(3)
     for drawn in np.random.default_rng(3).random(n):
         for site in seen:
-            site.round, site.luck = 0, luck_of(drawn, site.index)
+            site.asked, site.luck = 0, luck_of(drawn, site.index)
         counts[choose(policy, params, request, seen)] += 1
     # Four standard errors, and three such comparisons.
     assert (np.abs(counts / n - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / n)).all()
@@ -143,7 +143,7 @@ def test_scores_are_numbers_wherever_a_replica_may_be(name):
                         asked = SimpleNamespace(prompt=request, predicted=30.0, prefix=-7, tenant=0, place=5)
                         for site in seen:
                             assert math.isfinite(policy.score(asked, site, params))
-                            site.round, site.lowest, site.highest = 1, -100.0, 500.0
+                            site.asked, site.lowest, site.highest = 1, -100.0, 500.0
                             assert math.isfinite(policy.score(asked, site, params))
 
 
@@ -281,3 +281,8 @@ def test_the_stored_findings_on_stale_views_follow_from_their_rows(monkeypatch):
     again = module.p99("llm-d", 4, 0.8, 0.01, stored["requests"], module.FIRST_SEED)
     wanted = next(r for r in stored["rows"] if (r["router"], r["load"], r["staleness"]) == ("llm-d", 0.8, 0.01))
     assert again == pytest.approx(wanted["p99"][0], rel=1e-9)
+
+
+def test_no_column_hides_behind_what_a_record_can_do():
+    # Uncompiled, `site.all` would be a method of NumPy's records.
+    assert not set(SITE.names) & set(dir(np.record))

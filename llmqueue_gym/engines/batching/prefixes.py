@@ -5,7 +5,7 @@ Two requests have the same number where they have the same tokens so far: number
 so that among ten million prefixes two that differ have the same number with a chance below 1e-5.
 """
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import inner_kernel, product
 from llmqueue_gym.engines.batching.cache import LENGTH, PAGES, PIECE, START, TEXT, TEXT_OF_OUTPUT
 
 ENDLESS = 1 << 40  # more tokens than any output has
@@ -18,9 +18,9 @@ D, E = 0x7F51AFD7ED558CCD, 0x44CEB9FE1A85EC53  # of the 64-bit finalizer of Murm
 @inner_kernel
 def mixed(prefix, text, start, length):
     """Return the number of a prefix with so many tokens of a text behind it."""
-    x = (int(prefix) + int(text) * A + int(start) * B + int(length) * C) & MASK
-    x = ((x ^ (x >> 31)) * D) & MASK
-    x = ((x ^ (x >> 29)) * E) & MASK
+    x = prefix ^ product(text, A) ^ product(start, B) ^ product(length, C)
+    x = product(x ^ ((x >> 31) & MASK), D)
+    x = product(x ^ ((x >> 29) & MASK), E) & MASK
     return x ^ (x >> 32)
 
 

@@ -1,14 +1,15 @@
 """What a router remembers of the prompts that it sent to each replica, as it cannot look into their caches.
 
-A replica has so many places, eight to a row. Each beginning of a prompt, to the end of one of its blocks, stands in the
-row that its number falls on, the last one that was sent first; who is ninth is forgotten. So a record is bounded, like
-the caches that it stands for.
+A replica has so many places, eight to a row. Each beginning of a prompt, to the end of one of its blocks (of 16 tokens,
+where blocks are smaller), stands in the row that its number falls on, the last one that was sent first; who is ninth is
+forgotten. So a record is bounded, like the caches that it stands for.
 """
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.cache import NOTHING, PATH
 from llmqueue_gym.engines.batching.prefixes import next_prefix
 
+LEAST = 16  # tokens that it counts by, where blocks are smaller
 PLACES, ROW = 1 << 15, 8  # powers of two; llm-d's record has 31,250 blocks of a replica
 
 
@@ -41,7 +42,7 @@ def read_or_write(cells, path, record, g, blocks, size, writes):
 @inner_kernel
 def known_tokens(e, f, r, i, q):
     """Return how many tokens of the prompt of request i replica q of run e was sent before, as far as is known."""
-    g, size = e * len(f.forms) + q, f.rules[q].block_size
+    g, size = e * len(f.forms) + q, max(f.rules[q].block_size, LEAST)
     if f.record.shape[1] == 0:
         return 0
     return read_or_write(r.cells, r.truth[i].path, f.record, g, r.requests[i].prompt // size, size, False) * size
@@ -50,7 +51,7 @@ def known_tokens(e, f, r, i, q):
 @inner_kernel
 def remember(e, f, r, i, q):
     """Let the router note that it sent request i to replica q of run e."""
-    g, size = e * len(f.forms) + q, f.rules[q].block_size
+    g, size = e * len(f.forms) + q, max(f.rules[q].block_size, LEAST)
     site, prompt = f.sites[g], r.requests[i].prompt
     site.since += 1
     site.sent += prompt - known_tokens(e, f, r, i, q)

@@ -152,7 +152,7 @@ def look(e, f, r, i, wants, decodes):
         member, state = f.members[g], r.state[g]
         site.promised = max(member.promised - (state.done - member.pulled), 0)
         site.reserved = member.reserved - state.fulfilled
-        site.clock, site.sites, site.all, site.most, site.least = f.fleet[e].clock, count, total, most, least
+        site.clock, site.sites, site.total, site.most, site.least = f.fleet[e].clock, count, total, most, least
         if wants & SUMS:
             site.tokens = prompts_of(g, f, r) + f.members[g].inbound_tokens
         if wants & CACHED and r.state[g].caching:
@@ -171,12 +171,12 @@ def ask_first(e, f, r, i, decodes, score, params):
     replicas, lowest, highest = len(f.forms), np.inf, -np.inf
     for g in range(e * replicas, (e + 1) * replicas):
         if takes(e, f, r, g - e * replicas, i, decodes):
-            f.sites[g].round = 0
+            f.sites[g].asked = 0
             value = score(r.requests[i], f.sites[g], params)
             lowest, highest = min(lowest, value), max(highest, value)
     for g in range(e * replicas, (e + 1) * replicas):
         site = f.sites[g]
-        site.round, site.lowest, site.highest = 1, lowest, highest
+        site.asked, site.lowest, site.highest = 1, lowest, highest
 
 
 @inner_kernel

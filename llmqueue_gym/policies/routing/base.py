@@ -6,7 +6,7 @@ A user's router is a plain function of the request and of one replica as it last
         return site.waiting + site.running
 
 Where a score depends on how the others stand, it reads `site.lowest` and `site.highest`. Then it is asked twice: with
-`site.round` 0 for a number of each replica, and with 1 for the score, when both say what came of the first round.
+`site.asked` 0 for a number of each replica, and with 1 for the score, when both say what came of the first round.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ SUMS = frozenset(("pending", "work", "context", "tokens", "wanted", "reading", "
 HITS = frozenset(("cached",))  # a look into the cache of each replica
 RECORD = frozenset(("known",))  # a record of what was sent
 LUCK = frozenset(("luck",))  # a number of each replica
-ROUNDS = frozenset(("round", "lowest", "highest"))  # a second round
+ROUNDS = frozenset(("asked", "lowest", "highest"))  # a second round
 
 
 @dataclass(frozen=True)

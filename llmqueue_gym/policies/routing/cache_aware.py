@@ -16,7 +16,7 @@ from llmqueue_gym.policies.routing.base import RoutingPolicy
 
 
 def score(request, site, params):
-    if site.round == 0:
+    if site.asked == 0:
         return -site.known
     match, apart, times = params[0], params[1], params[2]
     if site.most - site.least > apart and site.most > times * site.least:

@@ -34,7 +34,7 @@ def place(kind, number, copy):
 
 def score(request, site, params):
     factor, copies = params[0], int(params[1])
-    if site.outstanding + 1 > math.ceil(factor * (site.all + 1) / site.sites):
+    if site.outstanding + 1 > math.ceil(factor * (site.total + 1) / site.sites):
         return _FULL
     if request.prefix != 0:
         start = place(_TEXT, request.prefix, 0)

@@ -47,12 +47,12 @@ def score_of_record(request, site, params):
 
 def softmax(request, site, params):
     value = cost(request.prompt, site.pending, site.cached, site.blocks - site.free, params)
-    return value if site.round == 0 else drawn(value, site.lowest, site.highest, site.luck, params[1])
+    return value if site.asked == 0 else drawn(value, site.lowest, site.highest, site.luck, params[1])
 
 
 def softmax_of_record(request, site, params):
     value = cost(request.prompt, site.pending, site.known, site.blocks - site.free, params)
-    return value if site.round == 0 else drawn(value, site.lowest, site.highest, site.luck, params[1])
+    return value if site.asked == 0 else drawn(value, site.lowest, site.highest, site.luck, params[1])
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ def weighted(waiting, lowest, highest, free, share, params):
 
 
 def score(request, site, params):
-    if site.round == 0:
+    if site.asked == 0:
         return site.waiting
     share = site.known / request.prompt
     return weighted(site.waiting, site.lowest, site.highest, site.free / site.blocks, share, params)
 
 
 def precise_score(request, site, params):
-    if site.round == 0:
+    if site.asked == 0:
         return site.waiting
     share = site.cached / request.prompt
     return weighted(site.waiting, site.lowest, site.highest, site.free / site.blocks, share, params)

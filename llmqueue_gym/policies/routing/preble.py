@@ -25,7 +25,7 @@ _OTHERS = 1e12  # s; after those that know most
 
 
 def score(request, site, params):
-    if site.round == 0:
+    if site.asked == 0:
         return -site.known
     token, request_time, block = params[0], params[1], params[2]
     load = token * site.pending + request_time * site.outstanding
