@@ -211,3 +211,8 @@ def test_a_prompt_that_is_not_cut_goes_where_it_fits_the_budget():
     run = fleet.simulate(drawn, router)
     assert run.done.all() and (run.jobs["site"][1:3] == 1).all()
     assert agree(Case(fleet, router, drawn)) == "drained"
+
+
+def test_who_waits_for_memory_begins_at_the_very_instant_at_which_a_transfer_frees_it():
+    # Transfers take no time here, so that their ends come at an instant at which the source has tried before.
+    assert agree(draw_case(np.random.default_rng([1, 1560]), plain=True)) == "drained"

@@ -246,6 +246,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             if closes:
                 fleet.reason = DRAINED if left(e, f, r) == fleet.n else HORIZON
                 break
+            if until == np.inf and reason == DRAINED and course.splits and who_was_read(e, f, r) >= 0:
+                continue
             if until == np.inf or reason != DRAINED:
                 fleet.reason = STUCK if reason == DRAINED and fleet.held > 0 else reason
                 break
@@ -293,6 +295,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                         g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
                         params[q], ENDLESS,
                     )  # fmt: skip
+                    if r.state[g].ends == np.inf:  # it waits, and may begin at this very instant yet
+                        r.system[g].clock = min(r.system[g].clock, fleet.clock)
                 if f.members[g].awaited > 0:  # somebody may have been preempted
                     begin_transfers(e, f, r, g, course)
             fleet.phase = MOVE_ON
