@@ -15,6 +15,7 @@ from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first
 from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
+from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.record import forget_replica, remember
 from llmqueue_gym.engines.fleet.sites import choose, report
 from llmqueue_gym.engines.fleet.tables import (
@@ -46,6 +47,7 @@ from llmqueue_gym.engines.fleet.transfers import (
     try_transfer,
     vanish,
 )
+from llmqueue_gym.requests import PREFILL
 
 
 @inner_kernel
@@ -313,6 +315,11 @@ def arrive(e, f, r):
 def sent_to(e, f, r, q, course):
     """Send the request in question to replica q of run e."""
     f.fleet[e].turn += 1
+    if not course.paired:
+        if f.members[e * len(f.forms) + q].role == PREFILL:
+            lend_room(e, f, r, f.fleet[e].subject, q, 1)
+        else:
+            promise(e, f, r, f.fleet[e].subject, q, 1)
     remember(e, f, r, f.fleet[e].subject, q)
     send(e, f, r, f.fleet[e].subject, q, course)
 
