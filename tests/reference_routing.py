@@ -106,6 +106,10 @@ class Books:
         began = [k for k in range(last) if jobs["site"][k] == q and self.run.outcome["scheduled"][k] <= when]
         seen.step_time = self.seconds if any(self._ended(k, when) for k in began) else 0.0
         there = [k for part in self.at(q, now, i) for k in part]
+        seen.reading = len(waiting) + sum(made == 0 for _, made, _ in states)
+        seen.idle = len(waiting)
+        seen.promised = len(there)
+        seen.reserved = sum(-(-int(prompt[k] + max(predicted[k], 1)) // BLOCK) for k in there)
         seen.outstanding, seen.tokens = len(there), float(sum(prompt[k] for k in there))
         sent = [k for k in range(i) if jobs["site"][k] == q]
         seen.sent = float(sum(prompt[k] - self.hits(q, k, math.inf) for k in sent))

@@ -50,13 +50,13 @@ def passed_over(r, entry):
 def insert(e, r, entry):
     """Put an entry in its place in the queue: behind the equal ones that bisection finds."""
     waiting, ring, head, n = r.waiting, r.waiting.shape[1] - 1, r.state[e].head, r.system[e].waiting
-    times, place = passed_over(r, entry), r.requests[row_of(entry)].place
+    times, row = passed_over(r, entry), row_of(entry)  # rows are in order of arrival
     low, high = 0, n
     while low < high:
         middle = (low + high) // 2
         other = waiting[e, (head + middle) & ring]
         others = passed_over(r, other)
-        if times < others or (times == others and place < r.requests[row_of(other)].place):
+        if times < others or (times == others and row < row_of(other)):
             high = middle
         else:
             low = middle + 1

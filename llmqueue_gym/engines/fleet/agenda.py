@@ -18,6 +18,7 @@ from llmqueue_gym.engines.fleet.held import has_place, hold, let_go
 from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
+from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.record import remember
 from llmqueue_gym.engines.fleet.sites import choose, fits, report
 from llmqueue_gym.engines.fleet.tables import (
@@ -49,6 +50,7 @@ from llmqueue_gym.engines.fleet.transfers import (
     try_transfer,
     vanish,
 )
+from llmqueue_gym.requests import PREFILL
 
 
 @inner_kernel
@@ -339,6 +341,11 @@ def arrive(e, f, r):
 def sent_to(e, f, r, q, course):
     """Send the request in question to replica q of run e."""
     f.fleet[e].turn += 1
+    if not course.paired:
+        if f.members[e * len(f.forms) + q].role == PREFILL:
+            lend_room(e, f, r, f.fleet[e].subject, q, 1)
+        else:
+            promise(e, f, r, f.fleet[e].subject, q, 1)
     remember(e, f, r, f.fleet[e].subject, q)
     send(e, f, r, f.fleet[e].subject, q, course)
 

@@ -11,7 +11,7 @@ Source: the mixed pool of Mutinifni/splitwise-sim 8f99e7d (Patel et al., Splitwi
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
-from llmqueue_gym.engines.batching.pool import blocks_for, promised_blocks
+from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.sites import fits, look
 from llmqueue_gym.engines.fleet.tables import ON
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL
@@ -109,17 +109,8 @@ def choose_both(e, f, r, i, course, score, scores, hand, hands):
                 if p < 0 or value < load(score(r.requests[i], f.sites[first + p], scores)):
                     p = q
         t = p = max(p, 0)
-    promise(e, f, r, i, p, t)
-    return p
-
-
-@inner_kernel
-def promise(e, f, r, i, p, t):
-    """Note that replica p of run e reads request i and replica t decodes it, and the blocks that this takes there."""
-    first, request = e * len(f.forms), r.requests[i]
-    reader, decoder = f.members[first + p], f.members[first + t]
     f.flows[i].target = t
-    decoder.promised += 1
-    decoder.reserved += promised_blocks(request, f.rules[t].block_size)
+    promise(e, f, r, i, t, 1)
     if p != t:
-        reader.reserved += blocks_for(request.prompt + 1, f.rules[p].block_size)
+        lend_room(e, f, r, i, p, 1)
+    return p

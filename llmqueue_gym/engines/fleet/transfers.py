@@ -6,6 +6,7 @@ from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.power import turn_off
+from llmqueue_gym.engines.fleet.promises import forget_promises, lend_room, promise
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
 from llmqueue_gym.requests import MOVING, PENDING, PREFILL
 
@@ -51,6 +52,11 @@ def hand_over(e, f, r, i, q, course):
         return
     request, flow, target = r.requests[i], f.flows[i], f.members[first + q]
     pull(e, f, r, first + source, i)
+    if not request.goes_on:
+        promise(e, f, r, i, source, -1)
+    if not (course.paired and request.goes_on and flow.target == q):
+        forget_promises(e, f, r, i, source, course)
+        promise(e, f, r, i, q, 1)
     flow.source, flow.target, flow.blocks, flow.next, flow.order = source, q, request.blocks, -1, -1
     request.status, request.blocks = MOVING, 0
     f.members[first + source].outbound += 1
@@ -108,7 +114,8 @@ def arrive_from_elsewhere(e, f, r, i, course):
     flow, first = f.flows[i], e * len(f.forms)
     source, g = first + flow.source, first + flow.target
     r.system[source].free += flow.blocks
-    f.members[source].reserved -= flow.blocks
+    if r.requests[i].goes_on:
+        lend_room(e, f, r, i, flow.source, -1)
     if gains(source, r, f.rules[flow.source]):
         r.state[source].blocked = 0
     f.members[source].outbound -= 1
@@ -143,16 +150,19 @@ def vanish(e, f, r, q, course):
     for k in range(system.running):
         i = r.running[g, k]
         release(g, r, i)
+        forget_promises(e, f, r, i, q, course)
         forget(e, f, r, i)
     for k in range(system.waiting):
         i = row_of(row_at(g, r, k))
         if not stands_for_itself(r, f.rules[q], row_at(g, r, k)):
             continue
         release(g, r, i)
+        forget_promises(e, f, r, i, q, course)
         forget(e, f, r, i)
     for k in range(state.arrived, state.n):
         i = r.inbox[g, k & (r.inbox.shape[1] - 1)]
         release(g, r, i)
+        forget_promises(e, f, r, i, q, course)
         forget(e, f, r, i)
     for i in range(fleet.first, fleet.first + fleet.n):
         request, flow = r.requests[i], f.flows[i]
@@ -184,10 +194,13 @@ def drop_flow(e, f, r, i, q):
         target = f.members[first + flow.target]
         target.inbound -= 1
         target.inbound_tokens -= r.requests[i].prompt
+        promise(e, f, r, i, flow.target, -1)
         release(first + flow.target, r, i)
         if flow.order < 0:  # it waited for room there
             unlink(f, target, i)
     if flow.source != q:
+        if r.requests[i].goes_on:
+            lend_room(e, f, r, i, flow.source, -1)
         f.members[first + flow.source].outbound -= 1
         r.system[first + flow.source].free += flow.blocks
         r.state[first + flow.source].blocked = 0

@@ -15,9 +15,9 @@ def idle(request, site, params):
 
 def fewest_prompts() -> RoutingPolicy:
     """Fewest requests whose prompt is not read yet."""
-    return RoutingPolicy("fewest-prompts", prompts, source=SOURCE)
+    return RoutingPolicy("fewest-prompts", prompts, ties="first", source=SOURCE)
 
 
 def shortest_line() -> RoutingPolicy:
     """Fewest requests that are not in the iteration under way."""
-    return RoutingPolicy("shortest-line", idle, source=SOURCE)
+    return RoutingPolicy("shortest-line", idle, ties="first", source=SOURCE)

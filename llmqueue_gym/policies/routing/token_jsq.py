@@ -9,4 +9,6 @@ def score(request, site, params):
 
 def token_jsq() -> RoutingPolicy:
     """Least prompt tokens that are not read yet, and one more for each request; Splitwise's junction."""
-    return RoutingPolicy("token-jsq", score, source="token_jsq of Mutinifni/splitwise-sim (Splitwise, ISCA 2024)")
+    return RoutingPolicy(
+        "token-jsq", score, ties="first", source="token_jsq of Mutinifni/splitwise-sim (Splitwise, ISCA 2024)"
+    )
