@@ -29,7 +29,14 @@ ROUTERS = [
     ("least-tokens", {}),
     ("least-kv", {}),
     ("least-work", {}),
+    ("token-jsq", {}),
+    ("preble-like", {}),
+    ("llm-d", {}),
+    ("llumnix", {}),
+    ("vllm-dp", {}),
 ]
+CACHING = {"lengths": "prefixes:texts=20,prefix=100,own=lognormal:prompt=40;output=30"}
+CACHING |= {"profile": "a100-llama3-8b:kv_tokens=4096", "rules": "vllm-v1:max_seqs=8,caching=vllm"}
 COLUMNS = ("scheduled", "first_token", "completion", "recomputed")
 
 
@@ -75,6 +82,21 @@ def test_a_router_by_hand_is_the_closed_loop(router, view, staleness):
     env = made(staleness=staleness, **view)
     played(env, router, 5)
     same(env.run(), env.scenario.simulate(router, 5))
+
+
+@pytest.mark.parametrize("router", ["least-ttft", "prefix-aware-like", "preble-like", "llm-d"])
+def test_routers_that_know_of_caches_find_them_as_in_the_closed_loop(router):
+    env = made(**CACHING)
+    played(env, router, 5)
+    run = env.run()
+    same(run, env.scenario.simulate(router, 5))
+    assert run.totals["hit_tokens"] > 0
+    agent, (seen, _), over = baseline_agent(router, env), env.reset(seed=5), False
+    columns, most = [*env.view.jobs], np.zeros(2)
+    while not over:
+        most = np.maximum(most, seen["jobs"][:, [columns.index("cached"), columns.index("known")]].max(axis=0))
+        seen, _, over, _, _ = env.step(agent.act_env(env))
+    assert (most > 0).all()
 
 
 @pytest.mark.parametrize("given", [{}, {"staleness": 0.2}, {"local_below": 500}, {"latency": 0.05, "bandwidth": 1e9}])
@@ -283,7 +305,8 @@ def test_the_agent_reads_the_observation_alone_one_or_many(router, view, name):
         observation, _, over, _, _ = env.step(actions[-1])
     np.testing.assert_array_equal(agent.act({part: np.stack([one[part] for one in seen]) for part in seen[0]}), actions)
     assert len(set(actions)) == 4
-    assert apart <= (3 if router == "least-work" else 0)  # sums of predictions that differ by less than a float32
+    # Sums of predictions, and shares, that differ by less than a float32 does.
+    assert apart <= (3 if router in ("least-work", "preble-like", "llm-d") else 0)
 
 
 def test_a_score_of_the_users_own_is_as_good():
@@ -353,6 +376,9 @@ def test_agents_that_do_not_fit_are_refused_in_one_line():
         with pytest.raises(BadInput, match=words) as caught:
             baseline_agent(router, made(**view))
         assert "\n" not in str(caught.value)
+    for router, words in (("shortest-line", "reads idle, which no agent sees"), ("mixed-pool", "closed loop")):
+        with pytest.raises(BadInput, match=words):
+            baseline_agent(router, made())
     env = made()
     env.reset(seed=0)
     with pytest.raises(BadInput, match="gives score NaN"):

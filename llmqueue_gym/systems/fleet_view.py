@@ -13,6 +13,7 @@ import numpy as np
 from llmqueue_gym.engines.batching.caches import let_cache, with_contexts
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
+from llmqueue_gym.engines.fleet.record import PLACES
 from llmqueue_gym.engines.fleet.stepping import step_batch
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 # What an agent decides.
 BITS = {"route": tables.ROUTES, "handover": tables.HANDS, "both": tables.ROUTES | tables.HANDS}
-TOLD = tables.SUMS | tables.CACHED  # what replicas report
+TOLD = tables.SUMS | tables.CACHED | tables.KNOWN  # what is seen of replicas
 _NOTHING = np.zeros(0)
 
 
@@ -64,6 +65,9 @@ class FleetView(View):
         "outstanding": Column("requests that were sent there and have not left", "seats"),
         "tokens": Column("their prompts, tokens", "prompt"),
         "cached": Column("tokens of the request's prompt in its cache", "prompt"),
+        "known": Column("the same by the router's own record of what it sent there", "prompt"),
+        "since": Column("requests that were sent there since the report", "seats"),
+        "wanted": Column("KV blocks that those who wait there will need for their prompts", "blocks"),
     }
     system: ClassVar[Columns] = {
         "question": Column("1: where does the request go, 2: who goes on with it; 0 when it is over"),
@@ -103,7 +107,10 @@ class FleetView(View):
                 raise BadInput(f"sees={self.sees} replicas of {size}; choose 1 to {size}, or None for all of them")
         if self.decides == "handover" and not system.splits:
             raise BadInput("decides='handover' needs replicas that read prompts alone: prefill of at least 1")
-        ROUTING_POLICIES(self.router)
+        if len(system.rows[0]) > len(system.members):
+            raise BadInput("replicas that are pipelines of several GPUs serve no agent; choose stages=1")
+        if ROUTING_POLICIES(self.router).paired:
+            raise BadInput(f"router={self.router!r} chooses who decodes, too; choose another")
 
     @property
     def own_rules(self) -> bool:
@@ -156,7 +163,7 @@ class FleetEpisodes(Episodes):
         n, each, looks = int(scenario.n_jobs), len(system.members), view.looks
         order: Any = system.discipline
         one, alone, course, (conduct, *_, params), checked = system.loaded(scenario.draw(0, looks), looks)
-        fresh = tables.fresh_fleet(size, n, one.choices.shape[1], each)
+        fresh = tables.fresh_fleet(size, n, one.choices.shape[1], each, PLACES if system.caches else 0)
         self.fleet = one._replace(**{name: getattr(fresh, name) for name in tables.OF_RUNS})
         for name in ("role", "power"):
             self.fleet.members[name] = np.tile(one.members[name], size)
@@ -189,6 +196,9 @@ class FleetEpisodes(Episodes):
         self.replica = r = with_contexts(r, e, size, given, min(member.rules.block_size for member in system.members))
         f.choices[rows], f.ties[rows] = drawn.truth["choices"], drawn.truth["ties"]
         tables.begin_run(f, r, e, rows, int(np.isfinite(drawn.work["arrival"]).sum()), self._course)
+        self._order.check_owners(drawn.work, r.notes.shape[1])
+        if self._order.shares:
+            r.give_shares(self._order.shares)
         mine = slice(e * len(f.forms), (e + 1) * len(f.forms))
         r.state["every"][mine] = refreshed.every
         r.state["hands_over"][mine] = f.members["role"][mine] == PREFILL
@@ -225,7 +235,8 @@ class FleetEpisodes(Episodes):
     def seen(self, e: int = 0) -> Mapping[str, Any]:  # type: ignore[override]
         """Return the `REQUEST` row `(1,)` in question, the `SITE` rows of all replicas, and what else a router goes by.
 
-        That is the mask, the place of each replica among those drawn, whose turn it is, and the number for ties.
+        That is which replicas take it, the mask, their places among those drawn, whose turn it is, and the number for
+        ties.
         """
         f, each = self.fleet, len(self.fleet.forms)
         i = int(f.fleet["subject"][e])
@@ -234,6 +245,7 @@ class FleetEpisodes(Episodes):
         mask = self.observation["action_mask"][e] > 0
         present = self.observation["jobs"][e, :, 0] > 0
         return {
+            "present": present,
             "request": self.replica.requests[i : i + 1],
             "sites": f.sites[e * each : (e + 1) * each],
             "question": self.asks[e],

@@ -81,9 +81,9 @@ def observe(e, f, r, ask, decodes, wants, dt, features, view, factors, view_fact
         decodes: whether the request in question looks for a replica that decodes.
         wants: what reports tell.
         dt: s since the last decision.
-        features: `(E, R, 16)`, written.
+        features: `(E, R, 19)`, written.
         view: `(E, 13)`, likewise.
-        factors: `(16,)`, by which the columns of features are multiplied, float32.
+        factors: `(19,)`, by which the columns of features are multiplied, float32.
         view_factors: `(13,)`, likewise of view.
     """
     fleet, first, i = f.fleet[e], e * len(f.forms), f.fleet[e].subject
@@ -108,6 +108,9 @@ def observe(e, f, r, ask, decodes, wants, dt, features, view, factors, view_fact
         features[e, q, 13] = r.state[g].n - r.state[g].done + member.inbound
         features[e, q, 14] = site.tokens
         features[e, q, 15] = site.cached
+        features[e, q, 16] = site.known
+        features[e, q, 17] = site.since
+        features[e, q, 18] = site.wanted
         for column in range(features.shape[2]):
             features[e, q, column] *= factors[column]
     for column in range(view.shape[1]):
@@ -176,7 +179,7 @@ def step_batch(
         asks: `(E,)`, what each agent was last asked, written.
         paid: `(E,)`, what each run had cost at its last decision, written; all until the first is paid with the second.
         actions: `(E,)`, START, SKIP, or a replica. One that is not open stands for the first that is.
-        features: `(E, R, 16)`, written by `observe`.
+        features: `(E, R, 19)`, written by `observe`.
         view: `(E, 13)`, likewise.
         mask: `(E, R)`, written by `write_mask`.
         factors: see `observe`.

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 OF_REQUEST = ("prompt", "generated", "computed", "predicted", "upper", "weight")
-OF_SITE = ("role", "running", "waiting", "free", "blocks", "pending", "work", "context", "step_time")
-COUNTED = ("outstanding", "tokens", "cached")  # not reported, but known as of now
+OF_SITE = ("role", "running", "waiting", "free", "blocks", "pending", "work", "context", "step_time", "wanted")
+COUNTED = ("outstanding", "tokens", "cached", "known", "since")  # not reported, but known as of now
+ROUNDS = ("round", "lowest", "highest")
+# What follows from those.
+SEEN = (
+    {*OF_REQUEST, "first_predicted", "lower", "arrival", "deadline"},
+    {*OF_SITE, *COUNTED, *ROUNDS, "index", "clock", "reported", "sites", "all", "most", "least"},
+)
 
 
 class RoutingAgent(Agent):
@@ -35,6 +41,13 @@ class RoutingAgent(Agent):
             sees = policy.d if policy.looks == "sample" else None
             if sees != view.sees:
                 raise BadInput(f"router {policy.name!r} needs an environment with sees={sees}, not {view.sees}")
+        for each in (policy, takes_over):
+            unseen = (each.reads(0) - SEEN[0]) | (each.reads(1) - SEEN[1])
+            if unseen or each.paired:
+                more = (
+                    f"reads {', '.join(sorted(unseen))}, which agents do not see" if unseen else "decides all at once"
+                )
+                raise BadInput(f"router {each.name!r} {more}; play it in closed loop")
         facts = scenario.facts()
         self._plays = [(each, each.compiled()[0], each.params_for(**facts)) for each in (policy, takes_over)]
 
@@ -62,6 +75,7 @@ class RoutingAgent(Agent):
         return {
             "requests": requests,
             "sites": sites,
+            "present": present,
             "question": told["question"],
             "mask": np.atleast_2d(observation["action_mask"]) > 0,
             "drawn": np.atleast_2d(columns["drawn"]),
@@ -75,7 +89,7 @@ class RoutingAgent(Agent):
             "requests": np.array(seen["request"]),
             "sites": np.atleast_2d(np.array(seen["sites"])),
             **{name: np.atleast_1d(seen[name]) for name in ("question", "turn", "tie")},
-            **{name: np.atleast_2d(seen[name]) for name in ("mask", "drawn")},
+            **{name: np.atleast_2d(seen[name]) for name in ("present", "mask", "drawn")},
         }
 
     def choose(self, seen: dict[str, Any]) -> np.ndarray:
@@ -96,7 +110,8 @@ class RoutingAgent(Agent):
         least = np.where(rows, scores, np.inf).min(axis=1)[:, None]
         equal = rows & (scores == least)
         first = np.where(equal & sampled, drawn, np.inf).argmin(axis=1)
-        kth = (seen["tie"] * equal.sum(axis=1)).astype(np.int64)
+        tie = seen["tie"] * (policy.ties == "random")
+        kth = (tie * equal.sum(axis=1)).astype(np.int64)
         at_random = (equal.cumsum(axis=1) > kth[:, None]).argmax(axis=1)
         return np.where(samples, first, at_random)
 
@@ -106,9 +121,15 @@ class RoutingAgent(Agent):
         return [np.where((seen["question"] == HAND)[:, None], hands, routes)]
 
     def _scores(self, seen: dict[str, Any], policy: Any, pointer: Any, params: np.ndarray) -> np.ndarray:
-        scores = np.zeros(seen["mask"].shape)
-        sites = np.ascontiguousarray(seen["sites"], SITE)
-        scores_of(records(np.ascontiguousarray(seen["requests"], REQUEST)), records(sites), pointer, params, scores)
+        """Return the scores `(E, R)`; who reads what came of a first round is asked twice."""
+        scores, requests = np.zeros(seen["mask"].shape), records(np.ascontiguousarray(seen["requests"], REQUEST))
+        sites, twice = np.ascontiguousarray(seen["sites"], SITE), bool(policy.reads(1) & {*ROUNDS})
+        for turn in range(1 + twice):
+            if twice:
+                sites["round"] = turn
+                sites["lowest"] = np.where(seen["present"], scores, np.inf).min(axis=1)[:, None] if turn else 0.0
+                sites["highest"] = np.where(seen["present"], scores, -np.inf).max(axis=1)[:, None] if turn else 0.0
+            scores_of(requests, records(sites), pointer, params, scores)
         policy.refuse_failure(params)
         return scores
 
