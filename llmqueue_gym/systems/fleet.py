@@ -16,7 +16,7 @@ from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
 from llmqueue_gym.engines.fleet.record import PLACES
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.control import CONTROLLERS, Controller
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
@@ -344,16 +344,18 @@ class Fleet(Replica):
         return records(row)[0]
 
     def bound(self, drawn: Drawn) -> float:
-        """Return `theory.clairvoyant.latency_floor` of as many replicas; the best of their kinds counts.
+        """Return `theory.clairvoyant.latency_floor` of as many replicas.
 
         Raises:
-            NotApplicable: a cost profile by tables, for which no floor is known, or clients who wait for their answers.
+            NotApplicable: no floor is known: replicas that differ or share prefixes, a cost profile by tables, or clients
+                who wait for their answers.
         """
         if self.closed:
             return super().bound(drawn)
-        requests, kinds = request_table(drawn.work["arrival"], drawn.work["prompt"]), self.distinct
-        floors = [latency_floor(requests, drawn.sizes, m.profile, m.rules, len(self.members)).mean for m in kinds]
-        return min(floors)
+        if len(self.distinct) > 1 or self.caches:
+            raise NotApplicable("no floor is known for replicas that differ, nor for prompts that are in a cache")
+        requests, (kind,) = request_table(drawn.work["arrival"], drawn.work["prompt"]), self.distinct
+        return latency_floor(requests, drawn.sizes, kind.profile, kind.rules, len(self.members)).mean
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> FleetEpisodes:  # type: ignore[override]
         """Return E fleets."""
