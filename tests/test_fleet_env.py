@@ -376,7 +376,7 @@ def test_agents_that_do_not_fit_are_refused_in_one_line():
         with pytest.raises(BadInput, match=words) as caught:
             baseline_agent(router, made(**view))
         assert "\n" not in str(caught.value)
-    for router, words in (("shortest-line", "reads idle, which no agent sees"), ("mixed-pool", "closed loop")):
+    for router, words in (("shortest-line", "reads idle, which agents do not see"), ("mixed-pool", "closed loop")):
         with pytest.raises(BadInput, match=words):
             baseline_agent(router, made())
     env = made()

@@ -8,6 +8,7 @@ import pytest
 from fidelity import vllm
 from reference_vllm import Stuck, VllmReference, linear_cost, random_case
 
+from llmqueue_gym._jit import kernel
 from llmqueue_gym.engines.batching.blocks import cached_tokens
 from llmqueue_gym.engines.batching.cache import AFTER, BLOCK, PREFIX, USERS
 from llmqueue_gym.engines.batching.closed_loop import proceed
@@ -192,8 +193,16 @@ def test_a_policy_that_reserves_memory_is_refused():
         serve(given, reserving, "unit", "vllm-v1:caching=vllm,blocks=40")
 
 
+@kernel
+def number_all(pieces, found):
+    for k in range(len(pieces)):
+        found[k] = mixed(pieces[k, 0], pieces[k, 1], pieces[k, 2], pieces[k, 3])
+
+
 def test_prefixes_that_differ_have_numbers_that_differ():
-    number = mixed.py_func if hasattr(mixed, "py_func") else mixed
-    seen = {number(prefix, text, start, 16) for prefix in (1, 2) for text in range(50) for start in range(0, 1600, 16)}
+    told = np.array([(p, text, start, 16) for p in (1, 2) for text in range(50) for start in range(0, 1600, 16)])
+    found = np.zeros(len(told), np.int64)
+    number_all(told, found)
+    seen = set(found.tolist())
     assert len(seen) == 2 * 50 * 100
     assert all(0 <= one < 2**63 for one in seen)

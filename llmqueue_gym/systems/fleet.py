@@ -347,8 +347,8 @@ class Fleet(Replica):
         """Return `theory.clairvoyant.latency_floor` of as many replicas.
 
         Raises:
-            NotApplicable: no floor is known: replicas that differ or share prefixes, a cost profile by tables, or clients
-                who wait for their answers.
+            NotApplicable: no floor is known: replicas differ or share prefixes, the cost profile is one of tables, or
+                clients wait for their answers.
         """
         if self.closed:
             return super().bound(drawn)

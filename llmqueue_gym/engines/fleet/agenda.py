@@ -107,7 +107,7 @@ def report_before(clock, when, staleness):
     k = np.floor(when / staleness)
     if k * staleness >= when:
         k -= 1.0
-    last = k * staleness
+    last = max(k, 0.0) * staleness  # nothing was before time 0
     if last <= clock:
         last = (k + 1.0) * staleness
     return last if clock < last <= when else np.inf

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 OF_REQUEST = ("prompt", "generated", "computed", "predicted", "upper", "weight")
 OF_SITE = ("role", "running", "waiting", "free", "blocks", "pending", "work", "context", "step_time", "wanted")
 COUNTED = ("outstanding", "tokens", "cached", "known", "since")  # not reported, but known as of now
-ROUNDS = ("round", "lowest", "highest")
+ROUNDS = ("asked", "lowest", "highest")
 # What follows from those.
 SEEN = (
     {*OF_REQUEST, "first_predicted", "lower", "arrival", "deadline"},
-    {*OF_SITE, *COUNTED, *ROUNDS, "index", "clock", "reported", "sites", "all", "most", "least"},
+    {*OF_SITE, *COUNTED, *ROUNDS, "index", "clock", "reported", "sites", "total", "most", "least"},
 )
 
 
@@ -60,7 +60,7 @@ class RoutingAgent(Agent):
             sites[name] = columns[name]
         there = np.where(present, sites["outstanding"], 0)
         sites["index"], sites["reported"] = np.arange(present.shape[1]), -np.atleast_2d(columns["since_report"])
-        sites["sites"], sites["all"] = present.sum(axis=1)[:, None], there.sum(axis=1)[:, None]
+        sites["sites"], sites["total"] = present.sum(axis=1)[:, None], there.sum(axis=1)[:, None]
         sites["most"] = there.max(axis=1)[:, None]
         sites["least"] = np.where(present, there, np.iinfo(np.int64).max).min(axis=1)[:, None]
         told = {
@@ -126,7 +126,7 @@ class RoutingAgent(Agent):
         sites, twice = np.ascontiguousarray(seen["sites"], SITE), bool(policy.reads(1) & {*ROUNDS})
         for turn in range(1 + twice):
             if twice:
-                sites["round"] = turn
+                sites["asked"] = turn
                 sites["lowest"] = np.where(seen["present"], scores, np.inf).min(axis=1)[:, None] if turn else 0.0
                 sites["highest"] = np.where(seen["present"], scores, -np.inf).max(axis=1)[:, None] if turn else 0.0
             scores_of(requests, records(sites), pointer, params, scores)
