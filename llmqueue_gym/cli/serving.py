@@ -23,6 +23,7 @@ SHOWN = {
     "mean_batch": ("requests in an iteration, mean", "{:.3g}"),
     "kv_share": ("KV cache read by decodes, mean", "{:.1%}"),
     "most_kv_share": ("KV cache in use, most", "{:.1%}"),
+    "hit_share": ("prompt tokens found in the cache", "{:.1%}"),
     "preemptions_per_request": ("preemptions per request", "{:.3g}"),
     "recomputed_tokens": ("tokens computed again", "{:,.0f}"),
     "swapped_bytes": ("moved to the host and back", "{:,.3g} bytes"),
@@ -40,7 +41,7 @@ COLUMNS = ("mean", "p50", "p95", "p99")  # of each latency
 USUAL = {"ttft_slo": 30.0, "tpot_slo": 2.0, "e2e_slo": 3600.0}  # s; beyond, ms are likely to be meant
 ABSURD_RATE, ABSURD_LOAD = 300.0, 100.0  # times as many or few requests/s as one, and as a replica sustains
 _OBJECTIVES = ("goodput", "attainment")
-_IF_ANY = ("preemptions_per_request", "recomputed_tokens", "swapped_bytes")
+_IF_ANY = ("hit_share", "preemptions_per_request", "recomputed_tokens", "swapped_bytes")
 
 
 def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None) -> dict[str, Any]:

@@ -175,6 +175,7 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
     ),  # requests an iteration
     "kv_share": lambda m: m.served.totals["token_time"] / _kv_time(m),  # mean, of what decodes read alone
     "most_kv_share": _most_kv,  # blocks ever in use, of the replica where that is most
+    "hit_share": lambda m: m.served.totals["hit_tokens"] / float(m.served.jobs["prompt"].sum()),  # found in caches
     "preemptions": _total("preemptions"),
     "preemptions_per_request": lambda m: m.served.totals["preemptions"] / len(m.served),
     "recomputed_tokens": lambda m: float(m.served.outcome["recomputed"].sum()),
