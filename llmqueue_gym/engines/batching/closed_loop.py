@@ -212,9 +212,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
         if state.phase == BOARD:
-            if rank is not None:
-                if conduct.accounts:
-                    charge_outputs(e, r, conduct)
+            if conduct.accounts:
+                charge_outputs(e, r, conduct)
             board(e, r)
             state.phase = COMPUTE
         if state.phase == COMPUTE:
@@ -253,9 +252,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 return HELD
             state.ends = np.inf
             state.phase = BEGIN
-            if rank is not None:
-                if conduct.accounts:
-                    charge_outputs(e, r, conduct)
+            if conduct.accounts:
+                charge_outputs(e, r, conduct)
             run_model(e, r, rules, dt, longer, agent & RANKING)
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
