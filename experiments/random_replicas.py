@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS, rule_set
-from llmqueue_gym.engines.batching.rules import ALLOCATIONS, CACHING, OF_V1, ORDERS, PREEMPTIONS, Rules
+from llmqueue_gym.engines.batching.rules import (
+    ALLOCATIONS,
+    CACHING,
+    EVICTIONS,
+    OF_V1,
+    ORDERS,
+    PREEMPTIONS,
+    QUEUE_ORDERS,
+    Rules,
+)
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.policies.serving.base import ADMISSIONS
 from llmqueue_gym.profiles import PROFILES, Profile, profile
@@ -75,10 +84,19 @@ def draw_rules(rng: np.random.Generator) -> Rules:
     named = rule_set(str(rng.choice(list(RULE_SETS))))
     if changes.get("request_level", named.request_level):
         changes |= {"allocation": "longest", "room_for_one": False}
-    if rng.random() < 0.4:  # prefix caching and two steps in flight, which have no place beside all switches
-        named = rule_set(str(rng.choice(["vllm-v1", "vllm-0.19.1"])))
+    if rng.random() < 0.4 or named.caching != "none":
+        # Prefix caching and two steps in flight have no place beside all switches.
         changes = {key: value for key, value in changes.items() if key not in OF_V1}
-        changes |= {"caching": str(rng.choice(list(CACHING))), "asynchronous": bool(rng.random() < 0.5)}
+        changes["caching"] = str(rng.choice(list(CACHING)))
+        if changes["caching"] == "radix":
+            named = rule_set(str(rng.choice(["vllm-v1", "sglang"])))
+            changes |= {
+                "queue_order": str(rng.choice(list(QUEUE_ORDERS))),
+                "eviction": str(rng.choice(list(EVICTIONS))),
+            }
+        else:
+            named = rule_set(str(rng.choice(["vllm-v1", "vllm-0.19.1"])))
+            changes["asynchronous"] = bool(rng.random() < 0.5)
     return replace(named, **changes)
 
 

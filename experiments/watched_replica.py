@@ -5,8 +5,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from llmqueue_gym.engines.batching.cache import AFTER, BLOCK, USERS
+from llmqueue_gym.engines.batching.cache import AFTER, BLOCK, TREE, USERS
 from llmqueue_gym.engines.batching.closed_loop import proceed
+from llmqueue_gym.engines.batching.radix_tables import PROTECTED, SHARED
 from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.engines.batching.tables import BOARD, COMPUTE, ENDLESS, LOOK, WATCHING, ReplicaTables
 from llmqueue_gym.policies.serving import ServingPolicy
@@ -74,7 +75,13 @@ def broken_before(r, rules, merged, seen):  # type: ignore[no-untyped-def]
         return TWICE
     if system.free < 0:
         return BEYOND_POOL
-    if rules.caching:  # several may hold one
+    if rules.caching == TREE:  # what belongs to the tree is nobody's own
+        held += r.cells[r.state[0].tree + PROTECTED] // rules.block_size
+        for k in range(system.running):
+            held -= r.cells[r.truth[r.running[0, k]].path + SHARED]
+        if held != rules.blocks:
+            return LOST
+    elif rules.caching:  # several may hold one
         if held - system.free != users_of_blocks(r.cells, r.state[0], system.free):
             return LOST
     elif held != rules.blocks:

@@ -140,7 +140,7 @@ def test_scores_are_numbers_wherever_a_replica_may_be(name):
                         columns |= {"known": [min(known, request), 0.0, 0.0], "running": [0, 0, 3]}
                         columns |= {"pending": [0.0, 5e5, 3.0], "wanted": [0, 900, 1], "luck": [0.0, 0.5, 1 - 2**-53]}
                         seen = sites(**columns)
-                        asked = SimpleNamespace(prompt=request, prefix=-7, tenant=0, place=5)
+                        asked = SimpleNamespace(prompt=request, predicted=30.0, prefix=-7, tenant=0, place=5)
                         for site in seen:
                             assert math.isfinite(policy.score(asked, site, params))
                             site.round, site.lowest, site.highest = 1, -100.0, 500.0
@@ -242,14 +242,18 @@ def small_fleet(spec, staleness, seed, caching=False, size=3, n=400):
     return run, policy, params, choices, Books(run, size, SECONDS, BLOCKS, staleness, ties, shared)
 
 
+OF_SIMULATORS = {"promised", "reserved", "reading", "idle"}  # columns that tests of split phases compare with logs
+PLAIN = [name for name in ROUTING_POLICIES if not ROUTING_POLICIES(name).reads(1) & OF_SIMULATORS]
+
+
 @pytest.mark.parametrize("staleness", [0.0, 0.05, 0.7])
-@pytest.mark.parametrize("spec", [*ROUTING_POLICIES, *SPECS])
+@pytest.mark.parametrize("spec", [*PLAIN, *SPECS])
 def test_every_request_goes_where_the_rule_sends_it_given_the_last_report(spec, staleness):
     check_choices(*small_fleet(spec, staleness, 4))
 
 
 @pytest.mark.parametrize("staleness", [0.0, 0.7])
-@pytest.mark.parametrize("spec", [*ROUTING_POLICIES, *SPECS])
+@pytest.mark.parametrize("spec", [*PLAIN, *SPECS])
 def test_every_request_goes_where_the_rule_sends_it_given_what_caches_hold(spec, staleness):
     run, policy, params, choices, books = small_fleet(spec, staleness, 5, caching=True)
     check_choices(run, policy, params, choices, books)

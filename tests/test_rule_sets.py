@@ -82,7 +82,7 @@ def test_a_swapped_request_pays_for_both_ways():
 
 @pytest.mark.parametrize("rules", [name for name in RULE_SETS if rule_set(name).batching == "passes"])
 def test_every_seat_is_taken_and_no_more(rules):
-    changes = {"blocks": 200, "max_seqs": 3, "token_budget": 1000, "max_model_len": 330}
+    changes = {"blocks": 200, "block_size": 16, "max_seqs": 3, "token_budget": 1000, "max_model_len": 330}
     present, most = 0, 0
     for look in watch(some_requests(1, rate=1000.0), "fcfs", a_profile(), rules, **changes):
         present += len(look.added)

@@ -82,20 +82,8 @@ def read(log: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[list[Any
 
 def replay(header: dict[str, Any], requests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the engine's calls in the fields of the log."""
-    names = [request["id"] for request in requests]
-    keys = [f"{name:06d}" if isinstance(name, int) else name for name in names]  # ids as the scheduler sees them
-    order = np.argsort([request["arrival"] for request in requests], kind="stable").tolist()
-    names, keys = [names[k] for k in order], [keys[k] for k in order]
-    requests = [requests[k] for k in order]
-    table = request_table(column(requests, "arrival"), column(requests, "prompt").astype(int))
-    table["priority"] = column(requests, "priority")
-    ranked = header["config"]["policy"] == "priority"
-    if ranked:  # ties of priority and arrival go by the request's id as a text
-        table["place"][np.lexsort((np.array(keys), table["arrival"]))] = np.arange(len(table))
-    outputs, refreshed = column(requests, "out").astype(np.int64), never_refreshed(len(table))
-    given = Requests(table, outputs, refreshed, contexts_of(names, requests))
-    policy = serving_policy("vllm-priority:by=stated" if ranked else "fcfs")
-    for i, call in enumerate(watch(given, policy, cost(header["config"]), rules_of(header))):
+    names, keys, *given = as_served(header, requests)
+    for i, call in enumerate(watch(*given)):
         yield {
             "i": i,
             "t": round(call.clock, 9),
@@ -110,6 +98,24 @@ def replay(header: dict[str, Any], requests: list[dict[str, Any]]) -> Iterator[d
             "wait": zlib.crc32(",".join(keys[row] for row in call.waiting).encode()),
             "tok": sum(tokens for _, tokens in call.scheduled),
         }
+
+
+def as_served(header: dict[str, Any], requests: list[dict[str, Any]]) -> tuple[Any, ...]:
+    """Return the names of requests by row, as the log and as the scheduler has them, and what `serve` takes."""
+    names = [request["id"] for request in requests]
+    keys = [f"{name:06d}" if isinstance(name, int) else name for name in names]  # ids as the scheduler sees them
+    order = np.argsort([request["arrival"] for request in requests], kind="stable").tolist()
+    names, keys = [names[k] for k in order], [keys[k] for k in order]
+    requests = [requests[k] for k in order]
+    table = request_table(column(requests, "arrival"), column(requests, "prompt").astype(int))
+    table["priority"] = column(requests, "priority")
+    ranked = header["config"]["policy"] == "priority"
+    if ranked:  # ties of priority and arrival go by the request's id as a text
+        table["place"][np.lexsort((np.array(keys), table["arrival"]))] = np.arange(len(table))
+    outputs, refreshed = column(requests, "out").astype(np.int64), never_refreshed(len(table))
+    given = Requests(table, outputs, refreshed, contexts_of(names, requests))
+    policy = serving_policy("vllm-priority:by=stated" if ranked else "fcfs")
+    return names, keys, given, policy, cost(header["config"]), rules_of(header)
 
 
 def contexts_of(names: list[Any], requests: list[dict[str, Any]]) -> Contexts | None:

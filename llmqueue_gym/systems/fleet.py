@@ -10,7 +10,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
-from llmqueue_gym.engines.batching import cache
+from llmqueue_gym.engines.batching import caches
 from llmqueue_gym.engines.batching import tables as batching
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
@@ -18,6 +18,7 @@ from llmqueue_gym.engines.fleet.agenda import go_on
 from llmqueue_gym.engines.fleet.record import PLACES
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.policies.control import CONTROLLERS, Controller
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.base import HITS, LUCK, RECORD, ROUNDS, SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
@@ -25,6 +26,8 @@ from llmqueue_gym.requests import PREFILL, Requests, request_table
 from llmqueue_gym.systems.agents.routing import RoutingAgent
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
+from llmqueue_gym.systems.control import NEVER, Steering, check_control, reclaims, unit_of
+from llmqueue_gym.systems.fleet_run import run_of
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import MOST_REPLICAS, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
@@ -40,8 +43,6 @@ MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, we
 LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
 WANTS = {tables.SUMS: SUMS, tables.CACHED: HITS, tables.KNOWN: RECORD, tables.LUCK: LUCK, tables.TWICE: ROUNDS}
 LONGEST = 1e6  # s that a link or a report may take
-TIMES = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time")
-COUNTS = ("prefill_tokens", "decode_tokens", "preemptions", "most_blocks", "hit_tokens")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,14 @@ class Fleet(Replica):
         migrate_floor: iterations that the memory of a replica must last which a request moves to.
         fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
             `systems.members`.
+        hold: whether requests wait at the router until a replica has a seat free.
+        controller: who says how many replicas are on; see `policies.control`.
+        tick: s between two looks of the controller.
+        start_up: s from when a replica is switched on until it serves.
+        turn_over: s that a change of role takes once a replica has ended what it had.
+        least: replicas that have to be on.
+        most: replicas that may be; all of them unless told otherwise.
+        spot: mean hours until a replica vanishes, with all that it has, and another one starts in its place; 0: never.
     """
 
     name: ClassVar[str] = "fleet"
@@ -89,6 +98,14 @@ class Fleet(Replica):
     migrate_every: float = 0.0
     migrate_floor: float = 3.0
     fleet: str | None = None
+    hold: bool = False
+    controller: str | Controller = "none"
+    tick: float = 15.0
+    start_up: float = 155.0
+    turn_over: float = 30.0
+    least: int = 1
+    most: int | None = None
+    spot: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,6 +131,13 @@ class Fleet(Replica):
             raise BadInput(
                 f"caching={caching[0]}: blocks that are shared stay where they are; leave out prefill and migrate_every"
             )
+        check_control(self)
+
+    @cached_property
+    def steersman(self) -> Controller:
+        """The controller."""
+        made: Controller = CONTROLLERS(self.controller)
+        return made
 
     @cached_property
     def discipline(self) -> ServingPolicy:
@@ -187,7 +211,16 @@ class Fleet(Replica):
         drawn = super().draw(scenario, seed, told)
         n, chosen = len(drawn.sizes), policy or self.taker
         choices = chosen.choices(n, len(self.members), stream(seed, "choices"))
-        return Drawn(drawn.work, {**drawn.truth, "choices": choices, "ties": stream(seed, "ties").random(n)})
+        truth = {**drawn.truth, "choices": choices, "ties": stream(seed, "ties").random(n)}
+        if self.spot > 0:
+            last = float(drawn.work["arrival"][-1])
+            truth["vanishing"] = reclaims(self.spot, len(self.members), last, stream(seed, "fleet.spot"))
+        return Drawn(drawn.work, truth)
+
+    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
+        """Return the cost profile and the rules, and what one replica does where the controller has to know."""
+        told = {"unit": unit_of(self, scenario)} if self.steersman.profiled else {}
+        return {**super().facts(scenario, policy), **told}
 
     def simulate(self, drawn: Drawn, policy: RoutingPolicy, **facts: Any) -> Run:  # type: ignore[override]
         """Send every request to a replica and serve it to the end.
@@ -196,9 +229,11 @@ class Fleet(Replica):
             BadInput: a request could never be served, or a function cannot be compiled or gives NaN.
         """
         f, r, course, rest, checked = self.loaded(drawn, policy)
-        start = time.perf_counter()
-        while go_on(0, f, r, course, *rest, MOMENTS) == tables.PAUSED:
-            pass  # an interrupt is heard here
+        steering = Steering(self, f, r, course, drawn.truth.get("vanishing", NEVER), facts.get("unit"))
+        f, start = steering.f, time.perf_counter()
+        while (ask := go_on(0, f, r, course, *rest, MOMENTS)) in (tables.PAUSED, tables.TICK):
+            if ask == tables.TICK:
+                steering.tick()
         elapsed = time.perf_counter() - start
         if f.fleet["reason"][0] == batching.TIMELESS:
             raise BadInput("a profile gives an iteration a time that is not a finite number; check its numbers")
@@ -224,7 +259,7 @@ class Fleet(Replica):
             n if order.merged or any(m.rules.batching != "passes" for m in members) else 0,
         )
         r = replicas(1, size, n, len(refreshed.total), seats, np.array([m.rules.blocks or 0 for m in members]))
-        r = cache.let_cache(r, [member.rules for member in members])
+        r = caches.let_cache(r, [member.rules for member in members])
         arguments = [kernel_arguments(order, member.profile, member.rules) for member in members]
         f = f._replace(numbers=np.zeros((size, max(len(numbers) for _, _, _, numbers, _ in arguments))))
         params = np.array([functions[-1] for *_, functions in arguments])
@@ -245,7 +280,7 @@ class Fleet(Replica):
         f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
         given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
         rows = r.fill(0, 1, given, drawn.work["weight"])
-        r = cache.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
+        r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)
@@ -278,7 +313,8 @@ class Fleet(Replica):
             row[name] = getattr(self, name)
         for name in ("paired", "borrows"):
             row[name] = getattr(policy, name)
-        row["overlapped"], row["tick"] = self.overlap, np.inf
+        row["overlapped"], row["tick"] = self.overlap, np.inf if self.steersman.name == "none" else self.tick
+        row["holds"], row["start_up"], row["turn_over"] = self.hold, self.start_up, self.turn_over
         row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
@@ -314,32 +350,3 @@ def wants(router: RoutingPolicy) -> int:
     """Return what is to be filled in for a router, and how it is asked, as bits of `engines.fleet.tables`."""
     read = router.reads(1)
     return sum(bit for bit, columns in WANTS.items() if read & columns) | tables.FIRST * (router.ties == "first")
-
-
-def run_of(
-    f: tables.FleetTables,
-    r: batching.ReplicaTables,
-    e: int,
-    outputs: np.ndarray,
-    player: str,
-    system: Any,
-    elapsed: float,
-) -> Run:
-    """Return what came of run e: sums over its replicas, and what each did."""
-    size = len(f.forms)
-    mine, fleet = slice(e * size, (e + 1) * size), f.fleet[e]
-    rows = slice(int(fleet["first"]), int(fleet["first"] + fleet["n"]))
-    state, system_rows = r.state[mine], r.system[mine]
-    each = [{name: state[name][q].item() for name in (*TIMES, *COUNTS)} for q in range(size)]
-    for q, part in enumerate(each):
-        part |= {"iterations": int(system_rows["iterations"][q]), "clock": float(system_rows["clock"][q])}
-    totals = {name: sum(part[name] for part in each) for name in (*TIMES, *COUNTS, "iterations")}
-    service, requests = np.array(r.service[rows]), np.array(r.requests[rows])
-    last = service["completion"][np.isfinite(service["completion"])]
-    totals["clock"] = max(float(fleet["clock"]), last.max() if len(last) else 0.0)
-    stays = np.where(np.isnan(service["completion"]), totals["clock"], service["completion"]) - requests["arrival"]
-    totals["integral"] = float((requests["weight"] * np.maximum(stays, 0.0)).sum())
-    for name in ("transfers", "transfer_bytes", "lost", "migrations"):
-        totals[name] = fleet[name].item()
-    reason = batching.REASONS[int(fleet["reason"])]
-    return Run(player, requests, np.array(outputs), service, elapsed, system, reason, totals, tuple(each))

@@ -20,6 +20,7 @@ from llmqueue_gym.policies.routing.least_outstanding import least_outstanding, p
 from llmqueue_gym.requests import PREFILL, Requests
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.episodes import Episodes
+from llmqueue_gym.systems.fleet_run import run_of
 from llmqueue_gym.systems.fleet_scene import fleet_scene
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, request_metrics, roomier
 from llmqueue_gym.systems.run import Run
@@ -211,8 +212,6 @@ class FleetEpisodes(Episodes):
         """Return what has come of run `e` so far."""
         first, n = (int(self.fleet.fleet[name][e]) for name in ("first", "n"))
         outputs = self.replica.truth["output"][first : first + n]
-        from llmqueue_gym.systems.fleet import run_of  # which imports this file
-
         return run_of(self.fleet, self.replica, e, outputs, player, self.scenario.system, elapsed)
 
     def completions(self) -> np.ndarray:

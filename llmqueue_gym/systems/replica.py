@@ -13,7 +13,8 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
-from llmqueue_gym.engines.batching import cache, tables
+from llmqueue_gym.engines.batching import tables
+from llmqueue_gym.engines.batching.caches import let_cache, with_contexts
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.rule_sets import rule_set
@@ -333,6 +334,10 @@ def rules_under(made: Rules, profile: Profile, policy: ServingPolicy) -> Rules:
         profile.check_transfers(f"policy {policy.name!r}")
     if made.caching != "none" and (policy.admission == "reserve" or policy.preemption not in (None, "recompute")):
         raise BadInput(f"policy {policy.name!r} reserves or moves memory, which caching={made.caching} cannot")
+    if made.queue_order != "fcfs" and policy.rank is not None:
+        raise BadInput(
+            f"policy {policy.name!r} and queue_order={made.queue_order} both order the queue; choose queue_order=fcfs"
+        )
     if policy.merged and (made.request_level or made.padded):
         raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
     if policy.keeps_accounts and made.asynchronous:
@@ -355,10 +360,10 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False, shares: Sequence[fl
     seats = max(rules.max_seqs or 0, n if merged or rules.batching != "passes" else 0)
     replica = tables.replicas(1, rules.stages, n, len(refreshed.total), seats, rules.blocks or 0)
     given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
-    replica = cache.let_cache(replica, [rules] * rules.stages)
+    replica = let_cache(replica, [rules] * rules.stages)
     replica.give(0, given, drawn.work["weight"], rules.stages)
     replica.give_shares(shares)
-    return cache.with_contexts(replica, 0, 1, given, rules.block_size)
+    return with_contexts(replica, 0, 1, given, rules.block_size)
 
 
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:
@@ -369,6 +374,7 @@ def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> t
         row[f"has_{name}"] = getattr(policy, name) is not None
     for name in ("ages", "merged", "displaces", "skips", "keeps", "spare", "margin", "lifts"):
         row[name] = getattr(policy, name)
+    row["hits"] = "cached" in policy.reads()
     row["accounts"] = ACCOUNTS[policy.owners] if policy.keeps_accounts else tables.NO_ACCOUNTS
     row["admission"] = ADMISSIONS[policy.admission]
     row["preemption"] = tables.AS_RULES if policy.preemption is None else PREEMPTIONS[policy.preemption]

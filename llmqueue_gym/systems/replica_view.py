@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.batching.cache import let_cache, with_contexts
+from llmqueue_gym.engines.batching.caches import let_cache, with_contexts
 from llmqueue_gym.engines.batching.cost import FORMS
 from llmqueue_gym.engines.batching.stepping import step_batch
 from llmqueue_gym.engines.batching.tables import (

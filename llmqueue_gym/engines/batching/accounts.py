@@ -70,8 +70,7 @@ def charge_outputs(e, r, conduct):
     for k in range(r.system[e].running):
         i = r.running[e, k]
         request = r.requests[i]
-        known = request.prompt + request.generated + request.due
-        if request.scheduled > 0 and request.computed + request.scheduled == known:
+        if request.scheduled > 0 and request.computed + request.scheduled == request.prompt + request.generated:
             own = account(e, r, conduct, i)
             own.received += PER_OUTPUT_TOKEN / own.share
 

@@ -17,6 +17,8 @@ from llmqueue_gym.requests import OUTPUT, Requests
 if TYPE_CHECKING:
     from llmqueue_gym.engines.batching.rules import Rules
 
+NO_CACHE, BLOCKS, TREE = 0, 1, 2  # ways of caching prefixes: not at all, blocks with identities, a radix tree
+
 PREFIX = 0  # the number of all tokens up to the last one of a block, see `prefixes`, or of those in `HELD` blocks
 NOTHING = 1  # the number of no tokens; 0 stands for a block that holds none
 
@@ -48,7 +50,10 @@ def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
     """
     state, at = replica.state, 1
     for e, own in enumerate(rules):
-        state["caching"][e], state["released_last"][e] = own.caching != "none", own.released_last
+        state["caching"][e], state["released_last"][e] = (
+            BLOCKS if own.caching != "none" else NO_CACHE,
+            own.released_last,
+        )
         cells, buckets, blocks = 0, 0, own.blocks or 0
         if own.caching != "none":
             cells, buckets = BLOCK * (blocks + 1), 2 << (blocks - 1).bit_length()

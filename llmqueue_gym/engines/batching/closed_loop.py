@@ -5,6 +5,7 @@ import numpy as np
 from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.accounts import charge_outputs, schedule_fairly, tell_accounts
 from llmqueue_gym.engines.batching.block_pass import schedule_block
+from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.flight import board, land, launch
 from llmqueue_gym.engines.batching.iteration import (
     arrive,
@@ -18,7 +19,9 @@ from llmqueue_gym.engines.batching.merged_pass import schedule_merged
 from llmqueue_gym.engines.batching.pipeline import run_pipeline
 from llmqueue_gym.engines.batching.pool import clear_queue
 from llmqueue_gym.engines.batching.queue import rank_again, row_at
+from llmqueue_gym.engines.batching.radix_pool import order_queue
 from llmqueue_gym.engines.batching.running_pass import MUST_EVICT, schedule_running
+from llmqueue_gym.engines.batching.sharing import note_hits
 from llmqueue_gym.engines.batching.tables import (
     ADMISSION,
     ADMIT,
@@ -54,9 +57,14 @@ from llmqueue_gym.requests import DECODING
 
 
 @inner_kernel
-def may_admit(e, r, rules):
-    """Whether the rules admit anybody at all in this iteration [10]."""
+def may_admit(e, r, rules, conduct):
+    """Whether the rules admit anybody at all in this iteration [10].
+
+    A tree is not looked into while the head of the queue is known not to fit: that would refresh what it touches.
+    """
     system, state = r.system[e], r.state[e]
+    if rules.caching == TREE and state.blocked and not conduct.ages:
+        return False
     if system.waiting == 0 or state.budget <= 0 or (rules.pause and state.forced > 0):
         return False
     return not rules.request_level or system.running == state.admitted
@@ -172,6 +180,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 if coast(e, r, rules, form, numbers, agent & RANKING):
                     continue
             if rank is not None:
+                if conduct.hits and rules.caching:
+                    note_hits(e, r, rules.block_size)
                 if conduct.accounts:
                     tell_accounts(e, r, conduct)
                 elif conduct.ages:
@@ -197,7 +207,9 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.forced = state.victims
             state.phase = READY if rules.order == PREFILL_FIRST else SCHEDULE_WAITING
         if state.phase == SCHEDULE_WAITING:
-            if may_admit(e, r, rules):
+            if may_admit(e, r, rules, conduct):
+                if rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
+                    order_queue(e, r, rules.queue_order)
                 if not agent & (ADMISSION | EVICTION):
                     admit_waiting(e, r, rules, conduct, rank, victim, length, params)
                 elif has_choice(e, r, rules, conduct, agent, length, params, window):
@@ -212,8 +224,6 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
         if state.phase == BOARD:
-            if conduct.accounts:
-                charge_outputs(e, r, conduct)
             board(e, r)
             state.phase = COMPUTE
         if state.phase == COMPUTE:

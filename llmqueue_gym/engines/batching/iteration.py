@@ -6,7 +6,7 @@ from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.accounts import open_account
 from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.block_pass import line_up
-from llmqueue_gym.engines.batching.blocks import hold_tokens
+from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import (
     blocks_for,
@@ -17,9 +17,10 @@ from llmqueue_gym.engines.batching.pool import (
     take,
 )
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
+from llmqueue_gym.engines.batching.sharing import hold_tokens
 from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_PASSES, LIVELOCK, TIMELESS
 from llmqueue_gym.engines.batching.turns_pass import take_place
-from llmqueue_gym.requests import DECODING, DONE
+from llmqueue_gym.requests import DECODING, DONE, PREFILLING
 
 MANY = 1 << 40  # more tokens than any request has
 
@@ -168,8 +169,11 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 generated += 1
                 request.generated = generated
                 request.last_token = now
-                request.status = DECODING
                 left = tokens_left(request, r.truth[i], rules)
+                if request.status == PREFILLING and rules.caching == TREE and left > 0:
+                    r.notes[e, state.leavers].leaver = ~i  # it stays, and its prompt joins the tree
+                    state.leavers += 1
+                request.status = DECODING
                 if hands_over and generated == 1 and left > 0:
                     r.notes[e, state.out].first = i
                     state.out += 1

@@ -8,10 +8,10 @@ import numpy as np
 
 from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.batch import count
-from llmqueue_gym.engines.batching.blocks import hold_tokens, look_up
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import find, precedes, row_at
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
+from llmqueue_gym.engines.batching.sharing import hold_tokens, look_up
 from llmqueue_gym.engines.batching.tables import AS_RULES
 from llmqueue_gym.engines.batching.waiting_pass import admit, first_chunk, room_to_join
 from llmqueue_gym.requests import WAITING

@@ -4,8 +4,9 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
-from llmqueue_gym.engines.batching.blocks import give_back, take_blocks
+from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
+from llmqueue_gym.engines.batching.sharing import give_back, keep_tokens, take_blocks
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
 
@@ -27,7 +28,7 @@ def take(e, r, i, tokens, block_size):
     """Give request i the blocks that `tokens` tokens need, beyond those it has."""
     need = count_taken(e, r, i, tokens, block_size)
     if need > 0 and r.state[e].caching:
-        take_blocks(r.cells, r.state[e], r.requests[i], r.truth[i].path, need)
+        take_blocks(e, r, i, need, block_size)
 
 
 @inner_kernel
@@ -49,7 +50,7 @@ def release(e, r, i):
     """Give back all blocks of request i."""
     freed = r.requests[i].blocks
     if r.state[e].caching:
-        freed = give_back(r.cells, r.state[e], r.requests[i], r.truth[i].path)
+        freed = give_back(e, r, i)
     r.system[e].free += freed
     r.requests[i].blocks = 0
 
@@ -71,9 +72,13 @@ def release_leaver(e, r, i):
 
 @part_kernel
 def release_leavers(e, r):
-    """Give back the blocks of those that left, in order."""
+    """Give back the blocks of those that left, in order; a tree has before what they computed, and prompts (~row)."""
     for k in range(r.state[e].leavers):
-        release(e, r, r.notes[e, k].leaver)
+        i = r.notes[e, k].leaver
+        if r.state[e].caching == TREE:
+            keep_tokens(e, r, i if i >= 0 else ~i)
+        if i >= 0:
+            release(e, r, i)
     r.state[e].leavers = 0
 
 

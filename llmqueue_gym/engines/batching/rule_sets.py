@@ -83,6 +83,33 @@ class Static(Orca):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sglang(Rules):
+    """SGLang 0.5.23 over its radix cache: whole prompts in batches of their own, then a token for every decode.
+
+    SGLang's rules are what the cache does and the orders of the queue, step by step (`radix`, `radix_order`; logs of
+    its classes are replayed by experiments/fidelity/sglang.py); that prefills go before decodes; that on admission a
+    prompt counts with the tokens that are not cached, against the budget and against free and evictable memory; that a
+    prompt joins the tree when it is computed and an output when its request leaves; and that where memory is short
+    leaves go before running requests do. The page is a token, the budget that of `max_prefill_tokens` by default.
+
+    The engine's own rules are the others. Only the known tokens need room on admission, where SGLang keeps some for the
+    output. The last to be admitted is preempted and goes to the front of the queue, where SGLang takes the one of least
+    output and puts it at the end. Seats are those of vLLM. A prompt beyond the budget is refused. While the head of the
+    queue waits for memory the queue is not looked at. Policies with ranks order the queue themselves.
+    """
+
+    name: ClassVar[str] = "sglang"
+    order: str = "prefill-first"
+    block_size: int = 1
+    token_budget: int | None = 16_384
+    chunked: bool = False
+    pause: bool = False
+    asker_stops: bool = False
+    null_block: bool = False
+    caching: str = "radix"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Splitwise(Rules):
     """Splitwise's machines: whole prompts first, batches of decodes that go on until something changes."""
 
@@ -120,6 +147,7 @@ RULE_SETS = Registry(
         "vllm-v0": f"{_HERE}:VllmV0",
         "sarathi": f"{_HERE}:Sarathi",
         "vidur-sarathi": f"{_HERE}:VidurSarathi",
+        "sglang": f"{_HERE}:Sglang",
         "orca": f"{_HERE}:Orca",
         "static": f"{_HERE}:Static",
         "splitwise": f"{_HERE}:Splitwise",

@@ -42,6 +42,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.cache import BLOCKS, NO_CACHE, TREE
+from llmqueue_gym.engines.batching.radix_order import DFS_WEIGHT, FCFS, LPM
 from llmqueue_gym.engines.batching.tables import (
     BY_BLOCKS,
     BY_PASSES,
@@ -64,12 +66,16 @@ ORDERS = {"running-first": RUNNING_FIRST, "prefill-first": PREFILL_FIRST, "decod
 ALLOCATIONS = {"chunk": CHUNK, "known": KNOWN, "longest": LONGEST}
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP, "free": FREE}
 BATCHINGS = {"passes": BY_PASSES, "blocks": BY_BLOCKS, "turns": BY_TURNS}
-CACHING = {"none": False, "vllm": True}
+CACHING = {"none": NO_CACHE, "vllm": BLOCKS, "radix": TREE}
+QUEUE_ORDERS = {"fcfs": FCFS, "lpm": LPM, "dfs-weight": DFS_WEIGHT}
+EVICTIONS = {"lru": False, "lfu": True}
 _CODES: dict[str, dict[str, Any]] = {
     "order": ORDERS,
     "allocation": ALLOCATIONS,
     "preemption": PREEMPTIONS,
     "caching": CACHING,
+    "queue_order": QUEUE_ORDERS,
+    "eviction": EVICTIONS,
     "batching": BATCHINGS,
 }
 # What prefix caching and the asynchronous scheduler take as it is in vLLM's v1 scheduler.
@@ -129,7 +135,11 @@ class Rules:
         padded: whether admitted prompts count as if padded to the longest (Vidur's vLLM).
         request_level: whether a batch is served to the end of its last request.
         forget_unread: Vidur's trap, see above.
-        caching: "none", or "vllm": prompts that begin with the same tokens share the blocks that hold them.
+        caching: "none"; "vllm": prompts that begin with the same tokens share the blocks that hold them; or "radix":
+            the same by a tree of texts, outputs among them, as in SGLang, whose pages are the blocks.
+        queue_order: with a tree, the order of the queue for policies without ranks: "fcfs", "lpm" (longest prefix
+            match) or "dfs-weight"; see `radix_order`.
+        eviction: with a tree, the leaf that goes first: "lru" or "lfu".
         released_last: whether released blocks that are not full go to the back of the queue, too.
         asynchronous: whether two steps are in flight, the scheduler's usual way.
         ends_known: whether it is known when a request ends; one that stops by itself is in one step more, whose token
@@ -174,6 +184,8 @@ class Rules:
     request_level: bool = False
     forget_unread: bool = False
     caching: str = "none"
+    queue_order: str = "fcfs"
+    eviction: str = "lru"
     released_last: bool = False
     asynchronous: bool = False
     ends_known: bool = True
@@ -219,6 +231,11 @@ class Rules:
             )
         if self.caching != "none" or self.asynchronous:
             self._refuse_beside_v1()
+        if self.caching == "radix" and self.asynchronous:
+            raise BadInput(f"{self.name}: asynchronous=true has no place beside caching=radix; choose caching=vllm")
+        for key in ("queue_order", "eviction"):
+            if self.caching != "radix" and getattr(self, key) != getattr(Rules, key):
+                raise BadInput(f"{self.name}: {key}={getattr(self, key)} looks into a tree; add caching=radix")
         if not self.horizon > 0:
             raise BadInput(f"{self.name}: horizon={self.horizon:g} must be positive, in s")
 
@@ -227,6 +244,8 @@ class Rules:
         asked = "asynchronous=true" if self.caching == "none" else f"caching={self.caching}"
         for field in fields(Rules):
             value = getattr(self, field.name)
+            if self.caching == "radix" and field.name == "order":
+                continue
             if field.name in OF_V1 and value != field.default:
                 told = str(value).lower() if isinstance(value, bool) else value
                 raise BadInput(f"{self.name}: {asked} has no place beside {field.name}={told}; choose vllm-v1")

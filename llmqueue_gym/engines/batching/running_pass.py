@@ -7,8 +7,8 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count, count_decodes
-from llmqueue_gym.engines.batching.blocks import hold_tokens
 from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, preempt, room_held_by_the_queue, take
+from llmqueue_gym.engines.batching.sharing import hold_tokens
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
 from llmqueue_gym.requests import DECODING, PREFILLING
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmqueue_gym._jit import records
-from llmqueue_gym.engines.batching import cache
+from llmqueue_gym.engines.batching import cache, radix_tables
 from llmqueue_gym.requests import LINE, REQUEST, SERVICE, SYSTEM, Requests, service_table
 
 # What an iteration computes; its time is a function of this (see `cost`).
@@ -76,7 +76,9 @@ REPLICA_STATE = np.dtype(
         ("decode_tokens", "i8"),
         ("preemptions", "i8"),
         ("most_blocks", "i8"),  # most blocks ever in use
-        ("caching", "?"),  # whether blocks have identities, see `blocks`
+        ("caching", "i8"),  # how prefixes are cached, see `cache`
+        ("tree", "i8"),  # place of the radix tree, see `radix_tables`
+        ("node", "i8"),  # where in it the last look-up ended
         ("released_last", "?"),  # whether all released blocks queue behind the others
         ("queue", "i8"),  # place of the ends of the queue of free blocks, see `cache`
         ("buckets", "i8"),  # place of the first bucket
@@ -118,7 +120,7 @@ NOTES = np.dtype(
         ("renewed", "i8"),  # rows whose prediction was refreshed
         ("flying", "i8"),  # rows in the step that computes; ~row where it gives no token
         ("boarding", "i8"),  # likewise in the next one
-        ("leaver", "i8"),  # rows that left and whose blocks are still to be released
+        ("leaver", "i8"),  # rows that left and whose blocks are still to be released; ~row of who stays, see `pool`
         ("order", "i8"),
         ("first", "i8"),  # rows that had their first token
         ("left", "f8"),
@@ -169,7 +171,8 @@ RULES = np.dtype(
         ("forget_unread", "?"),
         ("keep_head", "?"),
         ("overlapped", "?"),
-        ("caching", "?"),
+        ("caching", "i8"),
+        ("queue_order", "i8"),
         ("released_last", "?"),
         ("asynchronous", "?"),
         ("ends_known", "?"),
@@ -203,6 +206,7 @@ CONDUCT = np.dtype(
         ("displaces", "?"),
         ("skips", "?"),
         ("keeps", "?"),
+        ("hits", "?"),
         ("lifts", "?"),
         ("accounts", "i8"),
         ("admission", "i8"),
@@ -274,6 +278,7 @@ _KEPT = (
     "until",
     "hands_over",
     "caching",
+    "tree",
     "released_last",
     "queue",
     "buckets",
@@ -312,8 +317,10 @@ class ReplicaTables(NamedTuple):
         self.state["ends"][e] = self.state["next"][e] = np.inf
         for name, value in kept.items():
             self.state[name][e] = value
-        if kept["caching"]:
+        if kept["caching"] == cache.BLOCKS:
             cache.clear(self, e)
+        if kept["caching"] == cache.TREE:
+            radix_tables.cut_down(self.cells, int(kept["tree"]))
         self.notes["received"][e], self.notes["share"][e] = 0.0, 1.0
         self.state["stage_ends"][e] = np.inf
 

@@ -5,10 +5,10 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
-from llmqueue_gym.engines.batching.blocks import hold_tokens, look_up, may_appear, use_hits
 from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, is_swapped, preempt, take
 from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
+from llmqueue_gym.engines.batching.sharing import hold_tokens, look_up, may_appear, use_hits
 from llmqueue_gym.engines.batching.tables import AS_RULES, FITS, FREE, KNOWN, LONGEST, PEAK, RESERVE
 
 
@@ -145,7 +145,7 @@ def admit(e, r, rules, conduct, length, params, position):
         r.truth[i].service.swapped += back
     room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
     if rules.caching:
-        use_hits(r.cells, state, request, r.truth[i].path)
+        use_hits(e, r, i)
         system.free -= state.idle_hits
         request.computed = state.hits * rules.block_size
         state.hit_tokens += request.computed

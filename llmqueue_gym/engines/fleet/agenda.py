@@ -2,20 +2,23 @@
 others, whichever comes first.
 
 At one instant iterations end first, replica by replica; then come the events that were noted, reports, the controller's
-tick and the arrivals; then iterations begin. A replica whose iterations concern nobody else is brought up to date at
-these instants alone, and passes through as many iterations between them as it likes.
+tick and the arrivals, and whoever waits at the router is sent on; then iterations begin. A replica whose iterations
+concern nobody else is brought up to date at these instants alone, and passes through as many iterations between them as
+it likes.
 """
 
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
-from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON
+from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON, STUCK
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
 from llmqueue_gym.engines.fleet.events import drop_first
+from llmqueue_gym.engines.fleet.held import has_place, hold, let_go
 from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
-from llmqueue_gym.engines.fleet.record import forget_replica, remember
+from llmqueue_gym.engines.fleet.power import begin_start, switch_off
+from llmqueue_gym.engines.fleet.record import remember
 from llmqueue_gym.engines.fleet.sites import choose, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
@@ -31,12 +34,12 @@ from llmqueue_gym.engines.fleet.tables import (
     OVER,
     PAUSED,
     RETRIED,
+    RETURNS,
     ROUTE,
     ROUTES,
     STARTED,
     STARTING,
     TICK,
-    VANISHES,
 )
 from llmqueue_gym.engines.fleet.transfers import (
     arrive_from_elsewhere,
@@ -69,19 +72,28 @@ def next_moment(e, f, r, course):
     """Return when anything happens in run e that concerns more than one replica, s."""
     fleet = f.fleet[e]
     when = next_arrival(e, f, r)
+    if (fleet.events > 0 or course.tick < np.inf) and left(e, f, r) == fleet.n:
+        return np.inf  # what was noted concerns nobody
     if fleet.events > 0:
         when = min(when, f.events[e, 0].time)
-    if course.tick < np.inf and left(e, f, r) < fleet.n:
+    if course.tick < np.inf:
         when = min(when, fleet.next_tick)
     if course.migrate_every > 0 and left(e, f, r) < fleet.n:
         when = min(when, fleet.next_migration)
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
-        if f.members[g].emits:
+        if is_watched(e, f, g, course):
             when = min(when, r.state[g].ends)
     if course.staleness > 0 and when < np.inf:
         fleet.next_report = report_before(fleet.clock, when, course.staleness)
         when = min(when, fleet.next_report)
     return when
+
+
+@inner_kernel
+def is_watched(e, f, g, course):
+    """Whether the ends of the iterations of replica g of run e concern others, so that each is a moment by itself."""
+    member = f.members[g]
+    return member.emits or member.power == DRAINING or (course.holds and f.fleet[e].held > 0)
 
 
 @inner_kernel
@@ -101,33 +113,40 @@ def report_before(clock, when, staleness):
 
 @inner_kernel
 def happen(e, f, r, course):
-    """Let the first event of run e happen, which is due; return whether a request comes back to the router."""
+    """Let the first event of run e happen, which is due."""
     fleet, event = f.fleet[e], f.events[e, 0]
-    kind, subject, order = event.kind, event.subject, event.order
+    kind, subject = event.kind, event.subject
     drop_first(e, f)
     if kind == MOVED:
-        if f.flows[subject].order == order:  # else it was broken off
-            arrive_from_elsewhere(e, f, r, subject, course)
-        return False
-    if kind == RETRIED:
-        if f.flows[subject].order == order:
-            try_transfer(e, f, r, subject, course)
-        return False
-    if kind in (STARTED, VANISHES):
+        arrive_from_elsewhere(e, f, r, subject, course)
+    elif kind == RETRIED:
+        try_transfer(e, f, r, subject, course)
+    elif kind == RETURNS:
+        hold(e, f, subject)
+    elif kind == STARTED:
         g = e * len(f.forms) + subject
-        if kind == VANISHES and f.members[g].power != OFF:
+        f.members[g].power, f.members[g].starts = ON, -1
+        r.system[g].clock = max(r.system[g].clock, fleet.clock)
+    else:
+        member = f.members[e * len(f.forms) + subject]
+        if member.power != OFF:
+            wanted = member.power != DRAINING or member.becomes >= 0
+            role = member.becomes if member.becomes >= 0 else member.role
             vanish(e, f, r, subject, course)
-        elif kind == STARTED and f.members[g].power == STARTING:
-            f.members[g].power = ON
-        return False
-    fleet.subject, fleet.source = subject, -1
-    return True
+            if wanted:  # another one is asked for in its place
+                begin_start(e, f, r, subject, role, course.start_up, course)
 
 
 @inner_kernel
 def uncached(request):
     """Return the tokens of a prompt that are to be computed."""
     return request.prompt + request.generated - request.computed
+
+
+@inner_kernel
+def stays(r, i, course):
+    """Whether request i is read where it is to be decoded."""
+    return uncached(r.requests[i]) < course.local_below
 
 
 @inner_kernel
@@ -191,6 +210,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                     return HAND
                 if hand is not None:
                     i = fleet.subject
+                    has_place(e, f, r, i, True, False)  # whoever goes on may wait there
                     target = f.flows[i].target
                     if not course.paired or f.members[first + target].power != ON:
                         target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
@@ -227,12 +247,11 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                 fleet.reason = DRAINED if left(e, f, r) == fleet.n else HORIZON
                 break
             if until == np.inf or reason != DRAINED:
-                fleet.reason = reason
+                fleet.reason = STUCK if reason == DRAINED and fleet.held > 0 else reason
                 break
             fleet.clock = until
             if course.borrows:
                 come_home(e, f, r)
-            switch_off(e, f, r)
             if course.closed:
                 answer(e, f, r)
             if when < course.horizon:
@@ -242,30 +261,33 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             for g in range(first, first + replicas):
                 if f.members[g].awaited > 0:
                     begin_transfers(e, f, r, g, course)
-            back = False
-            while fleet.events > 0 and f.events[e, 0].time <= fleet.clock and not back:
-                back = happen(e, f, r, course)
-            if not back:
-                if course.migrate_every > 0:
-                    migrate(e, f, r, course)
-                if fleet.next_report <= fleet.clock:
-                    report_all(e, f, r, course)
-                    fleet.next_report = np.inf
-                fleet.phase = ARRIVE
-                if fleet.next_tick <= fleet.clock:
-                    fleet.next_tick += course.tick
-                    return TICK
-                continue
+            while fleet.events > 0 and f.events[e, 0].time <= fleet.clock:
+                happen(e, f, r, course)
+            switch_off(e, f, r, course)
+            if course.migrate_every > 0:
+                migrate(e, f, r, course)
+            if fleet.next_report <= fleet.clock:
+                report_all(e, f, r, course)
+                fleet.next_report = np.inf
+            fleet.phase = ARRIVE
+            if fleet.next_tick <= fleet.clock:
+                fleet.next_tick += course.tick
+                return TICK
+            continue
         elif fleet.phase == ARRIVE:
-            if not next_arrival(e, f, r) <= fleet.clock:
+            if next_arrival(e, f, r) <= fleet.clock:
+                hold(e, f, arrive(e, f, r))
+                continue
+            i = fleet.front
+            if i < 0 or not has_place(e, f, r, i, stays(r, i, course), course.holds):
                 fleet.phase = BEGIN
                 continue
-            arrive(e, f, r)
+            let_go(e, f)
         else:
             soon = np.nextafter(fleet.clock, np.inf)
             for q in range(replicas):
                 g = first + q
-                if f.members[g].emits and f.members[g].power in (ON, DRAINING):
+                if is_watched(e, f, g, course) and f.members[g].power in (ON, DRAINING):
                     r.state[g].until = soon
                     proceed(
                         g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
@@ -281,7 +303,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             return ROUTE
         if score is not None:
             i = fleet.subject
-            decodes = uncached(r.requests[i]) < course.local_below
+            decodes = stays(r, i, course)
             if course.paired and hand is not None:
                 q = choose_both(e, f, r, i, course, score, scores, hand, hands)
             else:
@@ -299,14 +321,14 @@ def report_all(e, f, r, course):
 
 @inner_kernel
 def arrive(e, f, r):
-    """Let the next request of run e come: it is in question where it goes."""
+    """Let the next request of run e come, and return its row."""
     fleet = f.fleet[e]
     i = fleet.first + fleet.arrived
     cost = r.truth[i].cost
     fleet.arrived += 1
     fleet.arrived_cost += cost
     fleet.arrived_time += cost * r.requests[i].arrival
-    fleet.subject, fleet.source = i, -1
+    return i
 
 
 @inner_kernel
@@ -315,18 +337,6 @@ def sent_to(e, f, r, q, course):
     f.fleet[e].turn += 1
     remember(e, f, r, f.fleet[e].subject, q)
     send(e, f, r, f.fleet[e].subject, q, course)
-
-
-@inner_kernel
-def switch_off(e, f, r):
-    """Switch off the replicas of run e that were to end what they had, and have."""
-    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
-        member = f.members[g]
-        if member.power == DRAINING and r.state[g].done == r.state[g].n and member.inbound == 0:
-            forget_replica(e, f, g - e * len(f.forms))
-            member.power = OFF
-            member.on_time += f.fleet[e].clock - member.since
-            member.since = f.fleet[e].clock
 
 
 @inner_kernel

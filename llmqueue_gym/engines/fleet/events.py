@@ -40,10 +40,19 @@ def note(e, f, time, kind, subject):
 @inner_kernel
 def drop_first(e, f):
     """Take the earliest event of run e off the heap."""
+    drop(e, f, 0)
+
+
+@inner_kernel
+def drop(e, f, i):
+    """Take the event at a position of the heap of run e off it."""
     fleet, heap = f.fleet[e], f.events[e]
     fleet.events -= 1
-    n, i = fleet.events, 0
-    swap(heap, 0, n)
+    n = fleet.events
+    swap(heap, i, n)
+    while 0 < i < n and earlier(heap[i], heap[(i - 1) >> 1]):
+        swap(heap, i, (i - 1) >> 1)
+        i = (i - 1) >> 1
     while True:
         child = 2 * i + 1
         if child >= n:
@@ -54,3 +63,12 @@ def drop_first(e, f):
             return
         swap(heap, i, child)
         i = child
+
+
+@inner_kernel
+def cancel(e, f, order):
+    """Take back the event of run e that has this number, which is still to come; that is rare, so it is looked for."""
+    for i in range(f.fleet[e].events):
+        if f.events[e, i].order == order:
+            drop(e, f, i)
+            return

@@ -4,9 +4,9 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import row_of, stands_for_itself
-from llmqueue_gym.engines.batching.blocks import cached_tokens
 from llmqueue_gym.engines.batching.pool import blocks_for
 from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.batching.sharing import cached_tokens
 from llmqueue_gym.engines.fleet.record import known_tokens
 from llmqueue_gym.engines.fleet.tables import (
     ALL,
@@ -110,7 +110,7 @@ def luck_of(drawn, index):
 
 @inner_kernel
 def takes(e, f, r, q, i, decodes):
-    """Whether replica q of run e takes request i: it is on, the request fits, and the role is right.
+    """Whether replica q of run e takes request i: it is on and not full, the request fits, and the role is right.
 
     Args:
         e: the run.
@@ -121,7 +121,7 @@ def takes(e, f, r, q, i, decodes):
         decodes: whether the request has been read and is to go on.
     """
     member = f.members[e * len(f.forms) + q]
-    if member.power != ON or member.role == (PREFILL if decodes else DECODE):
+    if member.power != ON or member.full or member.role == (PREFILL if decodes else DECODE):
         return False
     return fits(f, r, q, i)
 

@@ -39,6 +39,9 @@ FLEET = np.dtype(
         ("next_migration", "f8"),  # s, when requests that might move are looked for next
         ("lost", "i8"),  # requests that a replica took with it when it vanished; they began anew elsewhere
         ("hit_tokens", "f8"),  # prompt tokens that caches held
+        ("held", "i8"),  # requests that wait at the router
+        ("front", "i8"),  # the first of them, a row, -1 for none; the next is that of `FLOW`
+        ("back", "i8"),  # the last, -1 for none
     ],
     align=True,
 )
@@ -59,6 +62,10 @@ MEMBER = np.dtype(
         ("promised", "i8"),  # requests that were ever chosen to decode here, on arrival
         ("pulled", "i8"),  # requests that left for another replica
         ("reserved", "i8"),  # blocks that those who were ever sent here take in the end, less what moved away
+        ("outbound", "i8"),  # requests that go on elsewhere and still hold blocks here
+        ("full", "?"),  # whether requests wait at the router rather than here
+        ("starts", "i8"),  # event that ends its start, -1 where it does not start
+        ("becomes", "i8"),  # role that it takes on once it has ended what it has, -1 where it is then switched off
         ("done", "i8"),  # of those that left, those whose clients have sent their next
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
@@ -74,7 +81,7 @@ FLOW = np.dtype(
         ("source", "i4"),
         ("target", "i4"),
         ("blocks", "i4"),  # that it holds at the source until it has gone
-        ("next", "i8"),  # row of the one behind it that waits for the same replica, -1 for none
+        ("next", "i8"),  # row of the one behind it that waits for the same replica, or at the router; -1 for none
         ("order", "i8"),  # of the event that ends it, -1 before it has begun
     ],
     align=True,
@@ -92,6 +99,8 @@ COURSE = np.dtype(
         ("tick", "f8"),  # s between looks of the controller; infinity for none
         ("migrate_every", "f8"),  # s between looks for requests that might move; 0 for none
         ("migrate_floor", "f8"),  # least freeness that a replica keeps which one moves to
+        ("start_up", "f8"),  # s from when a replica is switched on until it serves
+        ("turn_over", "f8"),  # s that a change of its role takes, once it has ended what it had
         ("horizon", "f8"),  # s
         ("local_below", "f8"),  # prompts with fewer tokens to compute are read where they decode
         ("looks", "i8"),  # of the router, a code below
@@ -103,6 +112,7 @@ COURSE = np.dtype(
         ("borrows", "?"),  # whether replicas of one role help out with the other, see `pools`
         ("closed", "?"),  # whether clients wait for their answers
         ("splits", "?"),  # whether requests are read at one replica and go on at another
+        ("holds", "?"),  # whether requests wait at the router until a replica has a seat for them
     ],
     align=True,
 )
@@ -123,7 +133,7 @@ class FleetTables(NamedTuple):
     fleet: np.ndarray  # FLEET rows (E,)
     members: np.ndarray  # MEMBER rows (E * R,)
     sites: np.ndarray  # SITE rows (E * R,)
-    events: np.ndarray  # EVENT rows (E, n + 4 * R), a heap
+    events: np.ndarray  # EVENT rows (E, n + 4 * R and those that are noted beforehand), a heap
     flows: np.ndarray  # FLOW rows (E * n,)
     choices: np.ndarray  # replicas that each request is shown, as many as a router looks at (E * n, d); d = 0: all
     ties: np.ndarray  # numbers in [0, 1) by which one of several equal replicas is chosen (E * n,)
@@ -193,13 +203,15 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     f.fleet[e] = 0
     f.fleet["first"][e], f.fleet["n"][e], f.fleet["sent"][e] = rows.start, n, sent
     f.fleet["clock"][e], f.fleet["next_tick"][e] = -np.inf, course["tick"]
-    f.fleet["next_report"][e], f.fleet["source"][e] = np.inf, -1
+    f.fleet["next_report"][e] = np.inf
+    f.fleet["source"][e] = f.fleet["front"][e] = f.fleet["back"][e] = -1
     mine = slice(e * replicas, (e + 1) * replicas)
     roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
     f.members[mine] = 0
     f.members["role"][mine], f.members["power"][mine] = roles, power
     f.members["home"][mine], f.members["joined"][mine], f.fleet["joined"][e] = roles, np.arange(replicas), replicas
-    f.members["head"][mine] = f.members["tail"][mine] = -1
+    for name in ("head", "tail", "starts", "becomes"):
+        f.members[name][mine] = -1
     f.sites[mine] = 0
     f.record[mine] = 0
     f.sites["index"][mine] = np.arange(replicas)

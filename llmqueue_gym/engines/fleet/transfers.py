@@ -4,8 +4,8 @@ from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
 from llmqueue_gym.engines.batching.pool import blocks_for, release, take
 from llmqueue_gym.engines.batching.queue import row_at
-from llmqueue_gym.engines.fleet.events import note
-from llmqueue_gym.engines.fleet.record import forget_replica
+from llmqueue_gym.engines.fleet.events import cancel, note
+from llmqueue_gym.engines.fleet.power import turn_off
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
 from llmqueue_gym.requests import MOVING, PENDING, PREFILL
 
@@ -44,15 +44,16 @@ def pull(e, f, r, g, i):
 
 @inner_kernel
 def hand_over(e, f, r, i, q, course):
-    """Let request i, which replica `fleet.source` has read, go on at replica q of run e."""
+    """Let request i, which replica `fleet.source` has read, go on at replica q of run e, unless that one is off."""
     first, source = e * len(f.forms), f.fleet[e].source
     f.fleet[e].handed += 1
-    if q == source:
+    if q == source or f.members[first + q].power == OFF:
         return
     request, flow, target = r.requests[i], f.flows[i], f.members[first + q]
     pull(e, f, r, first + source, i)
     flow.source, flow.target, flow.blocks, flow.next, flow.order = source, q, request.blocks, -1, -1
     request.status, request.blocks = MOVING, 0
+    f.members[first + source].outbound += 1
     target.inbound += 1
     target.inbound_tokens += request.prompt
     if course.retry > 0:
@@ -110,6 +111,7 @@ def arrive_from_elsewhere(e, f, r, i, course):
     f.members[source].reserved -= flow.blocks
     if gains(source, r, f.rules[flow.source]):
         r.state[source].blocked = 0
+    f.members[source].outbound -= 1
     f.members[g].inbound -= 1
     f.members[g].inbound_tokens -= r.requests[i].prompt
     r.requests[i].status = PENDING
@@ -155,9 +157,9 @@ def vanish(e, f, r, q, course):
     for i in range(fleet.first, fleet.first + fleet.n):
         request, flow = r.requests[i], f.flows[i]
         if request.status == MOVING and q in (flow.source, flow.target):
-            drop_flow(e, f, r, i, q, course)
+            drop_flow(e, f, r, i, q)
     member.head = member.tail = member.leaving = -1
-    member.awaited = member.inbound = member.inbound_tokens = 0
+    member.awaited = member.inbound = member.inbound_tokens = member.outbound = 0
     member.emits = False
     state.done = state.arrived = member.done = member.pulled = state.n
     member.promised, member.reserved = 0, state.fulfilled
@@ -165,16 +167,18 @@ def vanish(e, f, r, q, course):
     system.free = system.blocks
     state.next, state.phase, state.cost_rate, state.blocked, state.calm = float("inf"), 0, 0.0, 0, False
     state.ends = float("inf")
-    forget_replica(e, f, q)
-    member.power = OFF
-    member.on_time += fleet.clock - member.since
-    member.since = fleet.clock
+    turn_off(e, f, g)
+    for k in range(first, first + len(f.forms)):
+        if f.members[k].awaited > 0:  # there may be room now
+            begin_transfers(e, f, r, k, course)
 
 
 @inner_kernel
-def drop_flow(e, f, r, i, q, course):
+def drop_flow(e, f, r, i, q):
     """Break off the transfer of request i because replica q is gone."""
     first, flow = e * len(f.forms), f.flows[i]
+    if flow.order >= 0:
+        cancel(e, f, flow.order)
     if flow.target != q:
         target = f.members[first + flow.target]
         target.inbound -= 1
@@ -183,6 +187,7 @@ def drop_flow(e, f, r, i, q, course):
         if flow.order < 0:  # it waited for room there
             unlink(f, target, i)
     if flow.source != q:
+        f.members[first + flow.source].outbound -= 1
         r.system[first + flow.source].free += flow.blocks
         r.state[first + flow.source].blocked = 0
     r.requests[i].blocks = 0

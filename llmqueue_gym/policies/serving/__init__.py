@@ -42,6 +42,12 @@ SERVING_POLICIES = Policies(
         "sageserve-like": f"{_HERE}.sageserve:sageserve_like",
         "class-shares": f"{_HERE}.class_shares:class_shares",
         "vtc": f"{_HERE}.vtc:vtc",
+        "uncached-then-output": f"{_HERE}.uncached_then_output:uncached_then_output",
+        "longest-prefix": f"{_HERE}.longest_prefix:longest_prefix",
+        "longest-prefix-aged": f"{_HERE}.longest_prefix:longest_prefix_aged",
+        "longest-prefix-bounded": f"{_HERE}.longest_prefix:longest_prefix_bounded",
+        "shortest-uncached": f"{_HERE}.shortest_uncached:shortest_uncached",
+        "hrrn-like": f"{_HERE}.hrrn:hrrn_like",
     },
     partial(stored, "serving"),
 )

@@ -1,0 +1,50 @@
+"""Requests wait at the router, in order of arrival, while no replica takes them.
+
+That is so while nobody is on who could, and where the fleet `holds` until a replica has a seat free.
+"""
+
+from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.fleet.power import outstanding
+from llmqueue_gym.engines.fleet.sites import takes
+
+
+@inner_kernel
+def has_place(e, f, r, i, decodes, holds):
+    """Note which replicas of run e are full, for whoever `holds`; return whether any takes request i."""
+    found = False
+    for q in range(len(f.forms)):
+        g = e * len(f.forms) + q
+        f.members[g].full = holds and outstanding(f, r, g) >= f.rules[q].max_seqs
+        found = found or takes(e, f, r, q, i, decodes)
+    return found
+
+
+@inner_kernel
+def hold(e, f, i):
+    """Let request i wait at the router of run e; what returns from a replica may have come before others that wait."""
+    fleet, before = f.fleet[e], -1
+    fleet.held += 1
+    if i > fleet.back:
+        before = fleet.back
+    elif i > fleet.front:
+        before = fleet.front
+        while f.flows[before].next < i:
+            before = f.flows[before].next
+    if before >= 0:
+        f.flows[i].next = f.flows[before].next
+        f.flows[before].next = i
+    else:
+        f.flows[i].next = fleet.front
+        fleet.front = i
+    fleet.back = max(fleet.back, i)
+
+
+@inner_kernel
+def let_go(e, f):
+    """Make the first request that waits at the router of run e the one in question."""
+    fleet = f.fleet[e]
+    fleet.subject, fleet.source = fleet.front, -1
+    fleet.front = f.flows[fleet.front].next
+    fleet.held -= 1
+    if fleet.held == 0:
+        fleet.back = -1

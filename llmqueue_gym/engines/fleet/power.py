@@ -1,0 +1,134 @@
+"""Replicas are switched on, which takes time, end what they have and are switched off, or change their role.
+
+A controller says how many replicas are to be on in each role; `follow` says which. Those that were just asked for go
+first, then those with the fewest requests, which take no more and end what they have. Those that are wanted are found
+among those that are about to leave the role, then among those that are about to leave another, which they change once
+they have ended what they have, and then among those that are off.
+"""
+
+from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym.engines.fleet.events import cancel, note
+from llmqueue_gym.engines.fleet.record import forget_replica
+from llmqueue_gym.engines.fleet.tables import DRAINING, OFF, ON, STARTED, STARTING
+from llmqueue_gym.requests import PREFILL, ROLES
+
+
+@inner_kernel
+def turn_off(e, f, g):
+    """Switch off replica g of run e; from now on it costs nothing."""
+    member, clock = f.members[g], f.fleet[e].clock
+    if member.power == STARTING:
+        cancel(e, f, member.starts)
+    member.power, member.starts, member.becomes = OFF, -1, -1
+    forget_replica(e, f, g - e * len(f.forms))
+    member.on_time += clock - member.since
+    member.since = clock
+
+
+@inner_kernel
+def begin_start(e, f, r, q, role, delay, course):
+    """Let replica q of run e, which is empty, serve in a role after a delay, for which is paid."""
+    g, clock = e * len(f.forms) + q, f.fleet[e].clock
+    member = f.members[g]
+    if member.power == OFF:
+        member.since = clock
+    member.power, member.role, member.becomes = STARTING, role, -1
+    member.starts = note(e, f, clock + delay, STARTED, q)
+    f.sites[g].role = role
+    r.state[g].hands_over = role == PREFILL
+    member.emits = role == PREFILL or course.closed
+
+
+@inner_kernel
+def outstanding(f, r, g):
+    """Return the requests that replica g has or will have, as far as is known."""
+    return r.state[g].n - r.state[g].done + f.members[g].inbound
+
+
+@inner_kernel
+def switch_off(e, f, r, course):
+    """Switch off the replicas of run e that were to end what they had, and have; or they take on their next role."""
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        member = f.members[g]
+        if member.power == DRAINING and outstanding(f, r, g) == 0 and member.outbound == 0:
+            if member.becomes >= 0:
+                begin_start(e, f, r, g - e * len(f.forms), member.becomes, course.turn_over, course)
+            else:
+                turn_off(e, f, g)
+
+
+@inner_kernel
+def engaged(e, f, role):
+    """Return how many replicas of run e are on in a role, or will be."""
+    count = 0
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        member = f.members[g]
+        if member.power in (STARTING, ON):
+            count += member.role == role
+        elif member.power == DRAINING:
+            count += member.becomes == role
+    return count
+
+
+@inner_kernel
+def dismiss(e, f, r, role):
+    """Let one replica of run e leave a role; there is one."""
+    replicas = len(f.forms)
+    best, fewest, latest = -1, 0, -1
+    for g in range(e * replicas, (e + 1) * replicas):
+        member = f.members[g]
+        if member.power == DRAINING and member.becomes == role:
+            member.becomes = -1
+            return
+        if member.power == STARTING and member.role == role and member.starts > latest:
+            best, latest = g, member.starts
+    if best >= 0:
+        turn_off(e, f, best)
+        return
+    for g in range(e * replicas, (e + 1) * replicas):
+        if f.members[g].power == ON and f.members[g].role == role:
+            there = outstanding(f, r, g)
+            if best < 0 or there <= fewest:
+                best, fewest = g, there
+    f.members[best].power = DRAINING
+
+
+@inner_kernel
+def recruit(e, f, r, role, course):
+    """Let one more replica of run e serve in a role; return whether there was one."""
+    replicas, off = len(f.forms), -1
+    for g in range(e * replicas, (e + 1) * replicas):
+        member = f.members[g]
+        if member.power == DRAINING and member.becomes < 0 and member.role == role:
+            member.power = ON
+            return True
+        if member.power == OFF and (off < 0 or member.role == role != f.members[off].role):
+            off = g
+    for g in range(e * replicas, (e + 1) * replicas):
+        if f.members[g].power == DRAINING and f.members[g].becomes < 0:
+            f.members[g].becomes = role
+            return True
+    if off >= 0:
+        begin_start(e, f, r, off - e * replicas, role, course.start_up, course)
+    return off >= 0
+
+
+@lean_kernel
+def follow(e, f, r, targets, course):
+    """Let as many replicas of run e be on in each role as a controller wants, as far as there are so many.
+
+    Args:
+        e: the run.
+        f: `FleetTables`.
+        r: `ReplicaTables`.
+        targets: replicas by role `(3,)`, int64.
+        course: `COURSE` record.
+    """
+    for role in ROLES:
+        for _ in range(engaged(e, f, role) - targets[role]):
+            dismiss(e, f, r, role)
+    for role in ROLES:
+        for _ in range(targets[role] - engaged(e, f, role)):
+            if not recruit(e, f, r, role, course):
+                break
+    switch_off(e, f, r, course)

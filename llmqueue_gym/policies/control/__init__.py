@@ -1,0 +1,33 @@
+"""Controllers of fleets, one file each. To add one: write the file and add its line here."""
+
+from llmqueue_gym.policies.control.base import Controller, Plain, Seen, Unit
+from llmqueue_gym.registry import Registry
+
+__all__ = ["CONTROLLERS", "Controller", "Plain", "Seen", "Unit"]
+
+_HERE = "llmqueue_gym.policies.control"
+
+
+class Controllers(Registry):
+    """Controllers by name; a plain function is made one."""
+
+    def other(self, given: object) -> Controller:
+        """Return the controller that a plain function `control(seen, memory)` is."""
+        return Plain.of(given)
+
+
+CONTROLLERS = Controllers(
+    "controller",
+    {
+        "none": f"{_HERE}.fixed:Leave",
+        "fixed": f"{_HERE}.fixed:Fixed",
+        "utilisation": f"{_HERE}.utilisation:Utilisation",
+        "erlang": f"{_HERE}.erlang:Erlang",
+        "forecast": f"{_HERE}.forecast:Forecast",
+        "sageserve-now": f"{_HERE}.sageserve:AtOnce",
+        "sageserve-deferred": f"{_HERE}.sageserve:Deferred",
+        "sageserve-corrected": f"{_HERE}.sageserve:Corrected",
+        "roles": f"{_HERE}.roles:Roles",
+    },
+    Controller,
+)

@@ -1,0 +1,215 @@
+"""Who is on in a fleet: its controller sees it at ticks and is followed, and spot machines vanish.
+
+When a machine vanishes is chance, drawn beforehand in a stream of its own: at a constant rate for each replica, whether
+it is on or not, so that all controllers meet the same moments.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
+from llmqueue_gym.engines.batching.tables import BATCH, ReplicaTables
+from llmqueue_gym.engines.fleet import tables
+from llmqueue_gym.engines.fleet.power import follow
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.policies.control import Controller, Seen, Unit
+from llmqueue_gym.requests import BOTH, DECODE, PREFILL, ROLES
+from llmqueue_gym.systems.capacity import capacity
+from llmqueue_gym.systems.replica import Replica
+from llmqueue_gym.systems.view import check_positive
+
+if TYPE_CHECKING:
+    from llmqueue_gym.systems.scenario import Scenario
+
+HOUR = 3600.0  # s
+HISTORY = np.dtype(
+    [("arrivals", "f8"), ("prompts", "f8"), ("outputs", "f8"), ("ended", "f8", 3), ("busy", "f8", 3)]
+)  # as in `Seen`
+BEYOND = 2.0  # times as long as arrivals take for which it is drawn when machines vanish
+
+
+NEVER = np.zeros(0, [("time", "f8"), ("subject", "i8")])
+
+
+def check_control(fleet: Any) -> None:
+    """Refuse wrong fields of a fleet that say who is on."""
+    for name in ("tick", "least"):
+        check_positive(fleet, name)
+    for name in ("start_up", "turn_over", "spot"):
+        if not 0 <= getattr(fleet, name) < np.inf:
+            raise BadInput(f"{name}={getattr(fleet, name):g} must be finite and not negative")
+    size = len(fleet.members)
+    most = size if fleet.most is None else fleet.most
+    roles = len({member.role for member in fleet.members})
+    if not roles <= most <= size:
+        raise BadInput(f"most={most} of {size} replicas cannot be on; choose {roles} to {size}")
+    if not fleet.least <= most:
+        raise BadInput(f"least={fleet.least} replicas are more than most={most}; choose 1 to {most}")
+    _ = fleet.steersman
+
+
+def reclaims(hours: float, replicas: int, last: float, rng: np.random.Generator) -> np.ndarray:
+    """Return when machines vanish `(m,)`, rows of `time`, s, and `subject`, the replica, in order of time.
+
+    Args:
+        hours: mean time until one does.
+        replicas: of the fleet.
+        last: s, when the last request comes.
+        rng: stream of chance.
+
+    Raises:
+        BadInput: it is not known how long requests come, as clients wait for their answers.
+    """
+    if not np.isfinite(last):
+        raise BadInput(f"spot={hours:g} has no place beside concurrency, where it is not known how long a run takes")
+    end = BEYOND * max(last, 0.0)
+    counts = rng.poisson(end / (hours * HOUR), replicas)
+    table = np.zeros(int(counts.sum()), NEVER.dtype)
+    table["time"], table["subject"] = rng.random(len(table)) * end, np.repeat(np.arange(replicas), counts)
+    return np.sort(table, order="time")
+
+
+def unit_of(fleet: Any, scenario: "Scenario") -> Unit:
+    """Return what one replica of a fleet does, the first: measured by its capacity, or by its profile where it splits.
+
+    A replica that reads alone fills its token budget with one prompt; one that decodes alone serves as many mean
+    requests as it holds. That is more than it does in a batch of both.
+    """
+    member, scales = fleet.members[0], fleet.scales(scenario)
+    alone = Replica(member.profile, member.rules, fleet.max_tokens)
+    seats = max(min(float(member.rules.max_seqs), scales["blocks"] / scales["request_blocks"]), 1.0)
+    tokens = np.zeros(3)
+    if not fleet.splits:
+        steady: dict[str, Any] = (
+            {} if scenario.workload is not None else {"arrivals": "poisson"}
+        )  # its own, not those of a day
+        found = capacity(replace(scenario, system=alone, **steady))
+        tokens[BOTH] = found.rate * (scales["prompt"] + scales["output"])
+    else:
+        batch = np.zeros(1, BATCH)
+        batch["tokens"] = batch["prefill_tokens"] = budget = scales["budget"]
+        batch["prefills"], batch["pairs"], batch["squares"] = 1, budget**2 / 2, budget**2
+        profile = member.profile
+        tokens[PREFILL] = budget / float(
+            iteration_time(FORMS.index(profile.form), np.ascontiguousarray(profile.numbers), records(batch)[0])
+        )
+        tokens[DECODE] = seats / scales["iteration"]
+    return Unit(tokens, np.full(3, seats))
+
+
+class Steering:
+    """A controller at the helm of one run.
+
+    Args:
+        fleet: the system.
+        f: its tables, with the run in them.
+        r: the tables of its replicas.
+        course: `COURSE` record of the run.
+        vanishing: what `reclaims` drew.
+        unit: what one replica does, where the controller has to know.
+    """
+
+    def __init__(
+        self,
+        fleet: Any,
+        f: tables.FleetTables,
+        r: ReplicaTables,
+        course: Any,
+        vanishing: np.ndarray,
+        unit: Unit | None,
+    ):
+        self.controller: Controller = fleet.steersman
+        self.r, self.course, self.unit = r, course, unit
+        self.least, self.most = fleet.least, fleet.most or len(f.forms)
+        self.memory: dict[Any, Any] = {}
+        self.history, self.ticks = np.zeros(64, HISTORY), 0
+        self.arrived, self.made, self.counts = 0, 0, np.zeros((2, len(f.forms)))
+        self.f = noted(f, vanishing)
+        roles = self.f.members["role"]
+        self.asked = [np.bincount(roles, minlength=3)]
+        self.asked[0] = self.within(self.asked[0])
+        self.asked[0] = self.within(self.controller.targets(self.seen(), self.memory))
+        for role in ROLES:
+            self.f.members["power"][np.flatnonzero(roles == role)[self.asked[0][role] :]] = tables.OFF
+
+    def tick(self) -> None:
+        """Ask the controller, and follow it."""
+        self.look()
+        wanted = self.within(self.controller.targets(self.seen(), self.memory))
+        self.asked.append(wanted)
+        follow(0, self.f, self.r, wanted, self.course)
+
+    def look(self) -> None:
+        """Note what has happened since the last tick, one more row of `history`."""
+        f, r = self.f, self.r
+        if self.ticks == len(self.history):
+            self.history = np.concatenate([self.history, np.zeros_like(self.history)])
+        first, arrived = int(f.fleet["first"][0]), int(f.fleet["arrived"][0])
+        made, counts = int(r.state["made"].sum()), np.stack([r.state["done"], r.state["batch_time"]])
+        row = self.history[self.ticks]
+        row["arrivals"], row["outputs"] = arrived - self.arrived, made - self.made
+        row["prompts"] = r.requests["prompt"][first + self.arrived : first + arrived].sum()
+        for name, each in zip(("ended", "busy"), counts - self.counts, strict=True):
+            row[name] = np.bincount(f.members["role"], each, 3)
+        self.arrived, self.made, self.counts, self.ticks = arrived, made, counts, self.ticks + 1
+
+    def seen(self) -> Seen:
+        """Return what the controller sees."""
+        f, r, history = self.f, self.r, self.history[: self.ticks]
+        return Seen(
+            clock=max(float(f.fleet["clock"][0]), 0.0),
+            tick=float(self.course["tick"]),
+            start_up=float(self.course["start_up"]),
+            **{name: history[name] for name in HISTORY.names or ()},
+            power=f.members["power"].copy(),
+            role=f.members["role"].copy(),
+            running=r.system["running"].copy(),
+            waiting=r.system["waiting"] + (r.state["n"] - r.state["arrived"]) + f.members["awaited"],
+            kv=1.0 - r.system["free"] / np.maximum(r.system["blocks"], 1),
+            held=int(f.fleet["held"][0]),
+            asked=np.array(self.asked),
+            least=self.least,
+            most=self.most,
+            unit=self.unit,
+        )
+
+    def within(self, wanted: Any) -> np.ndarray:
+        """Return what a controller wants with at least one replica in each role that there is, from `least` to `most`.
+
+        Where there are too many, the role with most has one less, and where too few, one more.
+
+        Raises:
+            BadInput: it is no number of replicas by role.
+        """
+        numbers = np.asarray(wanted)
+        if numbers.shape != (3,) or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
+            raise BadInput(
+                f"controller {str(self.controller)!r} gives {wanted!r:.100}; it must be three numbers of replicas, of "
+                "those that do both, prefill and decode"
+            )
+        made = np.where(self.asked[0] > 0, np.clip(np.rint(numbers), 1, self.most), 0).astype(np.int64)
+        while made.sum() > self.most:
+            made[made.argmax()] -= 1
+        while made.sum() < self.least:
+            made[made.argmax()] += 1
+        return made
+
+
+def noted(f: tables.FleetTables, vanishing: np.ndarray) -> tables.FleetTables:
+    """Return the tables of a run with the moments noted at which machines vanish; a sorted list is a heap."""
+    events = np.zeros((1, f.events.shape[1] + len(vanishing)), tables.EVENT)
+    made = f._replace(events=records(events))
+    rows = made.events[0, : len(vanishing)]
+    rows["time"], rows["subject"], rows["kind"] = vanishing["time"], vanishing["subject"], tables.VANISHES
+    rows["order"] = np.arange(len(vanishing))
+    made.fleet["events"] = made.fleet["noted"] = len(vanishing)
+    return made
+
+
+def on_times(f: tables.FleetTables, mine: slice, clock: float) -> np.ndarray:
+    """Return the s for which each replica of a run is paid by then: those in which it started, served or drained."""
+    members = f.members[mine]
+    return members["on_time"] + np.where(members["power"] != tables.OFF, np.maximum(clock - members["since"], 0.0), 0.0)
