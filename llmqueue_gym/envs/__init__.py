@@ -49,7 +49,7 @@ _PREFIXES = {"lengths": "prefixes:texts=12,zipf=0.8,prefix=512,own=lognormal:pro
 _PREFIXES |= {"profile": "a100-llama3-8b:kv_tokens=4096", "rules": "vllm-v1:max_seqs=8,caching=vllm"}
 _PREFIXES |= {"n_requests": 500, "window": 16, "shows": "prefixes"}
 # Who waits for an answer wants it within seconds; the rest may take longer, but not for ever.
-_CLASSES = {**_SMALL, "rate": 19.5, "classes": "interactive:0.72:1,batch:0.28:5"}
+_CLASSES = {**_SMALL, "rate": 20.0, "classes": "interactive:0.5:1,batch:0.5:10"}
 _CLASSES |= {"window": 16, "shows": "classes", "reward": "missed_deadlines"}
 # An A100 with all its memory and 64 seats; first come first served keeps up with 7.3 requests/s or so.
 _AZURE_CONV = {"lengths": "azure-conv", "rate": 7.0, "n_requests": 5000, "window": 64, "seats": 64}
@@ -148,7 +148,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         "replica",
         _CLASSES,
         None,
-        "edf",
+        "class-priority",
         5.0,
     ),
     **{
