@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -69,10 +70,11 @@ def test_policies_are_listed_with_what_they_are_told(run_json):
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_an_environment_shows_what_its_agent_sees(run, run_json, name):
     found, kind = run_json(f"envs {name}"), SYSTEMS.builder(ENVIRONMENTS[name].system)
-    assert list(found["jobs"]) == list(kind.view.jobs) and list(found["system"]) == list(kind.view.system)
-    assert found["actions"] == kind.view.actions and set(scenario_fields(kind)) <= set(found["parameters"])
+    view = gym.make(name).unwrapped.view
+    assert list(found["jobs"]) == list(view.jobs) and list(found["system"]) == list(view.system)
+    assert found["actions"] == view.actions and set(scenario_fields(kind)) <= set(found["parameters"])
     status, out, _ = run("envs", name.removeprefix("llmqueue/"))
-    assert status == 0 and all(column in out for column in (*kind.view.jobs, *kind.view.system))
+    assert status == 0 and all(column in out for column in (*view.jobs, *view.system))
 
 
 # Systems and their options.

@@ -365,7 +365,10 @@ def test_the_return_is_minus_the_cost_of_all_time_in_system(name):
         assert total == pytest.approx(info["return"] / unit)
         if run.done.all() and not getattr(env.view, "per_job", 0):
             price = run.totals.get("price", 0.0)  # of predictions
-            assert info["return"] == pytest.approx(-(env.view.costs(drawn) * run.response_times).sum() - price)
+            bill = env.view.bill(drawn, run.outcome["completion"])
+            assert info["return"] == pytest.approx(-bill.sum() - price)
+            if not env.view.counts_missed:
+                np.testing.assert_allclose(bill, env.view.costs(drawn) * run.response_times)
 
 
 @ENVIRONMENT

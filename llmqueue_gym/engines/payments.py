@@ -5,15 +5,18 @@ from llmqueue_gym.engines.state import SKIP, START
 
 
 @lean_kernel
-def pay_leavers(steps, actions, arrival, completion, worth, paid, first):
+def pay_leavers(steps, actions, arrival, completion, worth, due, paid, first):
     """Let the reward of each of E runs be minus the worth of the response times of those who left in the last step.
+
+    Where deadlines count it is minus the worth of each who left after its own, however late.
 
     Args:
         steps: `STEP` rows `(E,)`, whose rewards are written.
         actions: `(E,)`, of the last step.
         arrival: `(E, n)`, s, ascending; infinite behind the last job.
         completion: `(E, n)`, s; NaN for who has not left.
-        worth: `(E, n)`, cost of each second of a response time.
+        worth: `(E, n)`, cost of each second of a response time, or of a missed deadline.
+        due: `(E, n)`, deadlines, s; `(E, 0)` where they do not count.
         paid: `(E, n)`, who has been paid for, written.
         first: `(E,)`, first row that has not been, written.
     """
@@ -26,7 +29,10 @@ def pay_leavers(steps, actions, arrival, completion, worth, paid, first):
         clock, reward, i = steps[e].clock, 0.0, first[e]
         while i < arrival.shape[1] and arrival[e, i] <= clock:
             if not paid[e, i] and completion[e, i] <= clock:
-                reward -= worth[e, i] * (completion[e, i] - arrival[e, i])
+                if due.shape[1] == 0:
+                    reward -= worth[e, i] * (completion[e, i] - arrival[e, i])
+                elif completion[e, i] > due[e, i]:
+                    reward -= worth[e, i]
                 paid[e, i] = True
             if first[e] == i and paid[e, i]:
                 first[e] = i + 1

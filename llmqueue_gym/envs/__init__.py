@@ -44,6 +44,13 @@ _SMALL_FLEET = {name: _SMALL[name] for name in ("lengths", "n_requests", "profil
 # Prompts long enough that who reads and who decodes are both busy; a request that nobody has room for is drawn anew.
 _SPLIT = {"lengths": "lognormal:prompt=1024,output=64", "rate": 23.0, "n_requests": 500, "max_tokens": 4096}
 _SPLIT |= {"profile": "a100-llama3-8b:kv_tokens=16384", "rules": "vllm-v1:max_seqs=16"}
+# Prompts that begin with one of several texts, of which the memory holds some.
+_PREFIXES = {"lengths": "prefixes:texts=12,zipf=0.8,prefix=512,own=lognormal:prompt=64;output=32", "rate": 18.0}
+_PREFIXES |= {"profile": "a100-llama3-8b:kv_tokens=4096", "rules": "vllm-v1:max_seqs=8,caching=vllm"}
+_PREFIXES |= {"n_requests": 500, "window": 16, "shows": "prefixes"}
+# Who waits for an answer wants it within seconds; the rest may take longer, but not for ever.
+_CLASSES = {**_SMALL, "rate": 20.0, "classes": "interactive:0.5:1,batch:0.5:10"}
+_CLASSES |= {"window": 16, "shows": "classes", "reward": "missed_deadlines"}
 # An A100 with all its memory and 64 seats; first come first served keeps up with 7.3 requests/s or so.
 _AZURE_CONV = {"lengths": "azure-conv", "rate": 7.0, "n_requests": 5000, "window": 64, "seats": 64}
 _AZURE_CONV |= {"rules": "vllm-v1:max_seqs=64,token_budget=2048"}
@@ -126,6 +133,22 @@ ENVIRONMENTS: dict[str, Environment] = {
         {"decides": "both", "replicas": 4, "prefill": 2, **_SPLIT},
         None,
         "least-tokens",
+        5.0,
+    ),
+    "llmqueue/PrefixOrder-v0": Environment(
+        "LLM serving with cached prefixes: pick the next request for the batch, or run it.",
+        "replica",
+        _PREFIXES,
+        None,
+        "shortest-uncached",
+        5.0,
+    ),
+    "llmqueue/ServiceClasses-v0": Environment(
+        "LLM serving of two classes with deadlines: pick the next request for the batch, or run it.",
+        "replica",
+        _CLASSES,
+        None,
+        "class-priority",
         5.0,
     ),
     **{

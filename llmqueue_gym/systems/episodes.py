@@ -70,6 +70,7 @@ class Episodes(ABC):
         if view.pays_leavers:
             n = int(scenario.n_jobs)
             self._worth, self._arrival = np.zeros((size, n)), np.full((size, n), np.inf)
+            self._due = np.zeros((size, n if view.counts_missed else 0))
             self._paid, self._first_unpaid = np.zeros((size, n), bool), np.zeros(size, np.int64)
         self.steps = records(np.zeros(size, STEP))
         self.actions = np.full(size, SKIP, np.int64)
@@ -115,6 +116,8 @@ class Episodes(ABC):
             n = drawn.work.shape[-1]
             self._arrival[e] = np.inf
             self._arrival[e, :n], self._worth[e, :n] = drawn.work["arrival"], self.view.costs(drawn)
+            if self.view.counts_missed:
+                self._due[e, :n] = drawn.work["deadline"]
 
     def draw(self, seed: Any, scenario: "Scenario | None" = None) -> Drawn:
         """Return the work and the truth of a seed, of the scenario of these runs unless told otherwise."""
@@ -160,7 +163,7 @@ class Episodes(ABC):
         """Carry out `actions` as `advance` does, and pay what is paid when somebody leaves."""
         self.advance()
         if self._worth is not None:
-            tables = self._arrival, self.completions(), self._worth, self._paid, self._first_unpaid
+            tables = self._arrival, self.completions(), self._worth, self._due, self._paid, self._first_unpaid
             pay_leavers(self.steps, self.actions, *tables)
         if self.view.max_episode_steps is not None:
             self._taken = np.where(self.actions == START, 0, self._taken + (self.actions != SKIP))

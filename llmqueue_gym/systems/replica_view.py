@@ -17,8 +17,10 @@ from llmqueue_gym.engines.batching.stepping import step_batch
 from llmqueue_gym.engines.batching.tables import (
     ADMISSION,
     AS_RULES,
+    CLASSES,
     CONDUCT,
     EVICTION,
+    NO_ACCOUNTS,
     RANKING,
     REASONS,
     ReplicaTables,
@@ -40,6 +42,50 @@ if TYPE_CHECKING:
 # What an agent decides; see `ReplicaView.actions`.
 BITS = {"admit": ADMISSION, "evict": ADMISSION | EVICTION, "rank": RANKING}
 
+# What is seen of a request in any case, and what besides where a view shows it; the same of the replica.
+OF_REQUEST: Columns = {
+    "present": Column("1 where the slot holds a request"),
+    "running": Column("1 where it is in the running list"),
+    "prompt": Column("prompt length, tokens", "prompt"),
+    "generated": Column("output so far, tokens", "output"),
+    "predicted": Column("predicted output in all, by the present prediction, tokens", "output"),
+    "upper": Column("most output, for predictors of intervals, tokens; else as predicted", "output"),
+    "computed": Column("keys and values in the cache, or on the host, tokens", "request"),
+    "blocks": Column("KV blocks held", "request_blocks"),
+    "time_in_system": Column("since its arrival, s", "s"),
+    "since_token": Column("since its last output token, or its arrival, s", "s"),
+    "weight": Column("cost per second in system"),
+    "preemptions": Column("times it was preempted"),
+}
+OF_REPLICA: Columns = {
+    "waiting": Column("requests in the queue", "window"),
+    "unseen": Column("how many of them are beyond the window", "window"),
+    "running": Column("requests in the running list", "seats"),
+    "free": Column("free KV blocks", "blocks"),
+    "blocks": Column("KV blocks in all", "blocks"),
+    "budget": Column("what is left of the token budget of this iteration", "budget"),
+    "step_time": Column("duration of the last iteration, s", "iteration"),
+    "since_decision": Column('since the last decision, as in info["dt"], s', "iteration"),
+    "question": Column("1: admit or run, 2: somebody must be preempted, 3: rank"),
+}
+SHOWN: dict[str, tuple[Columns, Columns]] = {  # in the order of `stepping.PLAIN` and so on
+    "plain": ({}, {}),
+    "prefixes": (
+        {"cached": Column("of its prompt, that the cache holds now, or held when it was admitted, tokens", "prompt")},
+        {},
+    ),
+    "classes": (
+        {
+            "klass": Column("its class"),
+            "time_left": Column("until its deadline, s; 0 where it is over or there is none", "s"),
+            "overdue": Column("since its deadline, s; 0 where it is to come or there is none", "s"),
+            "tenant": Column("who sent it"),
+            "received": Column("what its class has been given so far, as `class-shares` counts it, tokens", "request"),
+        },
+        {"mean_step_time": Column("duration of an iteration on average so far, s", "iteration")},
+    ),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaView(View):
@@ -50,34 +96,11 @@ class ReplicaView(View):
         window: waiting requests that the agent sees and can admit.
         seats: running requests that it sees and can preempt.
         levels: ranks that a ranking agent can give.
+        shows: "plain"; "prefixes", what the cache holds of each prompt, too; or "classes", the class and deadline of
+            each request, too.
     """
 
     waits: ClassVar[bool] = False
-    jobs: ClassVar[Columns] = {  # the first of the queue, head first, then the running list; who is to rank before both
-        "present": Column("1 where the slot holds a request"),
-        "running": Column("1 where it is in the running list"),
-        "prompt": Column("prompt length, tokens", "prompt"),
-        "generated": Column("output so far, tokens", "output"),
-        "predicted": Column("predicted output in all, by the present prediction, tokens", "output"),
-        "upper": Column("most output, for predictors of intervals, tokens; else as predicted", "output"),
-        "computed": Column("keys and values in the cache, or on the host, tokens", "request"),
-        "blocks": Column("KV blocks held", "request_blocks"),
-        "time_in_system": Column("since its arrival, s", "s"),
-        "since_token": Column("since its last output token, or its arrival, s", "s"),
-        "weight": Column("cost per second in system"),
-        "preemptions": Column("times it was preempted"),
-    }
-    system: ClassVar[Columns] = {
-        "waiting": Column("requests in the queue", "window"),
-        "unseen": Column("how many of them are beyond the window", "window"),
-        "running": Column("requests in the running list", "seats"),
-        "free": Column("free KV blocks", "blocks"),
-        "blocks": Column("KV blocks in all", "blocks"),
-        "budget": Column("what is left of the token budget of this iteration", "budget"),
-        "step_time": Column("duration of the last iteration, s", "iteration"),
-        "since_decision": Column('since the last decision, as in info["dt"], s', "iteration"),
-        "question": Column("1: admit or run, 2: somebody must be preempted, 3: rank"),
-    }
     actions: ClassVar[str] = (
         "admit: the place in the queue of who joins the batch, or `window`, run the iteration. evict: the same, and "
         "before the last, `seats` that preempt a running request to be recomputed and `seats` to swap it to the host; "
@@ -85,13 +108,29 @@ class ReplicaView(View):
         "first. One that is not open stands for the first that is (admit the first that can be, else run; preempt the "
         "last)"
     )
-    rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"normalised_latency": lambda jobs, sizes: 1 / sizes}
-    paid: ClassVar[Mapping[str, str]] = {"normalised_latency": "iteration"}
+    rewards: ClassVar[Mapping[str, Cost]] = {
+        **RESPONSE_TIME,
+        "missed_deadlines": RESPONSE_TIME["weighted"],
+        "normalised_latency": lambda jobs, sizes: 1 / sizes,
+    }
+    paid: ClassVar[Mapping[str, str]] = {"normalised_latency": "iteration", "missed_deadlines": ""}
+    missed: ClassVar[tuple[str, ...]] = ("missed_deadlines",)
 
     decides: str = "admit"
     window: int = 8
     seats: int = 8
     levels: int = 16
+    shows: str = "plain"
+
+    @property
+    def jobs(self) -> Columns:  # type: ignore[override]
+        """The first of the queue, head first, then the running list; who is to be ranked before both."""
+        return {**OF_REQUEST, **SHOWN[self.shows][0]}
+
+    @property
+    def system(self) -> Columns:  # type: ignore[override]
+        """Columns of the replica; what it is asked comes last among those that are always there."""
+        return {**OF_REPLICA, **SHOWN[self.shows][1]}
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse values out of range."""
@@ -99,7 +138,19 @@ class ReplicaView(View):
         if self.decides not in BITS:
             raise BadInput(f"decides={self.decides!r}; {nearest(str(self.decides), BITS)}")
         check_counts(self, "window", "seats", "levels")
+        if self.shows not in SHOWN:
+            raise BadInput(f"shows={self.shows!r}; {nearest(str(self.shows), SHOWN)}")
         rules = scenario.system.bound_rules  # type: ignore[attr-defined]
+        if self.shows == "prefixes" and (rules.caching == "none" or self.decides != "admit"):
+            raise BadInput("shows='prefixes' needs decides='admit', and rules that cache: add caching=vllm to them")
+        if self.shows == "classes" and rules.asynchronous:
+            raise BadInput("shows='classes' tells what an iteration gives; add asynchronous=false to the rules")
+        if self.counts_missed:
+            first = [one.name for one in scenario.system.request_classes if one.token == "ttft"]  # type: ignore[attr-defined]
+            if first:
+                raise BadInput(
+                    f"reward={self.reward!r} is for last tokens; class {first[0]!r} has a deadline for its first"
+                )
         if rules.request_level and self.decides == "evict":
             raise BadInput(f"rules {rules.name!r} never let go of a batch: decides='evict' needs others")
         if rules.caching != "none" and self.decides == "evict":
@@ -164,12 +215,13 @@ class ReplicaEpisodes(Episodes):
         self._asks = np.zeros(size, np.int64)
         conduct = np.zeros(1, CONDUCT)
         conduct["ranked"], conduct["preemption"] = view.decides == "rank", AS_RULES
+        conduct["accounts"], conduct["lifts"] = CLASSES if view.shows == "classes" else NO_ACCOUNTS, True
         self._rest = (
             rules.to_record(profile.kv_bytes_per_token),
             records(conduct)[0],
             FORMS.index(profile.form),
             np.ascontiguousarray(profile.numbers, np.float64),
-            *(BITS[view.decides], int(view.window), int(view.seats)),
+            *(BITS[view.decides], int(view.window), int(view.seats), [*SHOWN].index(view.shows)),
         )
 
     def give(self, e: Any, drawn: Drawn) -> None:

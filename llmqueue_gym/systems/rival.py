@@ -45,7 +45,7 @@ class Rival:
             jumps = self._per_job * np.where(np.arange(len(times)) < len(arrival), 1.0, -1.0)
             bends = np.zeros(len(times))
         elif self._view.pays_leavers:
-            times, jumps, bends = left[run.done], (-costs * (left - arrival))[run.done], np.zeros(run.done.sum())
+            times, jumps, bends = left[run.done], -self._view.bill(drawn, left)[run.done], np.zeros(run.done.sum())
         else:
             left = np.minimum(left, gives_up) if "patience" in drawn.truth and not run.done.all() else left
             times, bends = np.concatenate([arrival, left]), np.concatenate([-costs, costs])

@@ -141,7 +141,7 @@ def replica_scene(episodes: Any, title: str) -> Scene:
         held = replica.requests["blocks"][: replica.state["n"][0]]
         parts = tuple((int(held[row]), row) for row in running)
         meter = Meter("KV memory", blocks, parts, f"{free} of {blocks} blocks free")
-    question = int(episodes.observation["system"][0, -1])
+    question = int(episodes.observation["system"][0, [*episodes.view.system].index("question")])
     first: tuple[Panel, ...] = ()
     if question == RANK:
         subject = int(replica.state["subject"][0])

@@ -97,6 +97,7 @@ class View:
     graded: ClassVar[bool] = False  # whether actions that are near by number mean nearly the same
     rewards: ClassVar[Mapping[str, Cost]] = RESPONSE_TIME | {"slowdown": lambda jobs, sizes: 1 / sizes}
     paid: ClassVar[Mapping[str, str]] = {"slowdown": ""}  # rewards that are paid when a job leaves, and their units
+    missed: ClassVar[tuple[str, ...]] = ()  # of these, those that are paid once, by who leaves after its deadline
 
     reward: str = "response_time"
     horizon: float = np.inf
@@ -131,6 +132,11 @@ class View:
     def pays_leavers(self) -> bool:
         """Whether the reward is paid when a job leaves, and not while it is in system."""
         return self.reward in self.paid
+
+    @property
+    def counts_missed(self) -> bool:
+        """Whether the reward is for missed deadlines, and not for time."""
+        return self.reward in self.missed
 
     @property
     def own_rules(self) -> bool:
@@ -185,8 +191,14 @@ class View:
         return float(_power_of_two(scales[self.paid.get(self.reward, "s")])) if self.scaled else 1.0
 
     def costs(self, drawn: "Drawn") -> np.ndarray:
-        """Return the cost per second in system of each job `(n,)`, the unit of the reward."""
+        """Return what each job costs `(n,)` per second in system, or for a missed deadline, the unit of the reward."""
         return self.rewards[self.reward](drawn.work, drawn.sizes)
+
+    def bill(self, drawn: "Drawn", left: np.ndarray) -> np.ndarray:
+        """Return what each job costs in all `(n,)` that leaves at such a time `(n,)`, s; the reward is minus that."""
+        if self.counts_missed:
+            return self.costs(drawn) * (left > drawn.work["deadline"])
+        return self.costs(drawn) * (left - drawn.work["arrival"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,15 @@ def tell_accounts(e, r, conduct):
         r.requests[i].received = account(e, r, conduct, i).received
 
 
+@inner_kernel
+def charge_prompt(e, r, conduct, i):
+    """Charge the prompt of request i, which has been admitted, if that is the first time, here and elsewhere."""
+    request = r.requests[i]
+    if request.preemptions == 0 and request.generated == 0:
+        own = account(e, r, conduct, i)
+        own.received += PER_PROMPT_TOKEN * request.prompt / own.share
+
+
 @part_kernel
 def charge_outputs(e, r, conduct):
     """Charge the output tokens that the iteration which is scheduled delivers."""
@@ -92,9 +101,7 @@ def schedule_fairly(e, r, rules, conduct, rank, length, params):
         i = row_at(e, r, best)
         if may_join(e, r, rules, conduct, length, params, i):
             admit(e, r, rules, conduct, length, params, best)
-            if requests[i].preemptions == 0 and requests[i].generated == 0:  # nor from another replica
-                own = account(e, r, conduct, i)
-                own.received += PER_PROMPT_TOKEN * requests[i].prompt / own.share
+            charge_prompt(e, r, conduct, i)
             continue
         before = system.free
         if rules.keep_head and system.running == 0:

@@ -262,9 +262,8 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 return HELD
             state.ends = np.inf
             state.phase = BEGIN
-            if rank is not None:
-                if conduct.accounts:
-                    charge_outputs(e, r, conduct)
+            if conduct.accounts:
+                charge_outputs(e, r, conduct)
             run_model(e, r, rules, dt, longer, agent & RANKING)
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:

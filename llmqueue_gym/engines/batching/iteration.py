@@ -58,9 +58,9 @@ def arrive(e, r, rules, conduct, rank, params, asks):
     while state.next <= system.clock:
         i = next_row(e, r)
         request = requests[i]
+        if conduct.accounts:
+            open_account(e, r, conduct, i)
         if rank is not None:
-            if conduct.accounts:
-                open_account(e, r, conduct, i)
             if conduct.ranked:
                 request.rank = rank(request, system, params)
         state.integral += r.truth[i].cost * (system.clock - request.ready)

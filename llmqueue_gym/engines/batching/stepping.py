@@ -4,7 +4,10 @@
 first, and then the running list; for a ranking agent the request in question comes before both.
 """
 
+import numpy as np
+
 from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
+from llmqueue_gym.engines.batching.accounts import account, charge_prompt
 from llmqueue_gym.engines.batching.closed_loop import may_preempt, proceed
 from llmqueue_gym.engines.batching.pool import preempt
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
@@ -27,11 +30,12 @@ from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.requests import PENDING
 
 FEW = 8  # requests
+PLAIN, PREFIXES, CLASSES = 0, 1, 2  # what is shown
 
 
 @inner_kernel
 def write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask):
-    """Write which actions are open; see `envs.serving_observation` for their order.
+    """Write which actions are open; see `systems.replica_view` for their order.
 
     Args:
         e: row of the run.
@@ -77,7 +81,10 @@ def carry_out(e, r, rules, conduct, numbers, agent, ask, window, seats, action):
             enqueue(e, r, i)
         return
     if ask == ADMIT and action < window:
+        i = row_at(e, r, action)
         admit(e, r, rules, conduct, None, numbers, action)
+        if conduct.accounts:
+            charge_prompt(e, r, conduct, i)
     elif agent & EVICTION and action < window + 2 * seats:
         position = (action - window) % seats
         way = RECOMPUTE if action < window + seats else SWAP
@@ -103,8 +110,8 @@ def fallback(mask, e, ask, window, seats, running):
 
 
 @inner_kernel
-def write_slot(e, slot, r, i, clock, features):
-    """Write what may be seen of request i; the columns are those of `FEATURES` in `envs.serving_observation`."""
+def write_slot(e, slot, r, i, conduct, shows, clock, features):
+    """Write what may be seen of request i; the columns are those of `systems.replica_view`."""
     request = r.requests[i]
     features[e, slot, 0] = 1.0
     features[e, slot, 1] = 1.0 if request.status > 1 else 0.0
@@ -118,6 +125,16 @@ def write_slot(e, slot, r, i, clock, features):
     features[e, slot, 9] = clock - request.last_token
     features[e, slot, 10] = request.weight
     features[e, slot, 11] = request.preemptions
+    if shows == PREFIXES:
+        features[e, slot, 12] = request.cached
+    if shows == CLASSES:
+        left = request.deadline - clock if request.deadline < np.inf else 0.0
+        request.received = account(e, r, conduct, i).received
+        features[e, slot, 12] = request.klass
+        features[e, slot, 13] = max(left, 0.0)
+        features[e, slot, 14] = max(-left, 0.0)
+        features[e, slot, 15] = request.tenant
+        features[e, slot, 16] = request.received
 
 
 @inner_kernel
@@ -131,32 +148,34 @@ def clear_slots(e, first, end, features):
 
 
 @inner_kernel
-def observe(e, r, ask, window, seats, dt, features, view):
+def observe(e, r, conduct, ask, window, seats, shows, dt, features, view):
     """Write what an agent sees of run e.
 
     Args:
         e: row of the run.
         r: `ReplicaTables`.
+        conduct: as in `write_mask`.
         ask: as in `write_mask`.
         window: as in `write_mask`.
         seats: as in `write_mask`.
+        shows: PLAIN, PREFIXES or CLASSES. What the cache holds of who waits has been looked up for the mask.
         dt: s since the last decision.
-        features: `(E, slots, 12)`.
-        view: `(E, 9)`; the columns are those of `SYSTEM` in `envs.serving_observation`.
+        features: `(E, slots, columns)`; they are those of `systems.replica_view`.
+        view: `(E, columns)`, likewise.
     """
     system, state = r.system[e], r.state[e]
     clock, first = system.clock, features.shape[1] - window - seats
     if first > 0:  # a ranking agent: the request in question
         clear_slots(e, 0, first, features)
         if ask == RANK:
-            write_slot(e, 0, r, state.subject, clock, features)
+            write_slot(e, 0, r, state.subject, conduct, shows, clock, features)
     waiting = min(window, system.waiting)
     for k in range(waiting):
-        write_slot(e, first + k, r, row_at(e, r, k), clock, features)
+        write_slot(e, first + k, r, row_at(e, r, k), conduct, shows, clock, features)
     clear_slots(e, first + waiting, first + window, features)
     running = min(seats, system.running)
     for k in range(running):
-        write_slot(e, first + window + k, r, r.running[e, k], clock, features)
+        write_slot(e, first + window + k, r, r.running[e, k], conduct, shows, clock, features)
     clear_slots(e, first + window + running, features.shape[1], features)
     view[e, 0] = system.waiting
     view[e, 1] = system.waiting - waiting
@@ -167,6 +186,8 @@ def observe(e, r, ask, window, seats, dt, features, view):
     view[e, 6] = system.step_time
     view[e, 7] = dt
     view[e, 8] = ask
+    if shows == CLASSES:
+        view[e, 9] = system.mean_step_time
 
 
 @inner_kernel
@@ -196,7 +217,9 @@ def ask_for(e, r):
 
 
 @lean_kernel
-def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, form, numbers, agent, window, seats):
+def step_batch(
+    r, steps, asks, actions, features, view, mask, rules, conduct, form, numbers, agent, window, seats, shows
+):
     """Take one decision in each of E runs and write what came of it.
 
     Args:
@@ -204,8 +227,8 @@ def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, fo
         steps: `STEP` rows `(E,)`, written.
         asks: `(E,)`, what each agent was last asked, written.
         actions: `(E,)`, an action, START or SKIP. One that is not open stands for `fallback`.
-        features: `(E, slots, 12)`, written by `observe`.
-        view: `(E, 9)`, likewise.
+        features: `(E, slots, columns)`, written by `observe`.
+        view: `(E, columns)`, likewise.
         mask: `(E, n_actions)`, written by `write_mask`.
         rules: `RULES` record.
         conduct: `CONDUCT` record.
@@ -214,6 +237,7 @@ def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, fo
         agent: which decisions are the agent's.
         window: slots of the queue.
         seats: slots of the running list.
+        shows: PLAIN, PREFIXES or CLASSES.
     """
     for e in range(actions.shape[0]):
         action = actions[e]
@@ -241,4 +265,4 @@ def step_batch(r, steps, asks, actions, features, view, mask, rules, conduct, fo
         step.terminated = state.reason == DRAINED
         step.truncated = ask == NOTHING and state.reason != DRAINED
         write_mask(e, r, rules, conduct, numbers, agent, ask, window, seats, mask)
-        observe(e, r, ask, window, seats, step.dt, features, view)
+        observe(e, r, conduct, ask, window, seats, shows, step.dt, features, view)

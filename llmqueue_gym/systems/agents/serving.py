@@ -38,8 +38,12 @@ class ServingAgent(Agent):
         plain = policy.admission == "fits" and policy.progress is None
         if policy.merged or policy.displaces or policy.skips or not plain:
             raise BadInput(f"policy {policy.name!r} does more than rank the queue; play it in closed loop")
-        if policy.keeps_accounts:
-            raise BadInput(f"policy {policy.name!r} reads request.received, which is kept in closed loop alone")
+        shown = view.shows == "classes" and (policy.owners, policy.lifts, policy.shares) == ("class", True, ())
+        if policy.keeps_accounts and not shown:
+            raise BadInput(
+                f"policy {policy.name!r} reads request.received, which agents see of classes with equal shares alone, "
+                "where shows='classes'; play it in closed loop"
+            )
         system: Any = scenario.system
         if system.under(policy).bound_rules != system.bound_rules:
             wanted = ", ".join(f"{name}={value}" for name, value in policy.rules.items())
@@ -48,19 +52,28 @@ class ServingAgent(Agent):
 
     def read(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Return requests and the replica from observations."""
-        hidden = sorted(self.policy.reads() & {"deadline", "klass", "priority", "tenant"})
+        columns = columns_of(observation, "jobs", self.view.jobs)
+        known = {"deadline"} if "overdue" in columns else set()
+        hidden = sorted(
+            self.policy.reads() & {"cached", "deadline", "klass", "priority", "tenant"} - known - {*columns}
+        )
         if hidden:
             raise BadInput(f"policy {self.policy.name!r} reads request.{hidden[0]}, which observations do not hold")
-        columns = columns_of(observation, "jobs", self.view.jobs)
         rows = np.zeros(columns["present"].shape, REQUEST)
         for name in ("prompt", "generated", "predicted", "upper", "computed", "blocks", "weight", "preemptions"):
             rows[name] = columns[name]
         rows["first_predicted"], rows["lower"] = columns["predicted"], columns["predicted"]
         rows["arrival"], rows["last_token"] = -columns["time_in_system"], -columns["since_token"]
+        for name in {"cached", "klass", "tenant", "received"} & columns.keys():
+            rows[name] = columns[name]
+        rows["deadline"] = np.inf
+        if "overdue" in columns:
+            left = columns["time_left"] - columns["overdue"]
+            rows["deadline"] = np.where(left == 0, np.inf, left)
         rows, present = np.atleast_2d(rows), np.atleast_2d(columns["present"]) > 0
         told = columns_of(observation, "system", self.view.system)
         system = np.zeros(len(rows), SYSTEM)
-        for name in ("step_time", "free", "blocks", "running", "waiting"):
+        for name in {"step_time", "mean_step_time", "free", "blocks", "running", "waiting"} & told.keys():
             system[name] = told[name]
         mask = np.atleast_2d(observation["action_mask"]) > 0
         return {
