@@ -133,7 +133,7 @@ def test_a_function_of_ones_own_may_read_what_was_received():
         given.requests["tenant"][0] = wrong
         with pytest.raises(BadInput, match="number each tenant from 0 on"):
             serve(given, "vtc", UNIT)
-    with pytest.raises(BadInput, match="kept in closed loop alone"):
+    with pytest.raises(BadInput, match=r"reads request\.received, which agents see of classes"):
         scenario = Scenario("replica", n_jobs=10)
         scenario.system.agent(serving_policy("vtc"), scenario, scenario.env().unwrapped.view)
 

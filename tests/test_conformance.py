@@ -338,7 +338,12 @@ def test_a_baseline_chooses_by_the_observation_as_by_what_is_behind_it_one_or_ma
 @ENVIRONMENT
 def test_seeds_are_obeyed_and_copies_go_their_own_way(name):
     env, twin = made(name).unwrapped, made(name).unwrapped
-    played = [[finish(each, at_random(), seed)[0] for seed in (7, None, 7)] for each in (env, twin)]
+
+    def ended(each, seed):
+        total, _, info = finish(each, at_random(), seed)
+        return total, info["clock"]
+
+    played = [[ended(each, seed) for seed in (7, None, 7)] for each in (env, twin)]
     assert played[0] == played[1] and len(set(played[0])) > 1 and played[0][0] == played[0][2]
     env.reset(seed=1)
     for _ in range(10):

@@ -42,7 +42,13 @@ def check_control(fleet: Any) -> None:
     check_flags(fleet, "hold")
     if fleet.most is not None:
         check_between(fleet, max(fleet.least, roles), size, "most", whole=True)
-    _ = fleet.steersman
+    if fleet.steersman.name == "none" and not fleet.spot:
+        return
+    asked = f"spot={fleet.spot:g}" if fleet.spot else f"controller={fleet.steersman.name!r}"
+    for member in fleet.members:
+        if member.rules.asynchronous or member.rules.stages > 1:
+            what = "asynchronous=true" if member.rules.asynchronous else f"stages={member.rules.stages}"
+            raise BadInput(f"{asked} switches replicas off, which rules with {what} do not know; leave one out")
 
 
 def reclaims(hours: float, replicas: int, last: float, rng: np.random.Generator) -> np.ndarray:

@@ -358,7 +358,14 @@ class Fleet(Replica):
         return latency_floor(requests, drawn.sizes, kind.profile, kind.rules, len(self.members)).mean
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> FleetEpisodes:  # type: ignore[override]
-        """Return E fleets."""
+        """Return E fleets.
+
+        Raises:
+            BadInput: replicas are switched on and off, which episodes do not know.
+        """
+        if self.steersman.name != "none" or self.spot:
+            asked = f"spot={self.spot:g}" if self.spot else f"controller={self.steersman.name!r}"
+            raise BadInput(f"environments have all replicas on: leave out {asked}")
         return FleetEpisodes(scenario, view, size)
 
     def agent(self, policy: RoutingPolicy, scenario: "Scenario", view: Any) -> RoutingAgent:  # type: ignore[override]

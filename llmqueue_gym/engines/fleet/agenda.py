@@ -208,11 +208,11 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                 ask_for_next_read(e, f, r, q)
                 if course.staleness == 0:
                     report_all(e, f, r, course)
+                i = fleet.subject
+                has_place(e, f, r, i, True, False)  # whoever goes on may wait there
                 if agent & HANDS:
                     return HAND
                 if hand is not None:
-                    i = fleet.subject
-                    has_place(e, f, r, i, True, False)  # whoever goes on may wait there
                     target = f.flows[i].target
                     if not (course.paired and f.members[first + target].power == ON and fits(f, r, target, i)):
                         target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)

@@ -38,8 +38,8 @@ def begin_start(e, f, r, q, role, delay, course):
     member.power, member.role, member.becomes = STARTING, role, -1
     member.starts = note(e, f, clock + delay, STARTED, q)
     f.sites[g].role = role
-    r.state[g].hands_over = role == PREFILL
-    member.emits = role == PREFILL or course.closed
+    r.state[g].hands_over = role == PREFILL or course.paired
+    member.emits = r.state[g].hands_over or course.closed
 
 
 @inner_kernel
