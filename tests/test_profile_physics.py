@@ -27,7 +27,8 @@ BATCHES = [(0, 1, 100), (0, 8, 1000), (0, 64, 1000), (0, 256, 4000), (100, 0, 0)
 
 def seconds(form, numbers, prompt, decodes, context):
     batch = np.zeros(1, BATCH)
-    batch[0] = (prompt + decodes, prompt > 0, prompt, decodes, decodes * context, prompt**2 / 2, prompt**2, 0)
+    sums = (decodes * context, prompt**2 / 2, prompt**2)
+    batch[0] = (prompt + decodes, prompt > 0, prompt, decodes, *sums, 0, prompt)
     return float(iteration_time(FORMS.index(form), np.asarray(numbers, float), records(batch)[0]))
 
 
