@@ -36,7 +36,7 @@ REQUEST = whole_lines(
         ("last_token", "f8"),  # s, when it got its last output token; arrival before the first
         ("longest_gap", "f8"),  # s, longest time between two of its output tokens so far
         ("last_scheduled", "f8"),  # s, end of the last iteration that it was in; arrival before the first
-        ("arrival", "f8"),  # s
+        ("ready", "f8"),  # s, when it came to where it is now: its arrival, or later if it was elsewhere before
         ("rank", "f8"),  # as of the last time it was ranked; lower is served first
         ("place", "i8"),  # breaks ties of rank; lower is first
         ("predicted", "f8"),  # output tokens in all, by the present prediction
@@ -44,10 +44,10 @@ REQUEST = whole_lines(
         ("lower", "f8"),  # least output tokens, for predictors of intervals; others predict one number thrice
         ("upper", "f8"),  # most output tokens
         ("note", "f8"),  # a number that the policy itself keeps for it, 0 at first
-        ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
+        ("arrival", "f8"),  # s
         ("preemptions", "i4"),
         ("priority", "i4"),  # as its sender states it, 0 unless told otherwise; lower is more urgent, as in vLLM
-        ("ready", "f8"),  # s, when it came to where it is now: its arrival, or later if it was elsewhere before
+        ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
         ("deadline", "f8"),  # s, when its sender wants it done at the latest; infinity unless told otherwise
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
         ("prefix", "i8"),  # the text that its prompt begins with, 0 where nobody shares

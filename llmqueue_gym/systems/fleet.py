@@ -299,6 +299,7 @@ class Fleet(Replica):
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)
         r.state["every"] = refreshed.every
+        r.state["in_fleet"] = True
         r.state["hands_over"] = (f.members["role"] == PREFILL) | policy.paired
         f.members["emits"] = r.state["hands_over"] | course["closed"]
         first = {"profile": members[0].profile, "rules": members[0].rules}

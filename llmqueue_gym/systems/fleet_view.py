@@ -201,6 +201,7 @@ class FleetEpisodes(Episodes):
             r.give_shares(self._order.shares)
         mine = slice(e * len(f.forms), (e + 1) * len(f.forms))
         r.state["every"][mine] = refreshed.every
+        r.state["in_fleet"][mine] = True
         r.state["hands_over"][mine] = f.members["role"][mine] == PREFILL
         f.members["emits"][mine] = r.state["hands_over"][mine] | self._course["closed"]
 

@@ -50,6 +50,23 @@ def iteration_time(form, numbers, batch):
 
 
 @part_kernel
+def straight_line(form, numbers, batch):
+    """Return how the time of an iteration of decodes alone depends on their context, to the last bit.
+
+    Args:
+        form: as in `iteration_time`.
+        numbers: as there.
+        batch: `BATCH` record of decodes alone, whose context may be anything.
+
+    Returns:
+        whether it is a sum of two terms; the first, s; and the factor of the context in the second.
+    """
+    if form == ROOFLINE:
+        return True, max(numbers[0], numbers[1] + numbers[2] * batch.tokens) + numbers[3] * batch.pairs, numbers[4]
+    return False, 0.0, 0.0
+
+
+@part_kernel
 def other_time(form, numbers, batch):
     """Return the time of an iteration by one of the other forms, s."""
     if form == DISTSERVE:

@@ -7,7 +7,7 @@ from llmqueue_gym.engines.batching.accounts import open_account
 from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.block_pass import line_up
 from llmqueue_gym.engines.batching.cache import TREE
-from llmqueue_gym.engines.batching.cost import iteration_time
+from llmqueue_gym.engines.batching.cost import iteration_time, straight_line
 from llmqueue_gym.engines.batching.pool import (
     blocks_for,
     count_taken,
@@ -239,17 +239,18 @@ def refresh(e, r, i):
 def leave(e, r, rules, i):
     """Let request i go."""
     state = r.state[e]
-    state.fulfilled += promised_blocks(r.requests[i], rules.block_size)
     release_leaver(e, r, i)
     r.requests[i].status = DONE
     r.requests[i].scheduled = 0
     r.truth[i].service.completion = r.system[e].clock
     cost = r.truth[i].cost
     state.cost_rate -= cost
-    state.gone += cost
-    state.gone_time += cost * r.system[e].clock
     state.done += 1
     state.blocked = 0
+    if state.in_fleet:
+        state.fulfilled += promised_blocks(r.requests[i], rules.block_size)
+        state.gone += cost
+        state.gone_time += cost * r.system[e].clock
     if state.sent < state.n:
         follower = r.requests[r.inbox[e, state.sent & (r.inbox.shape[1] - 1)]]
         follower.arrival = follower.ready = follower.last_token = follower.last_scheduled = r.system[e].clock
@@ -289,11 +290,15 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     empty(batch)
     batch.tokens = batch.decodes = n
     context, first, longest, done, step_time = state.context, 0.0, 0.0, 0, 0.0
+    straight, base, slope = straight_line(form, numbers, batch)
     clock, integral, cost_rate = system.clock, state.integral, state.cost_rate  # copies, as in `schedule_running`
     decode_time, token_time, batch_time = state.decode_time, state.token_time, state.batch_time
     while done < steps and clock < stop:  # what `pass_time` would note
-        batch.context = context
-        dt = iteration_time(form, numbers, batch)
+        if straight:
+            dt = base + slope * context
+        else:
+            batch.context = context
+            dt = iteration_time(form, numbers, batch)
         if clock + dt > until:
             break
         before, step_time = clock, dt

@@ -6,10 +6,10 @@ needs the memory, or loses it at once if the policy does not keep.
 
 import numpy as np
 
-from llmqueue_gym._jit import part_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
-from llmqueue_gym.engines.batching.queue import find, precedes, row_at
+from llmqueue_gym.engines.batching.queue import find, row_at
 from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
 from llmqueue_gym.engines.batching.sharing import hold_tokens, look_up
 from llmqueue_gym.engines.batching.tables import AS_RULES
@@ -17,22 +17,36 @@ from llmqueue_gym.engines.batching.waiting_pass import admit, first_chunk, room_
 from llmqueue_gym.requests import WAITING
 
 
+@inner_kernel
+def goes_first(a, b):
+    """Whether entry `a` of the heap is served before entry `b`: by rank, then by place, as in `queue.precedes`."""
+    return a.key < b.key or (a.key == b.key and a.value < b.value)
+
+
 @part_kernel
-def sift(e, r, k, n):
-    """Let entry k of a binary heap of n rows sink to its place; the first served is on top."""
-    requests, notes = r.requests, r.notes[e]
-    row = notes[k].order
+def sift(notes, k, n):
+    """Let entry k of a binary heap of n entries sink to its place; the first served is on top."""
+    row, rank, place = notes[k].order, notes[k].key, notes[k].value
     while True:
         child = 2 * k + 1
         if child >= n:
             break
-        if child + 1 < n and precedes(requests[notes[child + 1].order], requests[notes[child].order]):
+        if child + 1 < n and goes_first(notes[child + 1], notes[child]):
             child += 1
-        if precedes(requests[row], requests[notes[child].order]):
+        other = notes[child]
+        if rank < other.key or (rank == other.key and place < other.value):
             break
-        notes[k].order = notes[child].order
+        notes[k].order, notes[k].key, notes[k].value = other.order, other.key, other.value
         k = child
-    notes[k].order = row
+    notes[k].order, notes[k].key, notes[k].value = row, rank, place
+
+
+@part_kernel
+def note_rank(notes, n, i, request):
+    """Note the rank of request i, which was preempted while it was in the heap; it stays where it is."""
+    for k in range(n):
+        if notes[k].order == i:
+            notes[k].key, notes[k].value = request.rank, request.place
 
 
 @part_kernel
@@ -88,14 +102,15 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
     for k in range(n):
         request = requests[notes[k].order]
         request.rank = rank(request, system, params)
+        notes[k].key, notes[k].value = request.rank, request.place
     for k in range(n // 2 - 1, -1, -1):
-        sift(e, r, k, n)
+        sift(notes, k, n)
     seats = rules.max_seqs
     while n > 0 and seats > 0 and state.budget > 0:
         i = notes[0].order
         n -= 1
-        notes[0].order = notes[n].order
-        sift(e, r, 0, n)
+        notes[0].order, notes[0].key, notes[0].value = notes[n].order, notes[n].key, notes[n].value
+        sift(notes, 0, n)
         request = requests[i]
         waits = request.status == WAITING
         if waits:
@@ -118,7 +133,9 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
             v = last_holder(e, r, conduct, rank, victim, params, i)
             if v < 0:
                 break
+            gone = r.running[e, v]
             preempt(e, r, rules, conduct, rank, params, v, AS_RULES, system.blocks)
+            note_rank(notes, n, gone, requests[gone])
             missing = missing_blocks(e, r, rules, i, need)
         if missing > 0:
             if waits and not conduct.displaces:

@@ -32,6 +32,7 @@ REPLICA_STATE = np.dtype(
         ("stage_ends", "f8"),  # s, end of the batch of a stage of a pipeline, infinity where it has none
         ("ends", "f8"),  # s, end of the iteration that it is held in; infinity where it is held before one
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
+        ("in_fleet", "?"),  # whether it is one of several, so that somebody reads `fulfilled` and the sums after it
         ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
         ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
         ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
@@ -112,19 +113,19 @@ TRUTH = np.dtype(
     align=True,
 )
 
-# Lists of requests that one iteration makes, and working space.
+# Lists of rows of requests that one iteration makes, and working space: 64 bytes, one cache line.
 NOTES = np.dtype(
     [
-        ("admitted", "i8"),  # rows, in order
-        ("victim", "i8"),  # rows preempted, in order
-        ("renewed", "i8"),  # rows whose prediction was refreshed
-        ("flying", "i8"),  # rows in the step that computes; ~row where it gives no token
-        ("boarding", "i8"),  # likewise in the next one
-        ("leaver", "i8"),  # rows that left and whose blocks are still to be released; ~row of who stays, see `pool`
-        ("order", "i8"),
-        ("first", "i8"),  # rows that had their first token
-        ("left", "f8"),
-        ("held", "f8"),
+        ("admitted", "i4"),  # in order
+        ("victim", "i4"),  # preempted, in order
+        ("renewed", "i4"),  # whose prediction was refreshed
+        ("flying", "i4"),  # in the step that computes; ~row where it gives no token
+        ("boarding", "i4"),  # likewise in the next one
+        ("leaver", "i4"),  # that left and whose blocks are still to be released; ~row of who stays, see `pool`
+        ("first", "i4"),  # that had their first token
+        ("order", "i4"),  # in the order that is being made
+        ("key", "f8"),  # numbers by which rows are compared: working space
+        ("value", "f8"),
         ("received", "f8"),  # row k: weighted tokens that tenant or class k has been given; see `accounts`
         ("share", "f8"),  # row k: its share, by which they are divided
     ],
@@ -249,13 +250,13 @@ def replicas(runs: int, each: int, n: int, m: int, seats: int, blocks: Any) -> "
     size, ring = runs * each, 1 << (n - 1).bit_length()
     tables = ReplicaTables(
         system=records(np.zeros(size, SYSTEM)),
-        state=records(np.zeros(size, REPLICA_STATE)),
+        state=records(_on_lines(size, REPLICA_STATE)),
         requests=records(_on_lines(runs * n, REQUEST)),
         truth=records(_on_lines(runs * n, TRUTH)),
         inbox=np.zeros((size, ring), np.int64),
         waiting=np.zeros((size, 2 * ring), np.int64),
         running=np.zeros((size, seats), np.int64),
-        notes=records(np.zeros((size, n + seats), NOTES)),
+        notes=records(_on_lines(size * (n + seats), NOTES).reshape(size, n + seats)),
         total=np.zeros(runs * m),
         cells=np.zeros(0, np.int64),
     )
@@ -276,6 +277,7 @@ _UNTOUCHED = np.zeros(1, TRUTH)
 _UNTOUCHED["service"] = service_table(1)
 _KEPT = (
     "until",
+    "in_fleet",
     "hands_over",
     "caching",
     "tree",

@@ -81,10 +81,10 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
         request = r.requests[row]
         expected = expected_length(request, system, conduct, length, params)
         expected = min(expected, float(rules.max_model_len - request.prompt))  # where a request ends at the latest
-        notes[k].left = max(1.0, expected - request.generated)
-        notes[k].held = request.prompt + request.generated - 1 + rules.lookahead
-        most = max(most, notes[k].left)
-        tokens += notes[k].held
+        notes[k].key = max(1.0, expected - request.generated)
+        notes[k].value = request.prompt + request.generated - 1 + rules.lookahead
+        most = max(most, notes[k].key)
+        tokens += notes[k].value
     # A block is filled only in part: one that is begun counts whole.
     capacity = float(system.blocks * rules.block_size)
     slack = float(rules.block_size - 1)
@@ -93,8 +93,8 @@ def peak_is_safe(e, r, rules, conduct, length, params, i):
     for k in range(n):
         need = 0.0
         for j in range(n):
-            if notes[j].left >= notes[k].left:
-                need += notes[j].held + notes[k].left + slack
+            if notes[j].key >= notes[k].key:
+                need += notes[j].value + notes[k].key + slack
         if need > capacity:
             return False
     return True
