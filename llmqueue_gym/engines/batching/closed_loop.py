@@ -6,9 +6,9 @@ from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.accounts import charge_outputs, schedule_fairly, tell_accounts
 from llmqueue_gym.engines.batching.block_pass import schedule_block
 from llmqueue_gym.engines.batching.cache import TREE
+from llmqueue_gym.engines.batching.comings import arrive
 from llmqueue_gym.engines.batching.flight import board, land, launch
 from llmqueue_gym.engines.batching.iteration import (
-    arrive,
     begin,
     coast,
     duration,

@@ -8,8 +8,8 @@ import numpy as np
 
 from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.batch import copy, empty
-from llmqueue_gym.engines.batching.iteration import duration, leave, note_made, pass_time, refresh, tokens_left
-from llmqueue_gym.engines.batching.pool import release_leavers
+from llmqueue_gym.engines.batching.comings import let_leave, note_leaver
+from llmqueue_gym.engines.batching.iteration import duration, note_made, pass_time, refresh, tokens_left
 from llmqueue_gym.engines.batching.queue import dequeue, find
 from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
 from llmqueue_gym.requests import DECODING, DONE, WAITING
@@ -90,8 +90,8 @@ def land(e, r, rules):
         if tokens_left(request, truth, rules) <= 0:
             if request.status == WAITING:
                 dequeue(e, r, find(e, r, i))
-            leave(e, r, rules, i)
-    release_leavers(e, r)
+            note_leaver(e, r, i)
+    let_leave(e, r, rules)
     stay = 0
     for k in range(system.running):
         if r.requests[running[e, k]].status != DONE:

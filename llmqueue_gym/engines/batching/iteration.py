@@ -1,84 +1,19 @@
-"""One iteration after another: arrivals, the schedule, the time it takes, tokens, and requests that leave."""
+"""One iteration after another: the time that it takes, and the tokens that it gives."""
 
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
-from llmqueue_gym.engines.batching.accounts import open_account
 from llmqueue_gym.engines.batching.batch import empty
-from llmqueue_gym.engines.batching.block_pass import line_up
 from llmqueue_gym.engines.batching.cache import TREE
+from llmqueue_gym.engines.batching.comings import let_leave, note_first, note_leaver
 from llmqueue_gym.engines.batching.cost import iteration_time, straight_line
-from llmqueue_gym.engines.batching.pool import (
-    blocks_for,
-    count_taken,
-    promised_blocks,
-    release_leaver,
-    release_leavers,
-    take,
-)
-from llmqueue_gym.engines.batching.queue import enqueue, row_at
+from llmqueue_gym.engines.batching.pool import blocks_for, count_taken, take
+from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.sharing import hold_tokens
-from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_PASSES, LIVELOCK, TIMELESS
-from llmqueue_gym.engines.batching.turns_pass import take_place
+from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
 from llmqueue_gym.requests import DECODING, DONE, PREFILLING
 
 MANY = 1 << 40  # more tokens than any request has
-
-
-@inner_kernel
-def next_row(e, r):
-    """Return the row of the next request that is to come; there is one."""
-    return r.inbox[e, r.state[e].arrived & (r.inbox.shape[1] - 1)]
-
-
-@inner_kernel
-def look_ahead(e, r):
-    """Note when the next request comes."""
-    state = r.state[e]
-    state.next = r.requests[next_row(e, r)].ready if state.arrived < state.n else np.inf
-
-
-@inner_kernel
-def arrive(e, r, rules, conduct, rank, params, asks):
-    """Let everything that has arrived by now into the queue; its cost counts from its arrival on.
-
-    Args:
-        e: row of the run.
-        r: `ReplicaTables`.
-        rules: `RULES` record.
-        conduct: `CONDUCT` record.
-        rank: rank function, or None.
-        params: its parameters.
-        asks: whether an agent ranks arrivals.
-
-    Returns:
-        whether there is one for the agent to rank: the row `state.subject`, not yet in the queue.
-    """
-    system, state, requests = r.system[e], r.state[e], r.requests
-    while state.next <= system.clock:
-        i = next_row(e, r)
-        request = requests[i]
-        if conduct.accounts:
-            open_account(e, r, conduct, i)
-        if rank is not None:
-            if conduct.ranked:
-                request.rank = rank(request, system, params)
-        state.integral += r.truth[i].cost * (system.clock - request.ready)
-        state.cost_rate += r.truth[i].cost
-        state.arrived += 1
-        look_ahead(e, r)
-        if conduct.ranked:
-            state.blocked = 0  # it may be the new head
-        if asks:
-            state.subject = i
-            return True
-        if rules.batching == BY_PASSES:
-            enqueue(e, r, i)
-        elif rules.batching == BY_BLOCKS:
-            line_up(e, r, rules, i, not request.goes_on)
-        else:
-            take_place(e + 1 if rules.stages > 1 else e, r, i)
-    return False
 
 
 @inner_kernel
@@ -146,6 +81,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
         return
     pass_time(e, r, state.batch, dt)
     now, every, hands_over = system.clock, state.every, state.hands_over
+    tells = hands_over or rules.caching == TREE
     state.barren += 1
     state.refreshed = 0
     stay, ended, made, calm, least, context = 0, 0, 0, True, MANY, 0.0
@@ -170,12 +106,8 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 request.generated = generated
                 request.last_token = now
                 left = tokens_left(request, r.truth[i], rules)
-                if request.status == PREFILLING and rules.caching == TREE and left > 0:
-                    r.notes[e, state.leavers].leaver = ~i  # it stays, and its prompt joins the tree
-                    state.leavers += 1
-                if hands_over and left > 0 and request.status != DECODING:
-                    r.notes[e, state.out].first = i
-                    state.out += 1
+                if tells and left > 0 and request.status == PREFILLING:
+                    note_first(e, r, i, hands_over)
                 request.status = DECODING
                 if every > 0 and generated % every == 0:
                     refresh(e, r, i)
@@ -187,7 +119,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 request.status = DONE
                 request.computed += 1  # so that it wants no further token
             else:
-                leave(e, r, rules, i)
+                note_leaver(e, r, i)
                 continue
         elif request.status == DONE:
             ended += 1
@@ -202,10 +134,10 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
     state.calm, state.least_left, state.context = calm, least, context
     if rules.request_level and ended == stay:
         for k in range(stay):
-            leave(e, r, rules, running[k])
+            note_leaver(e, r, running[k])
         system.running = 0
     if state.leavers > 0:
-        release_leavers(e, r)
+        let_leave(e, r, rules)
     note_made(state, made)
     if state.barren > rules.patience:
         state.reason = LIVELOCK
@@ -233,31 +165,6 @@ def refresh(e, r, i):
     k = min(first + request.generated // r.state[e].every, end - 1)
     if k >= first:
         request.predicted = r.total[k]
-
-
-@inner_kernel
-def leave(e, r, rules, i):
-    """Let request i go."""
-    state = r.state[e]
-    release_leaver(e, r, i)
-    r.requests[i].status = DONE
-    r.requests[i].scheduled = 0
-    r.truth[i].service.completion = r.system[e].clock
-    cost = r.truth[i].cost
-    state.cost_rate -= cost
-    state.done += 1
-    state.blocked = 0
-    if state.in_fleet:
-        state.fulfilled += promised_blocks(r.requests[i], rules.block_size)
-        state.gone += cost
-        state.gone_time += cost * r.system[e].clock
-    if state.sent < state.n:
-        follower = r.requests[r.inbox[e, state.sent & (r.inbox.shape[1] - 1)]]
-        follower.arrival = follower.ready = follower.last_token = follower.last_scheduled = r.system[e].clock
-        state.sent += 1
-        look_ahead(e, r)
-    if state.done == state.arrived:
-        state.cost_rate = 0.0  # no rounding error survives an idle period
 
 
 @inner_kernel
@@ -335,7 +242,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
             refresh(e, r, i)
         left = tokens_left(request, r.truth[i], rules)
         if left <= 0:
-            leave(e, r, rules, i)
+            note_leaver(e, r, i)
             continue
         if stop_at_refresh and every > 0:
             left = min(left, every - request.generated % every - 1)
@@ -346,7 +253,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
     system.running = stay
     state.least_left, state.context = least, context
     if state.leavers > 0:
-        release_leavers(e, r)
+        let_leave(e, r, rules)
     return True
 
 

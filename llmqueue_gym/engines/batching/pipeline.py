@@ -14,8 +14,9 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count, empty
+from llmqueue_gym.engines.batching.comings import arrive
 from llmqueue_gym.engines.batching.cost import iteration_time
-from llmqueue_gym.engines.batching.iteration import arrive, run_model
+from llmqueue_gym.engines.batching.iteration import run_model
 from llmqueue_gym.engines.batching.queue import dequeue, row_at
 from llmqueue_gym.engines.batching.tables import (
     BEGIN,

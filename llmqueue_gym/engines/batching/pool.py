@@ -4,9 +4,8 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
-from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
-from llmqueue_gym.engines.batching.sharing import give_back, keep_tokens, take_blocks
+from llmqueue_gym.engines.batching.sharing import give_back, take_blocks
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
 
@@ -53,33 +52,6 @@ def release(e, r, i):
         freed = give_back(e, r, i)
     r.system[e].free += freed
     r.requests[i].blocks = 0
-
-
-@inner_kernel
-def release_leaver(e, r, i):
-    """Give back all blocks of request i, which leaves; where they have identities, `release_leavers` does it later.
-
-    So loops that end requests call nothing, and can keep their numbers in registers.
-    """
-    state, request = r.state[e], r.requests[i]
-    if state.caching:
-        r.notes[e, state.leavers].leaver = i
-        state.leavers += 1
-    else:
-        r.system[e].free += request.blocks
-        request.blocks = 0
-
-
-@part_kernel
-def release_leavers(e, r):
-    """Give back the blocks of those that left, in order; a tree has before what they computed, and prompts (~row)."""
-    for k in range(r.state[e].leavers):
-        i = r.notes[e, k].leaver
-        if r.state[e].caching == TREE:
-            keep_tokens(e, r, i if i >= 0 else ~i)
-        if i >= 0:
-            release(e, r, i)
-    r.state[e].leavers = 0
 
 
 @part_kernel

@@ -1,0 +1,135 @@
+"""Who comes to a replica, and who leaves it."""
+
+import numpy as np
+
+from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym.engines.batching.accounts import open_account
+from llmqueue_gym.engines.batching.block_pass import line_up
+from llmqueue_gym.engines.batching.cache import TREE
+from llmqueue_gym.engines.batching.pool import promised_blocks, release
+from llmqueue_gym.engines.batching.queue import enqueue
+from llmqueue_gym.engines.batching.sharing import keep_tokens
+from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_PASSES
+from llmqueue_gym.engines.batching.turns_pass import take_place
+from llmqueue_gym.requests import DONE
+
+
+@inner_kernel
+def next_row(e, r):
+    """Return the row of the next request that is to come; there is one."""
+    return r.inbox[e, r.state[e].arrived & (r.inbox.shape[1] - 1)]
+
+
+@inner_kernel
+def look_ahead(e, r):
+    """Note when the next request comes."""
+    state = r.state[e]
+    state.next = r.requests[next_row(e, r)].ready if state.arrived < state.n else np.inf
+
+
+@inner_kernel
+def arrive(e, r, rules, conduct, rank, params, asks):
+    """Let everything that has arrived by now into the queue; its cost counts from its arrival on.
+
+    Args:
+        e: row of the run.
+        r: `ReplicaTables`.
+        rules: `RULES` record.
+        conduct: `CONDUCT` record.
+        rank: rank function, or None.
+        params: its parameters.
+        asks: whether an agent ranks arrivals.
+
+    Returns:
+        whether there is one for the agent to rank: the row `state.subject`, not yet in the queue.
+    """
+    system, state, requests = r.system[e], r.state[e], r.requests
+    while state.next <= system.clock:
+        i = next_row(e, r)
+        request = requests[i]
+        if conduct.accounts:
+            open_account(e, r, conduct, i)
+        if rank is not None:
+            if conduct.ranked:
+                request.rank = rank(request, system, params)
+        state.integral += r.truth[i].cost * (system.clock - request.ready)
+        state.cost_rate += r.truth[i].cost
+        state.arrived += 1
+        look_ahead(e, r)
+        if conduct.ranked:
+            state.blocked = 0  # it may be the new head
+        if asks:
+            state.subject = i
+            return True
+        if rules.batching == BY_PASSES:
+            enqueue(e, r, i)
+        elif rules.batching == BY_BLOCKS:
+            line_up(e, r, rules, i, not request.goes_on)
+        else:
+            take_place(e + 1 if rules.stages > 1 else e, r, i)
+    return False
+
+
+@inner_kernel
+def note_leaver(e, r, i):
+    """Note that request i leaves; `let_leave` does the rest when a loop over the running requests is over.
+
+    So these loops call nothing and can keep their numbers in registers. Blocks without identities are free at once, for
+    those who take some in the same loop.
+    """
+    state, request = r.state[e], r.requests[i]
+    r.notes[e, state.leavers].leaver = i
+    state.leavers += 1
+    if not state.caching:
+        r.system[e].free += request.blocks
+        request.blocks = 0
+
+
+@inner_kernel
+def note_first(e, r, i, hands_over):
+    """Note that request i, which stays, had its first token: its prompt joins the tree, and it may go elsewhere."""
+    state = r.state[e]
+    if state.caching == TREE:
+        r.notes[e, state.leavers].leaver = ~i
+        state.leavers += 1
+    if hands_over:
+        r.notes[e, state.out].first = i
+        state.out += 1
+
+
+@part_kernel
+def let_leave(e, r, rules):
+    """Let those go who were noted, in order; a tree has before what they computed, and prompts of those who stay."""
+    state = r.state[e]
+    for k in range(state.leavers):
+        i = r.notes[e, k].leaver
+        if state.caching == TREE:
+            keep_tokens(e, r, i if i >= 0 else ~i)
+        if i >= 0:
+            leave(e, r, rules, i)
+    state.leavers = 0
+
+
+@inner_kernel
+def leave(e, r, rules, i):
+    """Let request i go."""
+    state, request, truth, clock = r.state[e], r.requests[i], r.truth[i], r.system[e].clock
+    if state.caching:
+        release(e, r, i)
+    request.status = DONE
+    request.scheduled = 0
+    truth.service.completion = clock
+    state.cost_rate -= truth.cost
+    state.done += 1
+    state.blocked = 0
+    if state.in_fleet:
+        state.fulfilled += promised_blocks(request, rules.block_size)
+        state.gone += truth.cost
+        state.gone_time += truth.cost * clock
+    if state.sent < state.n:
+        follower = r.requests[r.inbox[e, state.sent & (r.inbox.shape[1] - 1)]]
+        follower.arrival = follower.ready = follower.last_token = follower.last_scheduled = clock
+        state.sent += 1
+        look_ahead(e, r)
+    if state.done == state.arrived:
+        state.cost_rate = 0.0  # no rounding error survives an idle period
