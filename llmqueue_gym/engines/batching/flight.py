@@ -8,8 +8,8 @@ import numpy as np
 
 from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.batch import copy, empty
-from llmqueue_gym.engines.batching.comings import let_leave, note_leaver
-from llmqueue_gym.engines.batching.iteration import duration, note_made, pass_time, refresh, tokens_left
+from llmqueue_gym.engines.batching.comings import let_leave, note_leaver, tokens_left
+from llmqueue_gym.engines.batching.iteration import duration, note_made, pass_time, refresh
 from llmqueue_gym.engines.batching.queue import dequeue, find
 from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
 from llmqueue_gym.requests import DECODING, DONE, WAITING

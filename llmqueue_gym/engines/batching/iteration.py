@@ -5,13 +5,13 @@ import numpy as np
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
 from llmqueue_gym.engines.batching.cache import TREE
-from llmqueue_gym.engines.batching.comings import let_leave, note_first, note_leaver
+from llmqueue_gym.engines.batching.comings import let_leave, note_firsts, note_leaver, tokens_left
 from llmqueue_gym.engines.batching.cost import iteration_time, straight_line
 from llmqueue_gym.engines.batching.pool import blocks_for, count_taken, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.sharing import hold_tokens
 from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
-from llmqueue_gym.requests import DECODING, DONE, PREFILLING
+from llmqueue_gym.requests import DECODING, DONE
 
 MANY = 1 << 40  # more tokens than any request has
 
@@ -80,8 +80,10 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
         state.reason = TIMELESS
         return
     pass_time(e, r, state.batch, dt)
-    now, every, hands_over = system.clock, state.every, state.hands_over
-    tells = hands_over or rules.caching == TREE
+    tree = rules.caching == TREE
+    if tree or state.hands_over:
+        note_firsts(e, r, rules)
+    now, every = system.clock, state.every
     state.barren += 1
     state.refreshed = 0
     stay, ended, made, calm, least, context = 0, 0, 0, True, MANY, 0.0
@@ -106,8 +108,6 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 request.generated = generated
                 request.last_token = now
                 left = tokens_left(request, r.truth[i], rules)
-                if tells and left > 0 and request.status == PREFILLING:
-                    note_first(e, r, i, hands_over)
                 request.status = DECODING
                 if every > 0 and generated % every == 0:
                     refresh(e, r, i)
@@ -119,7 +119,8 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 request.status = DONE
                 request.computed += 1  # so that it wants no further token
             else:
-                note_leaver(e, r, i)
+                if not tree:
+                    note_leaver(e, r, i)
                 continue
         elif request.status == DONE:
             ended += 1
@@ -141,12 +142,6 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
     note_made(state, made)
     if state.barren > rules.patience:
         state.reason = LIVELOCK
-
-
-@inner_kernel
-def tokens_left(request, truth, rules):
-    """Return the output tokens until a request ends, by itself or at the longest that the model can have."""
-    return min(truth.output, rules.max_model_len - request.prompt) - request.generated
 
 
 @inner_kernel
