@@ -128,11 +128,10 @@ def give_back(cells, state, request, path):
 
 
 @inner_kernel
-def hold_tokens(e, r, i, tokens, size):
-    """Let the full blocks among the first `tokens` of request i hold them, from now on for everybody [20]."""
-    path = r.truth[i].path
-    if (r.cells[path + HELD] + 1) * size <= tokens:
-        hold_more(r.cells, r.state[e], path, tokens, size)
+def hold_tokens(cells, state, path, tokens, size):
+    """Let the full blocks among the first `tokens` of a request hold them, from now on for everybody [20]."""
+    if (cells[path + HELD] + 1) * size <= tokens:
+        hold_more(cells, state, path, tokens, size)
 
 
 @part_kernel

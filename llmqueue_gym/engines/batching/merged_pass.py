@@ -10,7 +10,7 @@ from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
 from llmqueue_gym.engines.batching.pool import blocks_for, preempt, take
 from llmqueue_gym.engines.batching.queue import find, row_at
-from llmqueue_gym.engines.batching.running_pass import value_of, wanted_tokens
+from llmqueue_gym.engines.batching.running_pass import value_of, wanted_in_flight
 from llmqueue_gym.engines.batching.sharing import hold_tokens, look_up
 from llmqueue_gym.engines.batching.tables import AS_RULES
 from llmqueue_gym.engines.batching.waiting_pass import admit, first_chunk, room_to_join
@@ -118,7 +118,7 @@ def schedule_merged(e, r, rules, conduct, rank, victim, length, params):
                 look_up(e, r, i, rules.block_size)
             tokens = first_chunk(request, state, rules)
         else:
-            tokens = wanted_tokens(request, r.truth[i], state.limit, state.budget, rules)
+            tokens = wanted_in_flight(request, r.truth[i], state.limit, state.budget, rules)
         if tokens <= 0:
             break
         if waits:

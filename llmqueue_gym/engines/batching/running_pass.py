@@ -7,8 +7,8 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count, count_decodes
-from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, preempt, room_held_by_the_queue, take
-from llmqueue_gym.engines.batching.sharing import hold_tokens
+from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, count_taken, preempt, room_held_by_the_queue
+from llmqueue_gym.engines.batching.sharing import occupy
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
 from llmqueue_gym.requests import DECODING, PREFILLING
 
@@ -16,19 +16,20 @@ THERE, GONE, MUST_EVICT = 0, 1, 2
 
 
 @inner_kernel
-def wanted_tokens(request, truth, limit, budget, rules):
-    """Return the tokens that a running request computes next: what is known but not computed, within the limits.
-
-    What the step in flight gives it counts as known [24], unless that is its last token [25].
-    """
-    tokens = request.prompt + request.generated - request.computed
-    if rules.asynchronous and request.due > 0:
-        if rules.ends_known and request.computed + 2 - request.due >= request.prompt + truth.output:
-            return 0
-        tokens += request.due
+def wanted_tokens(request, due, limit, budget, rules):
+    """Return the tokens that a running request computes next: what is known or due but not computed, within limits."""
+    tokens = request.prompt + request.generated + due - request.computed
     if tokens > limit:
         tokens = limit
     return min(tokens, budget, rules.max_model_len - request.computed - 1)
+
+
+@part_kernel
+def wanted_in_flight(request, truth, limit, budget, rules):
+    """Do the same while a step is in flight: what that gives counts as known [24], unless it is the last token [25]."""
+    if request.due > 0 and rules.ends_known and request.computed + 2 - request.due >= request.prompt + truth.output:
+        return 0
+    return wanted_tokens(request, request.due, limit, budget, rules)
 
 
 @part_kernel
@@ -133,12 +134,14 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
         if decode_first and decodes == second:
             cursor += 1
             continue
-        one = decodes and not asynchronous
-        tokens = 1 if one else wanted_tokens(request, r.truth[i], limit, budget, rules)
+        if asynchronous:
+            tokens = wanted_in_flight(request, r.truth[i], limit, budget, rules)
+        else:
+            tokens = 1 if decodes else wanted_tokens(request, 0, limit, budget, rules)
         if tokens <= 0:
             cursor += 1
             continue
-        ahead = request.computed + tokens + lookahead
+        ahead, taken = request.computed + tokens + lookahead, 0
         if ahead > request.blocks * size or (room_for_one and decodes and system.free == 0):
             if reserved or room_for_one or ahead > (request.blocks + system.free) * size:
                 state.cursor, state.budget = cursor, budget
@@ -152,9 +155,10 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
                     if rules.priority_stops or (rules.asker_stops and not conduct.ranked):
                         break
                     continue
-            take(e, r, i, ahead, size)
+            taken = count_taken(e, r, i, ahead, size)
         if caching:
-            hold_tokens(e, r, i, min(request.computed + tokens, request.prompt + request.generated), size)
+            known = min(request.computed + tokens, request.prompt + request.generated)
+            occupy(r.cells, state, system, request, r.truth[i], taken, known, size)
         request.scheduled = tokens
         budget -= tokens
         cursor += 1

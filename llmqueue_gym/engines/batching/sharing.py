@@ -50,7 +50,19 @@ def give_back(e, r, i):
 def hold_tokens(e, r, i, tokens, size):
     """Let others find the first tokens of request i while they are computed; a tree has them when they are."""
     if r.state[e].caching != TREE:
-        blocks.hold_tokens(e, r, i, tokens, size)
+        blocks.hold_tokens(r.cells, r.state[e], r.truth[i].path, tokens, size)
+
+
+@part_kernel
+def occupy(cells, state, system, request, truth, count, tokens, size):
+    """Do both for a running request, in one call: `take_blocks` if `count` is not 0, and `hold_tokens`."""
+    if state.caching == TREE:
+        if count > 0:
+            radix_pool.make_vacant(cells, state, system.free, size)
+    else:
+        if count > 0:
+            blocks.take_blocks(cells, state, request, truth.path, count)
+        blocks.hold_tokens(cells, state, truth.path, tokens, size)
 
 
 @part_kernel
