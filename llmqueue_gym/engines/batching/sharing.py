@@ -19,13 +19,16 @@ def look_up(e, r, i, size):
         state.looked = i + 1
 
 
-@inner_kernel
-def use_hits(e, r, i):
-    """Let request i use what was found for it."""
-    if r.state[e].caching == TREE:
-        radix_pool.use_hits(r.cells, r.state[e], r.requests[i], r.truth[i].path)
+@part_kernel
+def use_hits(cells, state, system, request, truth, size):
+    """Let a request that is admitted use what was found for it; its tokens there count as computed."""
+    if state.caching == TREE:
+        radix_pool.use_hits(cells, state, request, truth.path)
     else:
-        blocks.use_hits(r.cells, r.state[e], r.requests[i], r.truth[i].path)
+        blocks.use_hits(cells, state, request, truth.path)
+    system.free -= state.idle_hits
+    request.computed = state.hits * size
+    state.hit_tokens += request.computed
 
 
 @inner_kernel

@@ -5,10 +5,10 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
-from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, is_swapped, preempt, take
+from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, count_taken, is_swapped, preempt
 from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
-from llmqueue_gym.engines.batching.sharing import hold_tokens, look_up, may_appear, use_hits
+from llmqueue_gym.engines.batching.sharing import look_up, may_appear, occupy, use_hits
 from llmqueue_gym.engines.batching.tables import AS_RULES, FITS, FREE, KNOWN, LONGEST, PEAK, RESERVE
 
 
@@ -23,8 +23,8 @@ def expected_length(request, system, conduct, length, params):
 
 @inner_kernel
 def there_already(request, state, rules):
-    """Return the tokens of a waiting request, looked up last, that need not be computed."""
-    return request.computed + state.hits * rules.block_size if rules.caching else request.computed
+    """Return the tokens of a waiting request, looked up last, that need not be computed; without caches none is hit."""
+    return request.computed + state.hits * rules.block_size
 
 
 @part_kernel
@@ -115,9 +115,7 @@ def fits(e, r, rules, conduct, length, params, i):
         return False
     margin = rules.watermark if (rules.watermark_always or system.running > 0) else 0
     room = room_to_join(request, system, state, rules, conduct, length, params, tokens)
-    held = request.blocks
-    if rules.caching:
-        held += state.hits - state.idle_hits  # who uses a free block makes it one less [21]
+    held = request.blocks + state.hits - state.idle_hits  # who uses a free block makes it one less [21]
     return room <= (system.free - margin + held) * rules.block_size  # so that nothing is divided
 
 
@@ -145,13 +143,10 @@ def admit(e, r, rules, conduct, length, params, position):
         r.truth[i].service.swapped += back
     room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
     if rules.caching:
-        use_hits(e, r, i)
-        system.free -= state.idle_hits
-        request.computed = state.hits * rules.block_size
-        state.hit_tokens += request.computed
-    take(e, r, i, room, rules.block_size)
+        use_hits(r.cells, state, system, request, r.truth[i], rules.block_size)
+    taken = count_taken(e, r, i, room, rules.block_size)
     if rules.caching:
-        hold_tokens(e, r, i, request.computed + tokens, rules.block_size)
+        occupy(r.cells, state, system, request, r.truth[i], taken, request.computed + tokens, rules.block_size)
     request.status = status_on_admission(request)
     request.scheduled = tokens
     state.budget -= tokens
