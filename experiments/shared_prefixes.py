@@ -4,12 +4,14 @@ A load here is a share of the requests per s that are completed while a backlog 
 a scenario is one of what is sustained where nobody shares.
 """
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from llmqueue_gym.boards.recorded import data_folder
 from llmqueue_gym.systems import Run, Scenario
 from llmqueue_gym.systems.capacity import set_arrivals
 from llmqueue_gym.workloads.requests import TraceRequests
@@ -38,10 +40,17 @@ class Mixed(Prefixes):
         return texts, np.where(rng.random((n, 1)) < self.lone, 0, lengths)
 
 
-def recorded(folder: str | Path | None) -> TraceRequests | None:
-    """Return the conversations of Mooncake, if their file is in the folder."""
-    if folder is None or not (file := Path(folder) / MOONCAKE).is_file():
-        return None
+def recording(data: str | Path | None, name: str = MOONCAKE) -> Path | None:
+    """Return the file of a recording, or None with a line to whoever runs the study where it is not at hand."""
+    folder = data_folder(data)
+    if folder is not None and (folder / name).is_file():
+        return folder / name
+    print(f"{name} is not at hand: what is played of it is left out; --data names its folder", file=sys.stderr)
+    return None
+
+
+def recorded(file: Path) -> TraceRequests:
+    """Return recorded requests that are not too long."""
     return TraceRequests.from_trace(str(file), max_tokens=LONGEST)
 
 

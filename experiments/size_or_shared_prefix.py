@@ -6,7 +6,7 @@ time 0, all six orders, by the size of R3, where memory holds everything and whe
 Streams: one replica, a100-llama3-8b under vllm-v1, with vLLM's cache and with a radix tree. Long contexts: half of the
 requests begin with one of 32 contexts of 8,192 tokens, the others stand alone, with 200 tokens of prompt and 60 of
 output of their own on average; memory for all contexts, or 80,000 tokens for 262,144. Chats and few-shot prompts have
-80,000 tokens, too; Mooncake's conversations, where `--data` names their folder, have all of the GPU. Loads are shares
+80,000 tokens, too; Mooncake's conversations, where they are at hand, have all of the GPU. Loads are shares
 of what first come first served completes with the same cache while a backlog never ends; 1.1 tells of an overload that
 lasts for so many requests, and of no steady state. Orders by size: shortest predicted total, blind to the cache;
 shortest uncached prompt; predicted seconds, what is cached free. By prefix: longest cached first, also with age (1,000
@@ -16,7 +16,7 @@ served on the same requests, with 95 % intervals over seeds by logarithms; the f
 the share of all waiting, until first scheduled, on the 5 % who wait longest; users report three quarters for longest
 prefix first. Nobody reads a shared context once for a whole batch here (Hydragen), which would favour neighbours more.
 
-Writes `size_or_shared_prefix.json`, `.svg` and `.png` into `results`; ten minutes.
+Writes `size_or_shared_prefix.json`, `.svg` and `.png` into `results`; some minutes.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 from rich.console import Console
 from rich.table import Table
-from shared_prefixes import WARMUP, Mixed, at_load, measured, recorded
+from shared_prefixes import WARMUP, Mixed, at_load, measured, recorded, recording
 from survey_factors_llm import interval
 from three_requests import three, told_of_three
 
@@ -41,7 +41,7 @@ from study import study
 
 OUT = Path(__file__).parent / "results" / "size_or_shared_prefix"
 REQUESTS, SEEDS = 3000, 5
-TICKS = (0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
+TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
 LOADS, SHOWN = (0.8, 0.95, 1.1), 0.95
 LONG = Mixed(own="lognormal:prompt=200,output=60", texts=32, zipf=0.0, prefix=8192.0)
 SHORT = "a100-llama3-8b:kv_tokens=80000"
@@ -66,15 +66,16 @@ ORDERS = {
     "lpm": ("#7f4f24", "X"),
     "dfs-weight": ("#8a6fb0", "*"),
 }
+PAIR = ("shortest-uncached", "longest-prefix")  # an order by size that knows the cache, and one by prefix
 OF_TREE = ("lpm", "dfs-weight")  # SGLang's own, which are rules here
 KEYS = ("mean", "p99", "ttft", "ttft_p99", "hits", "worst")
 
 
-def play(task: tuple[str, str, float, int, int, str | None]) -> list[dict[str, Any]]:
+def play(task: tuple[str, str, float, int, int, Path | None]) -> list[dict[str, Any]]:
     """Return what every order does with a stream, a cache and a load."""
-    stream, caching, load, requests, seeds, data = task
+    stream, caching, load, requests, seeds, file = task
     law, profile = STREAMS[stream]
-    source = {"workload": recorded(data)} if law is None else {"lengths": law}
+    source = {"lengths": law} if file is None else {"workload": recorded(file)}
     rules = f"vllm-v1:caching={caching}"
     where = Scenario("replica", profile=profile, rules=rules, rate=1.0, n_jobs=requests, **source)
     where, rows, base = at_load(where, BASE, load), [], {}
@@ -89,7 +90,7 @@ def play(task: tuple[str, str, float, int, int, str | None]) -> list[dict[str, A
         values = {key: [run[key] for run in runs] for key in KEYS}
         base = base or values
         row: dict[str, Any] = {"stream": stream, "caching": caching, "load": load, "rate": where.rate, "order": order}
-        row |= {key: across_seeds(values[key])._asdict() for key in KEYS}
+        row |= {key: across_seeds(values[key])._asdict() for key in KEYS} | {"means": values["mean"]}
         for key in ("mean", "p99"):
             ends = interval(np.divide(values[key], base[key]).tolist())
             row[f"{key}_ratio"] = dict(zip(("mean", "low", "high"), ends, strict=True))
@@ -104,7 +105,7 @@ def cell(rows: list[dict[str, Any]], stream: str, caching: str, load: float) -> 
 
 def findings(alone: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
     """Say which order is best for the three and in each stream, and who starves."""
-    words = told_of_three(alone)
+    words = [in_short(rows), *told_of_three(alone)]
     for stream in dict.fromkeys(row["stream"] for row in rows):
         for caching in CACHES:
             for load in LOADS:
@@ -122,6 +123,19 @@ def findings(alone: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[st
         f"{most['worst']['mean']:.0%} ({most['stream']}, {most['caching']}, load {most['load']:g})."
     )
     return words
+
+
+def in_short(rows: list[dict[str, Any]]) -> str:
+    """Say in how many cells an order by size has a lower mean than one by prefix, by intervals of paired ratios."""
+    size, prefix = ([row for row in rows if row["order"] == order] for order in PAIR)
+    ratios = [interval(np.divide(a["means"], b["means"]).tolist()) for a, b in zip(size, prefix, strict=True)]
+    told = sum(high < 1 for *_, high in ratios), sum(low > 1 for _, low, _ in ratios)
+    least, most = min(ratios), max(ratios)
+    return (
+        f"{PAIR[0]} has a lower mean than {PAIR[1]} in {told[0]} of {len(ratios)} cells, a higher one in {told[1]}; "
+        f"their ratio goes from {least[0]:.2f} ({least[1]:.2f} to {least[2]:.2f}) to {most[0]:.2f} ({most[1]:.2f} to "
+        f"{most[2]:.2f})."
+    )
 
 
 def in_words(row: dict[str, Any]) -> str:
@@ -156,7 +170,7 @@ def draw(found: dict[str, Any]) -> plt.Figure:
                                       edgecolors=colour, facecolors=inside, linewidths=1.1)  # fmt: skip
             above.set_title(stream, loc="left", fontsize=10)
             above.set_yscale("log")
-            above.set_ylim(0.15, 1.8)
+            above.set_ylim(0.09, 1.8)
             above.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
             above.yaxis.set_minor_locator(NullLocator())
             above.set_xticks(LOADS)
@@ -167,7 +181,7 @@ def draw(found: dict[str, Any]) -> plt.Figure:
         for panel in panels.ravel():
             panel.spines[["top", "right"]].set_visible(False)
             panel.tick_params(which="both", labelsize=8)
-        panels[0, 0].set_ylabel(f"mean end-to-end time over {BASE}'s")
+        panels[0, 0].set_ylabel(f"mean end-to-end time over {BASE}'s\nvLLM's cache; lpm, dfs-weight: tree")
         panels[1, 0].set_ylabel("waiting borne by the worst 5 %, %\nfilled: vLLM's cache; hollow: tree")
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
@@ -193,9 +207,10 @@ def report(found: dict[str, Any], console: Console) -> None:
 
 def tasks(options: Any) -> list[Any]:
     """Return the streams, caches and loads that are played."""
-    streams = [name for name in STREAMS if STREAMS[name][0] is not None or recorded(options.data) is not None]
-    told = options.requests, options.seeds, options.data
-    return [(stream, caching, load, *told) for stream in streams for caching in CACHES for load in LOADS]
+    files = {name: recording(options.data) if law is None else None for name, (law, _) in STREAMS.items()}
+    streams = [name for name, (law, _) in STREAMS.items() if law is not None or files[name] is not None]
+    sizes = options.requests, options.seeds
+    return [(name, caching, load, *sizes, files[name]) for name in streams for caching in CACHES for load in LOADS]
 
 
 def tell(played: list[list[dict[str, Any]]], options: Any) -> dict[str, Any]:

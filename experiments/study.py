@@ -54,7 +54,7 @@ def study(
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=out, help="where results are stored, without ending")
     if recordings:
-        parser.add_argument("--data", help="folder of the recordings; without it nothing recorded is played")
+        parser.add_argument("--data", help="folder of the recordings, if not found near here")
     options = parser.parse_args(arguments)
     asked = tasks(options)
     with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
