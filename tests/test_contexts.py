@@ -312,8 +312,8 @@ def test_a_request_tells_the_text_that_it_begins_with_where_others_do_too():
 
 
 def test_consistent_hashing_sends_prompts_that_begin_alike_to_one_replica():
-    told = {"lengths": "prefixes:texts=9,zipf=0,prefix=100,own=lognormal:prompt=40;output=5", "rules": "vllm-v1"}
-    run = Scenario("fleet", replicas=3, rate=5.0, n_jobs=200, **told).simulate("consistent-hash:factor=inf", 0)
+    told = {"lengths": "prefixes:texts=30,zipf=0,prefix=100,own=lognormal:prompt=40;output=5", "rules": "vllm-v1"}
+    run = Scenario("fleet", replicas=3, rate=5.0, n_jobs=400, **told).simulate("consistent-hash:factor=inf", 0)
     texts, where = run.jobs["prefix"], run.jobs["site"]
-    assert len(set(texts.tolist())) == 9 and len(set(where.tolist())) == 3
+    assert len(set(texts.tolist())) == 30 and len(set(where.tolist())) == 3
     assert all(len(set(where[texts == text].tolist())) == 1 for text in set(texts.tolist()))
