@@ -166,8 +166,10 @@ def draw(found: dict[str, Any]) -> plt.Figure:
                         above.errorbar(LOADS, y, [y - low, high - y], label=order, **shape)
                     for row in (r for r in mine if (r["caching"], r["load"]) == (caching, SHOWN)):
                         inside = colour if caching == CACHES[0] else "none"
-                        below.scatter(row["mean_ratio"]["mean"], 100 * row["worst"]["mean"], 34, marker=mark,
-                                      edgecolors=colour, facecolors=inside, linewidths=1.1)  # fmt: skip
+                        x, y = row["mean_ratio"], {end: 100 * row["worst"][end] for end in ("mean", "low", "high")}
+                        bars = [[[e["mean"] - e["low"]], [e["high"] - e["mean"]]] for e in (y, x)]
+                        below.errorbar(x["mean"], y["mean"], *bars, color=colour, marker=mark, mfc=inside, ms=5,
+                                       elinewidth=0.5)  # fmt: skip
             above.set_title(stream, loc="left", fontsize=10)
             above.set_yscale("log")
             above.set_ylim(0.09, 1.8)
