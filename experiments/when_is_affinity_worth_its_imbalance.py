@@ -4,8 +4,8 @@ Four replicas, a100-llama3-8b under vllm-v1 with vLLM's cache, 80,000 tokens of 
 few texts of 2,048 tokens and have 200 tokens of their own and 60 of output on average: 16 texts, which fit each cache;
 100, which fit all four together and not one, equally popular, or so that two in five prompts have the same (Zipf 1.5);
 1,000, which fit nowhere. Chats with 1,024 tokens of system prompt; Mooncake's conversations, where they are at hand, on
-all of the GPU. Loads are shares of what least-outstanding, which looks at no cache, completes with the same caches
-while a backlog never ends.
+all of the GPU. In these two all prompts begin with one text, and hashing it sends all to one place. Loads are shares of
+what least-outstanding, which looks at no cache, completes with the same caches while a backlog never ends.
 
 Consistent hashing with bounded loads is the dial: no replica has more than `factor` times the mean of requests; 1 is
 balance, infinity affinity alone. Beside it the routers that people run, with their defaults; nothing is tuned. Ratios
@@ -18,6 +18,7 @@ first token: it says so where both ratios are on the same side of 1.
 Writes `when_is_affinity_worth_its_imbalance.json`, `.svg` and `.png` into `results`; some minutes.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,12 @@ STREAMS: dict[str, tuple[str | None, str]] = {
 }
 BLIND, ALONE = "least-outstanding", "consistent-hash:factor=inf"
 DIAL = ("consistent-hash:factor=1", "consistent-hash:factor=1.25", "consistent-hash:factor=2", ALONE)
-NAMED = {
-    "prefix-aware-like": ("#7f4f24", "X"),
-    "cache-aware-like": ("#d55e00", "D"),
-    "preble-like": ("#e69f00", "s"),
-    "llm-d": ("#009e73", "^"),
-    "dynamo": ("#cc79a7", "v"),
-    "least-ttft": ("#000000", "P"),
-}
-DIALLED, SIZES = "#0072b2", dict(zip(DIAL, (3, 4.5, 6, 8), strict=True))
+NAMED = ("prefix-aware-like", "cache-aware-like", "preble-like", "llm-d", "dynamo", "least-ttft")
 ROUTERS = (BLIND, *DIAL, *NAMED)
+COLOURS = dict(zip(LOADS, ("#0072b2", "#d55e00"), strict=True))
 KEYS = ("mean", "p99", "ttft", "ttft_p99", "hits", "imbalance", "busiest")
 RATIOS = ("mean", "ttft", "ttft_p99", "busiest")
+SHOWN, TICKS = ("ttft_ratio", "busiest_ratio"), (0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
 
 
 def told(run: Run) -> dict[str, float]:
@@ -102,9 +97,18 @@ def findings(rows: list[dict[str, Any]]) -> list[str]:
     others = [row for row in rows if row["router"] != BLIND]
     clear = [row for row in others if side(row["busiest_ratio"]) and side(row["ttft_ratio"])]
     right = [row for row in clear if side(row["busiest_ratio"]) == side(row["ttft_ratio"])]
+    means = sum((row["busiest_ratio"]["mean"] < 1) == (row["ttft_ratio"]["mean"] < 1) for row in others)
+    best = [
+        min((r for r in others if (r["stream"], r["load"]) == cell), key=lambda row: row["ttft_ratio"]["mean"])
+        for cell in dict.fromkeys((row["stream"], row["load"]) for row in rows)
+    ]
+    alone = [side(row["ttft_ratio"]) for row in others if row["router"] == ALONE]
     words = [
+        f"Some affinity is worth it in {sum(side(row['ttft_ratio']) < 0 for row in best)} of {len(best)} cells, best "
+        f"are {', '.join(f'{name} in {n}' for name, n in Counter(row['router'] for row in best).most_common())}; "
+        f"affinity alone is worse than {BLIND} in {alone.count(1)} and better in {alone.count(-1)}.",
         f"The rule (worth it where the busiest replica is less busy) says right in {len(right)} of {len(clear)} cases "
-        f"in which both ratios are clear, of {len(others)} in all."
+        f"in which both ratios are clear, and by means alone in {means} of all {len(others)}.",
     ]
     for stream, load in dict.fromkeys((row["stream"], row["load"]) for row in rows):
         mine = [row for row in others if (row["stream"], row["load"]) == (stream, load)]
@@ -127,43 +131,36 @@ def in_words(row: dict[str, Any]) -> str:
 
 
 def draw(found: dict[str, Any]) -> plt.Figure:
-    """Return the figure: time to first token against the busiest replica, a stream each column, a load each row."""
+    """Return the figure: a stream each column; time to first token above, work of the busiest replica below."""
     style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
-    streams = list(dict.fromkeys(row["stream"] for row in found["rows"]))
+    streams, names = list(dict.fromkeys(row["stream"] for row in found["rows"])), [*DIAL, *NAMED]
     with plt.rc_context(style):
-        size = (2.7 * len(streams) + 0.6, 6.2)
-        shape: dict[str, Any] = {"layout": "constrained", "squeeze": False, "sharey": True, "sharex": "col"}
-        figure, panels = plt.subplots(len(LOADS), len(streams), figsize=size, **shape)
-        for (k, load), (column, stream) in ((a, b) for a in enumerate(LOADS) for b in enumerate(streams)):
+        size = (2.6 * len(streams) + 0.6, 6.4)
+        shape: dict[str, Any] = {"layout": "constrained", "squeeze": False, "sharey": "row", "sharex": True}
+        figure, panels = plt.subplots(2, len(streams), figsize=size, **shape)
+        for (k, key), (column, stream) in ((a, b) for a in enumerate(SHOWN) for b in enumerate(streams)):
             panel = panels[k, column]
-            mine = {r["router"]: r for r in found["rows"] if (r["stream"], r["load"]) == (stream, load)}
-            dial = [[mine[name][key]["mean"] for name in DIAL] for key in ("busiest_ratio", "ttft_ratio")]
-            panel.plot(*dial, color=DIALLED, lw=0.8)
-            for name in (*DIAL, *NAMED):
-                colour, mark = NAMED.get(name, (DIALLED, "o"))
-                x, y = mine[name]["busiest_ratio"], mine[name]["ttft_ratio"]
-                bars = [[[r["mean"] - r["low"]], [r["high"] - r["mean"]]] for r in (y, x)]
-                label = name.replace("consistent-hash", "hash")
-                panel.errorbar(x["mean"], y["mean"], *bars, color=colour, marker=mark, label=label, ls="",
-                               ms=SIZES.get(name, 5), elinewidth=0.7, alpha=0.9)  # fmt: skip
-            panel.set_xscale("log")
+            for load, colour in COLOURS.items():
+                mine = {r["router"]: r[key] for r in found["rows"] if (r["stream"], r["load"]) == (stream, load)}
+                y, low, high = (np.array([mine[name][end] for name in names]) for end in ("mean", "low", "high"))
+                x = np.arange(len(names)) + (-0.12 if load == LOADS[0] else 0.12)
+                panel.errorbar(x, y, [y - low, high - y], color=colour, marker="o", ms=4, ls="", label=f"load {load:g}")
+                panel.plot(x[: len(DIAL)], y[: len(DIAL)], color=colour, lw=0.8)
+            panel.axhline(1, color="0.7", lw=0.8, ls=(0, (3, 3)), zorder=0)
             panel.set_yscale("log")
-            for line in (panel.axhline, panel.axvline):
-                line(1, color="0.7", lw=0.8, ls=(0, (3, 3)), zorder=0)
             panel.spines[["top", "right"]].set_visible(False)
             panel.tick_params(which="both", labelsize=8)
-            if k == 0:
-                panel.set_title(stream, loc="left", fontsize=9.5)
-        for panel in panels[-1]:
-            low, high = panel.get_xlim()
-            ticks = [tick for tick in (0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.25, 1.5, 2, 3) if low <= tick <= high]
-            panel.set_xticks(ticks[:: 1 + len(ticks) // 6], [f"{tick:g}" for tick in ticks[:: 1 + len(ticks) // 6]])
-            panel.xaxis.set_minor_locator(NullLocator())
-            panel.set_xlabel("busiest replica's work")
-        for panel, load in zip(panels[:, 0], LOADS, strict=True):
-            panel.set_ylabel(f"load {load:g}: mean time to first token")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+        for panel, stream in zip(panels[0], streams, strict=True):
+            panel.set_title(stream, loc="left", fontsize=9.5)
+        panels[0, 0].yaxis.set_major_formatter("{x:g}")
+        panels[1, 0].set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        panels[1, 0].yaxis.set_minor_locator(NullLocator())
+        labels = [name.replace("consistent-hash:factor=", "hash, ").replace("-like", "") for name in names]
+        for panel in panels[1]:
+            panel.set_xticks(range(len(names)), labels, rotation=90)
+        panels[0, 0].set_ylabel("mean time to first token")
+        panels[1, 0].set_ylabel("busy time of the busiest replica")
+        panels[0, 0].legend(frameon=False)
         title = f"When is affinity worth its imbalance?  Ratios to {BLIND}, four replicas; 95 % intervals"
         figure.suptitle(title, x=0.01, ha="left")
     return figure
