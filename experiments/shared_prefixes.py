@@ -54,9 +54,9 @@ def recorded(file: Path) -> TraceRequests:
     return TraceRequests.from_trace(str(file), max_tokens=LONGEST)
 
 
-def backlog_rate(scenario: Scenario, player: str) -> float:
+def backlog_rate(scenario: Scenario, player: str, seed: int = RATE_SEED) -> float:
     """Return the requests/s that a player completes between a tenth and nine tenths of them, all there at time 0."""
-    drawn = scenario.draw(RATE_SEED)
+    drawn = scenario.draw(seed)
     work = drawn.work.copy()
     set_arrivals(work, np.zeros(len(work)))
     policy = scenario.policy(player)
