@@ -18,9 +18,10 @@ import numpy as np
 from goodput import WARMUP, largest_rate
 
 from llmqueue_gym.evaluation.serving import per_request
-from llmqueue_gym.profiles import profile as cost_profile
+from llmqueue_gym.profiles.gpus import A100, H100
 from llmqueue_gym.systems import Run, Scenario
 
+PRICES = {"a100": 8 * A100.price, "h100": 8 * H100.price}  # USD/h
 KILOWATTS = {"a100": 6.5, "h100": 10.2}
 QUANTILES = (50, 90, 99)
 SLOWDOWNS = {"ttft": (2.0, 3.0, 6.0), "tpot": (1.25, 1.5, 5.0), "e2e": (1.25, 1.5, 5.0)}
@@ -51,7 +52,7 @@ class Machines:
     @property
     def price(self) -> float:
         """USD an hour."""
-        return sum(count * cost_profile(self.profile(kind)).price_per_hour for kind, count in self.groups)
+        return sum(count * PRICES[kind] for kind, count in self.groups)
 
     @property
     def kilowatts(self) -> float:
