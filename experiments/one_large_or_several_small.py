@@ -61,7 +61,8 @@ class Fleet:
     @property
     def name(self) -> str:
         """What it is called in tables."""
-        return f"{self.count} of {cost_profile(self.profile).gpu.partition('-')[0]}"
+        eight = " (8 bits)" if self.profile.endswith("fp8") else ""
+        return f"{self.count} of {cost_profile(self.profile).gpu.partition('-')[0]}{eight}"
 
     @property
     def price(self) -> float:
@@ -210,9 +211,13 @@ def draw(found: dict[str, Any]) -> plt.Figure:
             above.set_xlabel("rate, of what the large one sustains")
             above.legend(frameon=False, fontsize=8, loc="upper left")
             below.axhline(1, color="0.7", lw=0.8, ls=(0, (3, 3)), zorder=0)
-            below.set_xticks(range(len(mine)), [cell["fleet"].replace(" of ", " of\n") for cell in mine], fontsize=8)
+            below.set_xticks(
+                range(len(mine)),
+                [cell["fleet"].replace(" of ", " of\n").replace(" (", "\n(") for cell in mine],
+                fontsize=8,
+            )
             below.set_xlim(-0.5, len(mine) - 0.5)
-            below.set_ylim(bottom=0)
+            below.set_ylim(0, 1.06 * below.get_ylim()[1])
         for panel in panels.ravel():
             panel.spines[["top", "right"]].set_visible(False)
         panels[0, 0].set_ylabel("mean end-to-end time, s")
