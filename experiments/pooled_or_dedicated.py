@@ -126,8 +126,8 @@ def theory_in_short(cells: list[dict[str, Any]]) -> str:
     off = [cell["theory"][k] / mean[k] - 1 for k, mean, cell in zip(chosen, means, known, strict=True)]
     return (
         f"Theory of a tandem finds a stable ratio in {len(known)} of {len(cells)} cells, the best by the mean in "
-        f"{right} of them, and its choice costs at most {loss:.1%}; the mean that it says there is off by {min(off):+.0%} to "
-        f"{max(off):+.0%}."
+        f"{right} of them, and its choice costs at most {loss:.1%}; the mean that it says there is off by "
+        f"{min(off):+.0%} to {max(off):+.0%}."
     )
 
 
