@@ -23,7 +23,7 @@ from matplotlib.ticker import NullLocator
 from rich.console import Console
 from rich.table import Table
 from shared_prefixes import recording
-from survey_headlines_llm import settle, span
+from survey_headlines_llm import LEAST, settle, span
 
 from llmqueue_gym.requests import Contexts
 from llmqueue_gym.workloads.contexts import picked, repeated_tokens
@@ -78,7 +78,16 @@ def findings(claims: list[dict[str, Any]], counts: list[dict[str, Any]]) -> list
     for claim in claims:
         for_all = "" if claim["with_overload"] == claim["verdict"] else f"; overload included, {claim['with_overload']}"
         rows = [row for row in claim["rows"] if np.isfinite(row["factor"] or np.nan)]
-        words.append(f"{claim['words']}: {claim['verdict']}{for_all}; here {span(rows)}.")
+        sides = sum(row["low"] >= 1 + LEAST for row in rows), sum(row["high"] <= 1 / (1 + LEAST) for row in rows)
+        met = ""
+        if claim["claimed"] is not None:
+            low, high = claim["claimed"]
+            held = sum(row["low"] <= high and row["high"] >= low for row in rows)
+            met = f", {held} meet what is claimed"
+        words.append(
+            f"{claim['words']}: {claim['verdict']}{for_all}; here {span(rows)}; of {len(rows)} intervals "
+            f"{sides[0]} lie above 1, {sides[1]} below{met}."
+        )
     for one in counts:
         words.append(
             f"{one['recording']}: {one['shared']:.1%} of the prompt tokens are shared with other prompts, "
@@ -105,7 +114,7 @@ def draw(found: dict[str, Any]) -> plt.Figure:
                 panel.errorbar(row["factor"], place, xerr=bars, color=colour, marker="o", ms=4, lw=1.2)
             if claim["claimed"] is not None:
                 low, high = claim["claimed"]
-                panel.axvspan(low / 1.01, high * 1.01, color="0.75", lw=0, zorder=0)
+                panel.axvspan(low / 1.01, high * 1.01, color="0.85", lw=0, zorder=0)
             panel.axvline(1, color="0.7", lw=0.8, ls=(0, (3, 3)), zorder=0)
             panel.set_yticks(range(len(claim["rows"])), [row["setting"] for row in claim["rows"]], fontsize=7.5)
             panel.set_ylim(len(claim["rows"]) - 0.4, -0.6)
