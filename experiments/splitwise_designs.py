@@ -2,7 +2,7 @@
 
 Machines of eight A100s or H100s under splitwise-sim's own rules and times. A budget is what a number of machines of one
 kind cost and draw, at the list prices of the profiles (8 x 2.79 and 8 x 3.99 USD/h) and 6.5 and 10.2 kW a machine
-(NVIDIA's data sheets of the DGX A100 and H100). The pooled fleet sends each request to the machine of fewest tokens; in a
+(data sheets of NVIDIA's DGX). The pooled fleet sends each request to the machine of fewest tokens; in a
 split one some machines only read prompts and the others decode, lend themselves out (mixed pool), and their number is
 what sustains most on the first seed. Sustained is a rate at which all nine of Splitwise's objectives hold: slowdowns
 against an A100 machine that is never shared, at the median, p90 and p99.
