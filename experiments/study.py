@@ -27,6 +27,7 @@ def study(
     work: str = "jobs",
     width: int | None = None,
     arguments: Iterable[str] | None = None,
+    recordings: bool = False,
     **usual: int,
 ) -> None:
     """Play, store, draw and print.
@@ -43,6 +44,7 @@ def study(
         work: name of the option that says how long a run is.
         width: of what is printed, in letters.
         arguments: of the command line.
+        recordings: whether there is an option `--data`, the folder of recorded requests.
         usual: the length of a run under its name, and `seeds`, where nothing is told.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
@@ -51,6 +53,8 @@ def study(
     parser.add_argument("--seeds", type=int, default=usual["seeds"], help="two or more")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=out, help="where results are stored, without ending")
+    if recordings:
+        parser.add_argument("--data", help="folder of the recordings, if not found near here")
     options = parser.parse_args(arguments)
     asked = tasks(options)
     with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:

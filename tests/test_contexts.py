@@ -12,7 +12,15 @@ from llmqueue_gym import Scenario
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import OUTPUT
 from llmqueue_gym.systems.serve import as_drawn
-from llmqueue_gym.workloads.contexts import filled, of_blocks, of_sessions, picked, repeated_tokens, shared_share
+from llmqueue_gym.workloads.contexts import (
+    beginnings,
+    filled,
+    of_blocks,
+    of_sessions,
+    picked,
+    repeated_tokens,
+    shared_share,
+)
 from llmqueue_gym.workloads.requests import RequestWorkload, TraceRequests, draw_requests, length_law
 from llmqueue_gym.workloads.traces import load_trace
 
@@ -295,3 +303,17 @@ def test_runs_with_tables_of_their_own_are_drawn_apart(lengths):
     scenario = Scenario("replica", n_jobs=9, rate=1.0, predictor="exact", lengths=lengths)
     env = scenario.env().unwrapped
     assert not scenario.system.open(scenario, env.view, 3).together
+
+
+def test_a_request_tells_the_text_that_it_begins_with_where_others_do_too():
+    contexts = of_blocks([["a", "b"], ["a"], ["b"], [], ["c"]], np.array([30, 20, 20, 20, 20]), 16)
+    first, again, *others = beginnings(contexts).tolist()
+    assert first == again > 0 and others == [0, 0, 0]
+
+
+def test_consistent_hashing_sends_prompts_that_begin_alike_to_one_replica():
+    told = {"lengths": "prefixes:texts=30,zipf=0,prefix=100,own=lognormal:prompt=40;output=5", "rules": "vllm-v1"}
+    run = Scenario("fleet", replicas=3, rate=5.0, n_jobs=400, **told).simulate("consistent-hash:factor=inf", 0)
+    texts, where = run.jobs["prefix"], run.jobs["site"]
+    assert len(set(texts.tolist())) == 30 and len(set(where.tolist())) == 3
+    assert all(len(set(where[texts == text].tolist())) == 1 for text in set(texts.tolist()))

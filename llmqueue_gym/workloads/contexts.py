@@ -96,6 +96,14 @@ def filled(contexts: Contexts, prompts: np.ndarray) -> Contexts:
     return _laid(np.append(contexts.segments, more), np.append(row, short), contexts.output)
 
 
+def beginnings(contexts: Contexts) -> np.ndarray:
+    """Return the text that each prompt begins with, counted from 1, and 0 where no other begins with it `(n,)`."""
+    head = contexts.segments[contexts.first[:-1]]
+    texts = np.where(head["start"] == 0, head["text"], -1)
+    _, which, counts = np.unique(texts, return_inverse=True, return_counts=True)
+    return np.where(counts[which] > 1, texts + 1, 0)
+
+
 def repeated_tokens(contexts: Contexts) -> np.ndarray:
     """Return how many leading tokens of each prompt repeat an earlier prompt, or one and its output `(n,)`, int64.
 

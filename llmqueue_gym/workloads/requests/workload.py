@@ -12,6 +12,7 @@ from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
 from llmqueue_gym.requests import Contexts, Requests, request_table
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
+from llmqueue_gym.workloads.contexts import beginnings
 from llmqueue_gym.workloads.requests.chats import Chats
 from llmqueue_gym.workloads.requests.lengths import Lengths, length_law, sample_within
 from llmqueue_gym.workloads.requests.sharing import SharedLengths
@@ -50,6 +51,8 @@ def draw_requests(
     """
     arrival_rng, length_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
     requests, outputs, *contexts = workload.sample(n, arrival_rng, length_rng)
+    if contexts:
+        requests["prefix"] = beginnings(contexts[0])
     bound = length_predictor(predictor)
     if isinstance(predictor, str):
         bound = bound.bind(workload.output_sample())
