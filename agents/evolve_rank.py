@@ -178,11 +178,11 @@ TASKS = {
     "prefix-order": Task(
         "prefix-order",
         {},
-        (0, 0, 1, 0.1, 0, 0, 0),  # a prompt token to compute as a tenth of one to generate
+        (0, 3, 0, 0, 0, 0, 0),  # shortest-uncached
         ({"system": "replica", "load": 0.9, **_CACHING, "recording": "mooncake_conversation.csv.gz"},),
         aged=True,
         tails=True,
-        base="uncached-then-output",
+        base="shortest-uncached",
         tail=1.0,
         scale=2000.0,
     ),
