@@ -168,10 +168,10 @@ TASKS = {
     "fleet-mooncake-conv": Task(
         "routing",
         {},
-        (0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0),  # least-ttft, without the iteration under way
+        (0, 0, 3.21, 0, 0, 0, 5, 0, 0, 0, 0),  # dynamo:weight=3, with as many blocks as an A100 has for Llama 3 8B
         ({**_FLEET, **_CACHING, "recording": "mooncake_conversation.csv.gz"},),
         tails=True,
-        base="least-ttft",
+        base="dynamo:weight=3",
         tail=1.0,
         scale=1e5,
     ),
