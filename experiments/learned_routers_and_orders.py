@@ -1,10 +1,10 @@
 """Are learned routers, and a learned order over cached prefixes, better than those by hand where the tail is no longer?
 
 Learned are the policies of the zoo whose kind is `routing` or `prefix-order`: small networks, evolved by
-`agents/evolve_rank.py` on windows of the first half of Azure's conversations (tasks `fleet-azure-conv`) and of
-Mooncake's (`fleet-mooncake-conv`, `prefix-order`), for the least mean latency; a p99 above that of the policy by hand
-that is best there, its knobs turned where that helps, is punished. What is played here was seen neither in training nor
-by whoever set this up: the second halves of the two recordings, and other recordings altogether.
+`agents/evolve_rank.py` on windows of the first half of Azure's conversations (task `fleet-azure-conv`) and of
+Mooncake's (`fleet-mooncake-conv`, `prefix-order`), for the least product of the mean latency and the root of its p99.
+What is played here was seen neither in training nor by whoever set this up: the second halves of the two recordings,
+and other recordings altogether.
 
 Setting: replicas of Llama 3 8B on an A100 under vllm-v1, the recorded arrival times stretched so that the load is .9 of
 what is sustained of the part that is played; predictions are off by a lognormal factor, sigma .5. Fleets have four
