@@ -1,12 +1,14 @@
-"""Evolves a small network as a queue's order, dispatcher, packer or serving rank, with the compiled engine as fitness.
+"""Evolves a small network as an order, dispatcher, packer, serving rank or router, with the compiled engine as fitness.
 
     python agents/evolve_rank.py --task dispatch --name learned-dispatch --seconds 180
 
 CMA-ES moves all numbers of the network. Every generation has fresh training seeds, the same for all its candidates, so
 they are compared on common random numbers and none can learn a seed by heart. The search begins at the best simple
 heuristic that the network's direct path expresses; a candidate's fitness is the logarithm of its cost over that
-heuristic's on the same seeds. At the end the centre of the search plays against the beginning on seeds that were used
-for nothing else, and the better is kept. Ctrl-C ends the search early; `--resume` goes on where it ended.
+heuristic's on the same seeds. The tasks `fleet-...` and `prefix-order` play windows of the first half of a recording,
+which is looked for where boards look ($LLMQUEUE_DATA); reports are on second halves and on other recordings. At the end
+the centre of the search plays against the beginning on seeds that were used for nothing else, and the better is kept.
+Ctrl-C ends the search early; `--resume` goes on where it ended.
 
 Source: Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; pycma.
 """
@@ -16,7 +18,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from llmqueue_gym.boards.recorded import FOLDER_VARIABLE, data_folder
 from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.errors import BadInput, in_one_line
 from llmqueue_gym.evaluation.results import provenance
@@ -36,11 +39,13 @@ from llmqueue_gym.policies.learned import read_card, save
 from llmqueue_gym.policies.learned.artefact import CARD, KINDS, NUMBERS
 from llmqueue_gym.policies.learned.network import HEAD, random_weights
 from llmqueue_gym.systems import Scenario
+from llmqueue_gym.workloads.requests import TraceRequests
 
 TRAINING_SEEDS = 1_000_000  # and up; reports use seeds below 10,000
 CHECKS = 500_000  # further up: seeds that decide between end and beginning
-TAIL = 1.4  # times that the p99 latency of a serving policy may be that of first come first served, unpunished
+TAIL = 1.4  # times that the p99 latency of a serving policy may be that of the base, unpunished
 PUNISHMENT = 5.0  # for each e-fold beyond
+TRAINED_ON = 0.5  # share of a recording, from its beginning
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,11 @@ class Task:
         begin: weights of the direct path, without and with the arrival's where the kind has one.
         scenarios: fields of each place where it is played; they count alike.
         aged: whether the last weight is that of the arrival, beside the network.
-        tails: whether the cost counts over that of first come first served, and a long tail is punished.
+        tails: whether the cost counts over that of a base, and a long tail is punished.
+        base: a policy by hand; the system's own unless told otherwise.
+        trade: power with which the p99 over that of the base counts, shorter ones too, in place of a punishment of long
+            ones. A one-sided punishment near that of the base would be for chance: it never meets the base itself.
+        scale: unit of the features; the mean size unless told otherwise.
         rules: numbers of the rule set that are moved too, by their logarithms, and where they begin.
     """
 
@@ -64,14 +73,19 @@ class Task:
     aged: bool = False
     tails: bool = False
     rules: dict[str, int] = field(default_factory=dict)
+    base: str = ""
+    trade: float | None = None
+    scale: float | None = None
 
     def cost(self, scenario: Scenario, policy: Any, seed: int) -> float:
         """Return what should be small."""
         found = played(scenario, policy, seed)
         if not self.tails:
             return found["cost"]
-        base = _base(scenario, seed)
-        return found["cost"] / base["cost"] * max(1.0, found["p99"] / (TAIL * base["p99"])) ** PUNISHMENT
+        base = _base(scenario, self.base or scenario.system.base, seed)
+        tail = found["p99"] / base["p99"]
+        punished = max(1.0, tail / TAIL) ** PUNISHMENT if self.trade is None else tail**self.trade
+        return found["cost"] / base["cost"] * punished
 
 
 def played(scenario: Scenario, policy: Any, seed: int) -> dict[str, float]:
@@ -81,8 +95,8 @@ def played(scenario: Scenario, policy: Any, seed: int) -> dict[str, float]:
 
 
 @lru_cache(maxsize=256)  # candidates of a generation share it
-def _base(scenario: Scenario, seed: int) -> dict[str, float]:
-    return played(scenario, scenario.system.base, seed)
+def _base(scenario: Scenario, name: str, seed: int) -> dict[str, float]:
+    return played(scenario, name, seed)
 
 
 _SPRPT, _SJF_TOTAL = (0, 0, 1, -1), (0, 0, 1, 1, 0)
@@ -92,6 +106,8 @@ _AT_CAPACITY = tuple(
     {"system": "replica", "size": size, "load": 1.0, "rules": "vllm-v1:max_seqs=128"}
     for size in ("azure-conv", "azure-code", "mooncake-conv", "deepseek-r1")
 )
+_FLEET = {"system": "fleet", "replicas": 4, "load": 0.9}
+_CACHING = {"rules": "vllm-v1:caching=vllm"}
 
 TASKS = {
     "mg1": Task("order", {"preemptive": True}, _SPRPT, ({"system": "mg1", "load": 0.8},)),
@@ -142,6 +158,37 @@ TASKS = {
     ),
     **{f"llm-{one['size']}": Task("serving", {}, _SJF_TOTAL, (one,), True, True, _USUAL) for one in _AT_CAPACITY},
     "llm-all": Task("serving", {}, _SJF_TOTAL, _AT_CAPACITY, True, True, _USUAL),
+    "fleet-azure-conv": Task(
+        "routing",
+        {},
+        (0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0),  # least-kv
+        ({**_FLEET, "recording": "azure2023_conv.csv.gz"},),
+        tails=True,
+        base="least-kv",
+        trade=0.5,
+        scale=1e4,
+    ),
+    "fleet-mooncake-conv": Task(
+        "routing",
+        {},
+        (0, 0, 3.21, 0, 0, 0, 5, 0, 0, 0, 0),  # dynamo:weight=3, with as many blocks as an A100 has for Llama 3 8B
+        ({**_FLEET, **_CACHING, "recording": "mooncake_conversation.csv.gz"},),
+        tails=True,
+        base="dynamo:weight=3",
+        trade=0.5,
+        scale=1e5,
+    ),
+    "prefix-order": Task(
+        "prefix-order",
+        {},
+        (0, 3, 0, 0, 0, 0, 0),  # shortest-uncached
+        ({"system": "replica", "load": 0.9, **_CACHING, "recording": "mooncake_conversation.csv.gz"},),
+        aged=True,
+        tails=True,
+        base="shortest-uncached",
+        trade=0.5,
+        scale=2000.0,
+    ),
 }
 
 
@@ -213,12 +260,30 @@ def cost(task_name: str, jobs: int, vector: np.ndarray, seeds: list[int]) -> np.
     numbers, traits = parts(task, vector)
     policy = KINDS.builder(task.kind)("candidate", numbers, "", **traits)
     places = _places(task_name, jobs)
-    return np.log([max(task.cost(place, policy, seed), 1e-9) for place in places for seed in seeds])
+    return np.log([max(task.cost(one, policy, seed), 1e-9) for one in places for seed in seeds])
 
 
 @lru_cache  # so that what is cached by scenario is found again
 def _places(task_name: str, jobs: int) -> list[Scenario]:
-    return [Scenario(**one, n_jobs=jobs) for one in TASKS[task_name].scenarios]
+    return [place(one, jobs) for one in TASKS[task_name].scenarios]
+
+
+def place(given: dict[str, Any], jobs: int) -> Scenario:
+    """Return a scenario; with `recording` it plays windows of the first half of that file, which has the load.
+
+    Raises:
+        BadInput: the recording is not at hand.
+    """
+    fields = dict(given)
+    if (file := fields.pop("recording", None)) is None:
+        return Scenario(**fields, n_jobs=jobs)
+    folder = data_folder()
+    if folder is None:
+        raise BadInput(f"{file}: no folder of recorded work; name it in ${FOLDER_VARIABLE}")
+    half = TraceRequests.from_trace(folder / file).part(0.0, TRAINED_ON)
+    whole = Scenario(**fields, workload=half, n_jobs=len(half))
+    rate = whole.load * whole.system.sustains(whole).rate
+    return replace(whole, load=None, rate=rate, n_jobs=jobs)
 
 
 def quiet() -> None:
@@ -244,7 +309,8 @@ def main(args: Args) -> None:
             raise BadInput(f"{checkpoint}: no such checkpoint; leave out --resume")
         saved = json.loads(checkpoint.read_text(encoding="utf-8"))
     else:
-        begin = beginning(task, args, float(np.mean([place.draw(first).sizes.mean() for place in places])))
+        scale = task.scale or float(np.mean([one.draw(first).sizes.mean() for one in places]))
+        begin = beginning(task, args, scale)
         begin = np.append(begin, np.zeros(len(task.rules)))
         options = {"popsize": args.population, "seed": args.seed + 1, "verbose": -9, "CMA_diagonal": len(begin) > 150}
         saved = {"begin": begin.tolist(), "sigma": args.sigma, "options": options, "gains": []}
@@ -300,7 +366,7 @@ def main(args: Args) -> None:
         "description": f"Evolved for the task {args.task!r} of agents/evolve_rank.py.",
         "trained_on": {
             "task": args.task,
-            "scenarios": [place.to_dict() for place in places],
+            "scenarios": [one.to_dict() for one in places],
             "start": str(args.start or "heuristic"),
         },
         "seeds": [[first, first + 1 + saved["generation"] * args.runs_each], [checks[0], checks[-1] + 1]],

@@ -29,11 +29,14 @@ from llmqueue_gym.policies.learned.dispatch_score import dispatch_score
 from llmqueue_gym.policies.learned.network import Weights, random_weights, size, unpack
 from llmqueue_gym.policies.learned.order import features, order
 from llmqueue_gym.policies.learned.packing_order import packing_order
+from llmqueue_gym.policies.learned.prefix_rank import prefix_rank
+from llmqueue_gym.policies.learned.routing_score import routing_score
 from llmqueue_gym.policies.learned.serving_rank import serving_rank
 from llmqueue_gym.policies.packing import PACKING
+from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.policies.serving import SERVING_POLICIES
 from llmqueue_gym.predictors import predictor
-from llmqueue_gym.requests import REQUEST, SYSTEM
+from llmqueue_gym.requests import REQUEST, SITE, SYSTEM
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.theory import analyse
 
@@ -56,6 +59,8 @@ REGISTRIES = {
     "packing": PACKING,
     "dispatch": DISPATCH_POLICIES,
     "serving": SERVING_POLICIES,
+    "prefix-order": SERVING_POLICIES,
+    "routing": ROUTING_POLICIES,
 }
 ZOO = sorted(path.parent for path in zoo_folder().glob(f"*/*/{CARD}"))
 BY_NAME = {"argnames": "folder", "argvalues": ZOO, "ids": [folder.name for folder in ZOO]}
@@ -167,6 +172,10 @@ def test_the_compiled_rank_is_the_network(params, seed):
         assert made.rank(job, params) == pytest.approx(evaluated(unpack(params, 4), x)[0], rel=1e-9, abs=1e-9)
 
 
+SHARED = {
+    **{"lengths": "prefixes:texts=12,zipf=0.8,prefix=2048,own=lognormal:prompt=256;output=64"},
+    **{"predictor": "exact", "rules": "vllm-v1:max_seqs=8,caching=vllm"},
+}
 CENTRAL = {"system": "central", "servers": 3, "patience": "exponential", "told": True, "load": 1.2}
 
 
@@ -196,6 +205,21 @@ CENTRAL = {"system": "central", "servers": 3, "patience": "exponential", "told":
             },
             serving_rank("x", np.append(direct(0, 0, 1, 0), 0.0), "test"),
             "sjf",
+        ),
+        (
+            {"system": "replica", **SHARED, "rate": 12.0},
+            prefix_rank("x", np.append(direct(0, 1, 0, 0, 0, 0), 0.0), "test"),
+            "shortest-uncached",
+        ),
+        (
+            {"system": "fleet", "replicas": 3, **SHARED, "rate": 40.0},
+            routing_score("x", direct(1, *[0] * 10), "test"),
+            "least-outstanding",
+        ),
+        (
+            {"system": "fleet", "replicas": 3, **SHARED, "rate": 40.0},
+            routing_score("x", direct(0, 0, 1, *[0] * 8), "test"),
+            lambda request, site, params: site.pending + request.prompt - site.cached,
         ),
     ],
 )
@@ -270,9 +294,14 @@ def values(made, kind):
             if kind == "dispatch":
                 queue = row(QUEUE, jobs=int(other), work=other, left=other / 2, alike=1, speed=0.5)
                 yield made.score(job, queue, params)
-            elif kind == "serving":
-                request = row(REQUEST, predicted=predicted, generated=int(other), prompt=7, arrival=other)
+            elif kind in ("serving", "prefix-order"):
+                request = row(REQUEST, predicted=predicted, generated=int(other), prompt=7, cached=6, arrival=other)
                 yield made.rank(request, row(SYSTEM), params)
+            elif kind == "routing":
+                request = row(REQUEST, predicted=predicted, prompt=7)
+                site = row(SITE, work=other, pending=other, waiting=int(other), outstanding=int(other), cached=6)
+                site.blocks, site.sites = 10, 1
+                yield made.score(request, site, params)
             else:
                 yield made.rank(job, params)
                 yield made.rank(patient, params)
@@ -292,7 +321,7 @@ def test_every_entry_is_registered_finite_and_says_where_it_is_from(folder):
 
 
 def test_no_name_of_the_zoo_is_taken():
-    tables = [POLICIES, *(table for table in REGISTRIES.values() if table is not POLICIES)]
+    tables = {id(table): table for table in (POLICIES, *REGISTRIES.values())}.values()  # each registry once
     names = [name for table in tables for name in table if name.startswith("learned-")]
     assert len(names) == len(set(names)) and sorted(names) == sorted(folder.name for folder in ZOO)
     assert not [folder.name for folder in ZOO if not folder.name.startswith("learned-")]

@@ -12,6 +12,7 @@ from llmqueue_gym.columns import read_columns
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS, length_predictor
 from llmqueue_gym.requests import REQUEST
+from llmqueue_gym.workloads.contexts import of_blocks
 from llmqueue_gym.workloads.requests import (
     LENGTHS,
     McSf,
@@ -257,6 +258,20 @@ def test_rows_that_cannot_be_served_are_counted():
     np.testing.assert_array_equal(requests["arrival"], [0, 2, 3])
     np.testing.assert_array_equal(outputs, [5, 5, 10])
     np.testing.assert_array_equal(workload.output_sample(), [5, 5, 10])
+
+
+def test_parts_of_a_trace_are_its_rows_in_order_with_what_they_share():
+    work = TraceRequests.from_trace(trace(), order="first")
+    early, late = work.part(0, 0.5), work.part(0.5, 1)
+    assert len(early) == round(len(work) / 2) and len(early) + len(late) == len(work)
+    np.testing.assert_array_equal(np.concatenate([early.times, late.times]), work.times)
+    np.testing.assert_array_equal(np.concatenate([early.prompts, late.prompts]), work.prompts)
+    contexts = of_blocks([[0, 1], [0, 2], [0, 1]], np.full(3, 4), 2)
+    shared = TraceRequests(np.arange(3.0), np.full(3, 4), np.ones(3), contexts=contexts).part(1 / 3, 1)
+    assert shared.contexts.segments["text"].tolist() == [0, 2, 0, 1]
+    for begin, end in ((0.5, 0.5), (-0.1, 1), (0, 1.1)):
+        with pytest.raises(BadInput, match="no part of"):
+            work.part(begin, end)
 
 
 def test_replay_keeps_rows_together_and_scales_the_rate():

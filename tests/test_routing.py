@@ -266,7 +266,8 @@ def check_choices(run, policy, params, choices, books):
     assert run.totals["preemptions"] == 0 and len(set(run.jobs["site"].tolist())) == 3
     for i in range(len(run.jobs)):
         seen = shown([books.site(q, i) for q in range(books.replicas)])
-        request = SimpleNamespace(**{name: run.jobs[name][i] for name in ("prompt", "prefix", "tenant")}, place=i)
+        told = {name: run.jobs[name][i] for name in ("prompt", "prefix", "tenant", "predicted")}
+        request = SimpleNamespace(**told, place=i)
         wanted = choose(policy, params, request, seen, books.ties[i], choices[i], i)
         assert run.jobs["site"][i] == wanted, i
 

@@ -34,6 +34,8 @@ KINDS = Registry(
         "packing": f"{_HERE}.packing_order:packing_order",
         "dispatch": f"{_HERE}.dispatch_score:dispatch_score",
         "serving": f"{_HERE}.serving_rank:serving_rank",
+        "prefix-order": f"{_HERE}.prefix_rank:prefix_rank",
+        "routing": f"{_HERE}.routing_score:routing_score",
     },
 )
 CARD, NUMBERS = "card.json", "policy.npz"
@@ -43,7 +45,8 @@ _TEXTS, _TABLES = ("name", "kind", "description", "command"), ("traits", "traine
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
-    """Return the policy of a folder: a `Policy`, `PackingPolicy`, `DispatchPolicy` or `ServingPolicy`.
+    """Return the policy of a folder: a `Policy`, `PackingPolicy`, `DispatchPolicy`, `ServingPolicy` or
+    `RoutingPolicy`.
 
     Raises:
         BadInput: a file is missing or is not what it should be; the message names it.

@@ -5,7 +5,8 @@
 Softsign is as smooth as tanh and costs a division. The numbers lie in one vector, which is the `params` of a policy:
 `[hidden, scale, linear (F), then for each hidden unit: weights (F), bias, out]`. `scale` is the unit of time or length
 in which the features are taken, such as the mean size seen in training. Which features there are depends on the kind
-of policy: `order`, `cluster_order`, `packing_order`, `dispatch_score` and `serving_rank` say theirs in `FEATURES`.
+of policy: `order`, `cluster_order`, `packing_order`, `dispatch_score`, `serving_rank`, `prefix_rank` and
+`routing_score` say theirs in `FEATURES`.
 """
 
 from typing import NamedTuple

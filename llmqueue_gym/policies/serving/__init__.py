@@ -49,6 +49,6 @@ SERVING_POLICIES = Policies(
         "shortest-uncached": f"{_HERE}.shortest_uncached:shortest_uncached",
         "hrrn-like": f"{_HERE}.hrrn:hrrn_like",
     },
-    partial(stored, "serving"),
+    partial(stored, "serving", "prefix-order"),
 )
 serving_policy = SERVING_POLICIES.__call__

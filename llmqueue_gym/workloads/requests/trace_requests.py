@@ -1,7 +1,7 @@
 """Recorded requests as a workload: their lengths with their own arrivals, or with arrivals at a rate."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,20 @@ class TraceRequests:
         told = {"priorities": trace.priority, "classes": trace.klass, "tenants": trace.tenant, **named}
         told = {"contexts": trace.contexts, **told}
         return cls(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *rest, **told)
+
+    def part(self, begin: float, end: float) -> "TraceRequests":
+        """Return the rows from one share of them to another, such as 0 to 0.5 for the first half.
+
+        Raises:
+            BadInput: the shares leave nothing.
+        """
+        first, last = (round(share * len(self)) for share in (begin, end))
+        if not 0 <= first < last <= len(self):
+            raise BadInput(f"no part of {len(self)} rows from share {begin:g} to {end:g}; 0 to 0.5 is the first half")
+        rows = slice(first, last)
+        names = ("times", "prompts", "outputs", "priorities", "classes", "tenants")
+        contexts = None if self.contexts is None else picked_of(self.contexts, np.arange(first, last))
+        return replace(self, contexts=contexts, **{name: getattr(self, name)[rows] for name in names})
 
     def __len__(self) -> int:
         return len(self.outputs)
