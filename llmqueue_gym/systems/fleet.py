@@ -54,7 +54,8 @@ class Fleet(Replica):
         prefill: of them, those that read prompts alone; the others then decode alone. 0: all do both.
         order: in which a replica serves, a serving policy.
         handover: router that chooses who decodes what a replica for prompts has read.
-        local_below: prompts with fewer tokens to be computed are read where they are decoded.
+        local_below: prompts of which fewer tokens are to be computed, those that are cached there left out, are read
+            where they are decoded.
         bandwidth: of a link between two replicas, bytes/s.
         latency: of such a link, s.
         overlap: share of a transfer that runs beside the prefill.
@@ -128,13 +129,8 @@ class Fleet(Replica):
             if member.role == PREFILL and member.rules.request_level:
                 name = member.rules.name
                 raise BadInput(f"rules {name!r} never let go of a batch: replicas that only read prompts need others")
-        caching = sorted({member.rules.caching for member in self.members})
-        if len(caching) > 1:
-            raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")
-        if self.caches and (self.splits or self.migrate_every):
-            raise BadInput(
-                f"caching={caching[0]}: blocks that are shared stay where they are; leave out prefill and migrate_every"
-            )
+        if {"vllm", "radix"} <= {member.rules.caching for member in self.members}:
+            raise BadInput("caching=radix and caching=vllm in one fleet; choose one of them, which some may do without")
         check_control(self)
         if self.splits or self.migrate_every:
             self._refuse_asynchronous("leave out prefill and migrate_every")
@@ -196,8 +192,8 @@ class Fleet(Replica):
 
     @property
     def caches(self) -> bool:
-        """Whether replicas cache prefixes."""
-        return self.members[0].rules.caching != "none"
+        """Whether there are replicas that cache prefixes."""
+        return any(member.rules.caching != "none" for member in self.members)
 
     @cached_property
     def distinct(self) -> tuple[Member, ...]:
@@ -294,7 +290,8 @@ class Fleet(Replica):
         f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
         given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
         rows = r.fill(0, 1, given, drawn.work["weight"])
-        r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
+        moves = self.splits or policy.paired or self.migrate_every > 0
+        r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members), moves)
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)
@@ -331,8 +328,6 @@ class Fleet(Replica):
         row["holds"], row["start_up"], row["turn_over"] = self.hold, self.start_up, self.turn_over
         if policy.paired:
             self._refuse_asynchronous(f"router {policy.name!r} does so")
-            if self.caches:
-                raise BadInput(f"router {policy.name!r} hands requests over, but shared blocks stay where they are")
         row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):

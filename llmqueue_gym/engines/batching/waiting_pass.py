@@ -144,7 +144,7 @@ def admit(e, r, rules, conduct, length, params, position):
         state.moved += back
         r.truth[i].service.swapped += back
     room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
-    if rules.caching:
+    if rules.caching and request.blocks == 0:
         use_hits(e, r, i)
         system.free -= state.idle_hits
         request.computed = state.hits * rules.block_size

@@ -13,6 +13,7 @@ from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON, STUCK
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
+from llmqueue_gym.engines.fleet.decider import may_stay, route
 from llmqueue_gym.engines.fleet.events import drop_first
 from llmqueue_gym.engines.fleet.held import has_place, hold, let_go
 from llmqueue_gym.engines.fleet.migration import migrate
@@ -137,18 +138,6 @@ def happen(e, f, r, course):
             vanish(e, f, r, subject, course)
             if wanted:  # another one is asked for in its place
                 begin_start(e, f, r, subject, role, course.start_up, course)
-
-
-@inner_kernel
-def uncached(request):
-    """Return the tokens of a prompt that are to be computed."""
-    return request.prompt + request.generated - request.computed
-
-
-@inner_kernel
-def stays(r, i, course):
-    """Whether request i is read where it is to be decoded."""
-    return uncached(r.requests[i]) < course.local_below
 
 
 @inner_kernel
@@ -283,7 +272,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                 hold(e, f, arrive(e, f, r))
                 continue
             i = fleet.front
-            if i < 0 or not has_place(e, f, r, i, stays(r, i, course), course.holds):
+            if i < 0 or not has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds):
                 fleet.phase = BEGIN
                 continue
             let_go(e, f)
@@ -309,11 +298,10 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             return ROUTE
         if score is not None:
             i = fleet.subject
-            decodes = stays(r, i, course)
             if course.paired and hand is not None:
                 q = choose_both(e, f, r, i, course, score, scores, hand, hands)
             else:
-                q = choose(e, f, r, i, course.looks, course.wants, decodes, score, scores)
+                q = route(e, f, r, i, course, score, scores)
             sent_to(e, f, r, q, course)
     return OVER
 

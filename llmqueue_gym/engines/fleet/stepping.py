@@ -6,7 +6,8 @@
 from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.tables import DRAINED
-from llmqueue_gym.engines.fleet.agenda import go_on, left, sent_to, uncached
+from llmqueue_gym.engines.fleet.agenda import go_on, left, sent_to
+from llmqueue_gym.engines.fleet.decider import may_stay
 from llmqueue_gym.engines.fleet.sites import look, takes
 from llmqueue_gym.engines.fleet.tables import HAND, OVER, PAUSED, ROUTE
 from llmqueue_gym.engines.fleet.transfers import hand_over
@@ -39,7 +40,7 @@ def time_of(e, f, r, over):
 @inner_kernel
 def reads_and_goes_on(e, f, r, ask, course):
     """Whether the request in question looks for a replica that decodes."""
-    return ask == HAND or uncached(r.requests[f.fleet[e].subject]) < course.local_below
+    return ask == HAND or may_stay(e, f, r, f.fleet[e].subject, course)
 
 
 @inner_kernel

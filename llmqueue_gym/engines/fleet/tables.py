@@ -38,7 +38,7 @@ FLEET = np.dtype(
         ("migrations", "i8"),  # of them, those from one replica that decodes to another
         ("next_migration", "f8"),  # s, when requests that might move are looked for next
         ("lost", "i8"),  # requests that a replica took with it when it vanished; they began anew elsewhere
-        ("hit_tokens", "f8"),  # prompt tokens that caches held
+        ("spared_tokens", "i8"),  # tokens of those transfers that were there already
         ("held", "i8"),  # requests that wait at the router
         ("front", "i8"),  # the first of them, a row, -1 for none; the next is that of `FLOW`
         ("back", "i8"),  # the last, -1 for none

@@ -1,0 +1,62 @@
+"""Whether a prompt is read where it is to be decoded, as little of it is missing there.
+
+The replica that would decode a request is chosen first. Where fewer than `local_below` tokens of the prompt are not in
+its cache it reads them itself; else the request goes to one that reads prompts, and who decodes it is chosen anew when
+it is read.
+
+Source: llm-d inference scheduler, commit 520af478: the decider of its profile handler for prefill and decode.
+"""
+
+from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.sharing import cached_tokens
+from llmqueue_gym.engines.fleet.sites import choose, look, takes
+
+
+@inner_kernel
+def uncached(request):
+    """Return the tokens of a prompt that are to be computed where nothing is cached."""
+    return request.prompt + request.generated - request.computed
+
+
+@inner_kernel
+def missing_tokens(e, f, r, i, q):
+    """Return how many tokens of request i replica q of run e would have to compute."""
+    g = e * len(f.forms) + q
+    request, state = r.requests[i], r.state[g]
+    if not state.caching:
+        return uncached(request)
+    return uncached(request) - cached_tokens(r.cells, state, request, r.truth[i].path, f.rules[q].block_size)
+
+
+@inner_kernel
+def may_stay(e, f, r, i, course):
+    """Whether request i could be read where it is to be decoded, at one of the replicas of run e that take it."""
+    if course.local_below <= 0:
+        return False
+    if uncached(r.requests[i]) < course.local_below:
+        return True
+    for q in range(len(f.forms)):
+        if r.state[e * len(f.forms) + q].caching and takes(e, f, r, q, i, True):
+            if missing_tokens(e, f, r, i, q) < course.local_below:
+                return True
+    return False
+
+
+@inner_kernel
+def route(e, f, r, i, course, score, params):
+    """Return the replica of run e that a router sends request i to, which is the one in question.
+
+    Args:
+        e: the run.
+        f: `FleetTables`.
+        r: `ReplicaTables`.
+        i: row of the request.
+        course: `COURSE` record.
+        score: compiled function of the router; the least is chosen.
+        params: its numbers.
+    """
+    if may_stay(e, f, r, i, course):
+        q = choose(e, f, r, i, course.looks, course.wants, True, score, params)
+        if missing_tokens(e, f, r, i, q) < course.local_below or look(e, f, r, i, course.wants, False) == 0:
+            return q
+    return choose(e, f, r, i, course.looks, course.wants, False, score, params)
