@@ -50,7 +50,7 @@ REQUEST = whole_lines(
         ("ready", "f8"),  # s, when it came to where it is now: its arrival, or later if it was elsewhere before
         ("deadline", "f8"),  # s, when its sender wants it done at the latest; infinity unless told otherwise
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
-        ("prefix", "i8"),  # the text that its prompt begins with, 0 where nobody shares
+        ("prefix", "i8"),  # the number of the text that its prompt begins with, from 1 on; 0 where nobody shares
         ("site", "i4"),  # the replica that it was sent to last, -1 before
         ("goes_on", "i4"),  # 1 where it goes on elsewhere once its prompt is read
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise

@@ -29,10 +29,10 @@ from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
 from llmqueue_gym.systems.control import NEVER, Steering, check_control, reclaims, unit_of
 from llmqueue_gym.systems.fleet_run import run_of
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
-from llmqueue_gym.systems.members import MOST_REPLICAS, Member, Plan, alike, read_plan
+from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View, check_between, check_positive
+from llmqueue_gym.systems.view import View, check_between
 from llmqueue_gym.theory.clairvoyant import latency_floor
 from llmqueue_gym.workloads.streams import stream
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, well below 1 s
 LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
 WANTS = {tables.SUMS: SUMS, tables.CACHED: HITS, tables.KNOWN: RECORD, tables.LUCK: LUCK, tables.TWICE: ROUNDS}
-LONGEST = 1e6  # s that a link or a report may take
 
 
 @dataclass(frozen=True)
@@ -114,21 +113,23 @@ class Fleet(Replica):
         check_between(self, 0, MOST_TOKENS, "local_below", whole=True)
         check_between(self, 0, 1, "overlap")
         check_between(self, 0, LONGEST, "latency", "retry", "staleness")
-        check_positive(self, "bandwidth", infinite=True)
+        check_between(self, SLOWEST, np.inf, "bandwidth")
         check_between(self, 0, LONGEST, "migrate_every", "migrate_floor")
         if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
             raise BadInput(
                 f"prefill={self.prefill!r} of {self.replicas} replicas must leave somebody to decode: from 0 to "
                 f"{self.replicas - 1}"
             )
-        if (self.prefill or self.migrate_every) and self.bound_rules.request_level:
-            name, asked = self.bound_rules.name, f"prefill={self.prefill}" if self.prefill else "migrate_every"
-            raise BadInput(f"rules {name!r} never let go of a batch: {asked} needs others")
         _ = self.discipline, self.taker, self.plan
-        for member in self.members:
-            if member.role == PREFILL and member.rules.request_level:
-                name = member.rules.name
-                raise BadInput(f"rules {name!r} never let go of a batch: replicas that only read prompts need others")
+        for rules, role in {(member.rules, member.role) for member in self.members}:
+            if (role == PREFILL or self.migrate_every) and rules.request_level:
+                asked = "prefill" if role == PREFILL else "migrate_every"
+                raise BadInput(f"rules {rules.name!r} never let go of a batch: {asked} needs others")
+            if self.migrate_every and rules.batching != "passes":
+                raise BadInput(
+                    f"rules {rules.name!r} have batching={rules.batching}, in which nobody moves: migrate_every needs "
+                    "batching=passes"
+                )
         if {"vllm", "radix"} <= {member.rules.caching for member in self.members}:
             raise BadInput("caching=radix and caching=vllm in one fleet; choose one of them, which some may do without")
         check_control(self)

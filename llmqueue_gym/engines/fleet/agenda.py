@@ -13,6 +13,7 @@ from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON, STUCK
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
+from llmqueue_gym.engines.fleet.choice import choose
 from llmqueue_gym.engines.fleet.decider import may_stay, route
 from llmqueue_gym.engines.fleet.events import drop_first
 from llmqueue_gym.engines.fleet.held import has_place, hold, let_go
@@ -21,7 +22,7 @@ from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
 from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.record import remember
-from llmqueue_gym.engines.fleet.sites import choose, fits, report
+from llmqueue_gym.engines.fleet.sites import fits, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
     BEGIN,
@@ -134,7 +135,7 @@ def happen(e, f, r, course):
         member = f.members[e * len(f.forms) + subject]
         if member.power != OFF:
             wanted = member.power != DRAINING or member.becomes >= 0
-            role = member.becomes if member.becomes >= 0 else member.role
+            role = member.becomes if member.becomes >= 0 else member.home
             vanish(e, f, r, subject, course)
             if wanted:  # another one is asked for in its place
                 begin_start(e, f, r, subject, role, course.start_up, course)

@@ -2,14 +2,15 @@
 
 The replica that would decode a request is chosen first. Where fewer than `local_below` tokens of the prompt are not in
 its cache it reads them itself; else the request goes to one that reads prompts, and who decodes it is chosen anew when
-it is read.
+it is read. An agent is asked twice in that case: where the request decodes, and then where it is read.
 
 Source: llm-d inference scheduler, commit 520af478: the decider of its profile handler for prefill and decode.
 """
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.sharing import cached_tokens
-from llmqueue_gym.engines.fleet.sites import choose, look, takes
+from llmqueue_gym.engines.fleet.choice import choose
+from llmqueue_gym.engines.fleet.sites import look, takes
 
 
 @inner_kernel
@@ -43,6 +44,21 @@ def may_stay(e, f, r, i, course):
 
 
 @inner_kernel
+def is_read_there(e, f, r, i, q, course):
+    """Whether request i is read where it decodes, at replica q of run e: little is missing there, or nobody reads."""
+    return missing_tokens(e, f, r, i, q) < course.local_below or look(e, f, r, i, course.wants, False) == 0
+
+
+@inner_kernel
+def asks_again(e, f, r, q, course):
+    """Note whether the request in question, which an agent sends to replica q, is to be read elsewhere; return that."""
+    fleet = f.fleet[e]
+    first = not fleet.elsewhere and may_stay(e, f, r, fleet.subject, course)
+    fleet.elsewhere = first and not is_read_there(e, f, r, fleet.subject, q, course)
+    return fleet.elsewhere
+
+
+@inner_kernel
 def route(e, f, r, i, course, score, params):
     """Return the replica of run e that a router sends request i to, which is the one in question.
 
@@ -57,6 +73,6 @@ def route(e, f, r, i, course, score, params):
     """
     if may_stay(e, f, r, i, course):
         q = choose(e, f, r, i, course.looks, course.wants, True, score, params)
-        if missing_tokens(e, f, r, i, q) < course.local_below or look(e, f, r, i, course.wants, False) == 0:
+        if is_read_there(e, f, r, i, q, course):
             return q
     return choose(e, f, r, i, course.looks, course.wants, False, score, params)

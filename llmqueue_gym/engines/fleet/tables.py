@@ -15,13 +15,11 @@ FLEET = np.dtype(
         ("phase", "i8"),  # what is to be done next, a code below
         ("first", "i8"),  # row of its first request
         ("arrived", "i8"),
-        (
-            "sent",
-            "i8",
-        ),  # those of which it is known when; of clients who wait the next comes when one leaves
+        ("sent", "i8"),  # those of which it is known when; of clients who wait the next comes when one leaves
         ("n", "i8"),  # requests in all
         ("subject", "i8"),  # row of the request that is to be sent somewhere
         ("source", "i8"),  # replica that it is to leave, -1 where it arrives
+        ("elsewhere", "?"),  # whether an agent has been asked where that decodes, and now where it is read
         ("turn", "i8"),  # requests that were sent so far
         ("handed", "i8"),  # those of which it was asked who goes on with them
         ("events", "i8"),  # in the heap
