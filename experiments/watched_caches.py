@@ -13,11 +13,11 @@ def holders(f: Any, r: Any) -> list[list[tuple[int, int]]]:
     """Return of each replica who holds blocks there: the place of the path, and how many blocks."""
     held: list[list[tuple[int, int]]] = [[] for _ in f.forms]
     for request, flow, path in zip(r.requests, f.flows, r.truth["path"].tolist(), strict=True):
-        if request["status"] == MOVING:
-            held[flow["target"]].append((path, int(request["blocks"])))
+        moves = request["status"] == MOVING
+        if request["blocks"] > 0:
+            held[flow["target"] if moves else request["site"]].append((path, int(request["blocks"])))
+        if moves:
             held[flow["source"]].append((path + int(r.cells[path + cache.LEFT]), int(flow["blocks"])))
-        elif request["blocks"] > 0:
-            held[request["site"]].append((path, int(request["blocks"])))
     return held
 
 
