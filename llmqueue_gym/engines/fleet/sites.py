@@ -3,7 +3,7 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
-from llmqueue_gym.engines.batching.block_pass import row_of, stands_for_itself
+from llmqueue_gym.engines.batching.block_queue import row_of, stands_for_itself
 from llmqueue_gym.engines.batching.pool import blocks_for
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.sharing import cached_tokens

@@ -6,9 +6,11 @@
 from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.tables import DRAINED
-from llmqueue_gym.engines.fleet.agenda import go_on, left, sent_to
+from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.engines.fleet.arrivals import sent_to
 from llmqueue_gym.engines.fleet.choice import draw_others, place_of
 from llmqueue_gym.engines.fleet.decider import asks_again, may_stay
+from llmqueue_gym.engines.fleet.moments import left
 from llmqueue_gym.engines.fleet.sites import look, takes
 from llmqueue_gym.engines.fleet.tables import HAND, OVER, PAUSED, ROUTE, SAMPLE
 from llmqueue_gym.engines.fleet.transfers import hand_over

@@ -1,7 +1,8 @@
 """Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
 
 from llmqueue_gym._jit import inner_kernel
-from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
+from llmqueue_gym.engines.batching.block_pass import gains
+from llmqueue_gym.engines.batching.block_queue import row_of, stands_for_itself
 from llmqueue_gym.engines.batching.pool import release
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.caches import claim, free_behind, leave_behind, settle
