@@ -210,7 +210,7 @@ def test_a_replica_changes_sides_once_it_has_ended_what_it_had():
 def lent(control):
     """Powers, roles and own roles, on the way of a run whose replicas help out with the other role."""
     given = {"replicas": 4, "prefill": 2, "handover": "least-reserved", "rate": 10.0, "n_jobs": 200, "turn_over": 1.0}
-    scenario, moments = Scenario("fleet", controller=control, tick=2.0, **given, **SMALL), []
+    scenario, moments = Scenario("fleet", controller=control, tick=0.2, **given, **SMALL), []
     policy = scenario.policy("mixed-pool:most=500")
 
     def look(f, r):

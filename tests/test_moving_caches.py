@@ -10,6 +10,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import DONE, OUTPUT, SEGMENT, Contexts, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn, Scenario
+from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.fleet import Fleet
 
 SECONDS, LINK = 1 / 64, 1e-6  # of an iteration; of a token on its way, of 1,000 bytes at 1e9 bytes/s
@@ -17,7 +18,7 @@ CACHING = ["vllm-v1:caching=vllm", "vllm-v1:caching=radix"]
 GROUPS = "[[replica]]\nrole = 'prefill'\nrules = '{}'\n[[replica]]\nrole = 'decode'\nrules = '{}'\n"
 
 
-def served(fleet, prompts, arrivals, outputs, router="round-robin"):
+def served(fleet, prompts, arrivals, outputs, router="round-robin", vanishing=()):
     """Return the run of requests whose prompts are pieces (text, tokens)."""
     n = len(prompts)
     pieces = np.array([(text, 0, tokens) for prompt in prompts for text, tokens in prompt], SEGMENT)
@@ -25,6 +26,7 @@ def served(fleet, prompts, arrivals, outputs, router="round-robin"):
     lengths = np.array([sum(tokens for _, tokens in prompt) for prompt in prompts])
     truth = {"sizes": np.array(outputs), "refreshed": never_refreshed(n), "contexts": contexts}
     truth |= {"choices": np.zeros((n, 0), np.int64), "ties": np.zeros(n)}
+    truth["vanishing"] = np.array(vanishing, NEVER.dtype)
     return fleet.simulate(Drawn(request_table(np.array(arrivals), lengths), truth), Fleet.policies(router))
 
 
@@ -86,6 +88,13 @@ def test_who_migrates_finds_what_is_there(rules):
 def test_who_is_chosen_in_pairs_finds_what_is_there():
     run = served(made(prefill=1, handover="least-reserved"), PAIR, [0.0, 1.0], [4, 4], "mixed-pool")
     assert run.totals["spared_tokens"] == 64 and run.totals["transfer_bytes"] == 1000.0 * (80 + 10)
+
+
+@pytest.mark.parametrize("rules", CACHING)
+def test_who_starts_in_place_of_a_replica_that_vanished_has_nothing(rules):
+    for vanishing, hits in (([], 64), ([(0.5, 0)], 0)):
+        run = served(made(rules, replicas=1, start_up=0.1), PAIR, [0.0, 1.0], [4, 4], vanishing=vanishing)
+        assert run.totals["hit_tokens"] == hits and run.totals["lost"] == 0 and run.done.all()
 
 
 def crowded(seed):
