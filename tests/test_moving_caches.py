@@ -26,7 +26,7 @@ def served(fleet, prompts, arrivals, outputs, router="round-robin", vanishing=()
     lengths = np.array([sum(tokens for _, tokens in prompt) for prompt in prompts])
     truth = {"sizes": np.array(outputs), "refreshed": never_refreshed(n), "contexts": contexts}
     truth |= {"choices": np.zeros((n, 0), np.int64), "ties": np.zeros(n)}
-    truth["vanishing"] = np.array(vanishing, NEVER.dtype)
+    truth["vanishing"] = np.array(list(vanishing), NEVER.dtype)
     return fleet.simulate(Drawn(request_table(np.array(arrivals), lengths), truth), Fleet.policies(router))
 
 

@@ -11,14 +11,14 @@ group of replicas of role decode whose rules have `caching=none`. Dynamo could a
 has to the one that reads, which nobody does here.
 """
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.cache import AT, HELD, LEFT, NOTHING, OFFSET, PAGES, PATH, PREFIX, TREE
 from llmqueue_gym.engines.batching.pool import blocks_for, take
 from llmqueue_gym.engines.batching.radix_tables import INSERTED, LOCKED, NONE, SHARED
 from llmqueue_gym.engines.batching.sharing import give_back_of, hold_tokens, keep_tokens, look_up, use_hits
 
 
-@inner_kernel
+@part_kernel
 def leave_behind(r, g, i, flow):
     """Let what request i holds at replica g belong to its flow, so that it can take room elsewhere."""
     request = r.requests[i]
@@ -36,7 +36,7 @@ def leave_behind(r, g, i, flow):
         cells[path + PREFIX], cells[path + HELD], cells[path + AT], cells[path + OFFSET] = NOTHING, 0, PATH, 0
 
 
-@inner_kernel
+@part_kernel
 def free_behind(r, g, i, flow):
     """Free what request i left behind at replica g; where that caches, it can be found there."""
     freed = flow.blocks
@@ -47,7 +47,7 @@ def free_behind(r, g, i, flow):
     flow.blocks = 0
 
 
-@inner_kernel
+@part_kernel
 def claim(r, g, i, size):
     """Let request i, which is to move to replica g, take its room there, and a token's more.
 
@@ -75,7 +75,7 @@ def claim(r, g, i, size):
     return found
 
 
-@inner_kernel
+@part_kernel
 def settle(r, g, i, size):
     """Let others find the tokens of request i, which has come to replica g with them."""
     if r.state[g].caching == TREE:

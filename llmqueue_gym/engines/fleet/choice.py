@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.fleet.sites import fits, look, luck_of, takes
 from llmqueue_gym.engines.fleet.tables import ALL, FIRST, ON, STARTING, TURN, TWICE
 
@@ -16,7 +16,7 @@ def place_of(f, i, q):
     return 0
 
 
-@inner_kernel
+@part_kernel
 def draw_others(e, f, r, i, decodes):
     """Let others take the places of the replicas drawn for request i that do not take it, as far as there are others.
 

@@ -7,7 +7,7 @@ it is read. An agent is asked twice in that case: where the request decodes, and
 Source: llm-d inference scheduler, commit 520af478: the decider of its profile handler for prefill and decode.
 """
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.sharing import cached_tokens
 from llmqueue_gym.engines.fleet.choice import choose
 from llmqueue_gym.engines.fleet.sites import look, takes
@@ -19,7 +19,7 @@ def uncached(request):
     return request.prompt + request.generated - request.computed
 
 
-@inner_kernel
+@part_kernel
 def missing_tokens(e, f, r, i, q):
     """Return how many tokens of request i replica q of run e would have to compute."""
     g = e * len(f.forms) + q
@@ -32,8 +32,12 @@ def missing_tokens(e, f, r, i, q):
 @inner_kernel
 def may_stay(e, f, r, i, course):
     """Whether request i could be read where it is to be decoded, at one of the replicas of run e that take it."""
-    if course.local_below <= 0:
-        return False
+    return course.local_below > 0 and little_is_missing(e, f, r, i, course)
+
+
+@part_kernel
+def little_is_missing(e, f, r, i, course):
+    """Do the work of `may_stay` where there is some."""
     if uncached(r.requests[i]) < course.local_below:
         return True
     for q in range(len(f.forms)):
@@ -43,7 +47,7 @@ def may_stay(e, f, r, i, course):
     return False
 
 
-@inner_kernel
+@part_kernel
 def is_read_there(e, f, r, i, q, course):
     """Whether request i is read where it decodes, at replica q of run e: little is missing there, or nobody reads."""
     return missing_tokens(e, f, r, i, q) < course.local_below or look(e, f, r, i, course.wants, False) == 0
@@ -71,8 +75,9 @@ def route(e, f, r, i, course, score, params):
         score: compiled function of the router; the least is chosen.
         params: its numbers.
     """
-    if may_stay(e, f, r, i, course):
-        q = choose(e, f, r, i, course.looks, course.wants, True, score, params)
-        if is_read_there(e, f, r, i, q, course):
+    decodes = may_stay(e, f, r, i, course)
+    while True:
+        q = choose(e, f, r, i, course.looks, course.wants, decodes, score, params)
+        if not decodes or is_read_there(e, f, r, i, q, course):
             return q
-    return choose(e, f, r, i, course.looks, course.wants, False, score, params)
+        decodes = False
