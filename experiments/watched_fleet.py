@@ -4,6 +4,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from watched_caches import check_caches
 
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
@@ -85,7 +86,7 @@ def broken(f, r, merged, fits, seen, held, inbound, awaited, tokens, forgets):  
     for q in range(len(f.forms)):
         if r.system[q].free < 0:
             return BEYOND_POOL, q
-        if held[q] + r.system[q].free != r.system[q].blocks:
+        if held[q] + r.system[q].free != r.system[q].blocks and not r.state[q].caching:
             return LOST, q
         if inbound[q] != f.members[q].inbound or awaited[q] != f.members[q].awaited:
             return COUNT, q
@@ -119,6 +120,7 @@ def watched(fleet: Fleet, drawn: Drawn, router: RoutingPolicy, fits: np.ndarray)
             over = go_on(0, f, r, course, *rest, 2) != tables.PAUSED
         found, where = broken(f, r, fleet.discipline.merged, fits, *space, forgets)
         assert found == KEPT, f"{PROMISES[found]}: {where}, at {f.fleet['clock'][0]} s"
+        check_caches(f, r)
         sites = r.requests["site"][:n]
         first = np.where(first < 0, sites, first)
         assert f.fleet["clock"][0] >= clock and (r.system["clock"] >= clocks).all(), PROMISES[BACK]

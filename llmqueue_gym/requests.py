@@ -50,7 +50,7 @@ REQUEST = whole_lines(
         ("weight", "f8"),  # cost per second in system, 1 unless told otherwise
         ("deadline", "f8"),  # s, when its sender wants it done at the latest; infinity unless told otherwise
         ("received", "f8"),  # what its tenant has been given so far, weighted tokens
-        ("prefix", "i8"),  # the text that its prompt begins with, 0 where nobody shares
+        ("prefix", "i8"),  # the number of the text that its prompt begins with, from 1 on; 0 where nobody shares
         ("site", "i4"),  # the replica that it was sent to last, -1 before
         ("goes_on", "i4"),  # 1 where it goes on elsewhere once its prompt is read
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise

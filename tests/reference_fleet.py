@@ -12,6 +12,7 @@ import math
 from types import SimpleNamespace
 
 from reference_replica import Replica, Request
+from reference_routing import luck_of
 
 from llmqueue_gym.requests import DECODE, PREFILL
 
@@ -38,7 +39,7 @@ class Fleet:
         """Serve what was drawn, and return the requests."""
         work, truth = drawn.work, drawn.truth
         self.requests = [Request(row, output) for row, output in zip(work, truth["sizes"], strict=True)]
-        self.choices, self.ties = truth["choices"], truth["ties"]
+        self.choices, self.ties = truth["choices"].copy(), truth["ties"]
         self.coming = [request for request in self.requests if request.arrival < NEVER]
         self.later = self.requests[len(self.coming) :]  # of clients who wait
         self.horizon = min(self.system.bound_rules.horizon, self.system.cut_off * float(work["arrival"][-1]))
@@ -190,6 +191,15 @@ class Fleet:
                 site.work += max(request.predicted - request.generated, 1.0)
                 site.context += request.computed
 
+    def sample(self, request, taking):
+        """The replicas that a request is shown: those drawn, others by chance in place of those that take it not."""
+        shown, tie = self.choices[request.row], self.ties[request.row]
+        for place, q in enumerate(shown.tolist()):
+            others = [p for p in taking if p not in shown]
+            if q not in taking and others:
+                shown[place] = min(others, key=lambda p: luck_of(tie, p))
+        return [q for q in shown.tolist() if q in taking]
+
     def choose(self, request, router, decodes, turn, source=None):
         """Return the replica that a router sends a request to, which is at a source if it was read there."""
         if self.system.staleness == 0:
@@ -210,7 +220,7 @@ class Fleet:
         params = router.params_for(profile=self.replicas[0].profile, rules=self.replicas[0].rules)
         scores = {q: router.score(request, self.sites[q], params) for q in taking}
         if router.looks == "sample":
-            shown = [q for q in self.choices[request.row].tolist() if q in taking]
+            shown = self.sample(request, taking)
             if shown:
                 return min(shown, key=lambda q: scores[q])  # the first of the least
         least = [q for q in taking if scores[q] == min(scores.values())]

@@ -17,7 +17,7 @@ from llmqueue_gym.policies.control.erlang import replicas_for
 from llmqueue_gym.policies.control.program import cheapest
 from llmqueue_gym.policies.control.smoothing import forecast, smooth
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import DECODE, DONE, MOVING, PREFILL, never_refreshed, request_table
+from llmqueue_gym.requests import BOTH, DECODE, DONE, MOVING, PREFILL, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.central import Central
 from llmqueue_gym.systems.control import NEVER, Steering
@@ -205,6 +205,62 @@ def test_a_replica_changes_sides_once_it_has_ended_what_it_had():
     assert begins[1] == (PREFILL, DECODE, DECODE) and sorted(ends[1]) == sorted((PREFILL, PREFILL, DECODE))
     assert drains == 20 and tables.DRAINING in powers[0]
     assert starts > 20 and serves == pytest.approx(starts + 4, abs=0.1)  # every other moment was looked at
+
+
+def lent(control):
+    """Powers, roles and own roles, on the way of a run whose replicas help out with the other role."""
+    given = {"replicas": 4, "prefill": 2, "handover": "least-reserved", "rate": 10.0, "n_jobs": 200, "turn_over": 1.0}
+    scenario, moments = Scenario("fleet", controller=control, tick=0.2, **given, **SMALL), []
+    policy = scenario.policy("mixed-pool:most=500")
+
+    def look(f, r):
+        moments.append([f.members[name].copy() for name in ("power", "role", "home")])
+
+    _, r = walked(scenario.system, scenario.draw(3), policy, look, every=5)
+    assert (r.requests["status"] == DONE).all()
+    return np.array(moments).transpose(1, 0, 2)
+
+
+def test_who_helps_out_counts_in_its_own_role():
+    told = []
+
+    def control(seen, memory):
+        told.append(np.bincount(seen.role, minlength=3).tolist())
+        return seen.asked[0]
+
+    power, role, home = lent(control)
+    assert (role == BOTH).any() and (power == tables.ON).all()  # nobody was sent away who had only helped out
+    assert len(told) > 5 and all(counts == [0, 2, 2] for counts in told) and (np.sort(home) == [1, 1, 2, 2]).all()
+
+
+def test_who_helped_out_and_changed_sides_goes_back_to_the_side_it_is_on_now():
+    power, role, home = lent(lambda seen, memory: [0, 2, 2] if seen.clock < 10 else [0, 1, 3])
+    assert np.sort(home[-1]).tolist() == [PREFILL, DECODE, DECODE, DECODE]
+    assert ((role == home) | (role == BOTH)).all() and (power[-1] == tables.ON).all()
+    assert (role[-20:] == BOTH).any()
+
+
+def test_who_starts_or_changes_sides_is_paid_meanwhile():
+    scenario = Scenario("fleet", replicas=2, rate=4.0, n_jobs=100, start_up=5.0, **SMALL)
+    drawn = scenario.draw(3)
+    drawn = Drawn(drawn.work, {**drawn.truth, "vanishing": np.array([(9.0, 1)], NEVER.dtype)})
+    run = scenario.system.simulate(drawn, scenario.policy("least-outstanding"))
+    assert [part["on_time"] for part in run.parts] == pytest.approx([run.totals["clock"]] * 2, rel=1e-12)
+    given = {"replicas": 3, "prefill": 1, "rate": 6.0, "n_jobs": 150, "tick": 10.0, "turn_over": 4.0}
+    sides = Scenario(
+        "fleet", controller=lambda seen, memory: [0, 1, 2] if seen.clock < 10 else [0, 2, 1], **given, **SMALL
+    )
+    run = sides.simulate("least-outstanding", 2)
+    assert [part["on_time"] for part in run.parts] == pytest.approx([run.totals["clock"]] * 3, rel=1e-12)
+
+
+def test_a_start_that_is_called_off_is_paid_until_then():
+    def control(seen, memory):
+        return [1 + (10 <= seen.clock < 25), 0, 0]
+
+    given = {"replicas": 2, "rate": 3.0, "n_jobs": 150, "controller": control, "tick": 5.0, "start_up": 60.0}
+    run = Scenario("fleet", **given, **SMALL).simulate("least-outstanding", 3)
+    assert run.parts[1]["on_time"] == 15.0 and (run.jobs["site"] == 0).all()
 
 
 def seen(clock, tick=10.0, roles=(3, 0, 0), kv=0.5, **given):

@@ -23,52 +23,115 @@ def written(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ('[[replica]]\nrole = "prefill"\n', "role=prefill leaves nobody to decode what others read"),
-        ('[[replica]]\nrole = "decode"\n', "role=decode leaves nobody to read prompts"),
-        ('[[replica]]\nrole = "reader"\n', "role='reader'; choose from: both, prefill, decode"),
-        ("[[replica]]\ncount = 0\n", "count=0 must be a whole number from 1"),
-        ("[[replica]]\nprofil = 'unit'\n", "no key 'profil'; did you mean 'profile'?"),
-        ("[[replicas]]\ncount = 1\n", "no key 'replicas'; did you mean 'replica'?"),
-        ("model = 'GPT-5'\n[[replica]]\n", "model='GPT-5' is on no replica; they serve Llama-3-8B"),
-        (
-            "model = 'Llama-3-8B'\n[[replica]]\n[[replica]]\nprofile = 'gpt3-175b'\n",
-            "some replicas serve 'GPT-3 175B'; leave those out",
-        ),
-        (PAIR + "[[link]]\nfrom = 'a'\nto = 'c'\n", "to='c' is no replica"),
-        (PAIR + "[[link]]\nfrom = 'a'\nto = 'b'\nlatency = -1\n", "latency=-1 must be finite and not negative"),
-        (PAIR + "[[link]]\nfrom = 'a'\nto = 'b'\nbandwidth = 0\n", "bandwidth=0 must be positive"),
-        ("[[replica]]\nprofile = 'nope'\n", "unknown profile 'nope'"),
-        ("[[replica]]\nprofile = 'unit:kv_tokens=0'\n", "kv_tokens=0 is not a whole number from 1"),
-        ("[[replica]\n", "no TOML"),
-        ("", "0 replicas"),
-    ],
-)
-def test_bad_fleets_are_refused_in_one_line(written, text, says):
-    with pytest.raises(BadInput) as caught:
-        Scenario("fleet", fleet=written(text), rate=1.0)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
+LINK = PAIR + "[[link]]\nfrom = 'a'\nto = 'b'\n"
+NEAREST = "choose from: both, prefill, decode"
+TABLES = [
+    ("[[replica]]\nrole = 'prefill'\n", "role = 'prefill' leaves nobody to decode what others read"),
+    ("[[replica]]\nrole = 'decode'\n", "role = 'decode' leaves nobody to read prompts"),
+    ("[[replica]]\nrole = 'reader'\n", f"role = 'reader'; {NEAREST}"),
+    ("[[replica]]\nrole = 'decoder'\n", "role = 'decoder'; did you mean 'decode'?"),
+    ("[[replica]]\nrole = ['both']\n", "role = ['both']; did you mean 'both'?"),
+    ("[[replica]]\nrole = {a = 1}\n", f"role = {{'a': 1}}; {NEAREST}"),
+    ("[[replica]]\ncount = 0\n", "count = 0 must be a whole number from 1"),
+    ("[[replica]]\ncount = -3\n", "count = -3 must be a whole number from 1"),
+    ("[[replica]]\ncount = 1.5\n", "count = 1.5 must be a whole number from 1"),
+    ("[[replica]]\ncount = nan\n", "count = nan must be a whole number from 1"),
+    ("[[replica]]\ncount = true\n", "count = True must be a whole number from 1"),
+    ("[[replica]]\ncount = 'two'\n", "count = 'two' must be a whole number from 1"),
+    ("[[replica]]\ncount = 4000\n[[replica]]\ncount = 97\n", "4097 replicas; a fleet has 1 to 4,096"),
+    ("[[replica]]\nprofil = 'unit'\n", "no key 'profil'; did you mean 'profile'?"),
+    ("[[replicas]]\ncount = 1\n", "no key 'replicas'; did you mean 'replica'?"),
+    ("[[replica]]\nname = 3\n", "name = 3 must be a text"),
+    ("[[replica]]\nprofile = 3\n", "profile = 3 must be a text"),
+    ("[[replica]]\nrules = ['vllm-v1']\n", "rules = ['vllm-v1'] must be a text"),
+    ("[[replica]]\nname = 'a'\n[[replica]]\nname = 'a'\n", "[[replica]] 2: name = 'a' is that of number 1"),
+    ("[[replica]]\nname = '2'\n[[replica]]\n", "[[replica]] 2: name = '2' is that of number 1"),
+    ("[[replica]]\nprice = -1\n", "price = -1 must be a number from 0"),
+    ("[[replica]]\nprice = nan\n", "price = nan must be a number from 0"),
+    ("[[replica]]\nprice = '3'\n", "price = '3' must be a number from 0"),
+    ("[[replica]]\nprofile = 'nope'\n", "unknown profile 'nope'"),
+    ("[[replica]]\nprofile = 'unit:kv_tokens=0'\n", "kv_tokens=0 is not a whole number from 1"),
+    ("[[replica]]\nrules = 'vllm-v2'\n", "did you mean 'vllm-v1'?"),
+    ("[[replica]]\nrules = 'vllm-v1:blocks=0'\n", "blocks=0"),
+    ("[[replica]]\nrules = 'vllm-v1:max_seqs=0'\n", "max_seqs=0"),
+    ("model = 'GPT-5'\n[[replica]]\n", "model = 'GPT-5' is on no replica; they serve Llama-3-8B"),
+    ("model = 5\n[[replica]]\n", "model = 5 is on no replica; they serve Llama-3-8B"),
+    (
+        "model = 'Llama-3-8B'\n[[replica]]\n[[replica]]\nprofile = 'gpt3-175b'\n",
+        "there are replicas of 'GPT-3 175B'; leave them out",
+    ),
+    (PAIR + "[[link]]\nfrom = 'a'\nto = 'c'\n", "[[link]] 1: to = 'c' is no replica; choose from: a, b"),
+    (PAIR + "[[link]]\nfrom = 1\nto = 'b'\n", "[[link]] 1: from = 1 is no replica; choose from: a, b"),
+    (PAIR + "[[link]]\nfrom = 'a'\n", "[[link]] 1: to is missing; choose from: a, b"),
+    (LINK + "latency = -1\n", "latency = -1 must be a number from 0 to 1e+06"),
+    (LINK + "latency = nan\n", "latency = nan must be a number from 0"),
+    (LINK + "latency = inf\n", "latency = inf must be a number from 0"),
+    (LINK + "latency = '1 ms'\n", "latency = '1 ms' must be a number from 0"),
+    (LINK + "latency = true\n", "latency = True must be a number from 0"),
+    (LINK + "bandwidth = 0\n", "bandwidth = 0 must be a number from 1 to inf"),
+    (LINK + "bandwidth = -5e9\n", "bandwidth = -5000000000.0 must be a number from 1"),
+    (LINK + "bandwidth = nan\n", "bandwidth = nan must be a number from 1"),
+    (LINK + "bandwith = 1\n", "[[link]] has no key 'bandwith'; did you mean 'bandwidth'?"),
+    ("link = 3\n[[replica]]\n", "link must be written as [[link]], one for each"),
+    ("[replica]\ncount = 1\n", "replica must be written as [[replica]], one for each"),
+    ("[[replica\n", "no TOML"),
+    ("\0", "no TOML"),
+    ("replica = []\n", "0 replicas; a fleet has 1 to 4,096, each under [[replica]]"),
+    ("", "0 replicas; a fleet has 1 to 4,096, each under [[replica]]"),
+]
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        ({"replicas": 0}, "replicas=0 must be a whole number from 1"),
-        ({"prefill": 4}, "prefill=4 of 4 replicas must leave somebody to decode"),
-        ({"latency": -1.0}, "latency=-1.0 must be a number from 0"),
-        ({"overlap": 2.0}, "overlap=2.0 must be a number from 0 to 1"),
-        ({"handover": "fcfs"}, "unknown router 'fcfs'"),
-        ({"order": "random"}, "unknown serving policy 'random'"),
-        ({"fleet": "/no/such/file"}, "cannot be read: No such file"),
-        ({"rules": "static", "prefill": 1}, "rules 'static' never let go of a batch"),
-    ],
-)
-def test_bad_options_are_refused_in_one_line(given, says):
-    with pytest.raises(BadInput) as caught:
-        Scenario("fleet", rate=1.0, **given)
-    assert says in str(caught.value)
+@pytest.mark.parametrize(("text", "says"), TABLES, ids=[says for _, says in TABLES])
+def test_bad_fleets_are_one_line_and_status_2(refused, written, text, says):
+    assert says in refused(f"simulate fleet --policy random --rate 1 --requests 9 --fleet {written(text)}")
+
+
+def test_a_link_of_a_file_may_be_as_fast_as_one_by_options(written):
+    fleet = Scenario("fleet", fleet=written(LINK + "bandwidth = inf\n"), rate=1.0).system
+    assert fleet.plan.byte_time.tolist() == [[1 / 50e9, 0.0], [1 / 50e9, 1 / 50e9]]
+
+
+OPTIONS = [
+    ("--replicas 0", "--replicas 0 must be a whole number from 1"),
+    ("--replicas 5000", "--replicas 5000 must be a whole number from 1 to 4096"),
+    ("--prefill 4", "--prefill 4 of 4 replicas must leave somebody to decode"),
+    ("--prefill -1", "--prefill -1 of 4 replicas must leave somebody to decode"),
+    ("--latency -1", "--latency -1.0 must be a number from 0"),
+    ("--latency nan", "--latency nan must be a number from 0"),
+    ("--bandwidth 0", "--bandwidth 0.0 must be a number from 1"),
+    ("--bandwidth nan", "--bandwidth nan must be a number from 1"),
+    ("--overlap 2", "--overlap 2.0 must be a number from 0 to 1"),
+    ("--staleness -1", "--staleness -1.0 must be a number from 0"),
+    ("--retry -1", "--retry -1.0 must be a number from 0"),
+    ("--local-below -1", "--local-below -1 must be a whole number from 0"),
+    ("--migrate-every nan", "--migrate-every nan must be a number from 0"),
+    ("--turn-over -1", "--turn-over -1.0 must be a number from 0"),
+    ("--handover fcfs", "unknown router 'fcfs'"),
+    ("--order random", "unknown serving policy 'random'"),
+    ("--fleet /no/such/file", "cannot be read: No such file"),
+    ("--fleet /tmp", "cannot be read: Is a directory"),
+    ("--rules static --prefill 1", "rules 'static' never let go of a batch: prefill needs others"),
+    ("--rules static --migrate-every 1", "rules 'static' never let go of a batch: migrate_every needs others"),
+    ("--rules distserve --migrate-every 1", "have batching=turns, in which nobody moves: migrate_every needs"),
+    ("--rules splitwise --migrate-every 1", "have batching=blocks, in which nobody moves: migrate_every needs"),
+    ("--rules vllm-v1:blocks=0", "blocks=0"),
+    ("--rules vllm-v1:max_seqs=0", "max_seqs=0"),
+    ("--profile a100-llama3-8b:kv_tokens=0", "kv_tokens=0 is not a whole number from 1"),
+    ("--profile a100-llama3-8b:kv_tokens=1600 --max-tokens 6000", "more than the 1601 that fit"),
+    ("--policy power-of-d:d=9", "d=9 of 4 replicas cannot be sampled"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), OPTIONS, ids=[options for options, _ in OPTIONS])
+def test_bad_options_are_one_line_and_status_2(refused, options, says):
+    router = "" if "--policy" in options else "--policy random"
+    assert says in refused(f"simulate fleet {router} --rate 1 --requests 200 {options}")
+
+
+def test_nobody_moves_where_one_replica_of_a_file_knows_no_passes(written):
+    path = written("[[replica]]\n[[replica]]\nrules = 'splitwise'\n")
+    with pytest.raises(BadInput, match="rules 'splitwise' have batching=blocks, in which nobody moves"):
+        Scenario("fleet", fleet=path, rate=1.0, migrate_every=0.05)
 
 
 def test_a_request_goes_where_it_fits_and_is_named_where_it_fits_nowhere(written):

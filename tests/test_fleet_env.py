@@ -1,5 +1,6 @@
 """The environment of a fleet: the same requests, sent by a router, end when they end in the closed loop."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import gymnasium as gym
@@ -121,6 +122,44 @@ def test_a_router_and_who_takes_over_are_the_closed_loop(router, handover, view,
     finish(env, choose, 5)
     assert asked == {ROUTE, HAND}
     same(env.run(), env.scenario.simulate(router, 5))
+
+
+def test_a_sample_is_drawn_among_those_that_take_the_request():
+    env = made(SPLIT, replicas=6, prefill=3, sees=2, decides="route", n_requests=400)
+    agent, pairs = baseline_agent("power-of-d", env), []
+
+    def choose(env):
+        pairs.append(tuple(np.flatnonzero(env.episodes.observation["action_mask"][0]).tolist()))
+        return agent.act_env(env)
+
+    finish(env, choose, 5)
+    same(env.run(), env.scenario.simulate("power-of-d", 5))
+    # Three readers have three pairs, alike in probability; tolerance: four standard deviations.
+    found, n = Counter(pairs), len(pairs)
+    assert sorted(found) == [(0, 1), (0, 2), (1, 2)]
+    assert all(abs(count - n / 3) < 4 * np.sqrt(n * 2 / 9) for count in found.values())
+
+
+@pytest.mark.parametrize(
+    ("router", "handover", "view"),
+    [("least-outstanding", "least-kv", {}), ("power-of-d", "power-of-d", {"sees": 2}), ("llm-d", "round-robin", {})],
+)
+@pytest.mark.parametrize("rules", ["vllm-v1:max_seqs=8,caching=vllm", "sglang:max_seqs=8"])
+def test_who_reads_is_asked_after_who_decodes_where_little_may_be_missing_there(router, handover, view, rules):
+    given = {**CACHING, "rules": rules, "replicas": 4, "prefill": 2, "local_below": 60, "handover": handover, **view}
+    env = made(SPLIT, rate=60.0, **given)
+    agent, asked = baseline_agent(router, env), []
+
+    def choose(env):
+        asked.append((int(env.episodes.asks[0]), np.flatnonzero(env.episodes.observation["action_mask"][0]).max() < 2))
+        return agent.act_env(env)
+
+    finish(env, choose, 5)
+    run = env.run()
+    same(run, env.scenario.simulate(router, 5))
+    assert run.totals["spared_tokens"] > 0 and 0 < run.totals["transfers"] < len(run.jobs)
+    # Some are asked about once, read where they decode; some twice: decoders first, then readers.
+    assert len(asked) > len(run.jobs) + run.totals["transfers"] and {(ROUTE, True), (ROUTE, False)} <= set(asked)
 
 
 @pytest.mark.parametrize("order", ["fcfs", "sprpt", "ltr"])

@@ -185,7 +185,7 @@ def test_caches_that_wait_are_given_up_where_admission_goes_past_those_that_do_n
 def test_replicas_that_read_alone_let_go_of_a_batch():
     static = replace(rule_set("static"), blocks=100, block_size=1, max_model_len=50)
     members = [Member(roofline(1 / 64), static, PREFILL), Member(roofline(1 / 64), static, DECODE)]
-    with pytest.raises(BadInput, match="rules 'static' never let go of a batch: replicas that only read"):
+    with pytest.raises(BadInput, match="rules 'static' never let go of a batch: prefill needs"):
         planned(members)
 
 

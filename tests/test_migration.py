@@ -71,8 +71,12 @@ def test_books_balance_where_requests_move(seed):
 
 
 def test_what_cannot_move_is_refused():
-    with pytest.raises(BadInput, match="caching=vllm"):
-        Fleet(rules="vllm-v1:caching=vllm", migrate_every=0.05)
+    with pytest.raises(BadInput, match="batching=blocks, in which nobody moves"):
+        Fleet(rules="splitwise", migrate_every=0.05)
+    with pytest.raises(BadInput, match="batching=turns, in which nobody moves"):
+        Fleet(rules="distserve", migrate_every=0.05)
+    with pytest.raises(BadInput, match="asynchronous"):
+        Fleet(rules="vllm-v1:asynchronous=true", migrate_every=0.05)
     with pytest.raises(BadInput, match="never let go"):
         Fleet(rules="static", migrate_every=0.05)
     with pytest.raises(BadInput, match="migrate_every"):

@@ -17,7 +17,7 @@ from llmqueue_gym.policies.routing.consistent_hash import place
 from llmqueue_gym.profiles import profile
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import OUTPUT, SEGMENT, SITE, Contexts, never_refreshed, request_table
-from llmqueue_gym.systems import Drawn
+from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.fleet import Fleet
 
 RULES, PROFILE = rule_set("vllm-v1"), profile("a100-llama3-8b")
@@ -270,6 +270,20 @@ def check_choices(run, policy, params, choices, books):
         request = SimpleNamespace(**told, place=i)
         wanted = choose(policy, params, request, seen, books.ties[i], choices[i], i)
         assert run.jobs["site"][i] == wanted, i
+
+
+def test_prompts_that_begin_alike_go_to_one_replica_by_consistent_hashing():
+    lengths = "prefixes:texts=12,prefix=100,own=lognormal:prompt=40;output=4"
+    scenario = Scenario("fleet", lengths=lengths, rate=4.0, n_jobs=80)
+    first = scenario.draw(1).truth["contexts"]
+    run = scenario.simulate("consistent-hash:factor=inf", 1)
+    np.testing.assert_array_equal(run.jobs["prefix"], first.segments["text"][first.first[:-1]] + 1)
+    texts = np.unique(run.jobs["prefix"])
+    for prefix in texts:
+        assert len(set(run.jobs["site"][run.jobs["prefix"] == prefix].tolist())) == 1
+    assert len(texts) > 5 and len(set(run.jobs["site"].tolist())) > 1
+    plain = Scenario("fleet", lengths="lognormal:prompt=40,output=4", rate=4.0, n_jobs=9)
+    assert (plain.draw(1).work["prefix"] == 0).all()
 
 
 def test_the_stored_findings_on_stale_views_follow_from_their_rows(monkeypatch):

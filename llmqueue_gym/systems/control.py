@@ -153,7 +153,7 @@ class Steering:
         row["arrivals"], row["outputs"] = arrived - self.arrived, made - self.made
         row["prompts"] = r.requests["prompt"][first + self.arrived : first + arrived].sum()
         for name, each in zip(("ended", "busy"), counts - self.counts, strict=True):
-            row[name] = np.bincount(f.members["role"], each, 3)
+            row[name] = np.bincount(f.members["home"], each, 3)
         self.arrived, self.made, self.counts, self.ticks = arrived, made, counts, self.ticks + 1
 
     def seen(self) -> Seen:
@@ -165,7 +165,7 @@ class Steering:
             start_up=float(self.course["start_up"]),
             **{name: history[name] for name in HISTORY.names or ()},
             power=f.members["power"].copy(),
-            role=f.members["role"].copy(),
+            role=f.members["home"].copy(),
             running=r.system["running"].copy(),
             waiting=r.system["waiting"] + (r.state["n"] - r.state["arrived"]) + f.members["awaited"],
             kv=1.0 - r.system["free"] / np.maximum(r.system["blocks"], 1),

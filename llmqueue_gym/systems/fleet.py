@@ -29,10 +29,10 @@ from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
 from llmqueue_gym.systems.control import NEVER, Steering, check_control, reclaims, unit_of
 from llmqueue_gym.systems.fleet_run import run_of
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
-from llmqueue_gym.systems.members import MOST_REPLICAS, Member, Plan, alike, read_plan
+from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View, check_between, check_positive
+from llmqueue_gym.systems.view import View, check_between
 from llmqueue_gym.theory.clairvoyant import latency_floor
 from llmqueue_gym.workloads.streams import stream
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, well below 1 s
 LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
 WANTS = {tables.SUMS: SUMS, tables.CACHED: HITS, tables.KNOWN: RECORD, tables.LUCK: LUCK, tables.TWICE: ROUNDS}
-LONGEST = 1e6  # s that a link or a report may take
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Fleet(Replica):
         prefill: of them, those that read prompts alone; the others then decode alone. 0: all do both.
         order: in which a replica serves, a serving policy.
         handover: router that chooses who decodes what a replica for prompts has read.
-        local_below: prompts with fewer tokens to be computed are read where they are decoded.
+        local_below: prompts of which fewer tokens are to be computed, those that are cached there left out, are read
+            where they are decoded.
         bandwidth: of a link between two replicas, bytes/s.
         latency: of such a link, s.
         overlap: share of a transfer that runs beside the prefill.
@@ -113,28 +113,25 @@ class Fleet(Replica):
         check_between(self, 0, MOST_TOKENS, "local_below", whole=True)
         check_between(self, 0, 1, "overlap")
         check_between(self, 0, LONGEST, "latency", "retry", "staleness")
-        check_positive(self, "bandwidth", infinite=True)
+        check_between(self, SLOWEST, np.inf, "bandwidth")
         check_between(self, 0, LONGEST, "migrate_every", "migrate_floor")
         if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
             raise BadInput(
                 f"prefill={self.prefill!r} of {self.replicas} replicas must leave somebody to decode: from 0 to "
                 f"{self.replicas - 1}"
             )
-        if (self.prefill or self.migrate_every) and self.bound_rules.request_level:
-            name, asked = self.bound_rules.name, f"prefill={self.prefill}" if self.prefill else "migrate_every"
-            raise BadInput(f"rules {name!r} never let go of a batch: {asked} needs others")
         _ = self.discipline, self.taker, self.plan
-        for member in self.members:
-            if member.role == PREFILL and member.rules.request_level:
-                name = member.rules.name
-                raise BadInput(f"rules {name!r} never let go of a batch: replicas that only read prompts need others")
-        caching = sorted({member.rules.caching for member in self.members})
-        if len(caching) > 1:
-            raise BadInput(f"caching={caching[0]} and caching={caching[1]} in one fleet; give all replicas the same")
-        if self.caches and (self.splits or self.migrate_every):
-            raise BadInput(
-                f"caching={caching[0]}: blocks that are shared stay where they are; leave out prefill and migrate_every"
-            )
+        for rules, role in {(member.rules, member.role) for member in self.members}:
+            if (role == PREFILL or self.migrate_every) and rules.request_level:
+                asked = "prefill" if role == PREFILL else "migrate_every"
+                raise BadInput(f"rules {rules.name!r} never let go of a batch: {asked} needs others")
+            if self.migrate_every and rules.batching != "passes":
+                raise BadInput(
+                    f"rules {rules.name!r} have batching={rules.batching}, in which nobody moves: migrate_every needs "
+                    "batching=passes"
+                )
+        if {"vllm", "radix"} <= {member.rules.caching for member in self.members}:
+            raise BadInput("caching=radix and caching=vllm in one fleet; choose one of them, which some may do without")
         check_control(self)
         if self.splits or self.migrate_every:
             self._refuse_asynchronous("leave out prefill and migrate_every")
@@ -196,8 +193,8 @@ class Fleet(Replica):
 
     @property
     def caches(self) -> bool:
-        """Whether replicas cache prefixes."""
-        return self.members[0].rules.caching != "none"
+        """Whether there are replicas that cache prefixes."""
+        return any(member.rules.caching != "none" for member in self.members)
 
     @cached_property
     def distinct(self) -> tuple[Member, ...]:
@@ -294,7 +291,8 @@ class Fleet(Replica):
         f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
         given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
         rows = r.fill(0, 1, given, drawn.work["weight"])
-        r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members))
+        moves = self.splits or policy.paired or self.migrate_every > 0
+        r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members), moves)
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
         order.check_owners(drawn.work, r.notes.shape[1])
         r.give_shares(order.shares)
@@ -332,8 +330,6 @@ class Fleet(Replica):
         row["holds"], row["start_up"], row["turn_over"] = self.hold, self.start_up, self.turn_over
         if policy.paired:
             self._refuse_asynchronous(f"router {policy.name!r} does so")
-            if self.caches:
-                raise BadInput(f"router {policy.name!r} hands requests over, but shared blocks stay where they are")
         row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):

@@ -11,7 +11,7 @@ from llmqueue_gym.systems.run import Run
 
 TIMES = ("prefill_time", "decode_time", "transfer_time", "token_time", "batch_time")
 SUMS = (*TIMES, "prefill_tokens", "decode_tokens", "preemptions", "hit_tokens", "most_blocks")
-OF_FLEET = ("transfers", "transfer_bytes", "migrations", "lost")
+OF_FLEET = ("transfers", "transfer_bytes", "spared_tokens", "migrations", "lost")
 
 
 def run_of(

@@ -193,7 +193,9 @@ class FleetEpisodes(Episodes):
             self.replica = r = roomier(r, size, room, 2 * m)
         given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
         rows = r.fill(e, size, given, self.view.costs(drawn))
-        self.replica = r = with_contexts(r, e, size, given, min(member.rules.block_size for member in system.members))
+        moves = system.splits or system.migrate_every > 0
+        smallest = min(member.rules.block_size for member in system.members)
+        self.replica = r = with_contexts(r, e, size, given, smallest, moves)
         f.choices[rows], f.ties[rows] = drawn.truth["choices"], drawn.truth["ties"]
         tables.begin_run(f, r, e, rows, int(np.isfinite(drawn.work["arrival"]).sum()), self._course)
         self._order.check_owners(drawn.work, r.notes.shape[1])

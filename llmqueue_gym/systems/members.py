@@ -34,6 +34,9 @@ from llmqueue_gym.requests import BOTH, DECODE, PREFILL
 
 ROLES = {"both": BOTH, "prefill": PREFILL, "decode": DECODE}
 MOST_REPLICAS = 4096
+LONGEST = 1e6  # s that a link takes at most
+SLOWEST = 1.0  # bytes/s of one at least
+DEAREST = 1e6  # USD an hour that a replica costs at most
 EXAMPLE = Path(__file__).with_name("example_fleet.toml")
 _KEYS = {
     "": ("model", "replica", "link"),
@@ -98,6 +101,7 @@ def read_plan(path: str, profile: str | Profile, rules: str | Rules, bandwidth: 
     told = _read(str(EXAMPLE) if path == "example" else path)
     groups = [_group(path, k, row, profile, rules) for k, row in enumerate(told.get("replica", []))]
     members = tuple(member for group in groups for member in group)
+    _check_names(path, [group[0].group for group in groups])
     if not 1 <= len(members) <= MOST_REPLICAS:
         raise BadInput(f"{path}: {len(members)} replicas; a fleet has 1 to {MOST_REPLICAS:,}, each under [[replica]]")
     check_roles(path, members)
@@ -117,7 +121,7 @@ def check_roles(where: str, members: Sequence[Member]) -> None:
         if there in roles and not roles & {missing, BOTH}:
             role = {code: name for name, code in ROLES.items()}
             raise BadInput(
-                f"{where}: role={role[there]} leaves nobody to {words}; add a replica of role={role[missing]}"
+                f"{where}: role = '{role[there]}' leaves nobody to {words}; add a replica of role = '{role[missing]}'"
             )
 
 
@@ -150,26 +154,33 @@ def _group(path: str, k: int, row: Mapping[str, Any], profile: Any, rules: Any) 
     where = f"{path}: [[replica]] {k + 1}"
     count, role = row.get("count", 1), row.get("role", "both")
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_REPLICAS:
-        raise BadInput(f"{where}: count={count!r} must be a whole number from 1 to {MOST_REPLICAS:,}")
-    if role not in ROLES:
-        raise BadInput(f"{where}: role={role!r}; {nearest(str(role), ROLES)}")
+        raise BadInput(f"{where}: count = {count!r} must be a whole number from 1 to {MOST_REPLICAS:,}")
+    if not isinstance(role, str) or role not in ROLES:
+        raise BadInput(f"{where}: role = {role!r}; {nearest(str(role), ROLES)}")
     for key in ("profile", "rules", "name"):
         if not isinstance(row.get(key, ""), str):
-            raise BadInput(f"{where}: {key}={row[key]!r} must be a text")
+            raise BadInput(f"{where}: {key} = {row[key]!r} must be a text")
     made = cost_profile(row.get("profile", profile))
     if "price" in row:
-        made = replace(made, price_per_hour=_number(where, "price", row["price"]), price_source=path)
+        made = replace(made, price_per_hour=_number(where, row, "price", 0, DEAREST), price_source=path)
     bound = rule_set(row.get("rules", rules)).on(made.kv_tokens, made.gpu)
     return [Member(made, bound, ROLES[role], str(row.get("name", k + 1)))] * count
+
+
+def _check_names(path: str, names: Sequence[str]) -> None:
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            first = names.index(name) + 1
+            raise BadInput(f"{path}: [[replica]] {k + 1}: name = {name!r} is that of number {first}; choose another")
 
 
 def _check_model(path: str, model: Any, members: Sequence[Member]) -> None:
     served = sorted({member.profile.model for member in members})
     if model not in served:
-        raise BadInput(f"{path}: model={model!r} is on no replica; they serve {', '.join(served)}")
+        raise BadInput(f"{path}: model = {model!r} is on no replica; they serve {', '.join(served)}")
     if len(served) > 1:
         other = next(name for name in served if name != model)
-        raise BadInput(f"{path}: requests ask for model={model!r}, and some replicas serve {other!r}; leave those out")
+        raise BadInput(f"{path}: requests ask for {model!r}, and there are replicas of {other!r}; leave them out")
 
 
 def _link(path: str, k: int, row: Mapping[str, Any], plan: Plan) -> None:
@@ -177,18 +188,19 @@ def _link(path: str, k: int, row: Mapping[str, Any], plan: Plan) -> None:
     where, names = f"{path}: [[link]] {k + 1}", [member.group for member in plan.members]
     ends = []
     for key in ("from", "to"):
-        name = str(row.get(key, ""))
+        name = row.get(key)
         if name not in names:
-            raise BadInput(f"{where}: {key}={name!r} is no replica; {nearest(name, dict.fromkeys(names))}")
+            said = f"{key} = {name!r} is no replica" if key in row else f"{key} is missing"
+            raise BadInput(f"{where}: {said}; {nearest(str(name), dict.fromkeys(names))}")
         ends.append([q for q, group in enumerate(names) if group == name])
-    for key, table in (("bandwidth", plan.byte_time), ("latency", plan.latency)):
-        if key in row:
-            value = _number(where, key, row[key], positive=key == "bandwidth")
-            table[np.ix_(*ends)] = 1 / value if key == "bandwidth" else value
+    if "bandwidth" in row:
+        plan.byte_time[np.ix_(*ends)] = 1 / _number(where, row, "bandwidth", SLOWEST, np.inf)
+    if "latency" in row:
+        plan.latency[np.ix_(*ends)] = _number(where, row, "latency", 0, LONGEST)
 
 
-def _number(where: str, key: str, value: Any, positive: bool = False) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value < np.inf or (positive and value == 0):
-        raise BadInput(f"{where}: {key}={value!r} must be {'positive' if positive else 'finite and not negative'}")
+def _number(where: str, row: Mapping[str, Any], key: str, least: float, most: float) -> float:
+    value = row[key]
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+        raise BadInput(f"{where}: {key} = {value!r} must be a number from {least:g} to {most:g}")
     return float(value)

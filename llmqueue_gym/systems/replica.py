@@ -249,6 +249,8 @@ class Replica(System):
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
         shared = {} if given.contexts is None else {"contexts": given.contexts}
+        if given.contexts is not None:
+            requests["prefix"] = given.contexts.segments["text"][given.contexts.first[:-1]] + 1
         return Drawn(requests, {"sizes": given.outputs, "refreshed": given.refreshed, **shared})
 
     def simulate(self, drawn: Drawn, policy: ServingPolicy, **facts: Any) -> Run:

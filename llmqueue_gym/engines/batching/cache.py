@@ -4,7 +4,7 @@ All lie in one array of numbers, `ReplicaTables.cells`, because every array more
 block or a path is named by the place of its first cell; place 0 names none of them. First come the replicas, each with
 the cells of `BLOCK` for the two ends of its queue of free blocks and for every block, and with its buckets. Then come
 the requests, each with the cells of `PATH`, with those of `PIECE` for every piece of its prompt, and with its pages:
-its blocks in order.
+its blocks in order. Where requests move between replicas a path without pieces follows, and as many pages.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,8 @@ HELD = 1  # so many of its first blocks do
 AT, OFFSET = 2, 3  # the place of the piece that the next token is of, from the path, and the tokens of it before that
 TEXT_OF_OUTPUT = 4
 PAGES = 5  # the place of its first page, which is the end of its pieces, from the path
-PATH = 6
+LEFT = 6  # the place of the path for what it leaves behind where it moves, from this one; 0 where nobody moves
+PATH = 7
 
 # A piece: so many tokens of a text.
 TEXT, START, LENGTH = 0, 1, 2
@@ -73,7 +74,7 @@ def clear(replica: Any, e: int) -> None:
     blocks[:, AFTER], blocks[:, BEFORE] = np.roll(places, -1), np.roll(places, 1)
 
 
-def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size: int) -> Any:
+def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size: int, moves: bool = False) -> Any:
     """Return the tables with what the requests of a run consist of, which are there already.
 
     Args:
@@ -82,6 +83,7 @@ def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size
         runs: E.
         given: its requests; without contexts nobody shares anything.
         block_size: tokens of a block, of the smallest if replicas differ.
+        moves: whether requests move between replicas.
 
     Returns:
         the same tables where no replica caches.
@@ -96,7 +98,8 @@ def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size
         pieces = [segments[name] for name in names]
     pages = -(-(prompts + given.outputs + 1) // block_size)  # one token more than it computes, see `Rules.ends_known`
     ends = PATH + PIECE * np.diff(first)
-    places = np.concatenate([[0], np.cumsum(ends + pages)])
+    left = ends + pages if moves else np.zeros(n, np.int64)
+    places = np.concatenate([[0], np.cumsum(ends + pages + (PATH + pages if moves else 0))])
     replica = _with_room(replica, runs, int(places[-1]))
     begin, room = _requests(replica, runs)
     cells = replica.cells[begin + run * room :]
@@ -104,8 +107,11 @@ def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size
     for k, values in enumerate(pieces):
         cells[of_piece + k] = values
     at = places[:-1]
-    for k, value in ((PREFIX, NOTHING), (HELD, 0), (AT, PATH), (OFFSET, 0), (TEXT_OF_OUTPUT, output), (PAGES, ends)):
+    told = {PREFIX: NOTHING, HELD: 0, AT: PATH, OFFSET: 0, TEXT_OF_OUTPUT: output, PAGES: ends, LEFT: left}
+    for k, value in told.items():
         cells[at + k] = value
+    if moves:
+        cells[at + left + PAGES] = PATH
     rows = run * (len(replica.truth) // runs)
     replica.truth["path"][rows : rows + n] = begin + run * room + at
     return replica

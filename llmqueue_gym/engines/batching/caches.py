@@ -17,17 +17,17 @@ def let_cache(replica: Any, rules: Sequence[Rules]) -> Any:
         rules: of each replica.
 
     Raises:
-        BadInput: some have trees, and others do not.
+        BadInput: some have trees, and others blocks with identities.
     """
-    ways = sorted({own.caching for own in rules})
+    ways = sorted({own.caching for own in rules} - {"none"})
     if "radix" not in ways:
         return cache.let_cache(replica, rules)
     if len(ways) > 1:
-        raise BadInput(f"replicas with caching=radix have no place beside caching={ways[0]}; choose one for all")
+        raise BadInput("replicas with caching=radix have no place beside caching=vllm; choose one of them, or none")
     return radix_tables.let_grow(replica, rules)
 
 
-def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size: int) -> Any:
+def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size: int, moves: bool = False) -> Any:
     """Return the tables with what the requests of one of E runs consist of, which are there already.
 
     Args:
@@ -36,7 +36,8 @@ def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size
         runs: E.
         given: its requests; without contexts nobody shares anything.
         block_size: tokens of a block, of the smallest if replicas differ.
+        moves: whether requests move between replicas.
     """
     if (replica.state["caching"] == cache.TREE).any():
-        return radix_tables.with_texts(replica, run, runs, given)
-    return cache.with_contexts(replica, run, runs, given, block_size)
+        return radix_tables.with_texts(replica, run, runs, given, moves)
+    return cache.with_contexts(replica, run, runs, given, block_size, moves)

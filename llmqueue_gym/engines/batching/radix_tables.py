@@ -90,7 +90,7 @@ def let_grow(replica: Any, rules: Sequence["Rules"]) -> Any:
     for own in rules:
         ordered = own.queue_order != "fcfs"
         # Every node holds a page at least. Of a probe each request is looked up, which may split a node, and put in.
-        sizes = [max(own.blocks or 0, 1), *([2 * n] if ordered else [])]
+        sizes = [max(own.blocks or 0, 1) if own.caching != "none" else 1, *([2 * n] if ordered else [])]
         places = []
         for k, nodes in enumerate(sizes):
             places.append(at)
@@ -107,7 +107,8 @@ def let_grow(replica: Any, rules: Sequence["Rules"]) -> Any:
     for place, head in heads:
         for key, value in head.items():
             replica.cells[place + key] = value
-    state["caching"], state["tree"] = cache.TREE, trees
+    state["caching"] = [cache.NO_CACHE if own.caching == "none" else cache.TREE for own in rules]
+    state["tree"] = trees
     state["buckets"], state["bucket_mask"] = at, -1  # none; the requests begin there
     return replica
 
@@ -120,10 +121,10 @@ def cut_down(cells: np.ndarray, tree: int) -> None:
     cells[tree + TIME : tree + UNMATCHED + 1] = 0
 
 
-def with_texts(replica: Any, run: int, runs: int, given: Requests) -> Any:
+def with_texts(replica: Any, run: int, runs: int, given: Requests, moves: bool = False) -> Any:
     """Return the tables with the texts of the requests of a run, which are there already; see `cache.with_contexts`."""
     before = replica.truth["path"].copy()
-    replica = cache.with_contexts(replica, run, runs, written_out(given), _NO_PAGES)
+    replica = cache.with_contexts(replica, run, runs, written_out(given), _NO_PAGES, moves)
     n, each = len(replica.truth) // runs, len(replica.system) // runs
     for e, tree in enumerate(replica.state["tree"]):  # where texts of a run have moved, its keys have
         if e // each != run:

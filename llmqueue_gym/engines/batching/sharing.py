@@ -9,9 +9,14 @@ from llmqueue_gym.engines.batching.radix_leaves import clear
 
 @inner_kernel
 def look_up(e, r, i, size):
-    """Find what the cache holds of waiting request i; the numbers stand in `state` until something changes."""
+    """Find what the cache holds of waiting request i; the numbers stand in `state` until something changes.
+
+    Who holds blocks, as it came with them from elsewhere, needs nothing that is found.
+    """
     state = r.state[e]
-    if state.looked != i + 1:
+    if r.requests[i].blocks > 0:
+        state.hits = state.idle_hits = state.looked = 0
+    elif state.looked != i + 1:
         if state.caching == TREE:
             radix_pool.find_hits(r.cells, state, r.requests[i], r.truth[i].path, size)
         else:
@@ -43,10 +48,16 @@ def take_blocks(e, r, i, count, size):
 @inner_kernel
 def give_back(e, r, i):
     """Let request i use nothing more, and return how many blocks are free by that."""
+    return give_back_of(e, r, r.requests[i], r.truth[i].path)
+
+
+@inner_kernel
+def give_back_of(e, r, holder, path):
+    """Let whoever holds the blocks of a path, a `REQUEST` or a `FLOW` record, use them no more; see `give_back`."""
     state = r.state[e]
     if state.caching == TREE:
-        return radix_pool.give_back(r.cells, state, r.requests[i], r.truth[i].path, r.cells[state.tree])
-    return blocks.give_back(r.cells, state, r.requests[i], r.truth[i].path)
+        return radix_pool.give_back(r.cells, state, holder, path, r.cells[state.tree])
+    return blocks.give_back(r.cells, state, holder, path)
 
 
 @inner_kernel

@@ -142,7 +142,7 @@ def admit(e, r, rules, conduct, length, params, position):
         state.moved += back
         r.truth[i].service.swapped += back
     room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
-    if rules.caching:
+    if rules.caching and request.blocks == 0:
         use_hits(r.cells, state, system, request, r.truth[i], rules.block_size)
     taken = count_taken(e, r, i, room, rules.block_size)
     if rules.caching:

@@ -13,14 +13,16 @@ from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON, STUCK
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
+from llmqueue_gym.engines.fleet.arrivals import answer, arrive, next_arrival, sent_to
+from llmqueue_gym.engines.fleet.choice import choose
+from llmqueue_gym.engines.fleet.decider import may_stay, route
 from llmqueue_gym.engines.fleet.events import drop_first
 from llmqueue_gym.engines.fleet.held import has_place, hold, let_go
 from llmqueue_gym.engines.fleet.migration import migrate
+from llmqueue_gym.engines.fleet.moments import is_watched, left, next_moment
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
-from llmqueue_gym.engines.fleet.promises import lend_room, promise
-from llmqueue_gym.engines.fleet.record import remember
-from llmqueue_gym.engines.fleet.sites import choose, fits, report
+from llmqueue_gym.engines.fleet.sites import fits, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
     BEGIN,
@@ -46,71 +48,9 @@ from llmqueue_gym.engines.fleet.transfers import (
     arrive_from_elsewhere,
     begin_transfers,
     hand_over,
-    send,
     try_transfer,
     vanish,
 )
-from llmqueue_gym.requests import PREFILL
-
-
-@inner_kernel
-def left(e, f, r):
-    """Return how many requests of run e have been done."""
-    total = -f.fleet[e].pulled
-    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
-        total += r.state[g].done
-    return total
-
-
-@inner_kernel
-def next_arrival(e, f, r):
-    """Return when the next request of run e comes, s; infinity where that is not known."""
-    fleet = f.fleet[e]
-    return r.requests[fleet.first + fleet.arrived].arrival if fleet.arrived < fleet.sent else np.inf
-
-
-@inner_kernel
-def next_moment(e, f, r, course):
-    """Return when anything happens in run e that concerns more than one replica, s."""
-    fleet = f.fleet[e]
-    when = next_arrival(e, f, r)
-    if (fleet.events > 0 or course.tick < np.inf) and left(e, f, r) == fleet.n:
-        return np.inf  # what was noted concerns nobody
-    if fleet.events > 0:
-        when = min(when, f.events[e, 0].time)
-    if course.tick < np.inf:
-        when = min(when, fleet.next_tick)
-    if course.migrate_every > 0 and left(e, f, r) < fleet.n:
-        when = min(when, fleet.next_migration)
-    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
-        if is_watched(e, f, g, course):
-            when = min(when, r.state[g].ends)
-    if course.staleness > 0 and when < np.inf:
-        fleet.next_report = report_before(fleet.clock, when, course.staleness)
-        when = min(when, fleet.next_report)
-    return when
-
-
-@inner_kernel
-def is_watched(e, f, g, course):
-    """Whether the ends of the iterations of replica g of run e concern others, so that each is a moment by itself."""
-    member = f.members[g]
-    return member.emits or member.power == DRAINING or (course.holds and f.fleet[e].held > 0)
-
-
-@inner_kernel
-def report_before(clock, when, staleness):
-    """Return when replicas report last before anybody looks, or then; infinity where that has been.
-
-    What ends then looks before they report, so it needs the report before.
-    """
-    k = np.floor(when / staleness)
-    if k * staleness >= when:
-        k -= 1.0
-    last = max(k, 0.0) * staleness  # nothing was before time 0
-    if last <= clock:
-        last = (k + 1.0) * staleness
-    return last if clock < last <= when else np.inf
 
 
 @inner_kernel
@@ -133,22 +73,10 @@ def happen(e, f, r, course):
         member = f.members[e * len(f.forms) + subject]
         if member.power != OFF:
             wanted = member.power != DRAINING or member.becomes >= 0
-            role = member.becomes if member.becomes >= 0 else member.role
+            role = member.becomes if member.becomes >= 0 else member.home
             vanish(e, f, r, subject, course)
             if wanted:  # another one is asked for in its place
                 begin_start(e, f, r, subject, role, course.start_up, course)
-
-
-@inner_kernel
-def uncached(request):
-    """Return the tokens of a prompt that are to be computed."""
-    return request.prompt + request.generated - request.computed
-
-
-@inner_kernel
-def stays(r, i, course):
-    """Whether request i is read where it is to be decoded."""
-    return uncached(r.requests[i]) < course.local_below
 
 
 @inner_kernel
@@ -283,7 +211,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                 hold(e, f, arrive(e, f, r))
                 continue
             i = fleet.front
-            if i < 0 or not has_place(e, f, r, i, stays(r, i, course), course.holds):
+            if i < 0 or not has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds):
                 fleet.phase = BEGIN
                 continue
             let_go(e, f)
@@ -309,11 +237,10 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             return ROUTE
         if score is not None:
             i = fleet.subject
-            decodes = stays(r, i, course)
             if course.paired and hand is not None:
                 q = choose_both(e, f, r, i, course, score, scores, hand, hands)
             else:
-                q = choose(e, f, r, i, course.looks, course.wants, decodes, score, scores)
+                q = route(e, f, r, i, course, score, scores)
             sent_to(e, f, r, q, course)
     return OVER
 
@@ -323,42 +250,3 @@ def report_all(e, f, r, course):
     """Let all replicas of run e report themselves."""
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         report(g, f, r, f.fleet[e].clock, course.wants | course.hand_wants)
-
-
-@inner_kernel
-def arrive(e, f, r):
-    """Let the next request of run e come, and return its row."""
-    fleet = f.fleet[e]
-    i = fleet.first + fleet.arrived
-    cost = r.truth[i].cost
-    fleet.arrived += 1
-    fleet.arrived_cost += cost
-    fleet.arrived_time += cost * r.requests[i].arrival
-    return i
-
-
-@inner_kernel
-def sent_to(e, f, r, q, course):
-    """Send the request in question to replica q of run e."""
-    f.fleet[e].turn += 1
-    if not course.paired:
-        if f.members[e * len(f.forms) + q].role == PREFILL:
-            lend_room(e, f, r, f.fleet[e].subject, q, 1)
-        else:
-            promise(e, f, r, f.fleet[e].subject, q, 1)
-    remember(e, f, r, f.fleet[e].subject, q)
-    send(e, f, r, f.fleet[e].subject, q, course)
-
-
-@inner_kernel
-def answer(e, f, r):
-    """Let the clients of requests that have left send their next."""
-    fleet = f.fleet[e]
-    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
-        member = f.members[g]
-        while member.done < r.state[g].done:
-            member.done += 1
-            if fleet.sent < fleet.n:
-                request = r.requests[fleet.first + fleet.sent]
-                request.arrival = request.ready = request.last_token = request.last_scheduled = fleet.clock
-                fleet.sent += 1

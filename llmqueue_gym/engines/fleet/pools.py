@@ -11,6 +11,7 @@ Source: the mixed pool of Mutinifni/splitwise-sim 8f99e7d (Patel et al., Splitwi
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.fleet.power import take_role
 from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.sites import fits, look
 from llmqueue_gym.engines.fleet.tables import ON
@@ -50,20 +51,11 @@ def willing(e, f, r, i, role, score, params):
 
 
 @inner_kernel
-def change_role(e, f, q, role):
-    """Let replica q of run e have another role."""
-    g = e * len(f.forms) + q
-    f.members[g].role = f.sites[g].role = role
-    f.members[g].joined = f.fleet[e].joined
-    f.fleet[e].joined += 1
-
-
-@inner_kernel
 def borrow(e, f, r, i, role, score, params):
     """Let the least loaded replica of a role do both from now on, and return it; -1 for none."""
     q = least_loaded(e, f, r, i, role, score, params)
     if q >= 0:
-        change_role(e, f, q, BOTH)
+        take_role(e, f, e * len(f.forms) + q, BOTH)
     return q
 
 
@@ -74,7 +66,7 @@ def come_home(e, f, r):
     for q in range(len(f.forms)):
         member, state = f.members[first + q], r.state[first + q]
         if member.role != member.home and state.done == state.n and r.system[first + q].clock == f.fleet[e].clock:
-            change_role(e, f, q, member.home)
+            take_role(e, f, first + q, member.home)
 
 
 @inner_kernel

@@ -3,7 +3,8 @@
 A controller says how many replicas are to be on in each role; `follow` says which. Those that were just asked for go
 first, then those with the fewest requests, which take no more and end what they have. Those that are wanted are found
 among those that are about to leave the role, then among those that are about to leave another, which they change once
-they have ended what they have, and then among those that are off.
+they have ended what they have, and then among those that are off. A replica that helps out with another role, see
+`pools`, counts in its own.
 """
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
@@ -29,15 +30,24 @@ def turn_off(e, f, r, g):
 
 
 @inner_kernel
+def take_role(e, f, g, role):
+    """Let replica g of run e have a role from now on."""
+    f.members[g].role = f.sites[g].role = role
+    f.members[g].joined = f.fleet[e].joined
+    f.fleet[e].joined += 1
+
+
+@inner_kernel
 def begin_start(e, f, r, q, role, delay, course):
     """Let replica q of run e, which is empty, serve in a role after a delay, for which is paid."""
     g, clock = e * len(f.forms) + q, f.fleet[e].clock
     member = f.members[g]
     if member.power == OFF:
         member.since = clock
-    member.power, member.role, member.becomes = STARTING, role, -1
+    member.power, member.becomes = STARTING, -1
+    take_role(e, f, g, role)
+    member.home = role
     member.starts = note(e, f, clock + delay, STARTED, q)
-    f.sites[g].role = role
     r.state[g].hands_over = role == PREFILL or course.paired
     member.emits = r.state[g].hands_over or course.closed
 
@@ -67,7 +77,7 @@ def engaged(e, f, role):
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         member = f.members[g]
         if member.power in (STARTING, ON):
-            count += member.role == role
+            count += member.home == role
         elif member.power == DRAINING:
             count += member.becomes == role
     return count
@@ -83,13 +93,13 @@ def dismiss(e, f, r, role):
         if member.power == DRAINING and member.becomes == role:
             member.becomes = -1
             return
-        if member.power == STARTING and member.role == role and member.starts > latest:
+        if member.power == STARTING and member.home == role and member.starts > latest:
             best, latest = g, member.starts
     if best >= 0:
         turn_off(e, f, r, best)
         return
     for g in range(e * replicas, (e + 1) * replicas):
-        if f.members[g].power == ON and f.members[g].role == role:
+        if f.members[g].power == ON and f.members[g].home == role:
             there = outstanding(f, r, g)
             if best < 0 or there <= fewest:
                 best, fewest = g, there
@@ -102,10 +112,10 @@ def recruit(e, f, r, role, course):
     replicas, off = len(f.forms), -1
     for g in range(e * replicas, (e + 1) * replicas):
         member = f.members[g]
-        if member.power == DRAINING and member.becomes < 0 and member.role == role:
+        if member.power == DRAINING and member.becomes < 0 and member.home == role:
             member.power = ON
             return True
-        if member.power == OFF and (off < 0 or member.role == role != f.members[off].role):
+        if member.power == OFF and (off < 0 or member.home == role != f.members[off].home):
             off = g
     for g in range(e * replicas, (e + 1) * replicas):
         if f.members[g].power == DRAINING and f.members[g].becomes < 0:

@@ -6,9 +6,13 @@
 from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.tables import DRAINED
-from llmqueue_gym.engines.fleet.agenda import go_on, left, sent_to, uncached
+from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.engines.fleet.arrivals import sent_to
+from llmqueue_gym.engines.fleet.choice import draw_others, place_of
+from llmqueue_gym.engines.fleet.decider import asks_again, may_stay
+from llmqueue_gym.engines.fleet.moments import left
 from llmqueue_gym.engines.fleet.sites import look, takes
-from llmqueue_gym.engines.fleet.tables import HAND, OVER, PAUSED, ROUTE
+from llmqueue_gym.engines.fleet.tables import HAND, OVER, PAUSED, ROUTE, SAMPLE
 from llmqueue_gym.engines.fleet.transfers import hand_over
 from llmqueue_gym.engines.state import SKIP, START
 
@@ -39,16 +43,8 @@ def time_of(e, f, r, over):
 @inner_kernel
 def reads_and_goes_on(e, f, r, ask, course):
     """Whether the request in question looks for a replica that decodes."""
-    return ask == HAND or uncached(r.requests[f.fleet[e].subject]) < course.local_below
-
-
-@inner_kernel
-def place_of(f, i, q):
-    """Return at which place replica q is in the sample that request i sees, from 1 on; 0 where it is not in it."""
-    for c in range(f.choices.shape[1]):
-        if f.choices[i, c] == q:
-            return c + 1
-    return 0
+    fleet = f.fleet[e]
+    return ask == HAND or (not fleet.elsewhere and may_stay(e, f, r, fleet.subject, course))
 
 
 @inner_kernel
@@ -211,11 +207,11 @@ def step_batch(
             if mask[e, action] == 0:
                 step.illegal = True
                 action = first_open(e, mask)
-            if asks[e] == ROUTE:
-                sent_to(e, f, r, action, course)
-            else:
+            if asks[e] == HAND:
                 hand_over(e, f, r, fleet.subject, action, course)
-        ask = PAUSED
+            elif asks[e] == ROUTE and not asks_again(e, f, r, action, course):
+                sent_to(e, f, r, action, course)
+        ask = ROUTE if fleet.elsewhere else PAUSED
         while ask == PAUSED:
             ask = go_on(
                 e, f, r, course, conduct, agent, score, scores, hand, hands, rank, victim, length, progress, params,
@@ -234,5 +230,7 @@ def step_batch(
         step.terminated = ask == OVER and fleet.reason == DRAINED
         step.truncated = ask == OVER and fleet.reason != DRAINED
         decodes = reads_and_goes_on(e, f, r, ask, course)
+        if ask != OVER and (course.looks if ask == ROUTE else course.hand_looks) == SAMPLE:
+            draw_others(e, f, r, fleet.subject, decodes)
         write_mask(e, f, r, ask, decodes, mask)
         observe(e, f, r, ask, decodes, course.wants | course.hand_wants, step.dt, features, view, factors, view_factors)

@@ -15,13 +15,11 @@ FLEET = np.dtype(
         ("phase", "i8"),  # what is to be done next, a code below
         ("first", "i8"),  # row of its first request
         ("arrived", "i8"),
-        (
-            "sent",
-            "i8",
-        ),  # those of which it is known when; of clients who wait the next comes when one leaves
+        ("sent", "i8"),  # those of which it is known when; of clients who wait the next comes when one leaves
         ("n", "i8"),  # requests in all
         ("subject", "i8"),  # row of the request that is to be sent somewhere
         ("source", "i8"),  # replica that it is to leave, -1 where it arrives
+        ("elsewhere", "?"),  # whether an agent has been asked where that decodes, and now where it is read
         ("turn", "i8"),  # requests that were sent so far
         ("handed", "i8"),  # those of which it was asked who goes on with them
         ("events", "i8"),  # in the heap
@@ -38,7 +36,7 @@ FLEET = np.dtype(
         ("migrations", "i8"),  # of them, those from one replica that decodes to another
         ("next_migration", "f8"),  # s, when requests that might move are looked for next
         ("lost", "i8"),  # requests that a replica took with it when it vanished; they began anew elsewhere
-        ("hit_tokens", "f8"),  # prompt tokens that caches held
+        ("spared_tokens", "i8"),  # tokens of those transfers that were there already
         ("held", "i8"),  # requests that wait at the router
         ("front", "i8"),  # the first of them, a row, -1 for none; the next is that of `FLOW`
         ("back", "i8"),  # the last, -1 for none

@@ -1,9 +1,11 @@
 """Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
 
 from llmqueue_gym._jit import inner_kernel
-from llmqueue_gym.engines.batching.block_pass import gains, row_of, stands_for_itself
-from llmqueue_gym.engines.batching.pool import blocks_for, release, take
+from llmqueue_gym.engines.batching.block_pass import gains
+from llmqueue_gym.engines.batching.block_queue import row_of, stands_for_itself
+from llmqueue_gym.engines.batching.pool import release
 from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.fleet.caches import claim, free_behind, leave_behind, settle
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.power import turn_off
 from llmqueue_gym.engines.fleet.promises import forget_promises, lend_room, promise
@@ -57,8 +59,9 @@ def hand_over(e, f, r, i, q, course):
     if not (course.paired and request.goes_on and flow.target == q):
         forget_promises(e, f, r, i, source, course)
         promise(e, f, r, i, q, 1)
-    flow.source, flow.target, flow.blocks, flow.next, flow.order = source, q, request.blocks, -1, -1
-    request.status, request.blocks = MOVING, 0
+    flow.source, flow.target, flow.next, flow.order = source, q, -1, -1
+    leave_behind(r, first + source, i, flow)
+    request.status = MOVING
     f.members[first + source].outbound += 1
     target.inbound += 1
     target.inbound_tokens += request.prompt
@@ -76,18 +79,19 @@ def hand_over(e, f, r, i, q, course):
 
 @inner_kernel
 def transfer(e, f, r, i, course):
-    """Let request i move to its target, where it takes its room; return whether there is room."""
+    """Let request i move to its target, where it takes its room, as far as it is not there; return whether it can."""
     request, flow = r.requests[i], f.flows[i]
     g, size = e * len(f.forms) + flow.target, f.rules[flow.target].block_size
-    if blocks_for(request.computed + 1, size) > r.system[g].free:
+    found = claim(r, g, i, size)
+    if found < 0:
         return False
-    take(g, r, i, request.computed + 1, size)
-    moved = request.computed * f.bytes_each[flow.source]
+    moved = (request.computed - found) * f.bytes_each[flow.source]
     link = flow.source, flow.target
     time = (1.0 - course.overlapped) * moved * f.byte_time[link] + f.latency[link]
     flow.order = note(e, f, f.fleet[e].clock + time, MOVED, i)
     f.fleet[e].transfers += 1
     f.fleet[e].transfer_bytes += moved
+    f.fleet[e].spared_tokens += found
     return True
 
 
@@ -113,7 +117,8 @@ def arrive_from_elsewhere(e, f, r, i, course):
     """End the transfer of request i: its source forgets it, and it joins its target."""
     flow, first = f.flows[i], e * len(f.forms)
     source, g = first + flow.source, first + flow.target
-    r.system[source].free += flow.blocks
+    free_behind(r, source, i, flow)
+    settle(r, g, i, f.rules[flow.target].block_size)
     if r.requests[i].goes_on:
         lend_room(e, f, r, i, flow.source, -1)
     if gains(source, r, f.rules[flow.source]):
@@ -195,16 +200,16 @@ def drop_flow(e, f, r, i, q):
         target.inbound -= 1
         target.inbound_tokens -= r.requests[i].prompt
         promise(e, f, r, i, flow.target, -1)
-        release(first + flow.target, r, i)
         if flow.order < 0:  # it waited for room there
             unlink(f, target, i)
     if flow.source != q:
         if r.requests[i].goes_on:
             lend_room(e, f, r, i, flow.source, -1)
         f.members[first + flow.source].outbound -= 1
-        r.system[first + flow.source].free += flow.blocks
         r.state[first + flow.source].blocked = 0
-    r.requests[i].blocks = 0
+    release(first + flow.target, r, i)
+    free_behind(r, first + flow.source, i, flow)
+    r.state[first + flow.target].looked = 0  # it may look there again, after it has looked elsewhere
     flow.order = -1
     forget(e, f, r, i)
     f.fleet[e].pulled -= 1  # it had been pulled already

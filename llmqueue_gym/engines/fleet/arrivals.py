@@ -1,0 +1,55 @@
+"""Requests come to a fleet, are sent to replicas, and are followed by the next of their clients when they leave."""
+
+import numpy as np
+
+from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.fleet.promises import lend_room, promise
+from llmqueue_gym.engines.fleet.record import remember
+from llmqueue_gym.engines.fleet.transfers import send
+from llmqueue_gym.requests import PREFILL
+
+
+@inner_kernel
+def next_arrival(e, f, r):
+    """Return when the next request of run e comes, s; infinity where that is not known."""
+    fleet = f.fleet[e]
+    return r.requests[fleet.first + fleet.arrived].arrival if fleet.arrived < fleet.sent else np.inf
+
+
+@inner_kernel
+def arrive(e, f, r):
+    """Let the next request of run e come, and return its row."""
+    fleet = f.fleet[e]
+    i = fleet.first + fleet.arrived
+    cost = r.truth[i].cost
+    fleet.arrived += 1
+    fleet.arrived_cost += cost
+    fleet.arrived_time += cost * r.requests[i].arrival
+    return i
+
+
+@inner_kernel
+def sent_to(e, f, r, q, course):
+    """Send the request in question to replica q of run e."""
+    f.fleet[e].turn += 1
+    if not course.paired:
+        if f.members[e * len(f.forms) + q].role == PREFILL:
+            lend_room(e, f, r, f.fleet[e].subject, q, 1)
+        else:
+            promise(e, f, r, f.fleet[e].subject, q, 1)
+    remember(e, f, r, f.fleet[e].subject, q)
+    send(e, f, r, f.fleet[e].subject, q, course)
+
+
+@inner_kernel
+def answer(e, f, r):
+    """Let the clients of requests that have left send their next."""
+    fleet = f.fleet[e]
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        member = f.members[g]
+        while member.done < r.state[g].done:
+            member.done += 1
+            if fleet.sent < fleet.n:
+                request = r.requests[fleet.first + fleet.sent]
+                request.arrival = request.ready = request.last_token = request.last_scheduled = fleet.clock
+                fleet.sent += 1

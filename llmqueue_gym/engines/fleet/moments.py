@@ -1,0 +1,60 @@
+"""When something happens next in a fleet that concerns more than one replica."""
+
+import numpy as np
+
+from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.fleet.arrivals import next_arrival
+from llmqueue_gym.engines.fleet.tables import DRAINING
+
+
+@inner_kernel
+def left(e, f, r):
+    """Return how many requests of run e have been done."""
+    total = -f.fleet[e].pulled
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        total += r.state[g].done
+    return total
+
+
+@inner_kernel
+def next_moment(e, f, r, course):
+    """Return when anything happens in run e that concerns more than one replica, s."""
+    fleet = f.fleet[e]
+    when = next_arrival(e, f, r)
+    if (fleet.events > 0 or course.tick < np.inf) and left(e, f, r) == fleet.n:
+        return np.inf  # what was noted concerns nobody
+    if fleet.events > 0:
+        when = min(when, f.events[e, 0].time)
+    if course.tick < np.inf:
+        when = min(when, fleet.next_tick)
+    if course.migrate_every > 0 and left(e, f, r) < fleet.n:
+        when = min(when, fleet.next_migration)
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        if is_watched(e, f, g, course):
+            when = min(when, r.state[g].ends)
+    if course.staleness > 0 and when < np.inf:
+        fleet.next_report = report_before(fleet.clock, when, course.staleness)
+        when = min(when, fleet.next_report)
+    return when
+
+
+@inner_kernel
+def is_watched(e, f, g, course):
+    """Whether the ends of the iterations of replica g of run e concern others, so that each is a moment by itself."""
+    member = f.members[g]
+    return member.emits or member.power == DRAINING or (course.holds and f.fleet[e].held > 0)
+
+
+@inner_kernel
+def report_before(clock, when, staleness):
+    """Return when replicas report last before anybody looks, or then; infinity where that has been.
+
+    What ends then looks before they report, so it needs the report before.
+    """
+    k = np.floor(when / staleness)
+    if k * staleness >= when:
+        k -= 1.0
+    last = max(k, 0.0) * staleness  # nothing was before time 0
+    if last <= clock:
+        last = (k + 1.0) * staleness
+    return last if clock < last <= when else np.inf
