@@ -57,7 +57,7 @@ class Replica:
         self.inbox, self.waiting, self.running, self.free = [], [], [], member.rules.blocks
         self.awaited, self.inbound, self.leaving = [], [], []  # from and to elsewhere
         self.ends, self.clock, self.step_time, self.iterations, self.busy = NEVER, 0.0, 0.0, 0, 0.0
-        self.on = True
+        self.on, self.full, self.flight = True, False, None
         self.keeps, self.first_place, self.come, self.reason = False, 0, 0, ""
         self.chosen, self.barren, self.made = {}, 0, 0
 
@@ -137,7 +137,7 @@ class Replica:
 
     def begin(self, now):
         """Begin an iteration, if none is under way and there is anything to do."""
-        while self.ends == NEVER and not self.reason and (self.inbox or self.waiting or self.running):
+        while self.on and self.ends == NEVER and not self.reason and (self.inbox or self.waiting or self.running):
             self.clock = now
             while self.inbox:
                 self.wait(self.inbox.pop(0))

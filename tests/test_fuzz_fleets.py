@@ -6,7 +6,8 @@ import fuzz_fleets as fuzz
 import numpy as np
 import pytest
 import watched_fleet
-from random_fleets import draw_case
+from random_fleets import UNIT, draw_case
+from random_members import PLAIN
 
 from llmqueue_gym import _jit
 
@@ -30,7 +31,7 @@ def test_random_fleets_keep_their_promises(part):
 def a_split_case():
     """Return a case in which requests move, and all are done."""
     for number in range(100):
-        case = draw_case(np.random.default_rng([1, number]), plain=True)
+        case = draw_case(np.random.default_rng([1, number]), PLAIN)
         run = case.fleet.simulate(case.drawn, case.router)
         if run.reason == "drained" and run.totals["transfers"] > 3:
             return case
@@ -50,7 +51,7 @@ def a_split_case():
 )
 def test_a_spoilt_outcome_is_found_out(where, column, spoil, words):
     case = a_split_case()
-    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case))
+    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case), UNIT)
     fuzz.conserved(case, run, first)
     if where == "totals":
         run.totals[column] += spoil
@@ -65,14 +66,13 @@ def test_a_spoilt_outcome_is_found_out(where, column, spoil, words):
     [("system", "free", "blocks lost"), ("members", "inbound", "miscounted"), ("state", "arrived", "twice or")],
 )
 def test_what_is_spoilt_on_the_way_is_found_out(monkeypatch, table, column, words):
-    case, go_on, moments = a_split_case(), watched_fleet.go_on, []
+    case, watch = a_split_case(), watched_fleet.watch
 
-    def spoilt(e, f, r, *told):
-        moments.append(go_on(e, f, r, *told))
-        if len(moments) == 3:
-            getattr(f if table == "members" else r, table)[column][0] += 1
-        return moments[-1]
+    def spoilt(f, r, *told):
+        watch(f, r, *told[:-1], 3)  # so many moments
+        getattr(f if table == "members" else r, table)[column][0] += 1
+        return watch(f, r, *told)
 
-    monkeypatch.setattr(watched_fleet, "go_on", spoilt)
+    monkeypatch.setattr(watched_fleet, "watch", spoilt)
     with pytest.raises(AssertionError, match=words):
-        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case))
+        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case), UNIT)
