@@ -60,6 +60,8 @@ def draw_member(rng: np.random.Generator, kind: str, way: str, batched: bool) ->
     named = rng.random() < 0.3
     made = cost_profile(NAMED[rng.integers(len(NAMED))]) if named else draw_profile(rng)
     rules = draw_rules(rng, way)
+    if way == "blocks":  # which may wait for memory for ever, and events that concern nobody go on meanwhile
+        rules = replace(rules, horizon=min(rules.horizon, 40.0))
     if way == "turns" and rng.random() < 0.4:
         rules, made = replace(rules, stages=int(rng.integers(1, 4))), draw_pipeline(rng)
     return Member(made, rules)

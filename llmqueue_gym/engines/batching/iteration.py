@@ -5,7 +5,7 @@ import numpy as np
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.accounts import open_account
 from llmqueue_gym.engines.batching.batch import empty
-from llmqueue_gym.engines.batching.block_pass import line_up
+from llmqueue_gym.engines.batching.block_pass import line_up, release_read
 from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.cost import iteration_time
 from llmqueue_gym.engines.batching.pool import (
@@ -173,7 +173,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
                 if request.status == PREFILLING and rules.caching == TREE and left > 0:
                     r.notes[e, state.leavers].leaver = ~i  # it stays, and its prompt joins the tree
                     state.leavers += 1
-                if hands_over and left > 0 and request.status != DECODING:
+                if hands_over and request.status != DECODING:
                     r.notes[e, state.out].first = i
                     state.out += 1
                 request.status = DECODING
@@ -204,6 +204,8 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
         for k in range(stay):
             leave(e, r, rules, running[k])
         system.running = 0
+    if rules.batching == BY_BLOCKS:
+        release_read(e, r, rules)
     if state.leavers > 0:
         release_leavers(e, r)
     note_made(state, made)

@@ -31,13 +31,14 @@ def there_already(request, state, rules):
 def first_chunk(request, state, rules):
     """Return the tokens that a waiting request would compute in this iteration, 0 where it may not be cut to fit [12].
 
-    With prefix caching it is the one that was looked up last; the same holds below.
+    What is beyond the whole budget is cut in any case: a prompt never is, but it may be with output that is lost. With
+    prefix caching the request is the one that was looked up last; the same holds below.
     """
     tokens = request.prompt + request.generated - there_already(request, state, rules)
     if tokens > state.limit:
         tokens = state.limit
     if tokens > state.budget:
-        return state.budget if rules.chunked else 0
+        return state.budget if rules.chunked or tokens > rules.token_budget else 0
     return tokens
 
 

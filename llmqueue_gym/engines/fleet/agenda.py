@@ -18,7 +18,7 @@ from llmqueue_gym.engines.fleet.held import has_place, hold, let_go
 from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
-from llmqueue_gym.engines.fleet.promises import lend_room, promise
+from llmqueue_gym.engines.fleet.promises import keep_promises_here, lend_room, promise
 from llmqueue_gym.engines.fleet.record import remember
 from llmqueue_gym.engines.fleet.sites import choose, fits, report
 from llmqueue_gym.engines.fleet.tables import (
@@ -50,7 +50,7 @@ from llmqueue_gym.engines.fleet.transfers import (
     try_transfer,
     vanish,
 )
-from llmqueue_gym.requests import PREFILL
+from llmqueue_gym.requests import DONE, PREFILL
 
 
 @inner_kernel
@@ -206,6 +206,9 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             if q >= 0:
                 fleet.clock = max(fleet.clock, r.system[first + q].clock)
                 ask_for_next_read(e, f, r, q)
+                if r.requests[fleet.subject].status == DONE:  # its first token was its last
+                    keep_promises_here(e, f, r, fleet.subject, q, course)
+                    continue
                 if course.staleness == 0:
                     report_all(e, f, r, course)
                 i = fleet.subject
@@ -214,7 +217,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                     return HAND
                 if hand is not None:
                     target = f.flows[i].target
-                    if not (course.paired and f.members[first + target].power == ON and fits(f, r, target, i)):
+                    paired = course.paired and not (r.requests[i].goes_on and target == q)  # else its target vanished
+                    if not (paired and f.members[first + target].power == ON and fits(f, r, target, i)):
                         target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
                     hand_over(e, f, r, i, target, course)
                     if course.borrows:
