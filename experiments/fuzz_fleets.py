@@ -30,7 +30,7 @@ OUT = Path(__file__).parent / "results" / "fuzz_fleets.json"
 
 
 def check(case: Case, twice: bool = False) -> str:
-    """Raise AssertionError where a case breaks a promise, `twice` if its second run shall be its first; say how it ended."""
+    """Raise AssertionError where a case breaks a promise, `twice` if it shall run twice alike; say how it ended."""
     seen, first = watched(case.fleet, case.drawn, case.router, has_room(case), UNIT)
     run = case.fleet.simulate(case.drawn, case.router, unit=UNIT)
     assert run.reason == seen.reason, f"ends as {run.reason}, and as {seen.reason} when watched"

@@ -1,4 +1,4 @@
-"""The replicas of a small fleet at random, for `random_fleets`: rules, cost profiles, roles, and when machines vanish."""
+"""The replicas of a small fleet at random, for `random_fleets`: rules, profiles, roles, and when machines vanish."""
 
 from dataclasses import replace
 from functools import cache
@@ -27,7 +27,7 @@ def pick(rng: np.random.Generator, *choices: Any) -> Any:
 
 
 def draw_roles(rng: np.random.Generator, kind: str, way: str) -> list[int]:
-    """Draw a role for each of one to five replicas, of which some can read and some decode; those that cache do both."""
+    """Draw a role for each of one to five replicas, of which some can read and some decode; who caches does both."""
     size = int(rng.integers(1, 6))
     if kind == CACHED or rng.random() < (0.95 if kind == WILD and way in CACHES else 0.4):
         return [BOTH] * size

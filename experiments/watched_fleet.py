@@ -46,7 +46,7 @@ MOST = 1_000_000  # moments; no run of random fleets has a tenth of that
 
 @numba.njit(error_model="numpy")
 def broken_at(g, q, f, r, merged, fits, seen):  # type: ignore[no-untyped-def]
-    """Return which promise the lists of row g break, that of replica q or one of its stages, and where; count in `seen`.
+    """Return which promise the lists of row g break, of replica q or one of its stages, and where; count in `seen`.
 
     Args:
         g: the row.

@@ -22,10 +22,11 @@ BLOCKS = replace(rule_set("splitwise"), blocks=100, horizon=1000.0)
 TURNS = replace(rule_set("distserve"), blocks=100)
 
 
-def case(roles, rules, prompts, outputs, vanishing=(), **told):
-    """Return a fleet of replicas in these roles, and what is drawn: all come at once, and replicas vanish."""
+def case(roles, rules, prompts, outputs, vanishing=(), times=None, **told):
+    """Return a fleet of replicas in these roles, and what is drawn: all come at once, or at times; replicas vanish."""
     fleet = planned([Member(roofline(STEP), rules, role) for role in roles], **told)
-    drawn = drawn_of(request_table(np.zeros(len(prompts)), np.array(prompts)), outputs)
+    table = request_table(np.zeros(len(prompts)) if times is None else np.array(times), np.array(prompts))
+    drawn = drawn_of(table, outputs)
     drawn.truth["vanishing"] = np.array(list(vanishing), NEVER.dtype)
     return fleet, drawn
 
@@ -52,12 +53,13 @@ def promised_at_the_end(fleet, drawn, router):
 @pytest.mark.parametrize("roles", [(BOTH,), (PREFILL, DECODE)])
 def test_requests_whose_first_blocks_hold_all_their_tokens_are_served_once(roles):
     rules = replace(BLOCKS, block_size=16, blocks=40)
-    served(*case(roles, rules, [9, 20, 10, 31, 8, 3], [1, 2, 3, 9, 1, 30]))
+    served(*case(roles, rules, [9, 20, 10, 31, 8, 3], [1, 2, 3, 9, 1, 30], times=np.arange(6) / 16))
 
 
-def test_who_was_read_when_its_replica_vanishes_begins_anew_once():
-    run = served(*case((BOTH, BOTH), BLOCKS, [10, 12], [9, 9], [(STEP, 0)], start_up=1.0))
-    assert run.totals["lost"] == 1
+def test_who_has_just_been_read_counts_once():
+    times = [0.0, STEP / 2, STEP]
+    run = served(*case((BOTH, BOTH), BLOCKS, [10, 15, 9], [9, 9, 9], times=times), "least-tokens")
+    assert run.jobs["site"][2] == run.jobs["site"][0] != run.jobs["site"][1]
 
 
 @pytest.mark.parametrize("block_size", [1, 16])
@@ -100,7 +102,10 @@ def test_transfers_wait_for_no_memory_where_none_is_looked_at():
     served(*case((PREFILL, DECODE), replace(TURNS, blocks=10), [30, 40], [5, 5]))
 
 
-@pytest.mark.parametrize("rules", [replace(PASSES, chunked=False, token_budget=10), replace(TURNS, token_budget=10)])
+WHOLE = replace(PASSES, chunked=False, token_budget=10, long_prefill_threshold=12)
+
+
+@pytest.mark.parametrize("rules", [WHOLE, replace(TURNS, token_budget=10)])
 def test_a_prompt_that_is_never_cut_is_with_output_that_was_lost(rules):
     run = served(*case((BOTH,), rules, [9], [20], [(12 * STEP, 0)], start_up=1.0))
     assert run.totals["lost"] == 1

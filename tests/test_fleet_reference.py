@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 from random_fleets import Case, Planned, draw_case
-from random_members import CACHED, PLAIN
+from random_members import PLAIN
 from reference_fleet import Fleet
 from reference_vllm import OUTPUT as OUTPUT_TEXT
 from reference_vllm import Stuck, VllmReference, linear_cost
@@ -63,7 +63,9 @@ def agree_one_by_one(case):
     contexts, jobs = case.drawn.truth["contexts"], run.jobs
     for q, member in enumerate(case.fleet.members):
         mine = np.flatnonzero(jobs["site"] == q)
-        mine = mine[np.argsort(jobs["place"][mine] if case.fleet.discipline.rank else jobs["ready"][mine], kind="stable")]
+        mine = mine[
+            np.argsort(jobs["place"][mine] if case.fleet.discipline.rank else jobs["ready"][mine], kind="stable")
+        ]
         calls = []
         for i in mine.tolist():
             pieces = contexts.segments[contexts.first[i] : contexts.first[i + 1]].tolist()

@@ -103,6 +103,7 @@ def schedule_fairly(e, r, rules, conduct, rank, length, params):
             admit(e, r, rules, conduct, length, params, best)
             charge_prompt(e, r, conduct, i)
             continue
-        held = (rules.keep_head or state.keeps) and system.running == 0  # caches in the queue that could block it for ever
-        if not (held and clear_queue(e, r, rules)):
+        # Caches kept in the queue could block it for ever.
+        holds = system.running == 0 and (rules.keep_head or state.keeps)
+        if not (holds and clear_queue(e, r, rules)):
             break

@@ -28,7 +28,7 @@ def forget_promises(e, f, r, i, q, course):
 
 @inner_kernel
 def keep_promises_here(e, f, r, i, q, course):
-    """Note that request i, if it was to go on elsewhere, decodes or has ended at replica q of run e, where it was read."""
+    """Note that request i, if it was to go on elsewhere, decodes or has ended at replica q of run e, which read it."""
     if r.requests[i].goes_on:
         forget_promises(e, f, r, i, q, course)
         lend_room(e, f, r, i, q, -1)
