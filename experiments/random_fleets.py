@@ -27,7 +27,9 @@ from llmqueue_gym.systems.replica import rules_under
 
 TRIES = 1000
 ROUTERS = ("random", "round-robin", "least-outstanding", "power-of-d", "least-tokens", "least-kv", "least-work")
-ORDERS = ("fcfs", "fcfs", "sjf", "ltr", "merged")  # that the reference knows
+ACCOUNTS = ("vtc", "vtc:lift=false,weights=1;3", "class-shares", "class-shares:shares=2;1;1")
+ORDERS = ("fcfs", "fcfs", "sjf", "ltr", "merged", "accounts")  # that the reference knows
+PAIRED = [name for name in ROUTING_POLICIES if ROUTING_POLICIES(name).paired]
 UNIT = Unit(np.full(3, 100.0), np.full(3, 4.0))  # what a controller is told of one replica
 MOST = 150  # tokens; at a token an iteration that is enough
 
@@ -166,10 +168,11 @@ def _draw_case(rng: np.random.Generator, kind: str) -> Case:
     vanish = kind != CACHED and rng.random() < (0.02 if asynchronous else 0.4)
     if vanish:
         told["spot"] = 1.0  # h; when they do is drawn below
-    if kind == WILD and rng.random() < (0.02 if way in CACHES else 0.2):
+    if kind != CACHED and not batched and rng.random() < (0.02 if kind == WILD and way in CACHES else 0.2):
         told |= {"migrate_every": float(pick(rng, 1 / 32, 0.3)), "migrate_floor": float(pick(rng, 0.0, 3.0))}
     fleet = Planned(**told, given=Plan(tuple(members), latency, byte_time))
-    router = draw_router(rng, size, kind)
+    paired = kind == WILD and PREFILL in roles and not asynchronous and rng.random() < 0.15
+    router = ROUTING_POLICIES(str(pick(rng, *PAIRED))) if paired else draw_router(rng, size, kind)
     given = draw_requests(rng, fleet, kind)
     n, arrivals = len(given.outputs), given.requests["arrival"]
     truth = {"sizes": given.outputs, "refreshed": given.refreshed, "contexts": given.contexts}
@@ -200,9 +203,15 @@ def draw_order(rng: np.random.Generator, kind: str, way: str) -> ServingPolicy:
         return SERVING_POLICIES("fcfs")
     if kind == CACHED:
         return SERVING_POLICIES(pick(rng, "fcfs", "fcfs", "vllm-priority:by=stated"))
+    if kind == WILD and rng.random() < 0.15:
+        return SERVING_POLICIES(pick(rng, *ACCOUNTS))
+    if kind == WILD and way == "radix" and rng.random() < 0.5:
+        return SERVING_POLICIES("fcfs")  # which leaves the order to the rules
     if kind == WILD and rng.random() < 0.7:
         return draw_policy(rng)
     name = pick(rng, *ORDERS)
+    if name == "accounts":
+        name = pick(rng, *ACCOUNTS)
     return MERGED if name == "merged" else SERVING_POLICIES(f"{name}:starvation=5,quantum=2" if name == "ltr" else name)
 
 
@@ -232,7 +241,6 @@ def draw_requests(rng: np.random.Generator, fleet: Planned, kind: str) -> Reques
         given = draw_given(rng, Rules(blocks=longest, block_size=1, token_budget=1 << 20))
         arrivals = np.where(np.isfinite(given.requests["arrival"]), given.requests["arrival"], 0.0)
         requests, n = given.requests, len(given.outputs)
-        requests["tenant"], requests["klass"] = rng.integers(0, 3, n), rng.integers(0, 3, n)
         requests["priority"] = rng.integers(0, 3, n)
         requests["deadline"] = np.where(rng.random(n) < 0.5, arrivals + rng.exponential(2.0, n), np.inf)
     else:
@@ -247,6 +255,7 @@ def draw_requests(rng: np.random.Generator, fleet: Planned, kind: str) -> Reques
             requests[column] = predicted
         contexts = draw_contexts(rng, prompts, outputs) if kind == CACHED else None
         given = Requests(requests, outputs.astype(np.int64), never_refreshed(n), contexts)
+    requests["tenant"], requests["klass"] = rng.integers(0, 3, n), rng.integers(0, 3, n)
     if fleet.closed:
         arrivals = np.where(np.arange(n) < fleet.concurrency, 0.0, np.inf)
     for column in ("arrival", "last_token", "last_scheduled"):

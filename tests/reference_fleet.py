@@ -1,8 +1,8 @@
 """A slow, obvious simulator of a fleet, to hold the compiled engine against: one event after another, plain lists.
 
-Written from the docstrings of `engines.fleet.agenda`, `engines.fleet.transfers`, `systems.fleet` and `requests.SITE`.
-At one instant: iterations end, replica by replica; whoever was read there is handed over; transfers that waited begin
-where there is room; what was noted happens; replicas report; requests arrive and wait at the router, whose first ones
+Written from the docstrings of `engines.fleet.agenda`, `engines.fleet.transfers`, `engines.fleet.migration`,
+`systems.fleet` and `requests.SITE`. At one instant: iterations end, replica by replica; whoever was read there is
+handed over; transfers that waited begin where there is room; what was noted happens; who is to move goes; replicas report; requests arrive and wait at the router, whose first ones
 are sent somewhere as far as somebody takes them; iterations begin.
 
 Routers and orders are the plain functions of the policies, called on what has the names of the records' columns.
@@ -35,6 +35,8 @@ class Fleet:
         self.latency, self.byte_time = system.plan.latency, system.plan.byte_time
         self.now, self.heap, self.noted, self.turns, self.hand_turns, self.moves = -NEVER, [], 0, 0, 0, 0
         self.held = []  # requests that wait at the router
+        self.next_look = system.migrate_every or NEVER  # for requests that might move
+        self.to_move = {}  # by replica who is to go, and where
         self.reason = "going"
 
     def run(self, drawn):
@@ -61,12 +63,13 @@ class Fleet:
         """Let all happen that happens at the next instant."""
         ends = [replica.ends for replica in self.replicas]
         other = [self.coming[0].arrival if self.coming else NEVER, self.heap[0][0] if self.heap else NEVER]
+        over = all(request.completion < NEVER for request in self.requests)
+        other.append(NEVER if over else self.next_look)
         now = min(ends + other)
         if any(replica.reason for replica in self.replicas):
             self.reason = "livelock"
             return
         if now == NEVER:
-            over = all(request.completion < NEVER for request in self.requests)
             self.reason = "drained" if over else "stuck"
             return
         self.now = now = min(now, self.next_report(), self.horizon)
@@ -89,10 +92,9 @@ class Fleet:
             self.reason = "drained" if over else "horizon"
             return
         self.begin_transfers()
-        while self.heap and self.heap[0][0] <= now:
-            _, kind, order, happen, subject = heapq.heappop(self.heap)
-            if kind in (VANISHES, RETURNS) or subject.flight == order:  # else it was broken off
-                happen(subject)
+        self.happen()
+        self.migrate()
+        self.happen()
         if self.next_report() <= now:
             self.report()
             self.reports += 1
@@ -104,6 +106,13 @@ class Fleet:
         for replica in self.replicas:
             replica.begin(now)
         self.begin_transfers()
+
+    def happen(self):
+        """Let what was noted happen that is due."""
+        while self.heap and self.heap[0][0] <= self.now:
+            _, kind, order, happen, subject = heapq.heappop(self.heap)
+            if kind in (VANISHES, RETURNS) or subject.flight == order:  # else it was broken off
+                happen(subject)
 
     # What moves.
 
@@ -136,9 +145,11 @@ class Fleet:
             replica.full = False
         q = self.choose(request, self.taker, True, self.hand_turns, source.index)
         self.hand_turns += 1
-        target = self.replicas[q]
-        if target is source:
-            return
+        if q != source.index:
+            self.move(source, request, self.replicas[q])
+
+    def move(self, source, request, target):
+        """Let a request leave a replica for another."""
         source.running.remove(request)
         source.leaving.append(request)
         request.kept, request.blocks = request.blocks, 0
@@ -186,9 +197,47 @@ class Fleet:
         target.take_in(request, self.now, keeps=True)
         self.begin_transfers([source])
 
+    # Who moves to be better off.
+
+    def freeness(self, replica, blocks=0, requests=0):
+        """Return the freeness of a replica with so many blocks and requests more."""
+        queue = replica.waiting + replica.inbox
+        here = len(replica.running) + len(queue) + requests
+        wanted = sum(max(replica.need(one.known) - one.blocks, 0) for one in queue)
+        return (replica.free - wanted - blocks) / here if here else NEVER
+
+    def pair_up(self):
+        """Note of the replicas of least and most freeness, and of the next ones inwards, who is to move."""
+        free = {one: self.freeness(one) for one in self.replicas if one.on and one.role != PREFILL}
+        for _ in range(len(self.replicas) // 2):
+            source, target = min(free, key=free.get, default=None), max(free, key=free.get, default=None)
+            if source is target:
+                return
+            gap = free.pop(target) - free.pop(source)
+            decoding = [one for one in source.running if one.decodes]
+            if not decoding or source in self.to_move or not target.holds(decoding[-1]):
+                continue
+            last = decoding[-1]
+            there = self.freeness(target, target.need(last.computed + 1), 1)
+            after = there - self.freeness(source, -last.blocks, -1)
+            if there >= self.system.migrate_floor and 0 <= after < gap:
+                self.to_move[source] = last, target
+
+    def migrate(self):
+        """Look for who might move, if it is time, and let those go whose iteration has ended."""
+        if self.next_look <= self.now:
+            self.next_look += self.system.migrate_every
+            self.pair_up()
+        for source in [one for one in self.replicas if one in self.to_move and one.ends == NEVER]:
+            request, target = self.to_move.pop(source)
+            if request in source.running and request.decodes and target.on:
+                self.hand_turns += 1
+                self.move(source, request, target)
+
     def vanish(self, gone):
         """Let a replica be gone at once; its requests begin anew elsewhere, and another one starts in its place."""
         lost = gone.vanish()
+        self.to_move.pop(gone, None)
         for request in self.requests:
             ends = request.source, request.target
             if gone in ends and (request in ends[0].leaving):

@@ -56,6 +56,13 @@ def test_requests_whose_first_blocks_hold_all_their_tokens_are_served_once(roles
     served(*case(roles, rules, [9, 20, 10, 31, 8, 3], [1, 2, 3, 9, 1, 30], times=np.arange(6) / 16))
 
 
+@pytest.mark.parametrize("block_size", [1, 16])
+def test_who_is_done_is_not_lost_with_its_replica(block_size):
+    fleet, drawn = case((BOTH,), replace(BLOCKS, block_size=block_size), [9, 9], [1, 30], [(9 * STEP, 0)], start_up=1.0)
+    run = served(fleet, drawn)
+    assert run.totals["lost"] == 1 and run.outcome["completion"][0] == STEP
+
+
 def test_who_has_just_been_read_counts_once():
     times = [0.0, STEP / 2, STEP]
     run = served(*case((BOTH, BOTH), BLOCKS, [10, 15, 9], [9, 9, 9], times=times), "least-tokens")
@@ -107,5 +114,5 @@ WHOLE = replace(PASSES, chunked=False, token_budget=10, long_prefill_threshold=1
 
 @pytest.mark.parametrize("rules", [WHOLE, replace(TURNS, token_budget=10)])
 def test_a_prompt_that_is_never_cut_is_with_output_that_was_lost(rules):
-    run = served(*case((BOTH,), rules, [9], [20], [(12 * STEP, 0)], start_up=1.0))
-    assert run.totals["lost"] == 1
+    run = served(*case((BOTH,), rules, [9, 9], [20, 20], [(12 * STEP, 0)], start_up=1.0))
+    assert run.totals["lost"] == 2

@@ -114,6 +114,13 @@ def report_before(clock, when, staleness):
 
 
 @inner_kernel
+def happen_now(e, f, r, course):
+    """Let the events of run e happen that are due."""
+    while f.fleet[e].events > 0 and f.events[e, 0].time <= f.fleet[e].clock:
+        happen(e, f, r, course)
+
+
+@inner_kernel
 def happen(e, f, r, course):
     """Let the first event of run e happen, which is due."""
     fleet, event = f.fleet[e], f.events[e, 0]
@@ -269,11 +276,11 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             for g in range(first, first + replicas):
                 if f.members[g].awaited > 0:
                     begin_transfers(e, f, r, g, course)
-            while fleet.events > 0 and f.events[e, 0].time <= fleet.clock:
-                happen(e, f, r, course)
+            happen_now(e, f, r, course)
             switch_off(e, f, r, course)
             if course.migrate_every > 0:
                 migrate(e, f, r, course)
+                happen_now(e, f, r, course)  # who moves in no time is there before iterations begin
             if fleet.next_report <= fleet.clock:
                 report_all(e, f, r, course)
                 fleet.next_report = np.inf
