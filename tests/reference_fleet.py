@@ -2,8 +2,9 @@
 
 Written from the docstrings of `engines.fleet.agenda`, `engines.fleet.transfers`, `engines.fleet.migration`,
 `systems.fleet` and `requests.SITE`. At one instant: iterations end, replica by replica; whoever was read there is
-handed over; transfers that waited begin where there is room; what was noted happens; who is to move goes; replicas report; requests arrive and wait at the router, whose first ones
-are sent somewhere as far as somebody takes them; iterations begin.
+handed over; transfers that waited begin where there is room; what was noted happens; who is to move goes; replicas
+report; requests arrive and wait at the router, whose first ones are sent somewhere as far as somebody takes them;
+iterations begin.
 
 Routers and orders are the plain functions of the policies, called on what has the names of the records' columns.
 """

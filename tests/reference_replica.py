@@ -1,10 +1,10 @@
 """A slow, obvious replica that is stepped one iteration at a time, for `reference_fleet`. Plain lists.
 
 The rules are those of `engines.batching.rules`, with their numbers there in brackets; of the orders first come first
-served, ranks that are looked at on arrival, merged queues, and ranks by the accounts of `engines.batching.accounts`. `tests.test_fleet_reference` holds it against
-`reference_serving`, which is checked against the real scheduler. Besides, requests may come with a cache from
-elsewhere: it stays theirs while they wait, and all of them give it up where the head has no room and
-nothing runs, or where whoever runs alone has none.
+served, ranks that are looked at on arrival, merged queues, and ranks by the accounts of `engines.batching.accounts`.
+`tests.test_fleet_reference` holds it against `reference_serving`, which is checked against the real scheduler. Besides,
+requests may come with a cache from elsewhere: it stays theirs while they wait, and all of them give it up where the
+head has no room and nothing runs, or where whoever runs alone has none.
 """
 
 import math
@@ -121,7 +121,7 @@ class Replica:
         request.received = self.received.get(self.owner(request), 0.0)
 
     def lift(self, request):
-        """Lift the account of who sends a request, nothing of whom waits, to the least of those who have some waiting."""
+        """Lift the account of who sends a request, if nothing of his waits, to the least of those who have some."""
         waits = {self.owner(one): self.received.get(self.owner(one), 0.0) for one in self.waiting}
         k = self.owner(request)
         if self.order.lifts and waits and k not in waits:
