@@ -35,8 +35,8 @@ def test_random_fleets_mix_all_that_fleets_have():
         has[kind] |= draw_case(np.random.default_rng([3, number]), kind).features
     assert has[WILD] >= {
         "split roles", "replicas differ", "replicas vanish", "controller", "hold", "retry", "migration",
-        "stale reports", "clients who wait", "cut off", "caching vllm", "caching radix", "batching blocks", "batching turns",
-        "pipeline", "asynchronous", "chosen in pairs", "merged queue", "accounts",
+        "stale reports", "clients who wait", "cut off", "caching vllm", "caching radix", "batching blocks",
+        "batching turns", "pipeline", "asynchronous", "chosen in pairs", "merged queue", "accounts",
     }  # fmt: skip
     assert has[PLAIN] >= {
         "split roles", "replicas differ", "replicas vanish", "hold", "retry", "migration", "stale reports",
