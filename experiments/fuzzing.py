@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llmqueue_gym.evaluation import result, write_json
 
-SECONDS = 120  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
+SECONDS = 600  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
 
 
 def main(words: str, play: Callable[[int, int], str], out: Path | None = None) -> int:

@@ -116,3 +116,11 @@ WHOLE = replace(PASSES, chunked=False, token_budget=10, long_prefill_threshold=1
 def test_a_prompt_that_is_never_cut_is_with_output_that_was_lost(rules):
     run = served(*case((BOTH,), rules, [9, 9], [20, 20], [(12 * STEP, 0)], start_up=1.0))
     assert run.totals["lost"] == 2
+
+
+def test_a_controller_that_leaves_off_who_alone_could_serve_comes_to_an_end():
+    rules = replace(PASSES, patience=50)
+    members = [Member(roofline(STEP), replace(rules, max_model_len=10)), Member(roofline(STEP), rules)]
+    fleet = planned(members, controller=lambda seen, memory: [1, 0, 0], tick=1.0)
+    run = fleet.simulate(drawn_of(request_table(np.zeros(2), np.array([5, 20])), [5, 5]), ROUTING_POLICIES("random"))
+    assert run.reason == "livelock" and run.done.tolist() == [True, False]
