@@ -154,6 +154,9 @@ def _draw_case(rng: np.random.Generator, kind: str) -> Case:
     size, shape = len(members), (len(members), len(members))
     latency = rng.integers(0, pick(rng, 1, 2, 9, 200), shape) / 512
     byte_time = rng.integers(0, pick(rng, 1, 2, 40), shape) / 4096 * pick(rng, 1.0, 0.7)
+    most_bytes = max(member.profile.kv_bytes_per_token for member in members)
+    if most_bytes > 3:  # of a model that there is; else a transfer would take days
+        byte_time /= most_bytes
     told: dict[str, Any] = {"local_below": int(pick(rng, 0, 0, 4, 20)), "overlap": float(pick(rng, 0.0, 0.5, 1.0))}
     told |= {"staleness": float(pick(rng, 0.0, 0.0, 1 / 32, 0.3, 2.0)), "order": order, "hold": rng.random() < 0.3}
     told |= {"retry": float(pick(rng, 0.0, 0.0, 1 / 512, 1 / 16)), "start_up": float(pick(rng, 0.0, 1 / 8, 3.0))}
