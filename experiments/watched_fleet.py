@@ -237,15 +237,17 @@ def watched(fleet: Fleet, drawn: Drawn, router: RoutingPolicy, fits: np.ndarray,
         made.refuse_failure(numbers, r.requests)
     run = run_of(f, r, 0, drawn.sizes, router.name, fleet, 0.0)
     if run.reason == "drained":
-        at_rest(f, r)
+        at_rest(f, r, promises=not (forgets and router.paired))  # who was promised to another forgot its length
     return run, which[first]
 
 
-def at_rest(f: Any, r: Any) -> None:
-    """Check what is left when all are done."""
+def at_rest(f: Any, r: Any, promises: bool) -> None:
+    """Check what is left when all are done, `promises` of room among it."""
     held = r.system["blocks"] - r.system["free"]
     assert (held == 0).all(), f"blocks kept: {held}"
     for name in ("inbound", "inbound_tokens", "outbound", "awaited"):
         assert (f.members[name] == 0).all(), f"somebody is yet {name}: {f.members[name]}"
-    promised = f.members["reserved"] - r.state["fulfilled"]
-    assert (promised == 0).all(), f"room promised to nobody: {promised}"
+    room = f.members["reserved"] - r.state["fulfilled"]
+    assert not promises or (room == 0).all(), f"room promised to nobody: {room}"
+    awaited = f.members["promised"] - (r.state["done"] - f.members["pulled"])
+    assert (awaited == 0).all(), f"promised, but not there: {awaited}"

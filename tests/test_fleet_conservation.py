@@ -96,6 +96,15 @@ def test_what_a_replica_was_promised_is_forgotten_with_it():
     assert promised_at_the_end(fleet, drawn, "mixed-pool") == ([0] * 3, [0] * 3)
 
 
+@pytest.mark.parametrize("roles", [(BOTH,), (PREFILL, DECODE)])
+def test_what_was_promised_to_whoever_forgets_its_prompt_is_what_is_left_of_it(roles):
+    rules = replace(rule_set("vidur-sarathi"), blocks=24, block_size=1, token_budget=4, max_seqs=4)
+    fleet, drawn = case(roles, rules, [3, 19], [18, 3])
+    run = fleet.simulate(drawn, ROUTING_POLICIES("least-reserved"))
+    assert (run.jobs["prompt"] < drawn.work["prompt"]).any() or len(roles) > 1
+    assert promised_at_the_end(fleet, drawn, "least-reserved") == ([0] * len(roles), [0] * len(roles))
+
+
 def test_pipelines_are_told_apart_by_their_number_in_the_fleet():
     profile = Profile("pipe", "", "", "distserve", np.full(24, 1 / 4096), 1000, 1.0, "a test")
     members = [Member(profile, replace(TURNS, stages=2), BOTH, name) for name in "ab"]
