@@ -9,6 +9,7 @@ from test_fleet_reference import drawn_of, planned, roofline
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.fleet import groups
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.profiles import Profile
@@ -133,3 +134,9 @@ def test_a_controller_that_leaves_off_who_alone_could_serve_comes_to_an_end():
     fleet = planned(members, controller=lambda seen, memory: [1, 0, 0], tick=1.0)
     run = fleet.simulate(drawn_of(request_table(np.zeros(2), np.array([5, 20])), [5, 5]), ROUTING_POLICIES("random"))
     assert run.reason == "livelock" and run.done.tolist() == [True, False]
+
+
+def test_nobody_moves_out_of_a_pipeline():
+    profile = Profile("pipe", "", "", "distserve", np.full(24, 1 / 4096), 1000, 1.0, "a test")
+    with pytest.raises(BadInput, match="migrate_every=1 moves requests between two iterations, but with stages=2"):
+        planned([Member(profile, replace(TURNS, stages=2), BOTH)] * 2, migrate_every=1.0)
