@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import threading
 import time
@@ -12,11 +13,11 @@ from pathlib import Path
 
 from llmqueue_gym.evaluation import result, write_json
 
-SECONDS = 120  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
+SECONDS = 600  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
 
 
 def main(words: str, play: Callable[[int, int], str], out: Path | None = None) -> int:
-    """Play the runs and print what they were; return the exit status.
+    """Play the runs and print what they were, of those so far where it is interrupted; return the exit status.
 
     Args:
         words: what the fuzzer asks, for its help.
@@ -31,12 +32,16 @@ def main(words: str, play: Callable[[int, int], str], out: Path | None = None) -
     if out is not None:
         parser.add_argument("--store", action="store_true", help=f"keep what came out in {out.parent.name}/{out.name}")
     told = parser.parse_args()
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, signal.default_int_handler)
     ends, broken, start = Counter[str](), list[str](), time.monotonic()
     for number in range(told.first, told.first + told.runs) if told.only is None else [told.only]:
         guard = threading.Timer(SECONDS, give_up, (f"--seed {told.seed} --only {number}",))
         guard.start()
         try:
             ends[play(number, told.seed)] += 1
+        except KeyboardInterrupt:
+            break
         except AssertionError as error:
             broken.append(f"--seed {told.seed} --only {number}: {' '.join(str(error).split())[:400]}")
             print(broken[-1], flush=True)

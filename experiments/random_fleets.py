@@ -1,32 +1,37 @@
-"""Small fleets and requests at random: replicas, roles and links, a router, an order, and clients who wait or do not.
+"""Small fleets and requests at random: replicas, roles and links, a router, an order, a controller, and clients.
 
 Times are often multiples of 1/512 s, so that sums are exact and what happens at one instant happens at one instant.
 """
 
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from random_replicas import draw_given, draw_policy, draw_rules
+from random_members import CACHED, CACHES, PLAIN, WAYS, WILD, draw_members, draw_roles, draw_vanishing, pick
+from random_replicas import draw_contexts, draw_given, draw_policy
 
-from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.policies.control import CONTROLLERS, Unit
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
-from llmqueue_gym.profiles import PROFILES, Profile, profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, Requests, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn
 from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.fleet import Fleet
-from llmqueue_gym.systems.members import Member, Plan
+from llmqueue_gym.systems.members import Plan, check_roles
 from llmqueue_gym.systems.replica import rules_under
 
 TRIES = 1000
 ROUTERS = ("random", "round-robin", "least-outstanding", "power-of-d", "least-tokens", "least-kv", "least-work")
-ORDERS = ("fcfs", "fcfs", "sjf", "ltr", "merged")  # that the reference knows
+ACCOUNTS = ("vtc", "vtc:lift=false,weights=1;3", "class-shares", "class-shares:shares=2;1;1")
+ORDERS = ("fcfs", "fcfs", "sjf", "ltr", "merged", "accounts")  # that the reference knows
+PAIRED = [name for name in ROUTING_POLICIES if ROUTING_POLICIES(name).paired]
+UNIT = Unit(np.full(3, 100.0), np.full(3, 4.0))  # what a controller is told of one replica
+MOST = 150  # tokens; at a token an iteration that is enough
 
 
 @dataclass(frozen=True)
@@ -39,28 +44,64 @@ class Planned(Fleet):
     def plan(self) -> Plan:
         """The replicas, and the links between them."""
         assert self.given is not None
+        check_roles("drawn", self.given.members)
         under = [replace(m, rules=rules_under(m.rules, m.profile, self.discipline)) for m in self.given.members]
         return replace(self.given, members=tuple(under))
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What is played: a fleet, its router, and what is drawn."""
+    """What is played: a fleet, its router, and what is drawn.
+
+    Attributes:
+        fleet: the fleet.
+        router: sends requests.
+        drawn: requests, and the chance of the run.
+        kind: PLAIN or CACHED where a slow reference knows all that happens, else WILD.
+        refused: how often which parts, drawn before, did not go together: the beginnings of what was said.
+    """
 
     fleet: Planned
     router: RoutingPolicy
     drawn: Drawn
+    kind: str = PLAIN
+    refused: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        members = "; ".join(f"{'bpd'[m.role]} {m.rules}" for m in self.fleet.members)
-        told = {name: getattr(self.fleet, name) for name in ("local_below", "overlap", "staleness", "cut_off")}
-        who = f"{self.router.name}, {self.fleet.taker.name}, {self.fleet.discipline.name}"
-        return f"{who}, {told}, {len(self.drawn.sizes)} requests: {members}"
+        members = "; ".join(f"{'bpd'[m.role]} {m.profile.name} {m.rules}" for m in self.fleet.members)
+        names = ("local_below", "overlap", "staleness", "cut_off", "hold", "retry", "migrate_every", "start_up", "tick")
+        told = {name: value for name in names if (value := getattr(self.fleet, name))}
+        who = f"{self.router.name}, {self.fleet.taker.name}, {self.fleet.discipline.name}, {self.fleet.steersman}"
+        vanish = f"{len(self.drawn.truth['vanishing'])} vanish"
+        return f"{who}, {told}, {vanish}, {len(self.drawn.sizes)} requests: {members}"
 
-
-def pick(rng: np.random.Generator, *choices: Any) -> Any:
-    """Return one of the choices."""
-    return choices[rng.integers(len(choices))]
+    @property
+    def features(self) -> set[str]:
+        """What this fleet has, by name."""
+        fleet, rules = self.fleet, [member.rules for member in self.fleet.members]
+        roles = {member.role for member in fleet.members}
+        has = {
+            "split roles": bool(roles & {PREFILL, DECODE}),
+            "replicas differ": len(fleet.distinct) > 1,
+            "replicas vanish": len(self.drawn.truth["vanishing"]) > 0,
+            "controller": fleet.steersman.name != "none",
+            "hold": fleet.hold,
+            "retry": fleet.retry > 0 and bool(roles & {PREFILL}),
+            "migration": fleet.migrate_every > 0,
+            "stale reports": fleet.staleness > 0,
+            "clients who wait": fleet.closed,
+            "cut off": np.isfinite(fleet.cut_off),
+            "caching vllm": rules[0].caching == "vllm",
+            "caching radix": rules[0].caching == "radix",
+            "batching blocks": rules[0].batching == "blocks",
+            "batching turns": rules[0].batching == "turns",
+            "pipeline": any(one.stages > 1 for one in rules),
+            "asynchronous": any(one.asynchronous for one in rules),
+            "chosen in pairs": self.router.paired,
+            "merged queue": fleet.discipline.merged,
+            "accounts": fleet.discipline.keeps_accounts,
+        }
+        return {name for name, there in has.items() if there}
 
 
 def wild_score(request, site, params):  # type: ignore[no-untyped-def]
@@ -83,116 +124,108 @@ def by_prediction(request, system, params):  # type: ignore[no-untyped-def]
 MERGED = ServingPolicy("merged", by_prediction, merged=True, displaces=True)
 
 
-def draw_case(rng: np.random.Generator, plain: bool = False) -> Case:
-    """Draw a small fleet, and requests that crowd it; drawn again where parts do not go together.
+def wild_control(seed: int, settles: int) -> Callable[..., np.ndarray]:
+    """Return a controller that wants anything at each tick, and in the end what there was at first."""
 
-    Args:
-        rng: source of chance.
-        plain: whether it keeps to what the slow reference knows.
-    """
+    def wild(seen: Any, memory: Any) -> np.ndarray:
+        ticks = len(seen.asked)
+        return seen.asked[0] if ticks > settles else np.random.default_rng([seed, ticks]).integers(0, 6, 3)
+
+    return wild
+
+
+def draw_case(rng: np.random.Generator, kind: str = WILD) -> Case:
+    """Draw a small fleet, and requests that crowd it; drawn again where parts do not go together."""
+    refused: Counter[str] = Counter()
     for _ in range(TRIES):
-        with suppress(BadInput):
-            return _draw_case(rng, plain)
+        try:
+            return replace(_draw_case(rng, kind), refused=refused)
+        except BadInput as error:
+            refused[" ".join(str(error).split()[:4])] += 1
     raise AssertionError("no two parts go together")
 
 
-def _draw_case(rng: np.random.Generator, plain: bool) -> Case:
-    split, size = bool(rng.random() < 0.6), int(rng.integers(1, 6))
-    roles = [BOTH] * size
-    if split:
-        roles = [PREFILL, int(pick(rng, DECODE, DECODE, BOTH)), *rng.integers(0, 3, size).tolist()][: max(size, 2)]
-    order = draw_order(rng, plain)
-    batched = not split and not order.merged and not order.rules and rng.random() < 0.2
-    alike = draw_member(rng, plain, batched)
-    members = [replace(draw_member(rng, plain, batched) if rng.random() < 0.5 else alike, role=role) for role in roles]
-    size = len(members)
-    shape = (size, size)
+def _draw_case(rng: np.random.Generator, kind: str) -> Case:
+    way = str(pick(rng, *WAYS))
+    roles, order = draw_roles(rng, kind, way), draw_order(rng, kind, way)
+    batched = roles.count(BOTH) == len(roles) and not order.merged and not order.rules and rng.random() < 0.2
+    members = draw_members(rng, kind, way, roles, batched)
+    asynchronous = any(member.rules.asynchronous or member.rules.stages > 1 for member in members)
+    size, shape = len(members), (len(members), len(members))
     latency = rng.integers(0, pick(rng, 1, 2, 9, 200), shape) / 512
     byte_time = rng.integers(0, pick(rng, 1, 2, 40), shape) / 4096 * pick(rng, 1.0, 0.7)
+    most_bytes = max(member.profile.kv_bytes_per_token for member in members)
+    if most_bytes > 3:  # of a model that there is; else a transfer would take days
+        byte_time /= most_bytes
     told: dict[str, Any] = {"local_below": int(pick(rng, 0, 0, 4, 20)), "overlap": float(pick(rng, 0.0, 0.5, 1.0))}
-    told["start_up"] = 1e9  # s: who vanishes does not come back
-    told |= {"staleness": float(pick(rng, 0.0, 0.0, 1 / 32, 0.3, 2.0)), "order": order}
-    told |= {"handover": draw_router(rng, size, plain), "rules": members[0].rules, "profile": members[0].profile}
-    if rng.random() < 0.1:
+    told |= {"staleness": float(pick(rng, 0.0, 0.0, 1 / 32, 0.3, 2.0)), "order": order, "hold": rng.random() < 0.3}
+    told |= {"retry": float(pick(rng, 0.0, 0.0, 1 / 512, 1 / 16)), "start_up": float(pick(rng, 0.0, 1 / 8, 3.0))}
+    told |= {"handover": draw_router(rng, size, kind), "rules": members[0].rules, "profile": members[0].profile}
+    if kind == CACHED and order.rank is not None:
+        told["hold"] = False  # who was held came later than it arrived, and the reading knows one time
+    told |= {} if asynchronous and rng.random() < 0.95 else draw_control(rng, size, kind)
+    if kind != CACHED and rng.random() < 0.1:
         told["cut_off"] = float(pick(rng, 0.5, 1.0, 3.0))
-    clients = int(rng.integers(1, 9)) if rng.random() < 0.2 else None
-    fleet = Planned(**told, concurrency=clients, given=Plan(tuple(members), latency, byte_time))
-    router = draw_router(rng, size, plain)
-    given = draw_requests(rng, fleet, plain)
-    n = len(given.outputs)
-    truth = {"sizes": given.outputs, "refreshed": given.refreshed}
-    truth["vanishing"] = draw_vanishing(rng, members, given.requests["arrival"])
+    if kind != CACHED and rng.random() < 0.2:
+        told["concurrency"] = int(rng.integers(1, 9))
+    vanish = kind != CACHED and rng.random() < (0.02 if asynchronous else 0.4)
+    if vanish:
+        told["spot"] = 1.0  # h; when they do is drawn below
+    if kind != CACHED and not batched and rng.random() < (0.02 if kind == WILD and way in CACHES else 0.2):
+        told |= {"migrate_every": float(pick(rng, 1 / 32, 0.3)), "migrate_floor": float(pick(rng, 0.0, 3.0))}
+    fleet = Planned(**told, given=Plan(tuple(members), latency, byte_time))
+    paired = kind == WILD and PREFILL in roles and not asynchronous and rng.random() < 0.15
+    router = ROUTING_POLICIES(str(pick(rng, *PAIRED))) if paired else draw_router(rng, size, kind)
+    given = draw_requests(rng, fleet, kind)
+    n, arrivals = len(given.outputs), given.requests["arrival"]
+    truth = {"sizes": given.outputs, "refreshed": given.refreshed, "contexts": given.contexts}
+    truth["vanishing"] = draw_vanishing(rng, size, arrivals) if vanish else NEVER
     truth |= {"choices": router.choices(n, size, rng), "ties": rng.random(n)}
-    return Case(fleet, router, Drawn(given.requests, truth))
+    drawn = Drawn(given.requests, {name: value for name, value in truth.items() if value is not None})
+    fleet.refuse_too_long(drawn)
+    fleet.course(router, 0.0)  # which refuses routers
+    return Case(fleet, router, drawn, kind)
 
 
-def draw_vanishing(rng: np.random.Generator, members: list[Member], arrivals: np.ndarray) -> np.ndarray:
-    """Draw when which replicas vanish for good, in order; one stays that can do all that any can."""
-    longest, widest = max(m.rules.longest for m in members), max(m.rules.widest for m in members)
-    able = [m.role == BOTH and m.rules.longest == longest and m.rules.widest == widest for m in members]
-    if not any(able) or rng.random() < 0.5:
-        return NEVER
-    last = float(arrivals[np.isfinite(arrivals)].max())
-    gone = [q for q in range(len(members)) if q != able.index(True) and rng.random() < 0.6]
-    return np.array(sorted((int(rng.integers(0, 512 * (last + 2))) / 512, q) for q in gone), NEVER.dtype)
+def draw_control(rng: np.random.Generator, size: int, kind: str) -> dict[str, Any]:
+    """Draw who is on: everybody, what a controller by name wants, or what a wild one does."""
+    if kind != WILD or rng.random() < 0.6:
+        return {}
+    told: dict[str, Any] = {"tick": float(pick(rng, 1 / 16, 0.5, 4.0)), "turn_over": float(pick(rng, 0.0, 1 / 8, 2.0))}
+    if rng.random() < 0.3:
+        names = [name for name in CONTROLLERS if name not in ("none", "fixed")]
+        return told | {"controller": str(pick(rng, *names, f"fixed:replicas={size},prefill=1"))}
+    least = int(rng.integers(1, size + 1))
+    most = int(rng.integers(max(least, min(3, size)), size + 1))
+    return told | {"controller": wild_control(int(rng.integers(1 << 30)), 30), "least": least, "most": most}
 
 
-def draw_order(rng: np.random.Generator, plain: bool) -> ServingPolicy:
-    """Draw the order in which replicas serve."""
-    if not plain and rng.random() < 0.6:
+def draw_order(rng: np.random.Generator, kind: str, way: str) -> ServingPolicy:
+    """Draw the order in which replicas serve; those that batch in other ways than passes have theirs."""
+    if kind == WILD and way in ("blocks", "turns") and rng.random() < 0.95:
+        return SERVING_POLICIES("fcfs")
+    if kind == CACHED:
+        return SERVING_POLICIES(pick(rng, "fcfs", "fcfs", "vllm-priority:by=stated"))
+    if kind == WILD and rng.random() < 0.15:
+        return SERVING_POLICIES(pick(rng, *ACCOUNTS))
+    if kind == WILD and way == "radix" and rng.random() < 0.5:
+        return SERVING_POLICIES("fcfs")  # which leaves the order to the rules
+    if kind == WILD and rng.random() < 0.7:
         return draw_policy(rng)
     name = pick(rng, *ORDERS)
+    if name == "accounts":
+        name = pick(rng, *ACCOUNTS)
     return MERGED if name == "merged" else SERVING_POLICIES(f"{name}:starvation=5,quantum=2" if name == "ltr" else name)
 
 
-def draw_router(rng: np.random.Generator, size: int, plain: bool) -> RoutingPolicy:
+def draw_router(rng: np.random.Generator, size: int, kind: str) -> RoutingPolicy:
     """Draw a router by name, or a wild one."""
     if rng.random() < 0.6:
-        names = [name for name in (ROUTERS if plain else ROUTING_POLICIES) if size > 1 or name != "power-of-d"]
-        return ROUTING_POLICIES(str(pick(rng, *names)))
+        table = ROUTERS if kind == PLAIN else ROUTING_POLICIES
+        return ROUTING_POLICIES(str(pick(rng, *(name for name in table if size > 1 or name != "power-of-d"))))
     numbers = (float(rng.integers(0, 4)), float(rng.integers(0, 4)))
     looks, d = pick(rng, "all", "all", "sample", "turn"), int(rng.integers(1, size + 1))
     return RoutingPolicy("wild", wild_score, looks, pick(rng, "random", "first"), d, params=numbers)
-
-
-def draw_member(rng: np.random.Generator, plain: bool, batched: bool) -> Member:
-    """Draw a replica: rules and profile."""
-    if plain:
-        return Member(draw_profile(rng), draw_plain_rules(rng, batched))
-    named = rng.random() < 0.5
-    made = profile(str(rng.choice([name for name in PROFILES if name != "file"]))) if named else draw_profile(rng)
-    rules = draw_rules(rng)
-    while rules.batching != "passes" or rules.asynchronous:  # those have other lists, which nobody watches here
-        rules = draw_rules(rng)
-    return Member(made, rules)
-
-
-def draw_profile(rng: np.random.Generator) -> Profile:
-    """Draw a roofline of round numbers, or of others."""
-    numbers = rng.integers(0, [32, 32, 8, 2, 2]) / np.array([512, 512, 512, 4096, 4096])
-    numbers[1] += 1 / 512
-    if rng.random() < 0.3:
-        numbers *= rng.uniform(0.5, 2.0, 5)
-    return Profile("drawn", "model", "gpu", "roofline", numbers, 1000, 1.0, "drawn")
-
-
-def draw_plain_rules(rng: np.random.Generator, batched: bool) -> Rules:
-    """Draw rules that the reference knows."""
-    size, blocks = int(pick(rng, 1, 2, 4, 16)), int(rng.integers(2, 40))
-    told: dict[str, Any] = {"block_size": size, "blocks": blocks, "patience": 300}
-    told |= {"max_seqs": int(pick(rng, 1, 2, 4, 16)), "token_budget": int(pick(rng, 4, 8, 64, 2048))}
-    if batched:
-        told |= {"token_budget": 1 << 20, "max_model_len": min(size * blocks, int(rng.integers(2, 60)))}
-        return replace(rule_set(pick(rng, "static", "orca")), **told)
-    if rng.random() < 0.3:
-        told["long_prefill_threshold"] = int(rng.integers(1, 20))
-    if rng.random() < 0.3:
-        told["max_model_len"] = int(rng.integers(2, size * blocks + 2))
-    told |= {"watermark": float(pick(rng, 0.0, 0.0, 0.1)), "reserve_known": bool(rng.random() < 0.7)}
-    told |= {"chunked": bool(rng.random() < 0.8)}
-    if not told["chunked"]:
-        told["token_budget"] = max(told["token_budget"], size * blocks + 1)
-    return replace(rule_set(pick(rng, "vllm-v1", "vllm-v1", "vllm-0.19.1")), **told)
 
 
 def most_tokens(fleet: Planned) -> int:
@@ -200,34 +233,34 @@ def most_tokens(fleet: Planned) -> int:
     longest = []
     for roles in ((BOTH, PREFILL), (BOTH, DECODE)):
         kinds = [m.rules for m in fleet.members if m.role in roles]
-        longest.append(max(min(r.longest, MOST if r.chunked else int(r.token_budget or 1)) for r in kinds))
+        longest.append(max(min(r.longest, MOST, r.widest) for r in kinds))
     return max(2, min(longest))
 
 
-MOST = 150  # tokens; at a token an iteration that is enough
-
-
-def draw_requests(rng: np.random.Generator, fleet: Planned, plain: bool) -> Requests:
+def draw_requests(rng: np.random.Generator, fleet: Planned, kind: str) -> Requests:
     """Draw requests that some replica can hold, most of them not each."""
-    longest = min(most_tokens(fleet), MOST)
-    if not plain:
+    longest = most_tokens(fleet)
+    if kind == WILD:
         given = draw_given(rng, Rules(blocks=longest, block_size=1, token_budget=1 << 20))
-        row, known = np.arange(len(given.outputs)), np.isfinite(given.requests["arrival"])
-        arrivals = np.where(known, given.requests["arrival"], 0.0)
-        if fleet.closed:
-            arrivals = np.where(row < fleet.concurrency, 0.0, np.inf)
-        for column in ("arrival", "last_token", "last_scheduled"):
-            given.requests[column] = arrivals
-        return given
-    n, gap = int(rng.integers(1, 40)), pick(rng, 0, 1, 10, 100)
-    arrivals = np.cumsum(rng.integers(0, gap + 1, n) * (rng.random(n) < 0.7)) / 512
+        arrivals = np.where(np.isfinite(given.requests["arrival"]), given.requests["arrival"], 0.0)
+        requests, n = given.requests, len(given.outputs)
+        requests["priority"] = rng.integers(0, 3, n)
+        requests["deadline"] = np.where(rng.random(n) < 0.5, arrivals + rng.exponential(2.0, n), np.inf)
+    else:
+        n, gap = int(rng.integers(1, 40)), pick(rng, 0, 1, 10, 100)
+        arrivals = np.cumsum(rng.integers(0, gap + 1, n) * (rng.random(n) < 0.7)) / 512
+        prompts = rng.integers(1, max(2, int(longest * pick(rng, 0.3, 0.6, 1.0))), n)
+        outputs = rng.integers(1, max(2, int(longest * pick(rng, 0.2, 0.8))), n)
+        outputs = np.minimum(outputs, np.maximum(longest - prompts, 1))
+        requests = request_table(arrivals, prompts, rng.choice([0.5, 1.0, 3.0], n), 0, rng.integers(0, 3, n))
+        predicted = np.ceil(np.maximum(1.0, outputs * rng.lognormal(0, pick(rng, 0.0, 1.0), n)))
+        for column in ("predicted", "first_predicted", "lower", "upper"):
+            requests[column] = predicted
+        contexts = draw_contexts(rng, prompts, outputs) if kind == CACHED else None
+        given = Requests(requests, outputs.astype(np.int64), never_refreshed(n), contexts)
+    requests["tenant"], requests["klass"] = rng.integers(0, 3, n), rng.integers(0, 3, n)
     if fleet.closed:
         arrivals = np.where(np.arange(n) < fleet.concurrency, 0.0, np.inf)
-    prompts = rng.integers(1, max(2, int(longest * pick(rng, 0.3, 0.6, 1.0))), n)
-    outputs = rng.integers(1, max(2, int(longest * pick(rng, 0.2, 0.8))), n)
-    outputs = np.minimum(outputs, np.maximum(longest - prompts, 1))
-    requests = request_table(arrivals, prompts, rng.choice([0.5, 1.0, 3.0], n))
-    predicted = np.ceil(np.maximum(1.0, outputs * rng.lognormal(0, pick(rng, 0.0, 1.0), n)))
-    for column in ("predicted", "first_predicted", "lower", "upper"):
-        requests[column] = predicted
-    return Requests(requests, outputs.astype(np.int64), never_refreshed(n))
+    for column in ("arrival", "last_token", "last_scheduled"):
+        requests[column] = arrivals
+    return given

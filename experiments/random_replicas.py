@@ -21,6 +21,9 @@ from llmqueue_gym.policies.serving.base import ADMISSIONS
 from llmqueue_gym.profiles import PROFILES, Profile, profile
 from llmqueue_gym.requests import OUTPUT, SEGMENT, Contexts, Refreshed, Requests, never_refreshed, request_table
 
+# Rule sets that cache, where they go in passes, or else batch in a way.
+OF_WAYS = {"none": [name for name in RULE_SETS if name not in ("sglang", "splitwise", "distserve")]}
+OF_WAYS |= {"blocks": ["splitwise"], "turns": ["distserve"]}
 PATIENCE = 3000  # iterations without a new token before a run counts as a livelock
 
 
@@ -60,8 +63,13 @@ def draw_case(rng: np.random.Generator) -> Case:
     return Case(draw_given(rng, rules), draw_policy(rng), profile(str(rng.choice(names))), rules)
 
 
-def draw_rules(rng: np.random.Generator) -> Rules:
-    """Draw a rule set by name, in one of three cases with other switches than its own."""
+def draw_rules(rng: np.random.Generator, way: str = "") -> Rules:
+    """Draw a rule set by name, in one of three cases with other switches than its own.
+
+    Args:
+        rng: source of chance.
+        way: how it caches, where it goes in passes, or how else it batches; "" for any.
+    """
     block_size, blocks = int(rng.choice([1, 2, 4, 16])), int(rng.integers(2, 40))
     changes: dict[str, Any] = {"block_size": block_size, "blocks": blocks, "patience": PATIENCE}
     changes |= {"max_seqs": int(rng.choice([1, 2, 4, 16])), "token_budget": int(rng.choice([1, 8, 64, 2048]))}
@@ -81,13 +89,13 @@ def draw_rules(rng: np.random.Generator) -> Rules:
         for name, values in {**several, **switches}.items():
             if rng.random() < 0.3:
                 changes[name] = values[rng.integers(len(values))]
-    named = rule_set(str(rng.choice(list(RULE_SETS))))
+    named = rule_set(str(rng.choice(OF_WAYS.get(way, list(RULE_SETS)))))
     if changes.get("request_level", named.request_level):
         changes |= {"allocation": "longest", "room_for_one": False}
-    if rng.random() < 0.4 or named.caching != "none":
+    if way in CACHING and way != "none" if way else rng.random() < 0.4 or named.caching != "none":
         # Prefix caching and two steps in flight have no place beside all switches.
         changes = {key: value for key, value in changes.items() if key not in OF_V1}
-        changes["caching"] = str(rng.choice(list(CACHING)))
+        changes["caching"] = way or str(rng.choice(list(CACHING)))
         if changes["caching"] == "radix":
             named = rule_set(str(rng.choice(["vllm-v1", "sglang"])))
             changes |= {

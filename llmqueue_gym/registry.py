@@ -4,6 +4,7 @@ A table holds strings, so that listing what exists imports nothing. A name is re
 """
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import math
@@ -100,7 +101,7 @@ class Registry:
         """
         name, colon, rest = spec.partition(":")
         builder = self.builder(name)
-        parameters = inspect.signature(builder).parameters
+        parameters = _parameters_of(builder)
         arguments = {}
         for part in rest.split(",") if "=" in rest else [rest] if colon else []:
             key, equals, text = part.partition("=")
@@ -132,6 +133,12 @@ class Registry:
         if len(readers) < len(kinds):  # something that is made from text, such as a file or another spec
             return text
         raise BadInput(f"{self.kind} {name!r}: {key}={text!r} is not {' or '.join(what for _, what in readers)}")
+
+
+@functools.lru_cache(maxsize=1024)
+def _parameters_of(builder: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a builder, which take a while to be found."""
+    return inspect.signature(builder).parameters
 
 
 class Named:

@@ -1,8 +1,10 @@
 """A slow, obvious simulator of a fleet, to hold the compiled engine against: one event after another, plain lists.
 
-Written from the docstrings of `engines.fleet.agenda`, `engines.fleet.transfers`, `systems.fleet` and `requests.SITE`.
-At one instant: iterations end, replica by replica; whoever was read there is handed over; transfers that waited begin
-where there is room; what was noted happens; replicas report; requests arrive and are sent somewhere; iterations begin.
+Written from the docstrings of `engines.fleet.agenda`, `engines.fleet.transfers`, `engines.fleet.migration`,
+`systems.fleet` and `requests.SITE`. At one instant: iterations end, replica by replica; whoever was read there is
+handed over; transfers that waited begin where there is room; what was noted happens; who is to move goes; replicas
+report; requests arrive and wait at the router, whose first ones are sent somewhere as far as somebody takes them;
+iterations begin.
 
 Routers and orders are the plain functions of the policies, called on what has the names of the records' columns.
 """
@@ -17,6 +19,7 @@ from reference_routing import luck_of
 from llmqueue_gym.requests import DECODE, PREFILL
 
 NEVER = math.inf
+MOVED, STARTED, VANISHES, RETURNS, RETRIED = range(5)  # in this order at one time
 
 
 class Fleet:
@@ -33,6 +36,9 @@ class Fleet:
         self.sites = [SimpleNamespace(index=q, role=r.role) for q, r in enumerate(self.replicas)]
         self.latency, self.byte_time = system.plan.latency, system.plan.byte_time
         self.now, self.heap, self.noted, self.turns, self.hand_turns, self.moves = -NEVER, [], 0, 0, 0, 0
+        self.held = []  # requests that wait at the router
+        self.next_look = system.migrate_every or NEVER  # for requests that might move
+        self.to_move = {}  # by replica who is to go, and where
         self.reason = "going"
 
     def run(self, drawn):
@@ -47,7 +53,7 @@ class Fleet:
             self.horizon = self.system.bound_rules.horizon
         self.reports = 0  # so many were made
         for time, q in truth.get("vanishing", ()):
-            self.note(time, 2, self.vanish, self.replicas[q])
+            self.note(time, VANISHES, self.vanish, self.replicas[q])
         while self.reason == "going":
             self.moment()
         return self.requests
@@ -59,12 +65,13 @@ class Fleet:
         """Let all happen that happens at the next instant."""
         ends = [replica.ends for replica in self.replicas]
         other = [self.coming[0].arrival if self.coming else NEVER, self.heap[0][0] if self.heap else NEVER]
+        over = all(request.completion < NEVER for request in self.requests)
+        other.append(NEVER if over else self.next_look)
         now = min(ends + other)
         if any(replica.reason for replica in self.replicas):
             self.reason = "livelock"
             return
         if now == NEVER:
-            over = all(request.completion < NEVER for request in self.requests)
             self.reason = "drained" if over else "stuck"
             return
         self.now = now = min(now, self.next_report(), self.horizon)
@@ -87,18 +94,27 @@ class Fleet:
             self.reason = "drained" if over else "horizon"
             return
         self.begin_transfers()
-        while self.heap and self.heap[0][0] <= now:
-            _, _, order, happen, subject = heapq.heappop(self.heap)
-            if happen != self.arrive_from_elsewhere or subject.flight == order:  # else it was broken off
-                happen(subject)
+        self.happen()
+        self.migrate()
+        self.happen()
         if self.next_report() <= now:
             self.report()
             self.reports += 1
         while self.coming and self.coming[0].arrival <= now:
-            self.send(self.coming.pop(0))
+            self.held.append(self.coming.pop(0))
+        self.held.sort(key=lambda request: request.row)
+        while self.held and self.has_place(self.held[0]):
+            self.send(self.held.pop(0))
         for replica in self.replicas:
             replica.begin(now)
         self.begin_transfers()
+
+    def happen(self):
+        """Let what was noted happen that is due."""
+        while self.heap and self.heap[0][0] <= self.now:
+            _, kind, order, happen, subject = heapq.heappop(self.heap)
+            if kind in (VANISHES, RETURNS) or subject.flight == order:  # else it was broken off
+                happen(subject)
 
     # What moves.
 
@@ -107,39 +123,72 @@ class Fleet:
         self.noted += 1
         return self.noted - 1
 
+    def stays(self, request):
+        """Whether a request is read where it is to be decoded."""
+        return request.prompt + request.generated - request.computed < self.system.local_below
+
+    def has_place(self, request):
+        """Whether a request can be sent somewhere now: somebody takes it, or nobody of the right role ever will."""
+        stays = self.stays(request)
+        for replica in self.replicas:
+            replica.full = self.system.hold and len(replica.outstanding()) >= replica.rules.max_seqs
+        able = [one for one in self.replicas if one.holds(request) and one.role != (PREFILL if stays else DECODE)]
+        return not able or any(self.takes(replica, request, stays) for replica in self.replicas)
+
     def send(self, request):
         """Let the router send a request somewhere."""
-        known = request.prompt + request.generated - request.computed
-        q = self.choose(request, self.router, known < self.system.local_below, self.turns)
+        q = self.choose(request, self.router, self.stays(request), self.turns)
         self.turns += 1
         self.replicas[q].take_in(request, self.now)
 
     def hand_over(self, source, request):
         """Let a request that was read at a replica go on elsewhere, or there."""
+        for replica in self.replicas:
+            replica.full = False
         q = self.choose(request, self.taker, True, self.hand_turns, source.index)
         self.hand_turns += 1
-        target = self.replicas[q]
-        if target is source:
-            return
+        if q != source.index:
+            self.move(source, request, self.replicas[q])
+
+    def move(self, source, request, target):
+        """Let a request leave a replica for another."""
         source.running.remove(request)
         source.leaving.append(request)
         request.kept, request.blocks = request.blocks, 0
         request.source, request.target = source, target
+        if self.system.retry > 0:
+            self.try_again(request)
+            return
         target.awaited.append(request)
         self.begin_transfers([target])
+
+    def try_again(self, request):
+        """Begin a transfer if there is room, or else note when that is tried next."""
+        waiting = request.target.awaited
+        if request in waiting:
+            waiting.remove(request)
+        if not self.transfer(request):
+            waiting.append(request)
+            request.flight = self.note(self.now + self.system.retry, RETRIED, self.try_again, request)
 
     def begin_transfers(self, targets=None):
         """Begin the transfers that wait for room, in order, as far as there is room."""
         for target in targets or self.replicas:
-            while target.awaited and target.need(target.awaited[0].computed + 1) <= target.free:
-                request = target.awaited.pop(0)
-                target.inbound.append(request)
-                target.give(request, request.computed + 1)
-                size = request.computed * request.source.profile.kv_bytes_per_token
-                link = request.source.index, target.index
-                time = (1.0 - self.system.overlap) * size * self.byte_time[link] + self.latency[link]
-                request.flight = self.note(self.now + time, 0, self.arrive_from_elsewhere, request)
-                self.moves += 1
+            while self.system.retry == 0 and target.awaited and self.transfer(target.awaited[0]):
+                target.awaited.pop(0)
+
+    def transfer(self, request):
+        """Let a request move to its target; return whether there is room."""
+        source, target = request.source, request.target
+        if target.need(request.computed + 1) > target.free:
+            return False
+        target.inbound.append(request)
+        target.give(request, request.computed + 1)
+        size, link = request.computed * source.profile.kv_bytes_per_token, (source.index, target.index)
+        time = (1.0 - self.system.overlap) * size * self.byte_time[link] + self.latency[link]
+        request.flight = self.note(self.now + time, MOVED, self.arrive_from_elsewhere, request)
+        self.moves += 1
+        return True
 
     def arrive_from_elsewhere(self, request):
         source, target = request.source, request.target
@@ -150,9 +199,47 @@ class Fleet:
         target.take_in(request, self.now, keeps=True)
         self.begin_transfers([source])
 
+    # Who moves to be better off.
+
+    def freeness(self, replica, blocks=0, requests=0):
+        """Return the freeness of a replica with so many blocks and requests more."""
+        queue = replica.waiting + replica.inbox
+        here = len(replica.running) + len(queue) + requests
+        wanted = sum(max(replica.need(one.known) - one.blocks, 0) for one in queue)
+        return (replica.free - wanted - blocks) / here if here else NEVER
+
+    def pair_up(self):
+        """Note of the replicas of least and most freeness, and of the next ones inwards, who is to move."""
+        free = {one: self.freeness(one) for one in self.replicas if one.on and one.role != PREFILL}
+        for _ in range(len(self.replicas) // 2):
+            source, target = min(free, key=free.get, default=None), max(free, key=free.get, default=None)
+            if source is target:
+                return
+            gap = free.pop(target) - free.pop(source)
+            decoding = [one for one in source.running if one.decodes]
+            if not decoding or source in self.to_move or not target.holds(decoding[-1]):
+                continue
+            last = decoding[-1]
+            there = self.freeness(target, target.need(last.computed + 1), 1)
+            after = there - self.freeness(source, -last.blocks, -1)
+            if there >= self.system.migrate_floor and 0 <= after < gap:
+                self.to_move[source] = last, target
+
+    def migrate(self):
+        """Look for who might move, if it is time, and let those go whose iteration has ended."""
+        if self.next_look <= self.now:
+            self.next_look += self.system.migrate_every
+            self.pair_up()
+        for source in [one for one in self.replicas if one in self.to_move and one.ends == NEVER]:
+            request, target = self.to_move.pop(source)
+            if request in source.running and request.decodes and target.on:
+                self.hand_turns += 1
+                self.move(source, request, target)
+
     def vanish(self, gone):
-        """Let a replica be gone at once; its requests begin anew elsewhere."""
+        """Let a replica be gone at once; its requests begin anew elsewhere, and another one starts in its place."""
         lost = gone.vanish()
+        self.to_move.pop(gone, None)
         for request in self.requests:
             ends = request.source, request.target
             if gone in ends and (request in ends[0].leaving):
@@ -169,13 +256,19 @@ class Fleet:
                 request.flight = None
                 lost.append(request)
         for request in sorted(lost, key=self.requests.index):  # in order of arrival
-            self.note(self.now, 3, self.send, request)
+            self.note(self.now, RETURNS, self.held.append, request)
+        self.begin_transfers()
+        gone.flight = self.note(self.now + self.system.start_up, STARTED, self.start, gone)
+
+    def start(self, replica):
+        """Let a replica serve."""
+        replica.on = True
 
     # What the router sees.
 
     def takes(self, replica, request, decodes):
         """Whether a replica takes a request: it has room for it to its end, and the role is right."""
-        if not replica.on or replica.role == (PREFILL if decodes else DECODE):
+        if not replica.on or replica.full or replica.role == (PREFILL if decodes else DECODE):
             return False
         return replica.holds(request)
 
@@ -205,10 +298,11 @@ class Fleet:
         if self.system.staleness == 0:
             self.report()
         taking = [q for q, replica in enumerate(self.replicas) if self.takes(replica, request, decodes)]
-        if not taking:  # one of another role
-            if source is not None:
-                return source
-            return next(q for q, replica in enumerate(self.replicas) if replica.on and replica.holds(request))
+        if not taking:  # one that starts, or else one of another role
+            able = [replica for replica in self.replicas if replica.holds(request)]
+            later = [replica.index for replica in able if not replica.on]
+            others = [source] if source is not None else [replica.index for replica in able if replica.on]
+            return [*later, *others][0]
         if router.looks == "turn":
             return taking[turn % len(taking)]
         outstanding = [self.replicas[q].outstanding() for q in taking]

@@ -1,10 +1,10 @@
 """A slow, obvious replica that is stepped one iteration at a time, for `reference_fleet`. Plain lists.
 
 The rules are those of `engines.batching.rules`, with their numbers there in brackets; of the orders first come first
-served, ranks that are looked at on arrival, and merged queues. `tests.test_fleet_reference` holds it against
-`reference_serving`, which is checked against the real scheduler. Besides, requests may come with a cache from
-elsewhere: it stays theirs while they wait, and all of them give it up where the head has no room and
-nothing runs, or where whoever runs alone has none.
+served, ranks that are looked at on arrival, merged queues, and ranks by the accounts of `engines.batching.accounts`.
+`tests.test_fleet_reference` holds it against `reference_serving`, which is checked against the real scheduler. Besides,
+requests may come with a cache from elsewhere: it stays theirs while they wait, and all of them give it up where the
+head has no room and nothing runs, or where whoever runs alone has none.
 """
 
 import math
@@ -57,9 +57,9 @@ class Replica:
         self.inbox, self.waiting, self.running, self.free = [], [], [], member.rules.blocks
         self.awaited, self.inbound, self.leaving = [], [], []  # from and to elsewhere
         self.ends, self.clock, self.step_time, self.iterations, self.busy = NEVER, 0.0, 0.0, 0, 0.0
-        self.on = True
+        self.on, self.full, self.flight = True, False, None
         self.keeps, self.first_place, self.come, self.reason = False, 0, 0, ""
-        self.chosen, self.barren, self.made = {}, 0, 0
+        self.chosen, self.barren, self.made, self.received = {}, 0, 0, {}
 
     # Blocks.
 
@@ -107,6 +107,27 @@ class Replica:
     def rank(self, request):
         return self.order.rank(request, self.system(), self.params)
 
+    def owner(self, request):
+        """Return whose account pays for a request."""
+        return request.klass if self.order.owners == "class" else request.tenant
+
+    def charge(self, request, tokens):
+        """Charge the owner of a request."""
+        k, shares = self.owner(request), self.order.shares
+        self.received[k] = self.received.get(k, 0.0) + tokens / (shares[k] if k < len(shares) else 1.0)
+
+    def tell(self, request):
+        """Let a request know what its owner has received."""
+        request.received = self.received.get(self.owner(request), 0.0)
+
+    def lift(self, request):
+        """Lift the account of who sends a request, if nothing of his waits, to the least of those who have some."""
+        waits = {self.owner(one): self.received.get(self.owner(one), 0.0) for one in self.waiting}
+        k = self.owner(request)
+        if self.order.lifts and waits and k not in waits:
+            self.received[k] = max(self.received.get(k, 0.0), min(waits.values()))
+        self.tell(request)
+
     def wait(self, request):
         """Queue a request, in order of rank and then of place."""
         if self.order.rank is not None:
@@ -137,10 +158,15 @@ class Replica:
 
     def begin(self, now):
         """Begin an iteration, if none is under way and there is anything to do."""
-        while self.ends == NEVER and not self.reason and (self.inbox or self.waiting or self.running):
+        while self.on and self.ends == NEVER and not self.reason and (self.inbox or self.waiting or self.running):
             self.clock = now
             while self.inbox:
+                if self.order.keeps_accounts:
+                    self.lift(self.inbox[0])
                 self.wait(self.inbox.pop(0))
+            if self.order.keeps_accounts:
+                for one in self.running + self.waiting:
+                    self.tell(one)
             self.schedule()
             if not self.chosen and self.victims == 0:
                 return
@@ -228,11 +254,18 @@ class Replica:
 
     def admit_waiting(self):
         while self.waiting and self.budget > 0:  # [10]
+            if self.order.keeps_accounts:
+                for one in self.waiting:
+                    self.tell(one)
+                    one.rank = self.rank(one)
+                self.waiting.sort(key=lambda one: (one.rank, one.place))
             head = self.waiting[0]
             tokens = self.first_chunk(head)  # [12]
             asked = self.need(self.room(head, tokens)[1]) - head.blocks + self.watermark()  # [13 to 15]
             if len(self.running) < self.rules.max_seqs and tokens > 0 and asked <= self.free:
                 self.admit(head, tokens)
+                if self.order.keeps_accounts and head.preemptions == head.generated == 0:
+                    self.charge(head, head.prompt)
             elif not (self.keeps and not self.running and self.clear_queue()):
                 return
 
@@ -336,6 +369,8 @@ class Replica:
             if request.computed < request.known:
                 continue
             request.generated += 1
+            if self.order.keeps_accounts:
+                self.charge(request, 2)
             request.last_token, reads, request.decodes = now, not request.decodes, True
             self.made += 1
             if request.first_token == NEVER:

@@ -7,7 +7,9 @@ from functools import cache
 import numpy as np
 import pytest
 from random_fleets import Case, Planned, draw_case
+from random_members import PLAIN
 from reference_fleet import Fleet
+from reference_vllm import OUTPUT as OUTPUT_TEXT
 from reference_vllm import Stuck, VllmReference, linear_cost
 from reference_vllm import random_case as random_call_log
 
@@ -17,11 +19,13 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.profiles import Profile
-from llmqueue_gym.requests import BOTH, DECODE, PREFILL, never_refreshed, request_table
+from llmqueue_gym.requests import BOTH, DECODE, OUTPUT, PREFILL, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.members import Member, Plan
 
 CASES, PARTS = 120, 4
+VERSIONS = {"vllm-v1": "0.33.0", "vllm-0.19.1": "0.19.1"}
+TEXTS = OUTPUT - OUTPUT_TEXT  # what is the output of request 0 has another number in logs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,10 +54,57 @@ def agree(case):
     return run.reason
 
 
+def agree_one_by_one(case):
+    """Check that each replica serves what was sent to it as the reading of vLLM's rules does; return why the run ended.
+
+    Its requests come when they were sent to it, in that order.
+    """
+    run = case.fleet.simulate(case.drawn, case.router)
+    contexts, jobs = case.drawn.truth["contexts"], run.jobs
+    for q, member in enumerate(case.fleet.members):
+        mine = np.flatnonzero(jobs["site"] == q)
+        mine = mine[
+            np.argsort(jobs["place"][mine] if case.fleet.discipline.rank else jobs["ready"][mine], kind="stable")
+        ]
+        calls = []
+        for i in mine.tolist():
+            pieces = contexts.segments[contexts.first[i] : contexts.first[i + 1]].tolist()
+            pieces = [(text - TEXTS if text >= OUTPUT else -1 - text, *rest) for text, *rest in pieces]
+            job = jobs[i]
+            calls.append((i, job["ready"], int(job["prompt"]), int(case.drawn.sizes[i]), int(job["priority"]), pieces))
+        _, base, token, *_ = member.profile.numbers.tolist()
+        config, cost = as_config(member.rules, case.fleet.discipline), linear_cost(base, token)
+        reference = VllmReference(config, config["version"], cost)
+        try:
+            told = reference.run(calls)
+        except Stuck:
+            assert run.reason == "livelock"
+            return run.reason
+        if run.reason != "drained":
+            continue
+        ends, end = {}, 0.0
+        for _, t, *call in told:  # one computes after the other, two of which may have been put together
+            end = max(t, end) + (cost(call[-1]) if call[-1] else 0.0)
+            ends |= dict.fromkeys(call[5], end)
+        assert run.outcome["completion"][mine] == pytest.approx([ends[i] for i in mine.tolist()], abs=1e-8)
+    return run.reason
+
+
+def as_config(rules, order):
+    """Return the header of a log of these rules."""
+    told = {"num_blocks": rules.blocks + 1, "block_size": rules.block_size, "max_num_active_seqs": None}
+    told |= {"max_num_batched_tokens": rules.token_budget, "max_num_seqs": rules.max_seqs}
+    told |= {"max_model_len": rules.longest, "enable_chunked_prefill": rules.chunked, "watermark": rules.watermark}
+    told |= {"policy": "fcfs" if order.rank is None else "priority", "version": VERSIONS[rules.name]}
+    told |= {"long_prefill_token_threshold": rules.long_prefill_threshold, "async_scheduling": rules.asynchronous}
+    told |= {"scheduler_reserve_full_isl": rules.reserve_known, "enable_prefix_caching": rules.caching != "none"}
+    return told | {"stop": "max_tokens" if rules.ends_known else "eos"}
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_small_fleets_agree_request_by_request(part):
     for number in range(part * CASES // PARTS, (part + 1) * CASES // PARTS):
-        case = draw_case(np.random.default_rng([7, number]), plain=True)
+        case = draw_case(np.random.default_rng([7, number]), PLAIN)
         assert agree(case) in ("drained", "horizon", "livelock"), f"case {number}: {case}"
 
 
@@ -90,7 +141,7 @@ def as_rules(config):
     told |= {"max_seqs": config["max_num_active_seqs"] or config["max_num_seqs"], "watermark": config["watermark"]}
     told |= {"max_model_len": config["max_model_len"], "reserve_known": config["scheduler_reserve_full_isl"]}
     told["long_prefill_threshold"] = config["long_prefill_token_threshold"]
-    return replace(rule_set({"0.33.0": "vllm-v1", "0.19.1": "vllm-0.19.1"}[config["version"]]), **told)
+    return replace(rule_set({version: name for name, version in VERSIONS.items()}[config["version"]]), **told)
 
 
 def roofline(seconds, per_token=0.0, kv_bytes=1.0):
@@ -182,6 +233,17 @@ def test_caches_that_wait_are_given_up_where_admission_goes_past_those_that_do_n
     assert run.reason == "drained" and run.done.all()
 
 
+def test_caches_that_wait_are_given_up_where_the_next_by_its_account_does_not_fit():
+    # The second of two served here comes fresh, and finds the room taken by the cache of one who is behind it in line.
+    rules = replace(rule_set("vllm-v1"), blocks=20, block_size=1, token_budget=64, max_seqs=1)
+    members = [Member(roofline(1 / 64), rules, PREFILL), Member(roofline(1 / 64), rules, BOTH)]
+    table = request_table(np.zeros(4), np.array([9, 2, 1, 12]), tenant=np.array([1, 0, 3, 2]))
+    fleet = planned(members, order="vtc")
+    run = fleet.simulate(drawn_of(table, [3, 6, 1, 2]), ROUTING_POLICIES("round-robin"))
+    assert run.jobs["site"].tolist() == [1, 1, 0, 1]
+    assert run.reason == "drained" and run.done.all()
+
+
 def test_replicas_that_read_alone_let_go_of_a_batch():
     static = replace(rule_set("static"), blocks=100, block_size=1, max_model_len=50)
     members = [Member(roofline(1 / 64), static, PREFILL), Member(roofline(1 / 64), static, DECODE)]
@@ -215,4 +277,4 @@ def test_a_prompt_that_is_not_cut_goes_where_it_fits_the_budget():
 
 def test_who_waits_for_memory_begins_at_the_very_instant_at_which_a_transfer_frees_it():
     # Transfers take no time here, so that their ends come at an instant at which the source has tried before.
-    assert agree(draw_case(np.random.default_rng([1, 1560]), plain=True)) == "drained"
+    assert agree(draw_case(np.random.default_rng([1, 1560]), PLAIN)) == "drained"

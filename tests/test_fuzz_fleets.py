@@ -6,7 +6,8 @@ import fuzz_fleets as fuzz
 import numpy as np
 import pytest
 import watched_fleet
-from random_fleets import draw_case
+from random_fleets import UNIT, draw_case
+from random_members import CACHED, PLAIN, WILD
 
 from llmqueue_gym import _jit
 
@@ -27,10 +28,27 @@ def test_random_fleets_keep_their_promises(part):
         fuzz.play(number, 0)
 
 
+def test_random_fleets_mix_all_that_fleets_have():
+    has = {name: set() for name in (PLAIN, CACHED, WILD)}
+    for number in range(900):
+        kind = (PLAIN, CACHED, WILD)[number % 3]
+        has[kind] |= draw_case(np.random.default_rng([3, number]), kind).features
+    assert has[WILD] >= {
+        "split roles", "replicas differ", "replicas vanish", "controller", "hold", "retry", "migration",
+        "stale reports", "clients who wait", "cut off", "caching vllm", "caching radix", "batching blocks",
+        "batching turns", "pipeline", "asynchronous", "chosen in pairs", "merged queue", "accounts",
+    }  # fmt: skip
+    assert has[PLAIN] >= {
+        "split roles", "replicas differ", "replicas vanish", "hold", "retry", "migration", "stale reports",
+        "clients who wait", "cut off", "merged queue", "accounts",
+    }  # fmt: skip
+    assert has[CACHED] >= {"replicas differ", "hold", "stale reports", "caching vllm", "asynchronous"}
+
+
 def a_split_case():
     """Return a case in which requests move, and all are done."""
     for number in range(100):
-        case = draw_case(np.random.default_rng([1, number]), plain=True)
+        case = draw_case(np.random.default_rng([1, number]), PLAIN)
         run = case.fleet.simulate(case.drawn, case.router)
         if run.reason == "drained" and run.totals["transfers"] > 3:
             return case
@@ -50,7 +68,7 @@ def a_split_case():
 )
 def test_a_spoilt_outcome_is_found_out(where, column, spoil, words):
     case = a_split_case()
-    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case))
+    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case), UNIT)
     fuzz.conserved(case, run, first)
     if where == "totals":
         run.totals[column] += spoil
@@ -65,14 +83,13 @@ def test_a_spoilt_outcome_is_found_out(where, column, spoil, words):
     [("system", "free", "blocks lost"), ("members", "inbound", "miscounted"), ("state", "arrived", "twice or")],
 )
 def test_what_is_spoilt_on_the_way_is_found_out(monkeypatch, table, column, words):
-    case, go_on, moments = a_split_case(), watched_fleet.go_on, []
+    case, watch = a_split_case(), watched_fleet.watch
 
-    def spoilt(e, f, r, *told):
-        moments.append(go_on(e, f, r, *told))
-        if len(moments) == 3:
-            getattr(f if table == "members" else r, table)[column][0] += 1
-        return moments[-1]
+    def spoilt(f, r, *told):
+        watch(f, r, *told[:-1], 3)  # so many moments
+        getattr(f if table == "members" else r, table)[column][0] += 1
+        return watch(f, r, *told)
 
-    monkeypatch.setattr(watched_fleet, "go_on", spoilt)
+    monkeypatch.setattr(watched_fleet, "watch", spoilt)
     with pytest.raises(AssertionError, match=words):
-        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case))
+        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case), UNIT)

@@ -5,6 +5,7 @@ into a helper or another name, every attribute that the function or a plain func
 """
 
 import dis
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -23,9 +24,15 @@ def columns_read(function: Callable[..., Any], readable: Iterable[str], position
         readable: all columns there are.
         position: of the argument, a row.
     """
-    code = function.__code__
+    columns, escapes = _columns_named(function.__code__, position)
+    return set(columns) | (names_within_reach(function) & set(readable) if escapes else set())
+
+
+@functools.lru_cache(maxsize=1024)
+def _columns_named(code: CodeType, position: int) -> tuple[frozenset[str], bool]:
+    """Return the columns of an argument that code names, and whether the whole argument goes elsewhere."""
     if position >= code.co_argcount:
-        return set()
+        return frozenset(), False
     row, columns = code.co_varnames[position], set()
     escapes = row in code.co_cellvars
     for step, after in itertools.pairwise(list(dis.get_instructions(code))):
@@ -38,7 +45,7 @@ def columns_read(function: Callable[..., Any], readable: Iterable[str], position
             columns.add(after.argval)  # job["size"]
         else:
             escapes = True
-    return columns | (names_within_reach(function) & set(readable) if escapes else set())
+    return frozenset(columns), escapes
 
 
 def names_within_reach(function: Callable[..., Any]) -> set[str]:

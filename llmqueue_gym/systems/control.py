@@ -11,7 +11,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
-from llmqueue_gym.engines.batching.tables import BATCH, ReplicaTables
+from llmqueue_gym.engines.batching.tables import BATCH, LIVELOCK, ReplicaTables
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.power import follow
 from llmqueue_gym.errors import BadInput
@@ -126,6 +126,7 @@ class Steering:
         self.least, self.most = fleet.least, fleet.most or len(f.forms)
         self.memory: dict[Any, Any] = {}
         self.history, self.ticks = np.zeros(64, HISTORY), 0
+        self.patience, self.barren = fleet.bound_rules.patience, 0
         self.arrived, self.made, self.counts = 0, 0, np.zeros((2, len(f.forms)))
         self.f = noted(f, vanishing)
         roles = self.f.members["role"]
@@ -136,8 +137,16 @@ class Steering:
             self.f.members["power"][np.flatnonzero(roles == role)[self.asked[0][role] :]] = tables.OFF
 
     def tick(self) -> None:
-        """Ask the controller, and follow it."""
+        """Ask the controller, and follow it; the run ends where nobody has come or got a token for too many ticks.
+
+        So it is where a controller leaves those off who alone could serve the first that waits.
+        """
         self.look()
+        last = self.history[self.ticks - 1]
+        self.barren = 0 if last["arrivals"] or last["outputs"] else self.barren + 1
+        if self.barren > self.patience:
+            self.f.fleet["reason"] = LIVELOCK
+            return
         wanted = self.within(self.controller.targets(self.seen(), self.memory))
         self.asked.append(wanted)
         follow(0, self.f, self.r, wanted, self.course)

@@ -135,6 +135,12 @@ class Fleet(Replica):
         check_control(self)
         if self.splits or self.migrate_every:
             self._refuse_asynchronous("leave out prefill and migrate_every")
+        stages = max(member.rules.stages for member in self.members)
+        if self.migrate_every and stages > 1:
+            raise BadInput(
+                f"migrate_every={self.migrate_every:g} moves requests between two iterations, but with stages={stages} "
+                "one is always under way; leave one out"
+            )
 
     def _refuse_asynchronous(self, instead: str) -> None:
         """Refuse two steps in flight where running requests go on elsewhere."""

@@ -31,10 +31,11 @@ def run_of(
     size, fleet = len(f.forms), f.fleet[e]
     mine = slice(e * size, (e + 1) * size)
     rows = slice(int(fleet["first"]), int(fleet["first"] + fleet["n"]))
-    service, requests = np.array(r.service[rows]), np.array(r.requests[rows])
+    service, requests, which = np.array(r.service[rows]), np.array(r.requests[rows]), system.rows[1]
+    requests["site"] = np.where(requests["site"] < 0, -1, which[requests["site"]])  # a pipeline has several rows
     last = service["completion"][np.isfinite(service["completion"])]
     clock = max(float(fleet["clock"]), float(last.max()) if len(last) else 0.0)
-    parts = _parts(f, r, mine, system.rows[1], clock)
+    parts = _parts(f, r, mine, which, clock)
     totals = {name: sum(part[name] for part in parts) for name in (*SUMS, "iterations", "on_time")}
     stays = np.where(np.isnan(service["completion"]), clock, service["completion"]) - requests["arrival"]
     totals |= {"clock": clock, "integral": float((requests["weight"] * np.maximum(stays, 0.0)).sum())}

@@ -10,7 +10,7 @@ nobody where the queue is empty, as here.
 """
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
-from llmqueue_gym.engines.batching.pool import room_held_by_the_queue
+from llmqueue_gym.engines.batching.pool import clear_queue
 from llmqueue_gym.engines.batching.queue import precedes, row_at
 from llmqueue_gym.engines.batching.tables import CLASSES
 from llmqueue_gym.engines.batching.waiting_pass import admit, may_join
@@ -103,8 +103,7 @@ def schedule_fairly(e, r, rules, conduct, rank, length, params):
             admit(e, r, rules, conduct, length, params, best)
             charge_prompt(e, r, conduct, i)
             continue
-        before = system.free
-        if rules.keep_head and system.running == 0:
-            room_held_by_the_queue(e, r, rules, system.blocks)
-        if system.free == before:
+        # Caches kept in the queue could block it for ever.
+        holds = system.running == 0 and (rules.keep_head or state.keeps)
+        if not (holds and clear_queue(e, r, rules)):
             break

@@ -7,7 +7,8 @@ left out keeps it and waits. Who was passed over `overdue` times goes before all
 head of the queue.
 
 The queue is that of `block_queue`. The running list holds all who have their memory: first the batch, then those who
-wait, which have the status WAITING, in order of preemption.
+wait, which have the status WAITING, in order of preemption. Whoever has just been read leaves it, but where the blocks
+of its prompt hold all its tokens: then it decodes on.
 
 Source: Mutinifni/splitwise-sim 8f99e7d (Patel et al., Splitwise, ISCA 2024).
 """
@@ -59,6 +60,9 @@ def line_up(e, r, rules, i, stays):
             state.blocked = 0
     if not read:
         insert(e, r, i)
+    elif missing_blocks(r, rules, i, True) == 0:  # it came with all its memory
+        r.running[e, system.running] = i
+        system.running += 1
     if read or stays:
         insert(e, r, ~i)
 
@@ -153,7 +157,6 @@ def schedule_block(e, r, rules):
     """
     state, requests, running = r.state[e], r.requests, r.running[e]
     if not state.blocked:
-        release_read(e, r, rules)
         form(e, r, rules, select(e, r, rules))
     for k in range(batched(e, r)):
         request = requests[running[k]]
@@ -164,12 +167,23 @@ def schedule_block(e, r, rules):
 
 
 @part_kernel
+def stay_here(e, r, rules, i):
+    """Let a request that was read here to go on elsewhere go on here: the rest of its tokens waits in the queue."""
+    if missing_blocks(r, rules, i, True) > 0:
+        insert(e, r, ~i)
+        release_read(e, r, rules)
+
+
+@part_kernel
 def release_read(e, r, rules):
-    """Let those out of the batch whose prompt was read just now; the rest of their tokens is in the queue."""
+    """Let those out of the batch whose prompt was read just now; the rest of their tokens is in the queue.
+
+    Whoever goes on elsewhere has no such entry, and leaves by itself.
+    """
     stay = 0
     for k in range(r.system[e].running):
         i = r.running[e, k]
-        if missing_blocks(r, rules, i, True) > 0:
+        if missing_blocks(r, rules, i, True) > 0 and not r.requests[i].goes_on:
             r.requests[i].status = WAITING
         else:
             r.running[e, stay] = i
@@ -205,6 +219,8 @@ def form(e, r, rules, chosen):
         request.status = DECODING if decodes else PREFILLING
         if not decodes:
             request.rank = 0.0  # its tokens were not passed over yet
+            if not request.goes_on and missing_blocks(r, rules, i, True) == 0:
+                remove(e, r, ~i)  # they follow in this batch
         notes[made].order = i
         made += 1
     for start, end in ((first, n), (0, first)):  # who waited before, then who was preempted now

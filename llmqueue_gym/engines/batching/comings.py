@@ -93,7 +93,7 @@ def note_leaver(e, r, i):
 
 @part_kernel
 def note_firsts(e, r, rules):
-    """Note, before an iteration gives its tokens, who has a first token in it and stays: they may go elsewhere.
+    """Note, before an iteration gives its tokens, who has a first token in it: if not the last, it may go elsewhere.
 
     A tree has the prompts of those who stay (~row) and all of those who leave, in the order of the running list, so
     both are noted here. A look of its own, because branches in `run_model` for it made every replica slower by 5 %.
@@ -106,7 +106,7 @@ def note_firsts(e, r, rules):
         if request.scheduled == 0 or not ends:  # no token is sampled
             continue
         stays = tokens_left(request, r.truth[i], rules) > 1
-        if stays and request.status == PREFILLING and state.hands_over:
+        if request.status == PREFILLING and state.hands_over:
             r.notes[e, state.out].first = i
             state.out += 1
         if tree and (request.status == PREFILLING if stays else not rules.request_level):

@@ -4,13 +4,14 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import empty
+from llmqueue_gym.engines.batching.block_pass import release_read
 from llmqueue_gym.engines.batching.cache import TREE
 from llmqueue_gym.engines.batching.comings import let_leave, note_firsts, note_leaver, tokens_left
 from llmqueue_gym.engines.batching.cost import iteration_time, straight_line
 from llmqueue_gym.engines.batching.pool import blocks_for, count_taken, take
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.sharing import hold_tokens
-from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
+from llmqueue_gym.engines.batching.tables import BY_BLOCKS, LIVELOCK, TIMELESS
 from llmqueue_gym.requests import DECODING, DONE
 
 MANY = 1 << 40  # more tokens than any request has
@@ -137,6 +138,8 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh):
         for k in range(stay):
             note_leaver(e, r, running[k])
         system.running = 0
+    if rules.batching == BY_BLOCKS:
+        release_read(e, r, rules)
     if state.leavers > 0:
         let_leave(e, r, rules)
     note_made(state, made)

@@ -23,6 +23,12 @@ def promised_blocks(request, block_size):
 
 
 @inner_kernel
+def reserved_blocks(request, block_size):
+    """Return the blocks that a replica counts on for a request: in the end, or until it goes on elsewhere."""
+    return blocks_for(request.prompt + 1, block_size) if request.goes_on else promised_blocks(request, block_size)
+
+
+@inner_kernel
 def take(e, r, i, tokens, block_size):
     """Give request i the blocks that `tokens` tokens need, beyond those it has."""
     need = count_taken(e, r, i, tokens, block_size)
@@ -77,7 +83,9 @@ def give_up(e, r, rules, i, way, wanted):
             # Vidur's trap: what is not read yet of the prompt becomes output to generate.
             r.truth[i].output += request.prompt - request.computed
             r.state[e].made -= request.generated
+            known = reserved_blocks(request, rules.block_size)
             request.prompt, request.generated = request.computed, 0
+            r.state[e].fulfilled += known - reserved_blocks(request, rules.block_size)
         if lost == request.blocks:
             release(e, r, i)
         else:

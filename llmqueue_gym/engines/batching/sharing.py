@@ -25,15 +25,13 @@ def look_up(e, r, i, size):
 
 
 @part_kernel
-def use_hits(cells, state, system, request, truth, size):
-    """Let a request that is admitted use what was found for it; its tokens there count as computed."""
+def use_hits(cells, state, system, request, truth):
+    """Let a request use what was found for it."""
     if state.caching == TREE:
         radix_pool.use_hits(cells, state, request, truth.path)
     else:
         blocks.use_hits(cells, state, request, truth.path)
     system.free -= state.idle_hits
-    request.computed = state.hits * size
-    state.hit_tokens += request.computed
 
 
 @inner_kernel

@@ -88,6 +88,8 @@ def take_prompts(e, r, rules):
         left, room = request.prompt + request.generated - request.computed, rules.token_budget - taken
         if rules.chunked:
             left = min(left, room - taken if rules.counted_twice else room)
+        elif left > rules.token_budget and taken == 0:  # with output that is lost, else it could never be read
+            left = room
         if left <= 0 or left > room:
             break
         dequeue(e, r, 0)

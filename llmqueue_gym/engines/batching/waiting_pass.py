@@ -31,13 +31,14 @@ def there_already(request, state, rules):
 def first_chunk(request, state, rules):
     """Return the tokens that a waiting request would compute in this iteration, 0 where it may not be cut to fit [12].
 
-    With prefix caching it is the one that was looked up last; the same holds below.
+    What is beyond the whole budget is cut in any case: a prompt never is, but it may be with output that is lost. With
+    prefix caching the request is the one that was looked up last; the same holds below.
     """
     tokens = request.prompt + request.generated - there_already(request, state, rules)
     if tokens > state.limit:
         tokens = state.limit
     if tokens > state.budget:
-        return state.budget if rules.chunked else 0
+        return state.budget if rules.chunked or tokens > rules.token_budget else 0
     return tokens
 
 
@@ -143,7 +144,9 @@ def admit(e, r, rules, conduct, length, params, position):
         r.truth[i].service.swapped += back
     room = room_on_admission(request, system, state, rules, conduct, length, params, tokens)
     if rules.caching and request.blocks == 0:
-        use_hits(r.cells, state, system, request, r.truth[i], rules.block_size)
+        use_hits(r.cells, state, system, request, r.truth[i])
+        request.computed = state.hits * rules.block_size
+        state.hit_tokens += request.computed
     taken = count_taken(e, r, i, room, rules.block_size)
     if rules.caching:
         occupy(r.cells, state, system, request, r.truth[i], taken, request.computed + tokens, rules.block_size)

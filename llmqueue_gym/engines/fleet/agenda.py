@@ -22,6 +22,7 @@ from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.moments import is_watched, left, next_moment
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
+from llmqueue_gym.engines.fleet.promises import keep_promises_here
 from llmqueue_gym.engines.fleet.sites import fits, report
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
@@ -51,6 +52,14 @@ from llmqueue_gym.engines.fleet.transfers import (
     try_transfer,
     vanish,
 )
+from llmqueue_gym.requests import DONE
+
+
+@inner_kernel
+def happen_now(e, f, r, course):
+    """Let the events of run e happen that are due."""
+    while f.fleet[e].events > 0 and f.events[e, 0].time <= f.fleet[e].clock:
+        happen(e, f, r, course)
 
 
 @inner_kernel
@@ -134,6 +143,9 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             if q >= 0:
                 fleet.clock = max(fleet.clock, r.system[first + q].clock)
                 ask_for_next_read(e, f, r, q)
+                if r.requests[fleet.subject].status == DONE:  # its first token was its last
+                    keep_promises_here(e, f, r, fleet.subject, q, course)
+                    continue
                 if course.staleness == 0:
                     report_all(e, f, r, course)
                 i = fleet.subject
@@ -142,7 +154,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                     return HAND
                 if hand is not None:
                     target = f.flows[i].target
-                    if not (course.paired and f.members[first + target].power == ON and fits(f, r, target, i)):
+                    paired = course.paired and not (r.requests[i].goes_on and target == q)  # else its target vanished
+                    if not (paired and f.members[first + target].power == ON and fits(f, r, target, i)):
                         target = choose(e, f, r, i, course.hand_looks, course.hand_wants, True, hand, hands)
                     hand_over(e, f, r, i, target, course)
                     if course.borrows:
@@ -193,11 +206,11 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             for g in range(first, first + replicas):
                 if f.members[g].awaited > 0:
                     begin_transfers(e, f, r, g, course)
-            while fleet.events > 0 and f.events[e, 0].time <= fleet.clock:
-                happen(e, f, r, course)
+            happen_now(e, f, r, course)
             switch_off(e, f, r, course)
             if course.migrate_every > 0:
                 migrate(e, f, r, course)
+                happen_now(e, f, r, course)  # who moves in no time is there before iterations begin
             if fleet.next_report <= fleet.clock:
                 report_all(e, f, r, course)
                 fleet.next_report = np.inf

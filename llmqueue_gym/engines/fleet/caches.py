@@ -69,8 +69,7 @@ def claim(r, g, i, size):
     if need > system.free:
         return -1
     if state.caching:
-        use_hits(g, r, i)
-        system.free -= state.idle_hits
+        use_hits(r.cells, state, system, request, r.truth[i])
     take(g, r, i, request.computed + 1, size)
     return found
 

@@ -24,3 +24,12 @@ def forget_promises(e, f, r, i, q, course):
     """Take back what was promised of request i elsewhere, which loses what it had at replica q of run e."""
     if course.paired and r.requests[i].goes_on and f.flows[i].target != q:
         promise(e, f, r, i, f.flows[i].target, -1)
+
+
+@inner_kernel
+def keep_promises_here(e, f, r, i, q, course):
+    """Note that request i, if it was to go on elsewhere, decodes or has ended at replica q of run e, which read it."""
+    if r.requests[i].goes_on:
+        forget_promises(e, f, r, i, q, course)
+        lend_room(e, f, r, i, q, -1)
+        promise(e, f, r, i, q, 1)

@@ -1,16 +1,17 @@
 """Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
 
 from llmqueue_gym._jit import inner_kernel
-from llmqueue_gym.engines.batching.block_pass import gains
-from llmqueue_gym.engines.batching.block_queue import row_of, stands_for_itself
+from llmqueue_gym.engines.batching.block_pass import gains, stay_here
+from llmqueue_gym.engines.batching.block_queue import remove, row_of, stands_for_itself
 from llmqueue_gym.engines.batching.pool import release
 from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_TURNS
 from llmqueue_gym.engines.fleet.caches import claim, free_behind, leave_behind, settle
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.power import turn_off
-from llmqueue_gym.engines.fleet.promises import forget_promises, lend_room, promise
+from llmqueue_gym.engines.fleet.promises import forget_promises, keep_promises_here, lend_room, promise
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
-from llmqueue_gym.requests import MOVING, PENDING, PREFILL
+from llmqueue_gym.requests import MOVING, PENDING, PREFILL, WAITING
 
 
 @inner_kernel
@@ -30,13 +31,16 @@ def send(e, f, r, i, q, course):
 
 @inner_kernel
 def pull(e, f, r, g, i):
-    """Take request i out of the running list of replica g; what it holds there stays."""
+    """Take request i, which was read at replica g or decodes there, out of its lists; what it holds there stays."""
     system, state, position = r.system[g], r.state[g], 0
-    while r.running[g, position] != i:
-        position += 1
-    system.running -= 1
-    for k in range(position, system.running):
-        r.running[g, k] = r.running[g, k + 1]
+    if r.requests[i].status == WAITING:  # the rest of its tokens is in the queue already, see `block_pass`
+        remove(g, r, ~i)
+    else:
+        while r.running[g, position] != i:
+            position += 1
+        system.running -= 1
+        for k in range(position, system.running):
+            r.running[g, k] = r.running[g, k + 1]
     state.done += 1
     f.members[g].done += 1
     f.members[g].pulled += 1
@@ -51,6 +55,11 @@ def hand_over(e, f, r, i, q, course):
     first, source = e * len(f.forms), f.fleet[e].source
     f.fleet[e].handed += 1
     if q == source or f.members[first + q].power == OFF:
+        keep_promises_here(e, f, r, i, source, course)
+        if f.rules[source].batching == BY_BLOCKS and r.requests[i].goes_on:
+            r.requests[i].goes_on = 0
+            stay_here(first + source, r, f.rules[source], i)
+        r.requests[i].goes_on = 0
         return
     request, flow, target = r.requests[i], f.flows[i], f.members[first + q]
     pull(e, f, r, first + source, i)
@@ -82,9 +91,11 @@ def transfer(e, f, r, i, course):
     """Let request i move to its target, where it takes its room, as far as it is not there; return whether it can."""
     request, flow = r.requests[i], f.flows[i]
     g, size = e * len(f.forms) + flow.target, f.rules[flow.target].block_size
-    found = claim(r, g, i, size)
-    if found < 0:
-        return False
+    found = 0
+    if f.rules[flow.target].batching != BY_TURNS:  # which looks at no memory
+        found = claim(r, g, i, size)
+        if found < 0:
+            return False
     moved = (request.computed - found) * f.bytes_each[flow.source]
     link = flow.source, flow.target
     time = (1.0 - course.overlapped) * moved * f.byte_time[link] + f.latency[link]
@@ -173,6 +184,8 @@ def vanish(e, f, r, q, course):
         request, flow = r.requests[i], f.flows[i]
         if request.status == MOVING and q in (flow.source, flow.target):
             drop_flow(e, f, r, i, q)
+        elif course.paired and request.goes_on and flow.target == q:
+            flow.target = request.site  # it is to go on nowhere yet
     member.head = member.tail = member.leaving = -1
     member.awaited = member.inbound = member.inbound_tokens = member.outbound = 0
     member.emits = False

@@ -1,0 +1,142 @@
+"""Fleets lose no request and no room: where replicas batch in ways of their own, hand over nothing, or are gone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_fleet_reference import drawn_of, planned, roofline
+
+from llmqueue_gym.engines.batching.rule_sets import rule_set
+from llmqueue_gym.engines.fleet import tables
+from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.fleet import groups
+from llmqueue_gym.policies.routing import ROUTING_POLICIES
+from llmqueue_gym.profiles import Profile
+from llmqueue_gym.requests import BOTH, DECODE, PREFILL, request_table
+from llmqueue_gym.systems.control import NEVER, noted
+from llmqueue_gym.systems.members import Member
+
+STEP = 1 / 64  # s of an iteration
+PASSES = replace(rule_set("vllm-v1"), blocks=100, block_size=1, token_budget=64, max_seqs=4)
+BLOCKS = replace(rule_set("splitwise"), blocks=100, horizon=1000.0)
+TURNS = replace(rule_set("distserve"), blocks=100)
+
+
+def case(roles, rules, prompts, outputs, vanishing=(), times=None, **told):
+    """Return a fleet of replicas in these roles, and what is drawn: all come at once, or at times; replicas vanish."""
+    fleet = planned([Member(roofline(STEP), rules, role) for role in roles], **told)
+    table = request_table(np.zeros(len(prompts)) if times is None else np.array(times), np.array(prompts))
+    drawn = drawn_of(table, outputs)
+    drawn.truth["vanishing"] = np.array(list(vanishing), NEVER.dtype)
+    return fleet, drawn
+
+
+def served(fleet, drawn, router="round-robin"):
+    """Return a run that gave everybody all tokens and kept no memory."""
+    run = fleet.simulate(drawn, ROUTING_POLICIES(router))
+    assert run.reason == "drained" and run.done.all()
+    np.testing.assert_array_equal(run.jobs["generated"], drawn.sizes)
+    assert (run.jobs["blocks"] == 0).all()
+    return run
+
+
+def promised_at_the_end(fleet, drawn, router):
+    """Return how many requests and blocks each replica is promised when all are done."""
+    f, r, course, rest, _ = fleet.loaded(drawn, ROUTING_POLICIES(router))
+    f = noted(f, drawn.truth["vanishing"])
+    while go_on(0, f, r, course, *rest, 1000) != tables.OVER:
+        pass
+    requests = f.members["promised"] - (r.state["done"] - f.members["pulled"])
+    return requests.tolist(), (f.members["reserved"] - r.state["fulfilled"]).tolist()
+
+
+@pytest.mark.parametrize("roles", [(BOTH,), (PREFILL, DECODE)])
+def test_requests_whose_first_blocks_hold_all_their_tokens_are_served_once(roles):
+    rules = replace(BLOCKS, block_size=16, blocks=40)
+    served(*case(roles, rules, [9, 20, 10, 31, 8, 3], [1, 2, 3, 9, 1, 30], times=np.arange(6) / 16))
+
+
+@pytest.mark.parametrize("block_size", [1, 16])
+def test_who_is_done_is_not_lost_with_its_replica(block_size):
+    fleet, drawn = case((BOTH,), replace(BLOCKS, block_size=block_size), [9, 9], [1, 30], [(9 * STEP, 0)], start_up=1.0)
+    run = served(fleet, drawn)
+    assert run.totals["lost"] == 1 and run.outcome["completion"][0] == STEP
+
+
+def test_who_has_just_been_read_counts_once():
+    times = [0.0, STEP / 2, STEP]
+    run = served(*case((BOTH, BOTH), BLOCKS, [10, 15, 9], [9, 9, 9], times=times), "least-tokens")
+    assert run.jobs["site"][2] == run.jobs["site"][0] != run.jobs["site"][1]
+
+
+@pytest.mark.parametrize("block_size", [1, 16])
+def test_whoever_nobody_takes_over_goes_on_where_it_was_read(block_size):
+    rules = replace(BLOCKS, block_size=block_size)
+    short = replace(rules, max_model_len=10)
+    members = [Member(roofline(STEP), rules, PREFILL), Member(roofline(STEP), short, DECODE)]
+    run = served(planned(members), drawn_of(request_table(np.zeros(2), np.array([10, 12])), [9, 3]))
+    assert run.jobs["site"].tolist() == [0, 0] and run.totals["transfers"] == 0
+
+
+def test_room_is_no_longer_promised_where_the_first_token_is_the_last():
+    for router in ("least-reserved", "mixed-pool"):
+        told = promised_at_the_end(*case((PREFILL, DECODE), PASSES, [9, 8, 20], [1, 5, 1]), router)
+        assert told == ([0, 0], [0, 0])
+
+
+def test_room_is_promised_where_a_request_goes_on_that_was_to_go_elsewhere():
+    members = [Member(roofline(STEP), PASSES, PREFILL), Member(roofline(STEP), replace(PASSES, blocks=9), DECODE)]
+    _, drawn = case((BOTH,), PASSES, [9, 8], [6, 5])
+    assert promised_at_the_end(planned(members), drawn, "round-robin") == ([0, 0], [0, 0])
+
+
+def test_what_a_replica_was_promised_is_forgotten_with_it():
+    # Two are being read when the one that was to decode them vanishes; it is back before they are.
+    fleet, drawn = case((PREFILL, DECODE, DECODE), PASSES, [60, 60], [6, 5], [(STEP / 2, 1)], start_up=0.0)
+    assert promised_at_the_end(fleet, drawn, "mixed-pool") == ([0] * 3, [0] * 3)
+
+
+@pytest.mark.parametrize("roles", [(BOTH,), (PREFILL, DECODE)])
+def test_what_was_promised_to_whoever_forgets_its_prompt_is_what_is_left_of_it(roles):
+    rules = replace(rule_set("vidur-sarathi"), blocks=24, block_size=1, token_budget=4, max_seqs=4)
+    fleet, drawn = case(roles, rules, [3, 19], [18, 3])
+    run = fleet.simulate(drawn, ROUTING_POLICIES("least-reserved"))
+    assert (run.jobs["prompt"] < drawn.work["prompt"]).any() or len(roles) > 1
+    assert promised_at_the_end(fleet, drawn, "least-reserved") == ([0] * len(roles), [0] * len(roles))
+
+
+def test_pipelines_are_told_apart_by_their_number_in_the_fleet():
+    profile = Profile("pipe", "", "", "distserve", np.full(24, 1 / 4096), 1000, 1.0, "a test")
+    members = [Member(profile, replace(TURNS, stages=2), BOTH, name) for name in "ab"]
+    fleet = planned(members)
+    run = served(fleet, drawn_of(request_table(np.zeros(4), np.full(4, 9)), [5, 5, 5, 5]))
+    assert sorted(run.jobs["site"].tolist()) == [0, 0, 1, 1]
+    assert [group["requests"] for group in groups(run)] == [2, 2]
+
+
+def test_transfers_wait_for_no_memory_where_none_is_looked_at():
+    served(*case((PREFILL, DECODE), replace(TURNS, blocks=10), [30, 40], [5, 5]))
+
+
+WHOLE = replace(PASSES, chunked=False, token_budget=10, long_prefill_threshold=12)
+
+
+@pytest.mark.parametrize("rules", [WHOLE, replace(TURNS, token_budget=10)])
+def test_a_prompt_that_is_never_cut_is_with_output_that_was_lost(rules):
+    run = served(*case((BOTH,), rules, [9, 9], [20, 20], [(12 * STEP, 0)], start_up=1.0))
+    assert run.totals["lost"] == 2
+
+
+def test_a_controller_that_leaves_off_who_alone_could_serve_comes_to_an_end():
+    rules = replace(PASSES, patience=50)
+    members = [Member(roofline(STEP), replace(rules, max_model_len=10)), Member(roofline(STEP), rules)]
+    fleet = planned(members, controller=lambda seen, memory: [1, 0, 0], tick=1.0)
+    run = fleet.simulate(drawn_of(request_table(np.zeros(2), np.array([5, 20])), [5, 5]), ROUTING_POLICIES("random"))
+    assert run.reason == "livelock" and run.done.tolist() == [True, False]
+
+
+def test_nobody_moves_out_of_a_pipeline():
+    profile = Profile("pipe", "", "", "distserve", np.full(24, 1 / 4096), 1000, 1.0, "a test")
+    with pytest.raises(BadInput, match="migrate_every=1 moves requests between two iterations, but with stages=2"):
+        planned([Member(profile, replace(TURNS, stages=2), BOTH)] * 2, migrate_every=1.0)
