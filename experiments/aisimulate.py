@@ -51,7 +51,10 @@ def interpreter() -> str | None:
     named = os.environ.get(VARIABLE)
     if not named:
         return None
-    tried = subprocess.run([named, "-c", "import dynamo._core"], capture_output=True)
+    try:
+        tried = subprocess.run([named, "-c", "import dynamo._core"], capture_output=True)
+    except OSError:
+        return None
     return None if tried.returncode else named
 
 
