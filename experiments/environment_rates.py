@@ -4,6 +4,13 @@ import time
 
 import gymnasium as gym
 import numpy as np
+from measured import Measured
+
+from llmqueue_gym.envs import ENVIRONMENTS
+
+BESIDE_CARTPOLE = ("llmqueue/MG1-v0", "llmqueue/MG1Preemptive-v0")
+ENVS, FEWER_ENVS = 1024, 256  # the latter for all other environments
+SHORT = 10  # jobs of an episode that is mostly resets
 
 
 def first_open(env: gym.Env, seconds: float) -> float:
@@ -66,3 +73,31 @@ def cartpole_like_vector(envs: gym.vector.VectorEnv, seconds: float) -> float:
         steps += 20 * envs.num_envs
     envs.close()
     return steps / elapsed
+
+
+def environments(measured: Measured, seconds: float = 1.0) -> None:
+    """Time `step` of all environments but the large ones, those of one server beside CartPole."""
+    rates = {}
+    for name in (*BESIDE_CARTPOLE, "CartPole-v1"):
+        slots = {"slots": 16} if name in BESIDE_CARTPOLE else {}
+        in_place = {"copy": False} if slots else {}
+        many = {"num_envs": ENVS, "vectorization_mode": "vector_entry_point", **slots, **in_place}
+        scalar = [cartpole_like(gym.make(name, **slots), seconds) for _ in range(3)]
+        vector = [cartpole_like_vector(gym.make_vec(name, **many), seconds) for _ in range(3)]
+        rates[name] = (
+            measured.add(f"{name}, scalar", "steps/s", scalar),
+            measured.add(f"{name}, make_vec, {ENVS} runs", "steps/s", vector),
+        )
+    for name in BESIDE_CARTPOLE:
+        measured.ratios[f"{name} / CartPole, scalar"] = rates[name][0] / rates["CartPole-v1"][0]
+        measured.ratios[f"{name} / CartPole, make_vec"] = rates[name][1] / rates["CartPole-v1"][1]
+    for name in ENVIRONMENTS:
+        if "Azure" in name:
+            continue
+        if name not in BESIDE_CARTPOLE:
+            measured.add(f"{name}, scalar", "steps/s", [first_open(gym.make(name), seconds) for _ in range(3)])
+        vector = [first_open_vector(gym.make_vec(name, FEWER_ENVS, copy=False), seconds) for _ in range(3)]
+        long = measured.add(f"{name}, make_vec, {FEWER_ENVS} runs", "steps/s", vector)
+        brief = [first_open_vector(gym.make_vec(name, FEWER_ENVS, copy=False, n_jobs=SHORT), seconds) for _ in range(3)]
+        short = measured.add(f"{name}, make_vec, {FEWER_ENVS} runs, episodes of {SHORT} jobs", "steps/s", brief)
+        measured.ratios[f"{name}, make_vec, long episodes / episodes of {SHORT} jobs"] = long / short

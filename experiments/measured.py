@@ -14,6 +14,7 @@ class Measured:
         self.rows: list[dict[str, Any]] = []
         self.ratios: dict[str, float] = {}
         self.skipped: list[str] = []
+        self.notes: dict[str, dict[str, float]] = {}
 
     def add(self, what: str, unit: str, values: list[float]) -> float:
         """Add a row for repeated measurements and return their median; the best is the largest rate or least time."""

@@ -365,6 +365,15 @@ def _prefetch(typing_context: Any, table: Any, row: Any, offset: Any) -> Any:
 
 
 @numba.extending.intrinsic
+def _natural(typing_context: Any, number: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.assume(builder.icmp_signed(">=", arguments[0], arguments[0].type(0)))
+        return arguments[0]
+
+    return types.int64(types.int64), generate
+
+
+@numba.extending.intrinsic
 def _product(typing_context: Any, a: Any, b: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.mul(*arguments)  # without the promise of numba's own product that it does not overflow
@@ -379,6 +388,12 @@ def product(a, b):  # type: ignore[no-untyped-def]
         x = (int(a) * int(b)) & _WORD
         return x - (_WORD + 1) if x > _WORD >> 1 else x
     return _product(a, b)
+
+
+@inner_kernel
+def natural(number):  # type: ignore[no-untyped-def]
+    """Return a number that is never negative; compiled code then looks for no index that counts from the end."""
+    return number if DISABLED else _natural(number)
 
 
 @inner_kernel

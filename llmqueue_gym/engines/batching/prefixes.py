@@ -5,7 +5,7 @@ Two requests have the same number where they have the same tokens so far: number
 so that among ten million prefixes two that differ have the same number with a chance below 1e-5.
 """
 
-from llmqueue_gym._jit import inner_kernel, product
+from llmqueue_gym._jit import inner_kernel, natural, product
 from llmqueue_gym.engines.batching.cache import LENGTH, PAGES, PIECE, START, TEXT, TEXT_OF_OUTPUT
 
 ENDLESS = 1 << 40  # more tokens than any output has
@@ -43,7 +43,8 @@ def next_prefix(cells, path, size, prefix, at, offset):
     while left > 0:
         text, start, length = cells[path + TEXT_OF_OUTPUT], 0, ENDLESS
         if at < cells[path + PAGES]:
-            text, start, length = cells[path + at + TEXT], cells[path + at + START], cells[path + at + LENGTH]
+            piece = natural(path + at)
+            text, start, length = cells[piece + TEXT], cells[piece + START], cells[piece + LENGTH]
         tokens = min(left, length - offset)
         prefix = mixed(prefix, text, start + offset, tokens)
         offset += tokens

@@ -5,7 +5,7 @@ where blocks are smaller), stands in the row that its number falls on, the last 
 forgotten. So a record is bounded, like the caches that it stands for.
 """
 
-from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym._jit import inner_kernel, natural, part_kernel
 from llmqueue_gym.engines.batching.cache import NOTHING, PATH
 from llmqueue_gym.engines.batching.prefixes import next_prefix
 
@@ -16,7 +16,7 @@ PLACES, ROW = 1 << 15, 8  # powers of two; llm-d's record has 31,250 blocks of a
 @inner_kernel
 def place_of(record, g, prefix):
     """Return where in its row a prefix stands, or the last place of it, and where the row begins."""
-    row, k = prefix & (record.shape[1] - ROW), 0
+    g, row, k = natural(g), natural(prefix & (record.shape[1] - ROW)), 0
     while k < ROW - 1 and record[g, row + k] != prefix:
         k += 1
     return k, row
@@ -25,7 +25,7 @@ def place_of(record, g, prefix):
 @part_kernel
 def read_or_write(cells, path, record, g, blocks, size, writes):
     """Return how many of the first blocks of a prompt the record of replica g has, or let it have all of them."""
-    known, prefix, at, offset = 0, NOTHING, PATH, 0
+    g, path, known, prefix, at, offset = natural(g), natural(path), 0, NOTHING, PATH, 0
     while known < blocks:
         prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
         k, row = place_of(record, g, prefix)
