@@ -27,7 +27,14 @@ from llmqueue_gym.systems import SYSTEMS, Scenario, System
 from llmqueue_gym.systems.view import RESPONSE_TIME
 
 DATA = Path(__file__).with_name("data")
-TRACKS = ("mg1", "servers", "llm")  # files of `DATA`, in the order in which they are shown
+TRACKS = (
+    "mg1",
+    "servers",
+    "llm",
+    "fleet",
+    "prefix",
+    "classes",
+)  # files of `DATA`, in the order in which they are shown
 Fields = Mapping[str, Any]
 
 
@@ -123,7 +130,7 @@ class Board:
 
     def _scenario(self, name: str) -> Scenario:
         try:
-            made = Scenario(self.system, **played(dict(self.fields[name]), self.recordings))
+            made = Scenario(self.system, **played(self.system, dict(self.fields[name]), self.recordings))
             if told := made.overload():
                 raise BadInput(told)
             return made

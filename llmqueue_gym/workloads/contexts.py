@@ -82,6 +82,19 @@ def picked(contexts: Contexts, rows: np.ndarray) -> Contexts:
     return Contexts(contexts.segments[taken], first, contexts.output[rows])
 
 
+def retold(contexts: Contexts, times: int) -> Contexts:
+    """Return contexts several times over, each time of other texts: who shares does so with those of the same time."""
+    texts, counts = contexts.segments["text"], np.diff(contexts.first)
+    said = 1 + texts[texts < OUTPUT].max(initial=-1)  # texts that are no outputs
+    outputs = 1 + max(int(contexts.output.max()), int(texts.max(initial=0))) - OUTPUT
+    segments = np.tile(contexts.segments, times)
+    turn = np.repeat(np.arange(times), len(texts))
+    segments["text"] += turn * np.where(segments["text"] < OUTPUT, said, outputs)
+    first = np.concatenate([[0], np.cumsum(np.tile(counts, times))])
+    later = np.repeat(np.arange(times), len(contexts.output)) * outputs
+    return Contexts(segments, first, np.tile(contexts.output, times) + later)
+
+
 def filled(contexts: Contexts, prompts: np.ndarray) -> Contexts:
     """Return contexts whose prompts have so many tokens `(n,)`; what they lack is added as text of their own."""
     row = np.repeat(np.arange(len(prompts)), np.diff(contexts.first))
