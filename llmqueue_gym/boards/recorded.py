@@ -29,6 +29,7 @@ FOLDER_VARIABLE = "LLMQUEUE_DATA"
 _FOLDERS = ("../shared/traces/data", "shared/traces/data")
 _PAIRS = 20_000  # as many as SSJF's file has
 _REQUESTS = 20_000  # by which a capacity is found where they are drawn; a recording is taken whole
+_OF_WORK = ("load", "rate", "n_jobs", "classes", "scored")  # fields that do not change what replicas can hold
 _KEYS = ("kind", "file", "options", "used", "instead", "embedded", "source", "licence")
 
 
@@ -134,9 +135,9 @@ def _lengths(system: str, recording: Recording, fields: Fields, order: str = "bo
 
 
 def _trace(system: str, recording: Recording, fields: Fields, order: str, rate: float | None = None) -> TraceRequests:
-    own = {key: value for key, value in fields.items() if key not in ("load", "rate", "n_jobs", "classes")}
-    members = Scenario(system, rate=1.0, **own).system.members
-    longest = fields.get("max_tokens") or min(one.rules.longest for one in members)
+    own = {key: value for key, value in fields.items() if key not in _OF_WORK}
+    there: Any = Scenario(system, rate=1.0, **own).system
+    longest = fields.get("max_tokens") or min(one.rules.longest for one in there.members)
     options = tuple(recording.get("options", {}).items())
     return TraceRequests.from_trace(_read(recording["path"], options), rate=rate, order=order, max_tokens=longest)
 
@@ -160,7 +161,8 @@ def _rate(system: str, recording: Recording, fields: Fields, order: str) -> floa
         trace = _trace(system, recording, fields, order, None if order == "first" else 1.0)
         n = _REQUESTS if order == "bootstrap" else len(trace)
         there = Scenario(system, workload=trace, **{**rest, "n_jobs": n})
-    return float(fields["load"] * there.system.sustains(there).rate)
+    serving: Any = there.system
+    return float(fields["load"] * serving.sustains(there).rate)
 
 
 # How a recording becomes the fields of a scenario.

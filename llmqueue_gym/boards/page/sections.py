@@ -30,6 +30,7 @@ def section(ranked: Ranked, shown: bool) -> Markup:
     low = max(-1.0, min(0.0, *(row["score"]["low"] for row in rows)))
     heads = {"": "n", "policy": "", "told": "told", "score": "n", "in a plot": "plot", "95 %": "n wide"}
     heads |= {f"p99 / {on.base}": "n", f"beats {rows[0]['best_by_hand']}": "n"}
+    heads |= dict.fromkeys(rows[0]["shown"], "n wide")
     return filled(
         "board",
         name=on.name,
@@ -65,6 +66,7 @@ def _tr(place: int, row: Row, low: float) -> Markup:
         number(score["high"] - score["low"], ".3f", f"{score['low']:.3f} to {score['high']:.3f}", "wide"),
         number(row["p99_ratio"], ".2f"),
         number(row["better"], ".2f") if policy != row["best_by_hand"] else number(0.5, "", "\N{EM DASH}"),
+        *(number(value, ".2f", look="wide") for value in row["shown"].values()),
     ]
     return tr(cells, row["told"])
 
