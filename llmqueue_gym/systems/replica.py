@@ -324,7 +324,7 @@ class Replica(System):
         return np.array([one.token == "ttft" for one in self.request_classes])
 
     def bound(self, drawn: Drawn) -> float:
-        """Return `theory.clairvoyant.fleet_floor` of what is scored.
+        """Return `theory.clairvoyant.fleet_floor` of what is scored, whatever rules orders bring along.
 
         Raises:
             NotApplicable: a cost profile by tables, for which no floor is known, or clients who wait for their answers.
@@ -343,7 +343,8 @@ class Replica(System):
             klass = drawn.work["klass"]
             outputs, weights = np.where(self._of_first[klass], 1, outputs), 1 / self.allowed[klass]
         replicas = [(one.profile, one.rules) for one in self.members]
-        return fleet_floor(requests, outputs, replicas, shared, weights).mean
+        free = issubclass(self.policies.made, ServingPolicy)  # routers leave the rules of replicas as they are
+        return fleet_floor(requests, outputs, replicas, shared, weights, free).mean
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> ReplicaEpisodes:
         """Return E replicas."""

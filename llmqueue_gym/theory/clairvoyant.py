@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym._jit import kernel
+from llmqueue_gym.columns import MOST_BUDGET, MOST_SEATS
 from llmqueue_gym.errors import BadInput, NotApplicable
 
 KEYS = ("seats", "tokens", "memory")
@@ -79,6 +80,7 @@ def fleet_floor(
     replicas: Sequence[tuple[Any, Any]],
     shared: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    free: bool = False,
 ) -> Floor:
     """Return a lower bound of the mean, weighted or not, of the end-to-end latencies of any policy on these requests.
 
@@ -89,6 +91,8 @@ def fleet_floor(
         shared: leading tokens of prompt and output that another context has as well `(n,)`; see
             `workloads.contexts.shared_tokens`. None: nobody shares.
         weights: what each latency is multiplied by `(n,)`, positive; 1 unless told otherwise.
+        free: whether policies may change seats and token budget, up to `columns.MOST_SEATS` and `MOST_BUDGET`, and how
+            memory is allotted.
 
     Raises:
         NotApplicable: a cost profile by tables, which have no bound from below for all batches.
@@ -99,6 +103,9 @@ def fleet_floor(
     bound = [(profile, rules.on(profile.kv_tokens, profile.gpu)) for profile, rules in replicas]
     numbers = np.min([roofline_below(profile) for profile, _ in bound], axis=0)
     limits = np.where(_MORE_IS_BETTER, *(pick([_limits(one) for _, one in bound], axis=0) for pick in (np.max, np.min)))
+    if free:
+        limits[:2] = np.maximum(limits[:2], (MOST_SEATS, MOST_BUDGET))
+        limits[CHUNK], limits[[LOOKAHEAD, RESERVED]] = max(limits[CHUNK], MOST_BUDGET), 0
     arrivals = np.ascontiguousarray(requests["arrival"], np.float64)
     prompts = np.ascontiguousarray(requests["prompt"], np.int64)
     # A request ends where the model's or the memory's length does.
