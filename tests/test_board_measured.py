@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmqueue_gym.boards import board, boards, load_boards, registered
+from llmqueue_gym.boards import board, boards, load_boards, outside, registered
 from llmqueue_gym.boards.entry import find
 from llmqueue_gym.boards.measured import heads, kept, shown
 from llmqueue_gym.boards.play import bound, numbers
@@ -141,6 +141,20 @@ def test_what_is_shown_stands_in_the_ranking_and_its_tables(small):
     head, _, row, *_ = markdown(on, ranking(on, results)).splitlines()
     assert "| p99 TTFT / round-robin | in time | found in caches | better than llm-d |" in head
     assert re.search(r"\| 0\.50 \| 0\.50 \| 0\.60 \|  \|  \|$", row) and head.count("|") == row.count("|")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("fleet", "def policy(request, site, params):\n    return site.waiting + site.running - 0.01 * site.cached\n"),
+        ("prefix", "def policy(request, system, params):\n    return request.prompt - request.cached\n"),
+        ("classes", "def policy(request, system, params):\n    return request.deadline\n"),
+    ],
+)
+def test_entries_from_outside_can_be_read_and_played(name, code, small, entry):
+    _, made = outside.read(entry(code, board=name), small)
+    cost = numbers(small[name].scenarios["a"], made, [0, 1], small[name].view)["cost"]
+    assert made.told == "nothing" and (np.array(cost) >= bound(small[name].scenarios["a"], [0, 1])).all()
 
 
 # Recordings.
