@@ -19,6 +19,7 @@ UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}  # s in each
 MOST = 1e18  # of a cell: what is larger, or smaller than one over it, is a slip
 MOST_SECONDS = 1e11  # three thousand years; a float still tells 20 us apart there
 MOST_TOKENS = 10**9  # tables hold 32 bits
+MOST_SEATS, MOST_BUDGET = 1024, 65_536  # requests and tokens of an iteration that a policy may ask for
 LONGEST_LINE = 2**24  # characters
 PACKED, FREE = 20, 2**23  # times as long as its file that a packed table may be, and bytes that it may have anyway
 

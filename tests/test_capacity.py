@@ -133,3 +133,12 @@ def test_a_long_stream_is_judged_by_stretches_of_it_at_the_rate_of_all(searches,
 def test_a_law_is_drawn_no_longer_than_its_sample(searches, monkeypatch):
     monkeypatch.setattr(capacity, "SAMPLE", 300)
     assert found(replace(HERE, n_jobs=10**9)) == found(HERE)
+
+
+def test_with_a_cache_each_pass_finds_what_its_own_requests_share_and_no_more(searches):
+    """Texts that came again in every pass would all be found in the cache, and any rate would do."""
+    sizes = {n: f"prefixes:texts={n},zipf=0,prefix=40,own=constant:prompt=20;output=5" for n in (1, 100_000)}
+    cached = replace(HERE, rules="vllm-v1:max_seqs=8,caching=vllm,block_size=1")
+    alone, beside = (found(replace(one, size=sizes[100_000])) for one in (HERE, cached))
+    assert beside.rate == pytest.approx(alone.rate, rel=0.05)
+    assert found(replace(cached, size=sizes[1])).rate > 1.2 * alone.rate

@@ -19,7 +19,9 @@ from llmqueue_gym.workloads.contexts import (
     of_sessions,
     picked,
     repeated_tokens,
+    retold,
     shared_share,
+    shared_tokens,
 )
 from llmqueue_gym.workloads.requests import RequestWorkload, TraceRequests, draw_requests, length_law
 from llmqueue_gym.workloads.traces import load_trace
@@ -97,6 +99,21 @@ def test_what_repeats_is_what_brute_force_finds(seed):
     assert [tokens_of(some, k, 1) for k in range(40)] == [tokens_of(made, i, 1) for i in rows]
     assert repeated_tokens(some).tolist() == by_brute_force(some, outputs[rows])
     assert shared_share(some) == repeated_tokens(some).sum() / prompts[rows].sum()
+    for given, length in ((made, outputs), (some, outputs[rows])):
+        wholes = [tokens_of(given, i, int(length[i])) for i in range(len(length))]
+        best = [max(common(mine, other) for j, other in enumerate(wholes) if j != i) for i, mine in enumerate(wholes)]
+        assert shared_tokens(given, length).tolist() == best
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_contexts_told_again_share_within_a_time_and_not_between_times(seed):
+    rng = np.random.default_rng(seed)
+    outputs, prompts = rng.integers(1, 6, 20), rng.integers(1, 30, 20)
+    made = picked(of_sessions(rng.integers(3, size=20).tolist(), np.arange(20), prompts, outputs), np.arange(5, 20))
+    again = retold(made, 3)
+    assert [len(tokens_of(again, i)) for i in range(45)] == np.tile(prompts[5:], 3).tolist()
+    assert repeated_tokens(again).tolist() == np.tile(repeated_tokens(made), 3).tolist()
+    assert len(np.unique(again.output)) == 45 and (again.output >= OUTPUT).all()
 
 
 def test_pieces_split_where_others_fork():

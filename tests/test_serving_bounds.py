@@ -185,10 +185,10 @@ def test_one_seat_under_overload_is_srpt():
 def test_one_server_serves_least_remaining_and_least_work():
     arrivals, work = np.array([0.0, 1.0, 8.0]), np.array([4.0, 3.5, 1.0])
     # SRPT: 0 until 4, 1 until 7.5, 2 from 8 to 9. Least work: 1 interrupts 0 from 1 to 4.5.
-    assert busy_server(arrivals, work, True)[0] == pytest.approx((4 + 6.5 + 1) / 3)
+    assert busy_server(arrivals, work, np.ones(3), True)[0] == pytest.approx((4 + 6.5 + 1) / 3)
     means = [(1 * 0.5 + 3 * 6) / 4, 1.75, 0.5]
-    assert busy_server(arrivals, work, False)[1] == pytest.approx(np.mean(means))
-    assert busy_server(arrivals, work, False)[0] == pytest.approx((7.5 + 3.5 + 1) / 3)
+    assert busy_server(arrivals, work, np.ones(3), False)[1] == pytest.approx(np.mean(means))
+    assert busy_server(arrivals, work, np.ones(3), False)[0] == pytest.approx((7.5 + 3.5 + 1) / 3)
 
 
 def test_a_floor_needs_requests():

@@ -117,7 +117,7 @@ def play(played: list[Board], work: Work, bar: Progress) -> list[Ranked]:
             for seed in on.seeds:
                 tasks.append(((on.name, BOUND, name, seed), (bound, (scenario, [seed]))))
                 for entry in entries[on.name]:
-                    task: Task = (numbers, (scenario, entry, [seed], on.view, ALSO))
+                    task: Task = (numbers, (scenario, entry, [seed], on.view, ALSO, on.measured, on.objectives))
                     tasks.append(((on.name, entry.name, name, seed), task))
     tasks.sort(key=lambda one: one[0][1] != "known")  # theory takes its time
     done = dict(zip((key for key, _ in tasks), work([task for _, task in tasks], bar, "runs"), strict=True))
@@ -161,7 +161,7 @@ def _block(ranked: Ranked) -> Row:
 
 
 def _by_seed(runs: list[dict[str, list[float]]]) -> dict[str, list[float]]:
-    return {key: [run[key][0] for run in runs] for key in runs[0]}
+    return {key: [run[key][0] for run in runs] for key in runs[0] if all(key in run for run in runs)}
 
 
 def _checked(row: Row, played: Mapping[str, list[float]], scenario: str, policy: str) -> Row | None:

@@ -27,7 +27,14 @@ from llmqueue_gym.systems import SYSTEMS, Scenario, System
 from llmqueue_gym.systems.view import RESPONSE_TIME
 
 DATA = Path(__file__).with_name("data")
-TRACKS = ("mg1", "servers", "llm")  # files of `DATA`, in the order in which they are shown
+TRACKS = (
+    "mg1",
+    "servers",
+    "llm",
+    "fleet",
+    "prefix",
+    "classes",
+)  # files of `DATA`, in the order in which they are shown
 Fields = Mapping[str, Any]
 
 
@@ -51,6 +58,9 @@ class Board:
             scored, so that no table of them fits; the largest trained policy of the library has half as many numbers.
         leave_out: registered policies that do not belong here.
         beside: policies to hold side by side, because they differ in one thing.
+        ratios: what is shown beside the score, over that of the base: metrics of the system by heading; see `measured`.
+        shares: what is shown beside the score as it is, likewise.
+        objectives: limits that goodput counts, as the system names them.
         episode: a short run for the page's player: `note`, `seed`, `scenario`, `view`.
         stored: whether its results are kept; recorded work is not to be had everywhere.
         track: name of its file.
@@ -72,6 +82,9 @@ class Board:
     numbers: int = 320
     leave_out: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    ratios: Mapping[str, str] = field(default_factory=dict)
+    shares: Mapping[str, str] = field(default_factory=dict)
+    objectives: Mapping[str, float] = field(default_factory=dict)
     episode: Fields | None = None
     stored: bool = True
     track: str = ""
@@ -109,6 +122,16 @@ class Board:
         """Whether its jobs are called requests."""
         return "n_requests" in self.kind.spelled
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The metrics that are kept of each run beside the numbers of the system."""
+        return (*self.ratios.values(), *self.shares.values())
+
+    @property
+    def missing(self) -> list[str]:
+        """The files of recorded work that are not at hand."""
+        return [str(one["file"]) for one in self.recorded if one["path"] is None]
+
     def sized(self, seeds: int, longest: int | None = None) -> "Board":
         """Return the board with the first seeds alone, and runs shortened or lengthened by one factor.
 
@@ -123,7 +146,7 @@ class Board:
 
     def _scenario(self, name: str) -> Scenario:
         try:
-            made = Scenario(self.system, **played(dict(self.fields[name]), self.recordings))
+            made = Scenario(self.system, **played(self.system, dict(self.fields[name]), self.recordings))
             if told := made.overload():
                 raise BadInput(told)
             return made
@@ -211,7 +234,7 @@ def _seeds(value: Any) -> tuple[int, ...]:
 _MADE: dict[str, Callable[[Any], Any]] = {"seeds": _seeds, "leave_out": tuple, "beside": tuple}
 _TYPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("title", "system", "short", "base", "rule"), (str, "a text")),
-    **dict.fromkeys(("fields", "view", "players", "episode"), (dict, "a table")),
+    **dict.fromkeys(("fields", "view", "players", "ratios", "shares", "objectives", "episode"), (dict, "a table")),
     **dict.fromkeys(("leave_out", "beside"), (list, "a list")),
     **dict.fromkeys(("version", "numbers"), (int, "a whole number")),
     "stored": (bool, "true or false"),

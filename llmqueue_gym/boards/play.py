@@ -5,11 +5,13 @@ same version of the library gives the same numbers on every number of processes.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from rich.progress import Progress
 
+from llmqueue_gym.boards import measured
 from llmqueue_gym.boards.board import Board
 from llmqueue_gym.boards.cell import confined
 from llmqueue_gym.boards.entry import Entry
@@ -34,7 +36,8 @@ def play_scenarios(
     on: Board, entry: Entry, seeds: Sequence[int], work: Work, bar: Progress, what: str
 ) -> list[Numbers]:
     """Return the numbers of an entry in every scenario of a board; one from outside is played in a cell."""
-    tasks: list[Task] = [(numbers, (scenario, entry, tuple(seeds), on.view)) for scenario in on.scenarios.values()]
+    more = on.view, (), on.measured, on.objectives
+    tasks: list[Task] = [(numbers, (scenario, entry, tuple(seeds), *more)) for scenario in on.scenarios.values()]
     if entry.files is None:
         return work(tasks, bar, f"{on.name}: {what}")
     return confined(entry, tasks, bar, f"{on.name}: {what}")
@@ -47,7 +50,13 @@ def bounds(on: Board, work: Work, bar: Progress) -> Row:
 
 
 def numbers(
-    scenario: Scenario, entry: Entry, seeds: Sequence[int], view: Mapping[str, Any], also: Sequence[str] = ()
+    scenario: Scenario,
+    entry: Entry,
+    seeds: Sequence[int],
+    view: Mapping[str, Any],
+    also: Sequence[str] = (),
+    paths: Sequence[str] = (),
+    objectives: Mapping[str, float] = MappingProxyType({}),
 ) -> Numbers:
     """Play an entry in a scenario and return its numbers by seed.
 
@@ -57,13 +66,15 @@ def numbers(
         seeds: of the jobs.
         view: what an agent sees and decides.
         also: names in `evaluation.METRICS` that are measured beside the numbers of the system, without the warm-up.
+        paths: metrics of the system that are measured, too, of the whole run; see `measured`.
+        objectives: limits for these.
 
     Raises:
         BadInput: an agent leaves jobs undone that nobody may lose, or acts in another view.
     """
     runs = rollouts(entry.player, scenario, seeds, **{**entry.view, **view})
-    rows = [_row(scenario, run, also) for run in runs]
-    found = {key: [row[key] for row in rows] for key in rows[0]}
+    rows = [{**_row(scenario, run, also), **measured.measured(run, paths, objectives)} for run in runs]
+    found = measured.kept({key: [row[key] for row in rows] for key in rows[0]}, paths)
     if np.isnan(found["cost"]).any():
         raise BadInput(f"agent {entry.name!r} left jobs undone in {scenario.system.name!r}, seed {seeds[0]} and on")
     return found

@@ -6,6 +6,7 @@ note that goes with the result says so.
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,12 +17,11 @@ import numpy as np
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.predictors.pairs import Pairs
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.systems.capacity import capacity
-from llmqueue_gym.systems.replica import Replica
 from llmqueue_gym.workloads import TraceWorkload, load_trace
 from llmqueue_gym.workloads.arrivals import Renewal
 from llmqueue_gym.workloads.quantiles import azure_conv_gaps, azure_conv_sizes, ssjf_pairs
 from llmqueue_gym.workloads.requests import TraceRequests
+from llmqueue_gym.workloads.traces import Trace
 
 Fields = dict[str, Any]
 Recording = Mapping[str, Any]
@@ -29,7 +29,8 @@ FOLDER_VARIABLE = "LLMQUEUE_DATA"
 _FOLDERS = ("../shared/traces/data", "shared/traces/data")
 _PAIRS = 20_000  # as many as SSJF's file has
 _REQUESTS = 20_000  # by which a capacity is found where they are drawn; a recording is taken whole
-_KEYS = ("kind", "file", "used", "instead", "embedded", "source", "licence")
+_OF_WORK = ("load", "rate", "n_jobs", "classes", "scored")  # fields that do not change what replicas can hold
+_KEYS = ("kind", "file", "options", "used", "instead", "embedded", "source", "licence")
 
 
 def data_folder(data: str | os.PathLike[str] | None = None) -> Path | None:
@@ -70,14 +71,14 @@ def read_recordings(rows: Any, data: str | os.PathLike[str] | None = None) -> di
     return found
 
 
-def played(fields: Fields, recordings: Mapping[str, Recording]) -> Fields:
-    """Return the fields of a scenario, with what it plays in place of the name of a recording."""
+def played(system: str, fields: Fields, recordings: Mapping[str, Recording]) -> Fields:
+    """Return the fields of a scenario of a system, with what it plays in place of the name of a recording."""
     name = fields.pop("recording", None)
     if name is None:
         return fields
     if name not in recordings:
         raise BadInput(f"unknown recording {name!r}; {nearest(str(name), recordings)}")
-    return KINDS[recordings[name]["kind"]](recordings[name], fields)
+    return KINDS[recordings[name]["kind"]](system, recordings[name], fields)
 
 
 def told(recording: Recording) -> str:
@@ -88,7 +89,7 @@ def told(recording: Recording) -> str:
     return f"{recording['file']}: {recording.get('used', 'its rows')}. {source}"
 
 
-def _jobs(recording: Recording, fields: Fields) -> Fields:
+def _jobs(system: str, recording: Recording, fields: Fields) -> Fields:
     """Output lengths as sizes of mean 1, with their arrival times, stretched to the load."""
     if recording["path"] is None:
         return {"size": azure_conv_sizes(), "arrivals": Renewal(law=azure_conv_gaps()), **fields}
@@ -96,7 +97,7 @@ def _jobs(recording: Recording, fields: Fields) -> Fields:
     return {**fields, "workload": TraceWorkload.from_trace(trace, 1 / float(trace.output_tokens.mean()), load)}
 
 
-def _pairs(recording: Recording, fields: Fields) -> Fields:
+def _pairs(system: str, recording: Recording, fields: Fields) -> Fields:
     """True lengths as the law of sizes, and for each a length that was predicted."""
     pairs = _drawn_pairs() if recording["path"] is None else Pairs(str(recording["path"]))
     return {**fields, "size": pairs.size_law(), "predictor": pairs}
@@ -111,42 +112,64 @@ def _drawn_pairs() -> Pairs:
         return Pairs(str(file))
 
 
-def _requests(recording: Recording, fields: Fields) -> Fields:
-    """Requests with their own arrival times, windows of which have the load over the whole recording."""
+def _requests(system: str, recording: Recording, fields: Fields) -> Fields:
+    """Requests with their own arrival times, windows of which have the load, or the rate, over the whole recording."""
     if recording["path"] is None:
-        return _lengths(recording, fields)
-    given = {**fields, "rate": fields["load"] * _capacity(recording, fields, "first")}
-    return {**given, "load": None, "workload": _trace(recording, fields, "window")}
+        return _lengths(system, recording, fields)
+    given = {**fields, "rate": _rate(system, recording, fields, "first")}
+    return {**given, "load": None, "workload": _trace(system, recording, fields, "window")}
 
 
-def _lengths(recording: Recording, fields: Fields) -> Fields:
+def _rows(system: str, recording: Recording, fields: Fields) -> Fields:
+    """Requests in the recorded order, so that it stays who shares with whom, with Poisson arrivals."""
+    return _lengths(system, recording, fields, "window")
+
+
+def _lengths(system: str, recording: Recording, fields: Fields, order: str = "bootstrap") -> Fields:
     """Lengths of a recording, or of its embedded law, with Poisson arrivals."""
-    rate = fields["load"] * _capacity(recording, fields, "bootstrap")
+    rate = _rate(system, recording, fields, order)
     if recording["path"] is None:
         return {**recording["embedded"], **fields, "load": None, "rate": rate}
-    return {**fields, "load": None, "workload": _trace(recording, fields, "bootstrap", rate)}
+    given = {key: value for key, value in fields.items() if key != "rate"}
+    return {**given, "load": None, "workload": _trace(system, recording, fields, order, rate)}
 
 
-def _trace(recording: Recording, fields: Fields, order: str, rate: float | None = None) -> TraceRequests:
-    parts = {key: fields[key] for key in ("profile", "rules") if key in fields}
-    longest = fields.get("max_tokens") or Replica(**parts).bound_rules.longest
-    return TraceRequests.from_trace(recording["path"], rate=rate, order=order, max_tokens=longest)
+def _trace(system: str, recording: Recording, fields: Fields, order: str, rate: float | None = None) -> TraceRequests:
+    own = {key: value for key, value in fields.items() if key not in _OF_WORK}
+    there: Any = Scenario(system, rate=1.0, **own).system
+    longest = fields.get("max_tokens") or min(one.rules.longest for one in there.members)
+    options = tuple(recording.get("options", {}).items())
+    return TraceRequests.from_trace(_read(recording["path"], options), rate=rate, order=order, max_tokens=longest)
 
 
-def _capacity(recording: Recording, fields: Fields, order: str) -> float:
-    """Return the requests/s that first come first served keeps up with."""
+@cache
+def _read(path: Path, options: tuple[tuple[str, Any], ...]) -> Trace:
+    """Return a trace, whose names of clients may be numbered without a word."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*are numbered")
+        return load_trace(path, **dict(options))
+
+
+def _rate(system: str, recording: Recording, fields: Fields, order: str) -> float:
+    """Return the requests/s: those that are told, or a share of what first come first served keeps up with."""
+    if "rate" in fields:
+        return float(fields["rate"])
     rest = {key: value for key, value in fields.items() if key not in ("load", "cut_off", "n_jobs")}
     if recording["path"] is None:
-        return capacity(Scenario("replica", **{**recording["embedded"], **rest, "n_jobs": _REQUESTS})).rate
-    trace = _trace(recording, fields, order, 1.0 if order == "bootstrap" else None)
-    n = _REQUESTS if order == "bootstrap" else len(trace)
-    return capacity(Scenario("replica", workload=trace, **{**rest, "n_jobs": n})).rate
+        there = Scenario(system, **{**recording["embedded"], **rest, "n_jobs": _REQUESTS})
+    else:
+        trace = _trace(system, recording, fields, order, None if order == "first" else 1.0)
+        n = _REQUESTS if order == "bootstrap" else len(trace)
+        there = Scenario(system, workload=trace, **{**rest, "n_jobs": n})
+    serving: Any = there.system
+    return float(fields["load"] * serving.sustains(there).rate)
 
 
 # How a recording becomes the fields of a scenario.
-KINDS: dict[str, Callable[[Recording, Fields], Fields]] = {
+KINDS: dict[str, Callable[[str, Recording, Fields], Fields]] = {
     "jobs": _jobs,
     "pairs": _pairs,
     "requests": _requests,
+    "rows": _rows,
     "lengths": _lengths,
 }

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.boards.board import Board
+from llmqueue_gym.boards.measured import shown
 from llmqueue_gym.boards.play import BOUND
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.statistics import Estimate, across_seeds, interquartile_mean, stratified_bootstrap
@@ -47,7 +48,7 @@ def ranking(on: Board, results: Results) -> list[Row]:
     score = {name: scores(cost[on.base], cost[name], cost[BOUND]) for name in cost if name != BOUND}
     best = best_by_hand(results, score)
     p99 = {name: numbers(on, results[name], "p99") / numbers(on, results[on.base], "p99") for name in score}
-    rows = [_row(on, results[name], cost, score, p99[name], best) for name in score]
+    rows = [_row(on, results[name], cost, score, p99[name], best, shown(on, results, name)) for name in score]
     return sorted(rows, key=lambda row: (row["told"] == TRUTH, -row["score"]["mean"], row["policy"]))
 
 
@@ -133,6 +134,12 @@ def interval(estimate: Estimate) -> dict[str, float]:
 _TWO = ("cost", "p99")
 
 
+def _mean(values: list[float]) -> float:
+    """Return the mean over the scenarios in which there is anything; NaN where there is nothing."""
+    there = [value for value in values if not np.isnan(value)]
+    return float(np.mean(there)) if there else np.nan
+
+
 def _over(values: np.ndarray, base: np.ndarray, k: int) -> float:
     with np.errstate(invalid="ignore", divide="ignore"):
         return float((values[:, k] / base[:, k]).mean())
@@ -151,6 +158,7 @@ def _row(
     score: Mapping[str, np.ndarray],
     p99: np.ndarray,
     best: str,
+    beside: Mapping[str, list[float]],
 ) -> Row:
     name = result["policy"]
     return {
@@ -160,7 +168,14 @@ def _row(
         "p99_ratio": interquartile_mean(p99),
         "best_by_hand": best,
         "better": float((np.sign(cost[best] - cost[name]) + 1).mean() / 2),
-        "scenarios": [_scenario(on, cost, score[name], p99, name, best, k) for k in range(len(on.fields))],
+        "shown": {head: _mean(values) for head, values in beside.items()},
+        "scenarios": [
+            {
+                **_scenario(on, cost, score[name], p99, name, best, k),
+                "shown": {head: values[k] for head, values in beside.items()},
+            }
+            for k in range(len(on.fields))
+        ],
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
+from llmqueue_gym.columns import MOST_BUDGET, MOST_SEATS
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.policies.base import EXACT, BasePolicy
 
@@ -12,9 +13,9 @@ MOST = 10**6  # of a count
 MOST_EDGES = 16  # of classes
 # What a policy decides of a rule set, and between which numbers; memory, model and clock are the scenario's.
 _RULES: Mapping[str, Any] = {
-    "token_budget": (1, 65_536),
-    "max_seqs": (1, 1024),
-    "long_prefill_threshold": (0, 65_536),
+    "token_budget": (1, MOST_BUDGET),
+    "max_seqs": (1, MOST_SEATS),
+    "long_prefill_threshold": (0, MOST_BUDGET),
     "watermark": (0.0, 0.99),
     "no_watermark": bool,
     "allocation": Literal["chunk", "known", "longest"],

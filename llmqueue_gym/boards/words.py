@@ -35,17 +35,16 @@ def sentences(on: Board, rows: Sequence[Row], won: Sequence[Row], checks: Sequen
 def markdown(on: Board, rows: Sequence[Row], most: int = 8) -> str:
     """Return the head of a ranking in Markdown, with every learned policy and those that are told the truth."""
     shown = [row for place, row in enumerate(rows) if place < most or row["learned"] or row["told"] == TRUTH]
-    lines = [
-        f"| {on.title} | told | score | 95 % | p99 / {on.base} | better than {rows[0]['best_by_hand']} |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = [on.title, "told", "score", "95 %", f"p99 / {on.base}", *rows[0]["shown"]]
+    heads.append(f"better than {rows[0]['best_by_hand']}")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in shown:
         score, name = row["score"], f"**{row['policy']}**" if row["learned"] else row["policy"]
         interval = f"{score['low']:.3f} to {score['high']:.3f}"
         better = "" if row["policy"] == row["best_by_hand"] else f"{row['better']:.2f}"
-        lines.append(
-            f"| {name} | {row['told']} | {score['mean']:.3f} | {interval} | {row['p99_ratio']:.2f} | {better} |"
-        )
+        cells = [name, row["told"], f"{score['mean']:.3f}", interval, f"{row['p99_ratio']:.2f}"]
+        cells += ["late" if value == np.inf else f"{value:.2f}".replace("nan", "") for value in row["shown"].values()]
+        lines.append(f"| {' | '.join([*cells, better])} |")
     return "\n".join(lines)
 
 

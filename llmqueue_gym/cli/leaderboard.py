@@ -92,9 +92,8 @@ def add(entry: str, folder: str, name: str | None, workers: int | None) -> None:
     runs.
     """
     from llmqueue_gym.boards import outside, stored
-    from llmqueue_gym.boards.board import chosen
 
-    among = chosen(name)
+    among = _at_hand(name)
     outside.read(Path(entry), among)  # refused before anything is shown
     with _working(workers) as (work, bar):
         path = stored.add(Path(folder), Path(entry), work, bar, among)
@@ -191,12 +190,11 @@ def _run_agent(
 
     from llmqueue_gym.boards import entry as entries
     from llmqueue_gym.boards import play, stored
-    from llmqueue_gym.boards.board import chosen
     from llmqueue_gym.boards.standings import ranking
     from llmqueue_gym.boards.terminal import show_ranking
     from llmqueue_gym.integrations.load import load_agent
 
-    among = chosen(name)
+    among = _at_hand(name)
     player = entries.agent_entry(load_agent, agent, _view(view))
     fits = {board: entries.plays(player, on) for board, on in among.items()}
     fitting = {board: on for board, on in among.items() if fits[board] or (fits[board] is None and name is not None)}
@@ -232,11 +230,10 @@ def _view(given: str | None) -> dict[str, Any]:
 
 def _players(folder: Path, name: str | None, policy: str | None) -> list[tuple[Any, list[Any]]]:
     """Return the boards, each with its registered policies and added entries, or with the one that is asked for."""
-    from llmqueue_gym.boards.board import chosen
     from llmqueue_gym.boards.entry import registered
     from llmqueue_gym.boards.stored import added
 
-    everybody = [(on, [*registered(on), *added(folder, on)]) for on in chosen(name).values()]
+    everybody = [(on, [*registered(on), *added(folder, on)]) for on in _at_hand(name).values()]
     if policy is None:
         return everybody
     asked = [(on, [player for player in players if player.name == policy]) for on, players in everybody]
@@ -245,6 +242,25 @@ def _players(folder: Path, name: str | None, policy: str | None) -> list[tuple[A
         where = "on any board" if name is None else f"on board {name!r}"
         raise BadInput(f"no policy {policy!r} {where}; {nearest(policy, sorted(names))}")
     return [(on, players) for on, players in asked if players]
+
+
+def _at_hand(name: str | None) -> dict[str, Any]:
+    """Return the boards that are asked for and can be played, as what stands in for a recording gives other results.
+
+    Raises:
+        BadInput: the one that is asked for plays recorded work that is not at hand.
+    """
+    from llmqueue_gym.boards.board import chosen
+    from llmqueue_gym.boards.recorded import FOLDER_VARIABLE
+
+    among = chosen(name)
+    for on in [on for on in among.values() if on.missing]:
+        words = f"board {on.name!r} plays {', '.join(on.missing)}: say in ${FOLDER_VARIABLE} which folder that is in"
+        if name is not None:
+            raise BadInput(words)
+        click.echo(f"left out: {words}", err=True)
+        del among[on.name]
+    return among
 
 
 @contextmanager

@@ -5,7 +5,8 @@ faster than service by a share x, each pass leaves a backlog of x times its leng
 wait that much longer; where they are slower, waits settle. So it keeps up if the mean wait until a request is first
 scheduled is in the third pass at most 1 % of a pass's length above that in the second. Both hold the very same requests
 and bursts, so neither a busy second half of a trace nor a burst within it is mistaken for overload, and neither a short
-trace nor a long burst hides one.
+trace nor a long burst hides one. Where prefixes are cached, each pass has texts of its own, so that it finds in the
+cache what its own requests share and nothing that only the repetition put there.
 
 The search is deterministic; with the 1 % above and its own 1 % the result is good to 2 % of what these requests would
 give if they came again for ever. It takes seconds, so what was found is kept, in memory and in a file of the user's
@@ -27,6 +28,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import never_refreshed
 from llmqueue_gym.storage import write_text
+from llmqueue_gym.workloads.contexts import picked, retold
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.base import Drawn
@@ -72,7 +74,7 @@ def capacity(scenario: "Scenario", seed: int = 0, progress: Progress | None = No
         BadInput: all requests arrive at one time, so there is no rate; or not all of them are ever done.
     """
     plain = _plain(scenario)
-    drawn = sample(plain.draw(seed, "fcfs"))
+    drawn = sample(_told(plain.draw(seed, "fcfs"), plain.system))
     key = _key(drawn, plain.system)
     if key not in _FOUND:
         file = _folder() / f"{key}.json"
@@ -94,7 +96,10 @@ def sample(drawn: "Drawn") -> "Drawn":
     if times[-1] > 0:
         times *= (len(rows) - 1) / recorded_rate(drawn.work) / times[-1]
     set_arrivals(work, times)
-    return drawn._replace(work=work, truth={"sizes": drawn.sizes[rows], "refreshed": never_refreshed(len(rows))})
+    truth = {"sizes": drawn.sizes[rows], "refreshed": never_refreshed(len(rows))}
+    if "contexts" in drawn.truth:
+        truth["contexts"] = picked(drawn.truth["contexts"], rows)
+    return drawn._replace(work=work, truth=truth)
 
 
 def search(drawn: "Drawn", system: Any, progress: Progress | None = None) -> Capacity:
@@ -177,6 +182,8 @@ def repeated(drawn: "Drawn", passes: int) -> "Drawn":
     set_arrivals(requests, np.concatenate([arrival + k * period for k in range(passes)]))
     requests["place"] = np.arange(n * passes)
     truth = {"sizes": np.tile(drawn.sizes, passes), "refreshed": never_refreshed(n * passes)}
+    if "contexts" in drawn.truth:
+        truth["contexts"] = retold(drawn.truth["contexts"], passes)
     return drawn._replace(work=requests, truth=truth)
 
 
@@ -191,12 +198,21 @@ def _plain(scenario: "Scenario") -> "Scenario":
     return replace(scenario, load=None, predictor="exact", **few)
 
 
+def _told(drawn: "Drawn", system: Any) -> "Drawn":
+    """Return the requests without what their prompts consist of, where nothing is cached."""
+    if system.bound_rules.caching != "none":
+        return drawn
+    return drawn._replace(truth={name: table for name, table in drawn.truth.items() if name != "contexts"})
+
+
 def _key(drawn: "Drawn", system: Any) -> str:
     """Return a fingerprint of all that a capacity depends on."""
     text = hashlib.sha256(_engine())
     for column in ("arrival", "prompt", "weight"):
         text.update(np.ascontiguousarray(drawn.work[column]).tobytes())
     text.update(np.ascontiguousarray(drawn.sizes).tobytes())
+    for table in drawn.truth.get("contexts", ()):
+        text.update(np.ascontiguousarray(table).tobytes())
     profile = system.cost_profile
     text.update(np.ascontiguousarray(profile.numbers, float).tobytes())
     rules = replace(system.bound_rules, horizon=np.inf)

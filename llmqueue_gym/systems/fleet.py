@@ -16,13 +16,13 @@ from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
 from llmqueue_gym.engines.fleet.record import PLACES
-from llmqueue_gym.errors import BadInput, NotApplicable
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.control import CONTROLLERS, Controller
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.base import HITS, LUCK, RECORD, ROUNDS, SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
-from llmqueue_gym.requests import PREFILL, Requests, request_table
+from llmqueue_gym.requests import PREFILL, Requests
 from llmqueue_gym.systems.agents.routing import RoutingAgent
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
@@ -32,7 +32,7 @@ from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View, check_between
+from llmqueue_gym.systems.view import View, check_between, check_positive
 from llmqueue_gym.theory.clairvoyant import latency_floor
 from llmqueue_gym.workloads.streams import stream
 
@@ -345,20 +345,6 @@ class Fleet(Replica):
             row[f"{prefix}looks"] = LOOKS[made.looks]
             row[f"{prefix}wants"] = wants(made)
         return records(row)[0]
-
-    def bound(self, drawn: Drawn) -> float:
-        """Return `theory.clairvoyant.latency_floor` of as many replicas.
-
-        Raises:
-            NotApplicable: no floor is known: replicas differ or share prefixes, the cost profile is one of tables, or
-                clients wait for their answers.
-        """
-        if self.closed:
-            return super().bound(drawn)
-        if len(self.distinct) > 1 or self.caches:
-            raise NotApplicable("no floor is known for replicas that differ, nor for prompts that are in a cache")
-        requests, (kind,) = request_table(drawn.work["arrival"], drawn.work["prompt"]), self.distinct
-        return latency_floor(requests, drawn.sizes, kind.profile, kind.rules, len(self.members)).mean
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> FleetEpisodes:  # type: ignore[override]
         """Return E fleets.

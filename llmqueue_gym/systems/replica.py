@@ -33,7 +33,8 @@ from llmqueue_gym.systems.members import Member
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
-from llmqueue_gym.theory.clairvoyant import latency_floor
+from llmqueue_gym.theory.clairvoyant import fleet_floor
+from llmqueue_gym.workloads.contexts import shared_tokens
 from llmqueue_gym.workloads.requests import RequestWorkload, TraceRequests, draw_requests
 from llmqueue_gym.workloads.requests.classes import RequestClass, put_in_classes, request_classes
 from llmqueue_gym.workloads.streams import stream
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 ADMISSIONS = {"fits": tables.FITS, "reserve": tables.RESERVE, "peak": tables.PEAK}
+SCORED = {"latency": "mean end-to-end latency, s", "deadlines": "mean time taken over the time allowed"}
 ACCOUNTS = {"tenant": tables.TENANTS, "class": tables.CLASSES}
 WORK = 2_000_000  # looks at a request between two moments at which an interrupt is heard, well below 1 s
 _PREDICTED = ("predicted", "first_predicted", "lower", "upper")
@@ -61,13 +63,14 @@ class Replica(System):
         concurrency: clients, each of which sends its next request when its last one has ended, in place of arrivals.
         classes: of the requests, with shares and deadlines, as in interactive:0.72:10,batch:0.28:3600; see
             `workloads.requests.classes`.
+        scored: what a cost is the mean of: `latency`, or `deadlines`, the time until the token that a class has a
+            deadline for over the time allowed.
     """
 
     name: ClassVar[str] = "replica"
     title: ClassVar[str] = "One replica of a language model"
     policies: ClassVar[Policies] = SERVING_POLICIES
     view: ClassVar[type[View]] = ReplicaView
-    cost: ClassVar[str] = "mean end-to-end latency, s"
     spelled: ClassVar[Mapping[str, str]] = {"lengths": "size", "n_requests": "n_jobs"}
     options: ClassVar[Mapping[str, str]] = {"size": "lengths", "n_jobs": "requests"}
     metrics: ClassVar[str] = "llmqueue_gym.evaluation.serving"
@@ -92,6 +95,7 @@ class Replica(System):
     cut_off: float = np.inf
     concurrency: int | None = None
     classes: str | None = None
+    scored: str = "latency"
 
     def __post_init__(self) -> None:
         for name, kind in (("profile", Profile), ("rules", Rules)):
@@ -111,6 +115,10 @@ class Replica(System):
             raise BadInput(
                 f"classes={self.classes!r} have deadlines, which nobody knows of clients who wait for answers"
             )
+        if self.scored not in SCORED:
+            raise BadInput(f"scored={self.scored!r}; {nearest(str(self.scored), SCORED)}")
+        if self.scored == "deadlines" and not (self.classes and np.isfinite(self.allowed).all()):
+            raise BadInput(f"scored='deadlines' needs classes that all have one, not classes={self.classes!r}")
         _ = self.bound_rules  # a wrong part is found here, not at the first run
 
     @cached_property
@@ -127,6 +135,16 @@ class Replica(System):
     def request_classes(self) -> tuple[RequestClass, ...]:
         """The classes that are told, by their numbers."""
         return request_classes(self.classes) if self.classes else ()
+
+    @property
+    def allowed(self) -> np.ndarray:
+        """The time that each class allows, s."""
+        return np.array([one.deadline for one in self.request_classes])
+
+    @property
+    def cost(self) -> str:  # type: ignore[override]
+        """What is scored, in words."""
+        return SCORED[self.scored]
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -290,16 +308,25 @@ class Replica(System):
         return replace(self, rules=rules) if policy.rules else self
 
     def numbers(self, run: Run) -> dict[str, float]:
-        """Return mean and 99th percentile of the latency, and mean time to first token; who is never done is late."""
+        """Return mean and 99th percentile of what is scored, and mean TTFT; who is never done is late."""
         arrival = run.jobs["arrival"]
         latency = np.where(run.done, run.outcome["completion"] - arrival, np.inf)
         first = np.where(run.done, run.outcome["first_token"] - arrival, np.inf)
+        scored = latency
+        if self.scored == "deadlines":
+            klass = run.jobs["klass"]
+            scored = np.where(self._of_first[klass], first, latency) / self.allowed[klass]
         # Percentiles between a number and infinity would be NaN.
-        p99 = float(np.percentile(latency, 99, method="higher"))
-        return {"cost": float(latency.mean()), "p99": p99, "ttft": float(first.mean())}
+        p99 = float(np.percentile(scored, 99, method="higher"))
+        return {"cost": float(scored.mean()), "p99": p99, "ttft": float(first.mean())}
+
+    @property
+    def _of_first(self) -> np.ndarray:
+        """Whether the deadline of each class is one of the first token."""
+        return np.array([one.token == "ttft" for one in self.request_classes])
 
     def bound(self, drawn: Drawn) -> float:
-        """Return `theory.clairvoyant.latency_floor`.
+        """Return `theory.clairvoyant.fleet_floor` of what is scored, whatever rules orders bring along.
 
         Raises:
             NotApplicable: a cost profile by tables, for which no floor is known, or clients who wait for their answers.
@@ -308,10 +335,18 @@ class Replica(System):
             raise NotApplicable(
                 "when requests come depends on the policy, so no floor holds for all; leave concurrency"
             )
-        if self.bound_rules.batching != "passes":
-            raise NotApplicable(f"no floor is known under the rule set {self.bound_rules.name!r}; choose vllm-v1")
+        if name := next((one.rules.name for one in self.members if one.rules.batching != "passes"), None):
+            raise NotApplicable(f"no floor is known under the rule set {name!r}; choose vllm-v1")
         requests = request_table(drawn.work["arrival"], drawn.work["prompt"])
-        return latency_floor(requests, drawn.sizes, self.cost_profile, self.bound_rules).mean
+        outputs, weights, shared = drawn.sizes, None, None
+        if "contexts" in drawn.truth and any(one.rules.caching != "none" for one in self.members):
+            shared = shared_tokens(drawn.truth["contexts"], outputs)
+        if self.scored == "deadlines":  # who wants the first token alone could as well have no other
+            klass = drawn.work["klass"]
+            outputs, weights = np.where(self._of_first[klass], 1, outputs), 1 / self.allowed[klass]
+        replicas = [(one.profile, one.rules) for one in self.members]
+        free = issubclass(self.policies.made, ServingPolicy)  # routers leave the rules of replicas as they are
+        return fleet_floor(requests, outputs, replicas, shared, weights, free).mean
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> ReplicaEpisodes:
         """Return E replicas."""

@@ -82,6 +82,19 @@ def picked(contexts: Contexts, rows: np.ndarray) -> Contexts:
     return Contexts(contexts.segments[taken], first, contexts.output[rows])
 
 
+def retold(contexts: Contexts, times: int) -> Contexts:
+    """Return contexts several times over, each time of other texts: who shares does so with those of the same time."""
+    texts, counts = contexts.segments["text"], np.diff(contexts.first)
+    said = 1 + texts[texts < OUTPUT].max(initial=-1)  # texts that are no outputs
+    outputs = 1 + max(int(contexts.output.max()), int(texts.max(initial=0))) - OUTPUT
+    segments = np.tile(contexts.segments, times)
+    turn = np.repeat(np.arange(times), len(texts))
+    segments["text"] += turn * np.where(segments["text"] < OUTPUT, said, outputs)
+    first = np.concatenate([[0], np.cumsum(np.tile(counts, times))])
+    later = np.repeat(np.arange(times), len(contexts.output)) * outputs
+    return Contexts(segments, first, np.tile(contexts.output, times) + later)
+
+
 def filled(contexts: Contexts, prompts: np.ndarray) -> Contexts:
     """Return contexts whose prompts have so many tokens `(n,)`; what they lack is added as text of their own."""
     row = np.repeat(np.arange(len(prompts)), np.diff(contexts.first))
@@ -109,28 +122,73 @@ def repeated_tokens(contexts: Contexts) -> np.ndarray:
 
     A cache without end that forgets nothing would have them, were every request done before the next one comes.
     """
-    edges: dict[tuple[int, int, int], tuple[int, int]] = {}  # node, text, start: tokens, and the node behind them
-    nodes, repeated = 1, np.zeros(len(contexts.output), np.int64)
-    listed, first = contexts.segments.tolist(), contexts.first.tolist()
-    for i, output in enumerate(contexts.output.tolist()):
-        node = 0
-        for text, start, length in (*listed[first[i] : first[i + 1]], (output, 0, ENDLESS)):
+    tree = _Tree()
+    paths = (tree.walked(pieces) for pieces in _whole(contexts, np.full(len(contexts.output), ENDLESS)))
+    known = np.array([sum(tokens for _, tokens, was_there in path if was_there) for path in paths], np.int64)
+    return np.minimum(known, _prompts(contexts))
+
+
+def shared_tokens(contexts: Contexts, outputs: np.ndarray) -> np.ndarray:
+    """Return how many leading tokens of each prompt and its output some other one has, earlier or later `(n,)`, int64.
+
+    No cache, whatever it keeps and in whichever order requests are served, holds more of a context because of others.
+
+    Args:
+        contexts: of the requests.
+        outputs: their output tokens `(n,)`.
+    """
+    tree, wholes = _Tree(), _whole(contexts, outputs)
+    for pieces in wholes:
+        tree.walked(pieces)
+    paths = [tree.walked(pieces) for pieces in wholes]  # by now nothing is cut any more
+    visits = np.bincount([node for path in paths for node, _, _ in path], minlength=tree.nodes)
+    return np.array([sum(tokens for node, tokens, _ in path if visits[node] > 1) for path in paths], np.int64)
+
+
+class _Tree:
+    """Contexts as a tree, whose edges are pieces of texts."""
+
+    def __init__(self) -> None:
+        self.edges: dict[tuple[int, int, int], tuple[int, int]] = {}  # node, text, start: tokens, and the node behind
+        self.nodes = 1
+
+    def walked(self, pieces: list[tuple[int, int, int]]) -> list[tuple[int, int, bool]]:
+        """Follow a context from the root, adding what is not there.
+
+        Returns:
+            of each edge the node behind it, its tokens, and whether it was there.
+        """
+        node, path = 0, []
+        for text, start, length in pieces:
             while length > 0:
                 here = node, text, start
-                known = edges.get(here)
+                known = self.edges.get(here)
                 if known is None:
-                    edges[here] = length, nodes
-                    node, nodes = nodes, nodes + 1
+                    self.edges[here] = length, self.nodes
+                    node, self.nodes = self.nodes, self.nodes + 1
+                    path.append((node, length, False))
                     break
                 step = min(length, known[0])
                 if step < known[0]:  # a fork within what was one piece
-                    edges[here] = step, nodes
-                    edges[nodes, text, start + step] = known[0] - step, known[1]
-                    nodes += 1
-                node, start, length = edges[here][1], start + step, length - step
-                if text != output:
-                    repeated[i] += step
-    return repeated
+                    self.edges[here] = step, self.nodes
+                    self.edges[self.nodes, text, start + step] = known[0] - step, known[1]
+                    self.nodes += 1
+                node, start, length = self.edges[here][1], start + step, length - step
+                path.append((node, step, True))
+        return path
+
+
+def _whole(contexts: Contexts, outputs: np.ndarray) -> list[list[tuple[int, int, int]]]:
+    """Return the pieces of each prompt, and its output behind them."""
+    listed, first = contexts.segments.tolist(), contexts.first.tolist()
+    said = zip(contexts.output.tolist(), outputs.tolist(), strict=True)
+    return [[*listed[first[i] : first[i + 1]], (text, 0, tokens)] for i, (text, tokens) in enumerate(said)]
+
+
+def _prompts(contexts: Contexts) -> np.ndarray:
+    """Return the tokens of each prompt `(n,)`."""
+    ends = np.concatenate([[0], np.cumsum(contexts.segments["length"])])
+    return np.diff(ends[contexts.first])
 
 
 def shared_share(contexts: Contexts) -> float:

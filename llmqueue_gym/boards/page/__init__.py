@@ -105,7 +105,13 @@ def _data(ranked: Ranked) -> dict[str, Any]:
     rows = []
     for row in ranked.rows:
         numbers = [
-            [*at["cost"].values(), at["score"], at["p99_ratio"], *at["ahead_of_best"].values()]
+            [
+                *at["cost"].values(),
+                at["score"],
+                at["p99_ratio"],
+                *at["ahead_of_best"].values(),
+                *at["shown"].values(),
+            ]
             for at in row["scenarios"]
         ]
         rows.append({**{key: row[key] for key in keys}, "scenarios": numbers})
@@ -113,7 +119,7 @@ def _data(ranked: Ranked) -> dict[str, Any]:
     drawn = ("scenario", "policy", "value", "mean", "low", "high", "inside")
     exact = [{key: check[key] for key in drawn} for check in ranked.checks if "inside" in check]
     more = {"exact": exact, "curves": ranked.curves, "episode": ranked.episode}
-    return {**about, "scenarios": list(on.fields), "rows": rows, **more}
+    return {**about, "scenarios": list(on.fields), "shown": list(ranked.rows[0]["shown"]), "rows": rows, **more}
 
 
 def _short(value: Any) -> Any:

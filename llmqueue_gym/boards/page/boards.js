@@ -1,6 +1,6 @@
 // Tabs, the numbers of a policy, a scenario under all policies, learning curves.
 const BOARDS = JSON.parse(document.getElementById("data").textContent);
-const COST = 0, LOW = 1, HIGH = 2, SCORE = 3, P99 = 4, LEAD = 5, LEAD_LOW = 6, LEAD_HIGH = 7;  // of an scenario
+const COST = 0, LOW = 1, HIGH = 2, SCORE = 3, P99 = 4, LEAD = 5, LEAD_LOW = 6, LEAD_HIGH = 7, BESIDE = 8;  // of a scenario
 
 const tabs = [...document.querySelectorAll("nav.tabs a")];
 function choose() {
@@ -40,7 +40,7 @@ function openPolicy(section, board, name) {
   const cells = board.scenarios.map((scenario, k) => {
     const a = row.scenarios[k];
     const between = finite(a[LOW]) ? `${short(a[LOW])} to ${short(a[HIGH])}` : "";
-    const numbers = [short(a[COST]), between, finite(a[SCORE]) ? a[SCORE].toFixed(3) : "", finite(a[P99]) ? a[P99].toFixed(2) : ""];
+    const numbers = [short(a[COST]), between, finite(a[SCORE]) ? a[SCORE].toFixed(3) : "", finite(a[P99]) ? a[P99].toFixed(2) : "", ...a.slice(BESIDE).map(value => finite(value) ? value.toFixed(2) : value === "Infinity" ? "late" : "")];
     return `<tr><td>${esc(scenario)}</td>${numbers.map(text => `<td class="n">${text}</td>`).join("")}</tr>`;
   });
   dialog.innerHTML = `<form method="dialog"><button class="play">Close</button></form>
@@ -48,7 +48,7 @@ function openPolicy(section, board, name) {
     ${row.command ? `<p class="meta">Made by <code>${esc(row.command)}</code></p>` : ""}
     <h4>Lead over ${esc(board.best)}, the best made by hand</h4>
     <div class="leads">${intervals(plot, scale, marks, "Share by which the cost is less, on the same jobs, with 95 % intervals over seeds. To the right is better; what is worse than \u2212100 % stands at the edge. Choose a scenario to see everybody in it.", percent, -Infinity)}</div>
-    <div class="scroll" tabindex="0" role="region" aria-label="Numbers by scenario"><table class="wrap"><thead><tr><th>scenario</th><th class="n">${esc(board.cost)}</th><th class="n">95 %</th><th class="n">score</th><th class="n">p99 / ${esc(board.base)}</th></tr></thead><tbody>${cells.join("")}</tbody></table></div>`;
+    <div class="scroll" tabindex="0" role="region" aria-label="Numbers by scenario"><table class="wrap"><thead><tr><th>scenario</th><th class="n wraps">${esc(board.cost)}</th><th class="n wraps">95 %</th><th class="n wraps">score</th><th class="n wraps">p99 / ${esc(board.base)}</th>${board.shown.map(head => `<th class="n wraps">${esc(head)}</th>`).join("")}</tr></thead><tbody>${cells.join("")}</tbody></table></div>`;
   dialog.querySelectorAll("button[data-scenario]").forEach(button => button.addEventListener("click", () => {
     const select = section.querySelector(".scenarios select");
     dialog.close();

@@ -45,6 +45,7 @@ def section(ranked: Ranked, shown: bool) -> Markup:
         found=parts.items(ranked.sentences),
         heads=parts.heads(heads, buttons=True),
         rows=joined(_tr(place, row, low) for place, row in enumerate(rows, 1)),
+        measured=_measured(ranked) if rows[0]["shown"] else "",
         winners=_winners(ranked),
         beside=_beside(ranked) if on.beside else "",
         theory=_theory(ranked) if ranked.checks else "",
@@ -67,6 +68,16 @@ def _tr(place: int, row: Row, low: float) -> Markup:
         number(row["better"], ".2f") if policy != row["best_by_hand"] else number(0.5, "", "\N{EM DASH}"),
     ]
     return tr(cells, row["told"])
+
+
+def _measured(ranked: Ranked) -> Markup:
+    """Return what was measured of each policy beside the cost."""
+    heads = {"policy": "", **dict.fromkeys(ranked.rows[0]["shown"], "n")}
+    rows = [
+        tr([td(row["policy"], "name"), *(number(value, ".2f") for value in row["shown"].values())], row["told"])
+        for row in ranked.rows
+    ]
+    return filled("measured", heads=parts.heads(heads, buttons=True), rows=joined(rows), base=ranked.on.base)
 
 
 def _winners(ranked: Ranked) -> Markup:
