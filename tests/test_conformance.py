@@ -53,7 +53,8 @@ def wide(view):
 
 def playable(scenario, env):
     """The policy with score 0, or else the first in the table, of those that can be played in the environment."""
-    for name in [scenario.system.base, *scenario.system.policies]:
+    view = env.unwrapped.view
+    for name in [scenario.system.base, *view.policies(scenario)]:
         try:
             return name, baseline_agent(name, env)
         except BadInput:

@@ -43,9 +43,14 @@ def check_control(fleet: Any) -> None:
     check_flags(fleet, "hold")
     if fleet.most is not None:
         check_between(fleet, max(fleet.least, roles), size, "most", whole=True)
-    if fleet.steersman.name == "none" and not fleet.spot:
-        return
-    asked = f"spot={fleet.spot:g}" if fleet.spot else f"controller={fleet.steersman.name!r}"
+    if fleet.spot:
+        check_can_stop(fleet, f"spot={fleet.spot:g}")
+    elif fleet.steersman.name != "none":
+        check_can_stop(fleet, f"controller={fleet.steersman.name!r}")
+
+
+def check_can_stop(fleet: Any, asked: str) -> None:
+    """Refuse rules of replicas that cannot be switched off."""
     for member in fleet.members:
         if member.rules.asynchronous or member.rules.stages > 1:
             what = "asynchronous=true" if member.rules.asynchronous else f"stages={member.rules.stages}"

@@ -52,12 +52,13 @@ class ChangingEpisodes(FleetEpisodes):
         self.fleet = noted(self.fleet, drawn.truth.get("vanishing", NEVER), e)
 
     def proceed(self) -> None:
-        """Carry out `actions` as `advance` does, and pay for the replicas."""
+        """Carry out `actions` as `advance` does, and pay for the replicas; all until the first with the second."""
         super().proceed()
         if self.view.price > 0:
             hours = self._paid_hours()
-            more = np.where((self.actions == START) | (self.actions == SKIP), 0.0, hours - self._owed)
-            self._owed = np.where(self.actions == SKIP, self._owed, hours)
+            begun, skipped = self.actions == START, self.actions == SKIP
+            more = np.where(begun | skipped, 0.0, hours - self._owed)
+            self._owed = np.where(skipped, self._owed, np.where(begun, 0.0, hours))
             self.steps["reward"] -= self.view.price * more
 
     def _paid_hours(self) -> np.ndarray:

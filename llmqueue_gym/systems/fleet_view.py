@@ -22,7 +22,7 @@ from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.least_outstanding import least_outstanding, power_of_d
 from llmqueue_gym.requests import PREFILL, Requests
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.control import SOONEST
+from llmqueue_gym.systems.control import SOONEST, check_can_stop
 from llmqueue_gym.systems.episodes import Episodes
 from llmqueue_gym.systems.fleet_columns import fleet_shown, replicas_shown
 from llmqueue_gym.systems.fleet_run import run_of
@@ -104,6 +104,9 @@ class FleetView(View):
             raise BadInput("decides='handover' needs replicas that read prompts alone: prefill of at least 1")
         if len(system.rows[0]) > len(system.members):
             raise BadInput("replicas that are pipelines of several GPUs serve no agent; choose stages=1")
+        if self.decides in SCALES:
+            check_can_stop(system, f"decides={self.decides!r}")
+            targets_of(system)
         if ROUTING_POLICIES(self.router).paired:
             raise BadInput(f"router={self.router!r} chooses who decodes, too; choose another")
 

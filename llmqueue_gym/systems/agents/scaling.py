@@ -160,10 +160,20 @@ class WholeAgent(Agent):
         return {"routing": self._routing.look(seen), "tick": self._scaling.look(seen["tick"])}
 
     def choose(self, seen: dict[str, Any]) -> np.ndarray:
-        """Return the actions."""
-        routes, targets = self._routing.choose(seen["routing"]), self._scaling.choose(seen["tick"])
-        return np.where(seen["tick"]["question"] == TICK, self._first + targets, routes)
+        """Return the actions; the router is asked where it has something to decide, as at ticks there is no request."""
+        at_ticks, actions = seen["tick"]["question"] == TICK, self._first + self._scaling.choose(seen["tick"])
+        if not at_ticks.all():
+            actions[~at_ticks] = self._routing.choose(_of(seen["routing"], ~at_ticks))
+        return actions
 
     def preferences(self, seen: dict[str, Any]) -> list[np.ndarray]:
-        """Return the scores of the replicas."""
-        return self._routing.preferences(seen["routing"])
+        """Return the scores of the replicas, and minus their requests at ticks."""
+        at_ticks, (found,) = seen["tick"]["question"] == TICK, self._scaling.preferences(seen["tick"])
+        if not at_ticks.all():
+            (found[~at_ticks],) = self._routing.preferences(_of(seen["routing"], ~at_ticks))
+        return [found]
+
+
+def _of(seen: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what is seen of some runs."""
+    return {name: table[rows] for name, table in seen.items()}
