@@ -345,6 +345,11 @@ class Fleet(Replica):
             row[f"{prefix}wants"] = wants(made)
         return records(row)[0]
 
+    def numbers(self, run: Run) -> dict[str, float]:
+        """Return what a replica does, with what replicas cost a request in the `cost` where the agent pays for them."""
+        numbers = super().numbers(run)
+        return {**numbers, "cost": numbers["cost"] + run.totals.get("price", 0.0) / len(run)}
+
     def bound(self, drawn: Drawn) -> float:
         """Return `theory.clairvoyant.latency_floor` of as many replicas.
 

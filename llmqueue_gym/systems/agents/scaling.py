@@ -40,23 +40,28 @@ class Past:
         self._before: dict[Any, Any] = {}
 
     def go_on(self, ticks: int, row: np.ndarray, asked: np.ndarray) -> None:
-        """Note what has come since the tick before; what was not seen of a run counts as nothing.
+        """Note what has come since the tick before.
+
+        Of ticks that were not seen it is taken that nothing came, and that as many were asked for as at last.
 
         Args:
             ticks: of the run so far.
             row: `HISTORY` record.
             asked: replicas that were asked for before, by role `(3,)`.
         """
+        fresh = ticks not in (self.ticks, self.ticks + 1)
         if ticks == self.ticks:
             self.memory = copy.deepcopy(self._before)
-        elif ticks == self.ticks + 1:
-            self._before = copy.deepcopy(self.memory)
-        else:
+        elif fresh:
             self.__init__()  # type: ignore[misc]
+        else:
+            self._before = copy.deepcopy(self.memory)
         self.ticks = ticks
         if ticks >= len(self.history):
             self.history = np.concatenate([self.history, np.zeros(ticks, HISTORY)])
             self.asked = np.concatenate([self.asked, np.zeros((ticks, 3), np.int64)])
+        if fresh:
+            self.asked[:] = asked
         if ticks > 0:
             self.history[ticks - 1] = row
         self.asked[max(ticks - 1, 0)] = asked
