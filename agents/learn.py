@@ -102,9 +102,10 @@ def yardstick(name: str, o: Options) -> Yardstick:
 def rivals(name: str, o: Options) -> dict[str, float]:
     """Return the mean cost of a random choice, and of every policy by hand that is told no more than an agent."""
     measure = yardstick(name, o)
-    costs, policies = {"random choice": float(measure.costs(Chance()).mean())}, measure.scenario.system.policies
+    costs = {"random choice": float(measure.costs(Chance()).mean())}
+    policies = measure.view.policies(measure.scenario)
     for rival in measure.rivals():
-        if policies(rival).predictor != "exact" and not rival.startswith("learned-"):
+        if getattr(policies(rival), "predictor", None) != "exact" and not rival.startswith("learned-"):
             costs[rival] = float(measure.costs(rival).mean())
     return costs
 
@@ -139,7 +140,8 @@ def kept(task: tuple[str, str, int, Options]) -> dict[str, Any]:
 
 def row(name: str, runs: list[dict[str, Any]], costs: dict[str, float]) -> dict[str, Any]:
     """Return what is known of an id: interquartile means of the last costs, and what they say."""
-    base = "fcfs" if "fcfs" in costs else SYSTEMS.builder(ENVIRONMENTS[name].system).base
+    usual = "fcfs", SYSTEMS.builder(ENVIRONMENTS[name].system).base, "none"
+    base = next(one for one in usual if one in costs)
     by_hand = {rival: cost for rival, cost in costs.items() if rival != "random choice"}
     best = min(by_hand, key=by_hand.__getitem__)
     told: dict[str, Any] = {"id": name, "base": base, "base_cost": costs[base], "best": best, "best_cost": costs[best]}

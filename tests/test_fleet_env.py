@@ -55,7 +55,9 @@ class Recorded:
 
 
 def made(name=ROUTING, **given):
-    return gym.make(name, **{**SMALL, **given}).unwrapped
+    """An environment without ticks; for those see `test_scaling_env`."""
+    whole = {"decides": "both", "least": 1} if name == SPLIT else {}
+    return gym.make(name, **{**SMALL, **whole, **given}).unwrapped
 
 
 def played(env, given, seed):

@@ -44,6 +44,11 @@ _SMALL_FLEET = {name: _SMALL[name] for name in ("lengths", "n_requests", "profil
 # Prompts long enough that who reads and who decodes are both busy; a request that nobody has room for is drawn anew.
 _SPLIT = {"lengths": "lognormal:prompt=1024,output=64", "rate": 23.0, "n_requests": 500, "max_tokens": 4096}
 _SPLIT |= {"profile": "a100-llama3-8b:kv_tokens=16384", "rules": "vllm-v1:max_seqs=16"}
+# Answers of half a minute, at a rate that goes up and down eightfold and keeps between a third of a replica and three
+# busy; a start takes 20 s. A request comes at every other tick. A replica costs as much as four requests in system.
+_CHANGING = {"lengths": "lognormal:prompt=256,output=512", "rate": 0.5, "arrivals": "mmpp:ratio=8,period=200"}
+_CHANGING |= {"profile": "a100-llama2-70b-tp2:kv_tokens=8192", "rules": "vllm-v1:max_seqs=8", "max_tokens": 2560}
+_CHANGING |= {"n_requests": 500, "tick": 1.0, "start_up": 20.0, "price": 14400.0, "router": "least-outstanding"}
 # Prompts that begin with one of several texts, of which the memory holds some.
 _PREFIXES = {"lengths": "prefixes:texts=12,zipf=0.8,prefix=512,own=lognormal:prompt=64;output=32", "rate": 18.0}
 _PREFIXES |= {"profile": "a100-llama3-8b:kv_tokens=4096", "rules": "vllm-v1:max_seqs=8,caching=vllm"}
@@ -128,12 +133,20 @@ ENVIRONMENTS: dict[str, Environment] = {
         5.0,
     ),
     "llmqueue/PrefillDecode-v0": Environment(
-        "Two LLM replicas that read prompts and two that decode: pick who reads, and who goes on.",
+        "LLM replicas that read prompts or decode: pick who reads, who goes on, and how many do either.",
         "fleet",
-        {"decides": "both", "replicas": 4, "prefill": 2, **_SPLIT},
+        {"decides": "all", "replicas": 4, "prefill": 2, "least": 4, "tick": 2.0, "turn_over": 0.5, **_SPLIT},
         None,
         "least-tokens",
         5.0,
+    ),
+    "llmqueue/Autoscaling-v0": Environment(
+        "LLM replicas that cost while they are on and take time to start: pick at each tick how many are on.",
+        "fleet",
+        {"decides": "scale", "replicas": 4, **_CHANGING},
+        None,
+        "erlang:window=30",
+        100.0,
     ),
     "llmqueue/PrefixOrder-v0": Environment(
         "LLM serving with cached prefixes: pick the next request for the batch, or run it.",

@@ -72,6 +72,11 @@ class Sight:
         self.observation_space = spaces.Box(-np.inf, np.inf, (length,), np.float32)
         self.action_space = spaces.Discrete(n)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether the policy by hand remembers what it has seen of the run in each row."""
+        return bool(getattr(self._agent, "remembers", False))
+
     def look(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return what a learner sees `(E, features)`, what is open `(E, n)`, and the actions behind its own `(E, n)`.
 
@@ -194,6 +199,7 @@ class Trained:
 
     def __init__(self, model: Any, sight: Sight):
         self._predict, self._sight, self._name = model.predict, sight, type(model).__name__
+        self.remembers = sight.remembers
 
     def __repr__(self) -> str:
         return f"<what {self._name} has learnt>"

@@ -63,7 +63,7 @@ def baseline_agent(given: Any, env: Any) -> Agent:
     if not isinstance(getattr(inner, "scenario", None), Scenario):
         raise BadInput(f"env={env!r} must be an environment of this library, as gymnasium.make returns it")
     scenario: Scenario = inner.scenario
-    return scenario.system.agent(scenario.policy(given), scenario, inner.view)
+    return scenario.system.agent(inner.view.policies(scenario)(given), scenario, inner.view)
 
 
 def order_of(env_id: str, system: str | System | Scenario | None = None) -> str:

@@ -46,8 +46,10 @@ def rollouts(player: Any, scenario: Scenario, seeds: Sequence[int], **view: Any)
         episodes.begin(e, seed)
     episodes.proceed()
     steps, n_actions, start = episodes.steps, int(episodes.action_space.n), time.perf_counter()
+    whole = getattr(player, "remembers", False)  # then each run keeps its row until all are over
     while (going := ~(steps["terminated"] | steps["truncated"])).any():
-        actions = np.asarray(act(episodes.shown(going))).reshape(-1)
+        actions = np.asarray(act(episodes.shown(slice(None) if whole else going))).reshape(-1)
+        actions = actions[going] if whole and len(actions) == len(going) else actions
         if len(actions) != going.sum() or actions.dtype.kind not in "iu":
             raise BadInput(f"agent {name!r} returned {actions!r}, not a whole number for each of {going.sum()} runs")
         bad = actions[(actions < 0) | (actions >= n_actions)]

@@ -39,7 +39,7 @@ class Yardstick:
         """Return the system's cost `(seeds,)` of a policy or an agent in each run; see `rollout`."""
         scenario = self.scenario
         if acting(player) is None and self.view.own_rules:
-            policy = scenario.policy(player)
+            policy = self.view.policies(scenario)(player)
             scenario = self._telling(policy)
             player = scenario.system.agent(policy, scenario, self.view)
         runs = rollouts(player, scenario, self.seeds, **vars(self.view))
@@ -62,13 +62,22 @@ class Yardstick:
 
     def rivals(self) -> Iterator[str]:
         """Give the policies worth comparing with: that of score 0, and those that do what the agent can do."""
-        system = self.scenario.system
-        for name in system.policies:
-            policy = system.policies(name)
+        policies = self.view.policies(self.scenario)
+        for name in policies:
+            try:
+                policy = policies(name)
+            except BadInput:  # it is made of more than its name
+                continue
             shared = [field.name for field in fields(self.view) if hasattr(policy, field.name)]
             alike = all(getattr(policy, one) == getattr(self.view, one) for one in shared)
-            if name == system.base or (alike and self._is_agent(policy)):
+            if name == self.base or (alike and self._is_agent(policy)):
                 yield name
+
+    @property
+    def base(self) -> str:
+        """The policy with score 0: that of the system, or the first of those that decide what the agent does."""
+        policies, usual = self.view.policies(self.scenario), self.scenario.system.base
+        return usual if usual in policies else next(iter(policies))
 
     def _is_agent(self, policy: Any) -> bool:
         try:
@@ -79,9 +88,10 @@ class Yardstick:
 
     def _telling(self, policy: Any) -> Scenario:
         """Return the scenario with the predictor that a policy brings along."""
-        return replace(self.scenario, predictor=policy.predictor) if policy.predictor else self.scenario
+        told = getattr(policy, "predictor", None)
+        return replace(self.scenario, predictor=told) if told else self.scenario
 
     @cached_property
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         bounds = np.array([self.scenario.bound(seed) for seed in self.seeds])
-        return self.costs(self.scenario.system.base), bounds
+        return self.costs(self.base), bounds

@@ -19,6 +19,7 @@ from llmqueue_gym.policies.control import Controller, Seen, Unit
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, ROLES
 from llmqueue_gym.systems.capacity import capacity
 from llmqueue_gym.systems.replica import Replica
+from llmqueue_gym.systems.targets import within
 from llmqueue_gym.systems.view import check_between, check_flags
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ def check_control(fleet: Any) -> None:
     check_flags(fleet, "hold")
     if fleet.most is not None:
         check_between(fleet, max(fleet.least, roles), size, "most", whole=True)
-    if fleet.steersman.name == "none" and not fleet.spot:
-        return
-    asked = f"spot={fleet.spot:g}" if fleet.spot else f"controller={fleet.steersman.name!r}"
+    if fleet.spot:
+        check_can_stop(fleet, f"spot={fleet.spot:g}")
+    elif fleet.steersman.name != "none":
+        check_can_stop(fleet, f"controller={fleet.steersman.name!r}")
+
+
+def check_can_stop(fleet: Any, asked: str) -> None:
+    """Refuse rules of replicas that cannot be switched off."""
     for member in fleet.members:
         if member.rules.asynchronous or member.rules.stages > 1:
             what = "asynchronous=true" if member.rules.asynchronous else f"stages={member.rules.stages}"
@@ -110,6 +116,7 @@ class Steering:
         course: `COURSE` record of the run.
         vanishing: what `reclaims` drew.
         unit: what one replica does, where the controller has to know.
+        e: the run, of those in the tables.
     """
 
     def __init__(
@@ -120,21 +127,23 @@ class Steering:
         course: Any,
         vanishing: np.ndarray,
         unit: Unit | None,
+        e: int = 0,
     ):
         self.controller: Controller = fleet.steersman
-        self.r, self.course, self.unit = r, course, unit
+        self.r, self.course, self.unit, self.e = r, course, unit, e
+        self.mine = slice(e * len(f.forms), (e + 1) * len(f.forms))
         self.least, self.most = fleet.least, fleet.most or len(f.forms)
         self.memory: dict[Any, Any] = {}
         self.history, self.ticks = np.zeros(64, HISTORY), 0
         self.patience, self.barren = fleet.bound_rules.patience, 0
         self.arrived, self.made, self.counts = 0, 0, np.zeros((2, len(f.forms)))
-        self.f = noted(f, vanishing)
-        roles = self.f.members["role"]
+        self.f = noted(f, vanishing, e)
+        roles, power = (self.f.members[name][self.mine] for name in ("role", "power"))
         self.asked = [np.bincount(roles, minlength=3)]
-        self.asked[0] = self.within(self.asked[0])
-        self.asked[0] = self.within(self.controller.targets(self.seen(), self.memory))
+        self.asked[0] = within(self.asked[0], self.asked[0] > 0, self.least, self.most)
+        self.asked[0] = self.wanted()
         for role in ROLES:
-            self.f.members["power"][np.flatnonzero(roles == role)[self.asked[0][role] :]] = tables.OFF
+            power[np.flatnonzero(roles == role)[self.asked[0][role] :]] = tables.OFF
 
     def tick(self) -> None:
         """Ask the controller, and follow it; the run ends where nobody has come or got a token for too many ticks.
@@ -145,80 +154,76 @@ class Steering:
         last = self.history[self.ticks - 1]
         self.barren = 0 if last["arrivals"] or last["outputs"] else self.barren + 1
         if self.barren > self.patience:
-            self.f.fleet["reason"] = LIVELOCK
+            self.f.fleet["reason"][self.e] = LIVELOCK
             return
-        wanted = self.within(self.controller.targets(self.seen(), self.memory))
+        wanted = self.wanted()
         self.asked.append(wanted)
-        follow(0, self.f, self.r, wanted, self.course)
+        follow(self.e, self.f, self.r, wanted, self.course)
 
     def look(self) -> None:
         """Note what has happened since the last tick, one more row of `history`."""
-        f, r = self.f, self.r
+        fleet, r, state = self.f.fleet[self.e], self.r, self.r.state[self.mine]
         if self.ticks == len(self.history):
             self.history = np.concatenate([self.history, np.zeros_like(self.history)])
-        first, arrived = int(f.fleet["first"][0]), int(f.fleet["arrived"][0])
-        made, counts = int(r.state["made"].sum()), np.stack([r.state["done"], r.state["batch_time"]])
+        first, arrived = int(fleet["first"]), int(fleet["arrived"])
+        made, counts = int(state["made"].sum()), np.stack([state["done"], state["batch_time"]])
         row = self.history[self.ticks]
         row["arrivals"], row["outputs"] = arrived - self.arrived, made - self.made
         row["prompts"] = r.requests["prompt"][first + self.arrived : first + arrived].sum()
         for name, each in zip(("ended", "busy"), counts - self.counts, strict=True):
-            row[name] = np.bincount(f.members["home"], each, 3)
+            row[name] = np.bincount(self.f.members["home"][self.mine], each, 3)
         self.arrived, self.made, self.counts, self.ticks = arrived, made, counts, self.ticks + 1
 
     def seen(self) -> Seen:
         """Return what the controller sees."""
-        f, r, history = self.f, self.r, self.history[: self.ticks]
+        fleet, history = self.f.fleet[self.e], self.history[: self.ticks]
         return Seen(
-            clock=max(float(f.fleet["clock"][0]), 0.0),
+            clock=max(float(fleet["clock"]), 0.0),
             tick=float(self.course["tick"]),
             start_up=float(self.course["start_up"]),
             **{name: history[name] for name in HISTORY.names or ()},
-            power=f.members["power"].copy(),
-            role=f.members["home"].copy(),
-            running=r.system["running"].copy(),
-            waiting=r.system["waiting"] + (r.state["n"] - r.state["arrived"]) + f.members["awaited"],
-            kv=1.0 - r.system["free"] / np.maximum(r.system["blocks"], 1),
-            held=int(f.fleet["held"][0]),
+            **present(self.f, self.r, self.mine),
+            held=int(fleet["held"]),
             asked=np.array(self.asked),
             least=self.least,
             most=self.most,
             unit=self.unit,
         )
 
-    def within(self, wanted: Any) -> np.ndarray:
-        """Return what a controller wants with at least one replica in each role that there is, from `least` to `most`.
-
-        Where there are too many, the role with most has one less, and where too few, one more.
-
-        Raises:
-            BadInput: it is no number of replicas by role.
-        """
-        numbers = np.asarray(wanted)
-        if numbers.shape != (3,) or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
-            raise BadInput(
-                f"controller {str(self.controller)!r} gives {wanted!r:.100}; it must be three numbers of replicas, of "
-                "those that do both, prefill and decode"
-            )
-        made = np.where(self.asked[0] > 0, np.clip(np.rint(numbers), 1, self.most), 0).astype(np.int64)
-        while made.sum() > self.most:
-            made[made.argmax()] -= 1
-        while made.sum() < self.least:
-            made[made.argmax()] += 1
-        return made
+    def wanted(self) -> np.ndarray:
+        """Return what the controller wants, as far as it can be; see `targets.within`."""
+        there = self.asked[0] > 0
+        return within(self.controller.asked_of(self.seen(), self.memory), there, self.least, self.most)
 
 
-def noted(f: tables.FleetTables, vanishing: np.ndarray) -> tables.FleetTables:
-    """Return the tables of a run with the moments noted at which machines vanish; a sorted list is a heap."""
-    events = np.zeros((1, f.events.shape[1] + len(vanishing)), tables.EVENT)
-    made = f._replace(events=records(events))
-    rows = made.events[0, : len(vanishing)]
+def present(f: tables.FleetTables, r: ReplicaTables, mine: slice) -> dict[str, np.ndarray]:
+    """Return what is seen of the replicas of a run, by the names of `Seen`."""
+    members, system, state = f.members[mine], r.system[mine], r.state[mine]
+    return {
+        "power": members["power"].copy(),
+        "role": members["home"].copy(),
+        "running": system["running"].copy(),
+        "waiting": system["waiting"] + (state["n"] - state["arrived"]) + members["awaited"],
+        "kv": 1.0 - system["free"] / np.maximum(system["blocks"], 1),
+    }
+
+
+def noted(f: tables.FleetTables, vanishing: np.ndarray, e: int = 0) -> tables.FleetTables:
+    """Return the tables with the moments noted at which machines of run e vanish; a sorted list is a heap."""
+    runs = len(f.fleet)
+    room = len(f.flows) // runs + 4 * len(f.forms) + len(vanishing)
+    if room > f.events.shape[1]:
+        events = np.zeros((runs, room), tables.EVENT)
+        events[:, : f.events.shape[1]] = f.events
+        f = f._replace(events=records(events))
+    rows = f.events[e, : len(vanishing)]
     rows["time"], rows["subject"], rows["kind"] = vanishing["time"], vanishing["subject"], tables.VANISHES
     rows["order"] = np.arange(len(vanishing))
-    made.fleet["events"] = made.fleet["noted"] = len(vanishing)
-    return made
+    f.fleet["events"][e] = f.fleet["noted"][e] = len(vanishing)
+    return f
 
 
-def on_times(f: tables.FleetTables, mine: slice, clock: float) -> np.ndarray:
-    """Return the s for which each replica of a run is paid by then: those in which it started, served or drained."""
+def on_times(f: tables.FleetTables, mine: slice, clock: float | np.ndarray) -> np.ndarray:
+    """Return the s for which each replica is paid by a time, s: those in which it started, served or drained."""
     members = f.members[mine]
     return members["on_time"] + np.where(members["power"] != tables.OFF, np.maximum(clock - members["since"], 0.0), 0.0)

@@ -23,17 +23,18 @@ from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.base import HITS, LUCK, RECORD, ROUNDS, SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.requests import PREFILL, Requests
-from llmqueue_gym.systems.agents.routing import RoutingAgent
+from llmqueue_gym.systems.agents.base import Agent
+from llmqueue_gym.systems.agents.scaling import agent_of
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
 from llmqueue_gym.systems.control import NEVER, Steering, check_control, reclaims, unit_of
 from llmqueue_gym.systems.fleet_run import run_of
+from llmqueue_gym.systems.fleet_ticks import opened
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View, check_between, check_positive
-from llmqueue_gym.theory.clairvoyant import latency_floor
+from llmqueue_gym.systems.view import View, check_between
 from llmqueue_gym.workloads.streams import stream
 
 if TYPE_CHECKING:
@@ -346,20 +347,18 @@ class Fleet(Replica):
             row[f"{prefix}wants"] = wants(made)
         return records(row)[0]
 
+    def numbers(self, run: Run) -> dict[str, float]:
+        """Return what a replica does, with what replicas cost a request in the `cost` where the agent pays for them."""
+        numbers = super().numbers(run)
+        return {**numbers, "cost": numbers["cost"] + run.totals.get("price", 0.0) / len(run)}
+
     def open(self, scenario: "Scenario", view: Any, size: int) -> FleetEpisodes:  # type: ignore[override]
-        """Return E fleets.
+        """Return E fleets."""
+        return opened(scenario, view, size)
 
-        Raises:
-            BadInput: replicas are switched on and off, which episodes do not know.
-        """
-        if self.steersman.name != "none" or self.spot:
-            asked = f"spot={self.spot:g}" if self.spot else f"controller={self.steersman.name!r}"
-            raise BadInput(f"environments have all replicas on: leave out {asked}")
-        return FleetEpisodes(scenario, view, size)
-
-    def agent(self, policy: RoutingPolicy, scenario: "Scenario", view: Any) -> RoutingAgent:  # type: ignore[override]
-        """Return the agent that sends requests to the replica of least score."""
-        return RoutingAgent(policy, scenario, view)
+    def agent(self, policy: Any, scenario: "Scenario", view: Any) -> Agent:  # type: ignore[override]
+        """Return the agent that sends requests to the replica of least score, or controls as a controller does."""
+        return agent_of(policy, scenario, view)
 
 
 def wants(router: RoutingPolicy) -> int:

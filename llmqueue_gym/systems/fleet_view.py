@@ -1,7 +1,8 @@
 """A fleet opened for an agent: what it sees, decides and is paid, and the state of E of them.
 
-The agent sends requests to replicas, chooses who goes on with those that have been read elsewhere, or both. The kernels
-behind this are in `engines.fleet.stepping`.
+The agent sends requests to replicas, chooses who goes on with those that have been read elsewhere, or both, and says at
+ticks how many replicas are on in each role. The kernels behind this are in `engines.fleet.stepping` and
+`engines.fleet.scaling`.
 """
 
 from collections.abc import Mapping
@@ -16,23 +17,30 @@ from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.record import PLACES
 from llmqueue_gym.engines.fleet.stepping import step_batch
 from llmqueue_gym.errors import BadInput, nearest
+from llmqueue_gym.policies.control import CONTROLLERS
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.routing.least_outstanding import least_outstanding, power_of_d
 from llmqueue_gym.requests import PREFILL, Requests
 from llmqueue_gym.systems.base import Drawn
+from llmqueue_gym.systems.control import SOONEST, check_can_stop
 from llmqueue_gym.systems.episodes import Episodes
+from llmqueue_gym.systems.fleet_columns import fleet_shown, replicas_shown
 from llmqueue_gym.systems.fleet_run import run_of
 from llmqueue_gym.systems.fleet_scene import fleet_scene
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, request_metrics, roomier
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
-from llmqueue_gym.systems.view import Column, Columns, Cost, Group, View, check_counts
+from llmqueue_gym.systems.targets import targets_of
+from llmqueue_gym.systems.view import Columns, Cost, Group, View, check_between, check_counts
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 # What an agent decides.
 BITS = {"route": tables.ROUTES, "handover": tables.HANDS, "both": tables.ROUTES | tables.HANDS}
+BITS |= {"scale": 0, "all": tables.ROUTES | tables.HANDS}
+SCALES = ("scale", "all")  # of these, those that decide at ticks
+DEAREST, FARTHEST, WORST = 1e12, 1e9, 10.0  # price, s ahead, error
 TOLD = tables.SUMS | tables.CACHED | tables.KNOWN  # what is seen of replicas
 _NOTHING = np.zeros(0)
 
@@ -43,50 +51,30 @@ class FleetView(View):
 
     Attributes:
         decides: "route", where a request goes on its arrival; "handover", who goes on with one that was read at a
-            replica for prompts; "both".
+            replica for prompts; "both"; "scale", how many replicas are on in each role, at ticks; "all", these three.
         sees: replicas drawn at random that a request can be sent to on its arrival; None for all.
-        router: who sends requests where the agent hands over alone.
+        router: who sends requests where the agent does not.
+        price: of an hour for which a replica is on, starts or drains, in request-seconds: at 3600 a replica costs as
+            much as one more request in system.
+        ahead: s that the forecast of arrivals looks ahead; None for the time of a start and one tick.
+        forecast_error: of the forecast, the standard deviation of its logarithm; see `predictors.arrivals`.
     """
 
-    jobs: ClassVar[Columns] = {  # the replicas, by their index
-        "present": Column("1 where the replica takes the request in question"),
-        "drawn": Column("its place among the replicas drawn for the request, 1 first; 0 where it is not drawn"),
-        "source": Column("1 where the request is there now"),
-        "role": Column("0: reads and decodes, 1: reads, 2: decodes"),
-        "running": Column("requests in the running list", "seats"),
-        "waiting": Column("requests in the queue", "seats"),
-        "free": Column("free KV blocks", "blocks"),
-        "blocks": Column("KV blocks in all", "blocks"),
-        "pending": Column("prompt tokens that are still to be computed, of those that run and wait", "prompt"),
-        "work": Column("output tokens that are predicted to be left of them", "output"),
-        "context": Column("tokens of theirs in the cache", "request"),
-        "step_time": Column("duration of the last iteration, s", "iteration"),
-        "since_report": Column("since it reported the numbers up to here, s", "s"),
-        "outstanding": Column("requests that were sent there and have not left", "seats"),
-        "tokens": Column("their prompts, tokens", "prompt"),
-        "cached": Column("tokens of the request's prompt in its cache", "prompt"),
-        "known": Column("the same by the router's own record of what it sent there", "prompt"),
-        "since": Column("requests that were sent there since the report", "seats"),
-        "wanted": Column("KV blocks that those who wait there will need for their prompts", "blocks"),
-    }
-    system: ClassVar[Columns] = {
-        "question": Column("1: where does the request go, 2: who goes on with it; 0 when it is over"),
-        "prompt": Column("prompt of the request in question, tokens; here and below 0 when it is over", "prompt"),
-        "generated": Column("its output so far, tokens", "output"),
-        "computed": Column("its keys and values in a cache, tokens", "request"),
-        "predicted": Column("its predicted output in all, tokens", "output"),
-        "upper": Column("its most output, for predictors of intervals, tokens; else as predicted", "output"),
-        "weight": Column("its cost per second in system"),
-        "time_in_system": Column("since its arrival, s", "s"),
-        "time_left": Column("until its deadline, s; 0 where it has none", "s"),
-        "in_system": Column("requests in system with it", "seats"),
-        "since_decision": Column('since the last decision, as in info["dt"], s', "iteration"),
-        "turn": Column("which of those that take it would be next if they took turns, 0 for the first"),
-        "tie": Column("a number in [0, 1) that policies choose by among equal ones"),
-    }
+    @property
+    def jobs(self) -> Columns:  # type: ignore[override]
+        """Columns of the replicas."""
+        return replicas_shown(self.decides)
+
+    @property
+    def system(self) -> Columns:  # type: ignore[override]
+        """Columns of the request in question and of the fleet."""
+        return fleet_shown(self.decides)
+
     actions: ClassVar[str] = (
         "the replica that the request in question goes to. One that is not open, as it has another role or is not "
-        "seen, stands for the first that is"
+        "seen, stands for the first that is. At a tick (scale, and all behind the replicas): how many replicas are on "
+        "in each role, in order of `systems.targets.targets_of`: from `least` on, or where roles are apart the fewest "
+        "that read first, and of these the fewest that decode"
     )
     rewards: ClassVar[Mapping[str, Cost]] = ReplicaView.rewards
     paid: ClassVar[Mapping[str, str]] = ReplicaView.paid
@@ -94,12 +82,19 @@ class FleetView(View):
     decides: str = "both"
     sees: int | None = None
     router: str | RoutingPolicy = "round-robin"
+    price: float = 0.0
+    ahead: float | None = None
+    forecast_error: float = 0.3
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse values out of range."""
-        super().check(scenario)
         if self.decides not in BITS:
             raise BadInput(f"decides={self.decides!r}; {nearest(str(self.decides), BITS)}")
+        super().check(scenario)
+        check_between(self, 0, DEAREST, "price")
+        check_between(self, 0, WORST, "forecast_error")
+        if self.ahead is not None:
+            check_between(self, SOONEST, FARTHEST, "ahead")
         system: Any = scenario.system
         if self.sees is not None:
             check_counts(self, "sees")
@@ -109,13 +104,25 @@ class FleetView(View):
             raise BadInput("decides='handover' needs replicas that read prompts alone: prefill of at least 1")
         if len(system.rows[0]) > len(system.members):
             raise BadInput("replicas that are pipelines of several GPUs serve no agent; choose stages=1")
+        if self.decides in SCALES:
+            check_can_stop(system, f"decides={self.decides!r}")
+            targets_of(system)
         if ROUTING_POLICIES(self.router).paired:
             raise BadInput(f"router={self.router!r} chooses who decodes, too; choose another")
 
     @property
     def own_rules(self) -> bool:
         """Whether a policy plays as an agent alone: as one that hands over it is no router of the closed loop."""
-        return self.decides == "handover"
+        return self.decides in ("handover", "scale") or self.price > 0
+
+    @property
+    def graded(self) -> bool:  # type: ignore[override]
+        """Whether actions are numbers of replicas."""
+        return self.decides == "scale"
+
+    def policies(self, scenario: "Scenario") -> Any:
+        """Return the table of the policies that decide what the agent does: controllers, or else routers."""
+        return CONTROLLERS if self.decides == "scale" else super().policies(scenario)
 
     def scales(self, scenario: "Scenario") -> dict[str, float]:
         """Return what one of each unit of a column is in raw numbers; "seats" are requests that a replica has room for.
@@ -130,16 +137,19 @@ class FleetView(View):
         """Return how many replicas there are."""
         return len(scenario.system.members)  # type: ignore[attr-defined]
 
-    n_actions = n_slots
+    def n_actions(self, scenario: "Scenario") -> int:
+        """Return how many replicas there are to send requests to, and what can be asked for at ticks, together."""
+        at_ticks = len(targets_of(scenario.system)) if self.decides in SCALES else 0
+        return at_ticks + (0 if self.decides == "scale" else self.n_slots(scenario))
 
     def groups(self, scenario: "Scenario") -> tuple[Group, ...]:
         """Return the replicas, of which few are worth a look beside the first."""
-        return (Group(0, self.n_slots(scenario), 0, 4),)
+        return (Group(0, self.n_slots(scenario), None if self.decides == "scale" else 0, 4),)
 
     @property
     def looks(self) -> RoutingPolicy:
         """A policy that sees what the agent sees, or the one that routes in its place."""
-        if self.decides == "handover":
+        if self.decides in ("handover", "scale"):
             made: RoutingPolicy = ROUTING_POLICIES(self.router)
             return made
         return least_outstanding() if self.sees is None else power_of_d(self.sees)
@@ -209,12 +219,16 @@ class FleetEpisodes(Episodes):
 
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision."""
+        self._step(self.actions)
+
+    def _step(self, actions: np.ndarray) -> None:
+        """Carry out these actions in every run."""
         others: tuple[Any, ...] = (None, _NOTHING, None, _NOTHING, None, None, None, None)
         if self._beside:
             (router, scores), (taker, hands) = self._beside
             others = (*router.compiled(), scores, *taker.compiled(), hands, *self._order.compiled())
         step_batch(
-            *(self.fleet, self.replica, self.steps, self.asks, self._billed, self.actions, *self.observation.values()),
+            *(self.fleet, self.replica, self.steps, self.asks, self._billed, actions, *self.observation.values()),
             *(*self._rest, *others, self._params),
         )
         if self._beside:

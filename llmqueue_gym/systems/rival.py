@@ -27,7 +27,8 @@ class Rival:
 
     def __init__(self, scenario: "Scenario", view: Any, size: int):
         self._scenario, self._view = scenario, replace(view, relative_to="", scaled=False)
-        self._policy, self._per_job = scenario.policy(view.relative_to), float(getattr(view, "per_job", 0.0))
+        policy = view.policies(scenario)(view.relative_to)
+        self._policy, self._per_job = policy, float(getattr(view, "per_job", 0.0))
         self._in_system = np.zeros(size, np.int64)
         knots = 2 * int(scenario.n_jobs) + 2
         self._times, self._values, self._slopes = (np.zeros((size, knots)) for _ in range(3))

@@ -122,7 +122,7 @@ class View:
         if self.reward not in self.rewards:
             raise BadInput(f"unknown reward {self.reward!r}; {nearest(str(self.reward), self.rewards)}")
         if self.relative_to:
-            scenario.policy(self.relative_to)
+            self.policies(scenario)(self.relative_to)
         if self.part not in PARTS:
             raise BadInput(f"part={self.part!r}; {nearest(str(self.part), PARTS)}")
         if self.vary is not None:
@@ -142,6 +142,10 @@ class View:
     def own_rules(self) -> bool:
         """Whether jobs fare otherwise than in closed loop, so that a policy to compare with must play as an agent."""
         return False
+
+    def policies(self, scenario: "Scenario") -> Any:
+        """Return the table of the policies that decide what the agent does."""
+        return scenario.system.policies
 
     def n_slots(self, scenario: "Scenario") -> int:
         """Return the rows of the observation's `jobs`."""

@@ -12,7 +12,7 @@ from llmqueue_gym.engines.fleet.choice import draw_others, place_of
 from llmqueue_gym.engines.fleet.decider import asks_again, may_stay
 from llmqueue_gym.engines.fleet.moments import left
 from llmqueue_gym.engines.fleet.sites import look, takes
-from llmqueue_gym.engines.fleet.tables import HAND, OVER, PAUSED, ROUTE, SAMPLE
+from llmqueue_gym.engines.fleet.tables import HAND, OVER, PAUSED, RESUME, ROUTE, SAMPLE, TICK
 from llmqueue_gym.engines.fleet.transfers import hand_over
 from llmqueue_gym.engines.state import SKIP, START
 
@@ -51,17 +51,20 @@ def reads_and_goes_on(e, f, r, ask, course):
 def write_mask(e, f, r, ask, decodes, mask):
     """Write which replicas are open: those that take the request and, when it is routed, that it sees.
 
-    All that take it are where none of those that it sees does, and every action is where the run is over.
+    All that take it are where none of those that it sees does, and every action is where the run is over. What an agent
+    does at ticks is closed.
     """
     i, any_open = f.fleet[e].subject, False
-    for q in range(mask.shape[1]):
+    for action in range(len(f.forms), mask.shape[1]):
+        mask[e, action] = 1 if ask == OVER else 0
+    for q in range(len(f.forms)):
         is_open = ask == OVER or takes(e, f, r, q, i, decodes)
         if ask == ROUTE and f.choices.shape[1] > 0:
             is_open = is_open and place_of(f, i, q) > 0
         mask[e, q] = 1 if is_open else 0
         any_open = any_open or is_open
     if not any_open:
-        for q in range(mask.shape[1]):
+        for q in range(len(f.forms)):
             mask[e, q] = 1 if takes(e, f, r, q, i, decodes) else 0
 
 
@@ -77,7 +80,7 @@ def observe(e, f, r, ask, decodes, wants, dt, features, view, factors, view_fact
         decodes: whether the request in question looks for a replica that decodes.
         wants: what reports tell.
         dt: s since the last decision.
-        features: `(E, R, 19)`, written.
+        features: `(E, R, 19)`, written; columns beyond those are 0.
         view: `(E, 13)`, likewise.
         factors: `(19,)`, by which the columns of features are multiplied, float32.
         view_factors: `(13,)`, likewise of view.
@@ -107,6 +110,8 @@ def observe(e, f, r, ask, decodes, wants, dt, features, view, factors, view_fact
         features[e, q, 16] = site.known
         features[e, q, 17] = site.since
         features[e, q, 18] = site.wanted
+        for column in range(19, features.shape[2]):
+            features[e, q, column] = 0.0
         for column in range(features.shape[2]):
             features[e, q, column] *= factors[column]
     for column in range(view.shape[1]):
@@ -174,7 +179,8 @@ def step_batch(
         steps: `STEP` rows `(E,)`, written.
         asks: `(E,)`, what each agent was last asked, written.
         paid: `(E,)`, what each run had cost at its last decision, written; all until the first is paid with the second.
-        actions: `(E,)`, START, SKIP, or a replica. One that is not open stands for the first that is.
+        actions: `(E,)`, START, SKIP, or a replica. One that is not open stands for the first that is. At a tick it is
+            what `scaling.take_targets` has carried out, or RESUME, which makes one step of what is before and after.
         features: `(E, R, 19)`, written by `observe`.
         view: `(E, 13)`, likewise.
         mask: `(E, R)`, written by `write_mask`.
@@ -200,10 +206,12 @@ def step_batch(
         if action == SKIP:
             continue
         fleet, step = f.fleet[e], steps[e]
-        clock, step.illegal = fleet.clock, False
+        clock = max(fleet.clock, 0.0)
+        if action != RESUME:
+            step.illegal, step.reward, step.dt = False, 0.0, 0.0
         if action == START:
             clock, paid[e] = r.requests[fleet.first].arrival, 0.0
-        else:
+        elif action != RESUME:
             if mask[e, action] == 0:
                 step.illegal = True
                 action = first_open(e, mask)
@@ -219,16 +227,17 @@ def step_batch(
             )  # fmt: skip
         asks[e] = ask
         now = time_of(e, f, r, ask == OVER)
-        step.reward = 0.0
         if action != START:
             cost = cost_until(e, f, r, now)
-            step.reward = paid[e] - cost
+            step.reward += paid[e] - cost
             paid[e] = cost
-        step.dt = now - clock
+        step.dt += now - clock
         step.clock = now
         step.in_system = fleet.arrived - left(e, f, r)
         step.terminated = ask == OVER and fleet.reason == DRAINED
         step.truncated = ask == OVER and fleet.reason != DRAINED
+        if agent == 0 or ask == TICK:
+            continue
         decodes = reads_and_goes_on(e, f, r, ask, course)
         if ask != OVER and (course.looks if ask == ROUTE else course.hand_looks) == SAMPLE:
             draw_others(e, f, r, fleet.subject, decodes)

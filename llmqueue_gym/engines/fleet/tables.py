@@ -123,6 +123,7 @@ OFF, STARTING, ON, DRAINING = POWERS = 0, 1, 2, 3
 MOVE_ON, HAPPEN, ARRIVE, BEGIN = 0, 1, 2, 3  # phases: on to the next moment; what happens there; who comes; after
 ROUTE, HAND, TICK, OVER, PAUSED = 1, 2, 3, 4, 5  # what the agenda comes back for
 ROUTES, HANDS = 1, 2  # what an agent may own, as bits
+RESUME = -3  # no action of an agent: a run goes on from a tick at which a controller was asked in its stead
 
 
 class FleetTables(NamedTuple):

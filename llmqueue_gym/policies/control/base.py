@@ -120,6 +120,21 @@ class Controller(Named):
         """
         raise NotImplementedError
 
+    def asked_of(self, seen: Seen, memory: dict[Any, Any]) -> np.ndarray:
+        """Return `targets`, which are looked at before they are followed.
+
+        Raises:
+            BadInput: it is no number of replicas by role.
+        """
+        wanted = self.targets(seen, memory)
+        numbers = np.asarray(wanted)
+        if numbers.shape != (3,) or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
+            raise BadInput(
+                f"controller {str(self)!r} gives {wanted!r:.100}; it must be three numbers of replicas, of those that "
+                "do both, prefill and decode"
+            )
+        return numbers
+
     def profile_of(self, seen: Seen) -> Unit:
         """Return what one replica does."""
         if seen.unit is None:

@@ -21,9 +21,11 @@ class Agent(ABC):
         scenario: where it plays.
         view: what the environment shows.
         batched: whether `act` takes observations of several runs at once, too.
+        remembers: whether it remembers what it has seen, so that each run of a batch has to keep its row.
     """
 
     batched: ClassVar[bool] = True
+    remembers: ClassVar[bool] = False
 
     def __init__(self, policy: Any, scenario: "Scenario", view: Any):
         """Prepare a policy for an environment.
