@@ -58,11 +58,17 @@ def latency_floor(requests: np.ndarray, outputs: np.ndarray, profile: Any, rules
         replicas: of this profile and these rules.
 
     Raises:
-        NotApplicable: a cost profile by tables, which have no bound from below for all batches.
+        NotApplicable: a cost profile by tables, which have no bound from below for all batches; a rule set that goes
+            beyond its seats, tokens or memory, as Splitwise's and DistServe's do.
     """
     if len(requests) == 0:
         raise BadInput("a floor needs at least one request")
     rules = rules.on(profile.kv_tokens, profile.gpu)
+    if rules.batching != "passes":
+        raise NotApplicable(
+            f"rule set {rules.name!r} (batching={rules.batching}) goes beyond its seats, tokens or memory, for which "
+            "no floor is known"
+        )
     numbers, limits = roofline_below(profile), _limits(rules)
     arrivals = np.ascontiguousarray(requests["arrival"], np.float64)
     prompts = np.ascontiguousarray(requests["prompt"], np.int64)
