@@ -9,7 +9,7 @@ from test_fleet_reference import drawn_of, planned, roofline
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.evaluation.fleet import groups
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.profiles import Profile
@@ -140,3 +140,12 @@ def test_nobody_moves_out_of_a_pipeline():
     profile = Profile("pipe", "", "", "distserve", np.full(24, 1 / 4096), 1000, 1.0, "a test")
     with pytest.raises(BadInput, match="migrate_every=1 moves requests between two iterations, but with stages=2"):
         planned([Member(profile, replace(TURNS, stages=2), BOTH)] * 2, migrate_every=1.0)
+
+
+def test_no_floor_is_told_for_rules_that_go_beyond_their_seats():
+    # All four prompts are read in one iteration, whatever the seats.
+    rules = replace(TURNS, max_seqs=1)
+    fleet, drawn = case((BOTH,), rules, [5] * 4, [1] * 4)
+    assert (served(fleet, drawn).outcome["completion"] == STEP).all()
+    with pytest.raises(NotApplicable, match="batching=turns"):
+        fleet.bound(drawn)

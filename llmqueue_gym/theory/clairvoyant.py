@@ -69,7 +69,8 @@ def latency_floor(requests: np.ndarray, outputs: np.ndarray, profile: Any, rules
         more: as of `fleet_floor`.
 
     Raises:
-        NotApplicable: a cost profile by tables, which have no bound from below for all batches.
+        NotApplicable: a cost profile by tables, which have no bound from below for all batches; a rule set that goes
+            beyond its seats, tokens or memory, as Splitwise's and DistServe's do.
     """
     return fleet_floor(requests, outputs, [(profile, rules)], **more)
 
@@ -95,12 +96,18 @@ def fleet_floor(
             memory is allotted.
 
     Raises:
-        NotApplicable: a cost profile by tables, which have no bound from below for all batches.
+        NotApplicable: as in `latency_floor`.
     """
     n = len(requests)
     if n == 0:
         raise BadInput("a floor needs at least one request")
     bound = [(profile, rules.on(profile.kv_tokens, profile.gpu)) for profile, rules in replicas]
+    for _, rules in bound:
+        if rules.batching != "passes":
+            raise NotApplicable(
+                f"rule set {rules.name!r} (batching={rules.batching}) goes beyond its seats, tokens or memory, for which "
+                "no floor is known"
+            )
     numbers = np.min([roofline_below(profile) for profile, _ in bound], axis=0)
     limits = np.where(_MORE_IS_BETTER, *(pick([_limits(one) for _, one in bound], axis=0) for pick in (np.max, np.min)))
     if free:
