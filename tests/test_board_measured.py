@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from llmqueue_gym.boards import board, boards, load_boards, outside, registered
+from llmqueue_gym.boards.board import TRACKS
 from llmqueue_gym.boards.entry import find
 from llmqueue_gym.boards.measured import heads, kept, shown
+from llmqueue_gym.boards.page.sections import section
 from llmqueue_gym.boards.play import bound, numbers
+from llmqueue_gym.boards.ranked import Ranked
 from llmqueue_gym.boards.recorded import FOLDER_VARIABLE
 from llmqueue_gym.boards.standings import ranking
 from llmqueue_gym.boards.words import markdown
+from llmqueue_gym.cli.bench import bench
 from llmqueue_gym.errors import BadInput
 
 NAMES = ("fleet", "prefix", "classes")
@@ -89,6 +93,11 @@ def test_two_recordings_or_more_and_everybody_who_can_play(name):
     assert len(list(registered(on))) >= (19 if name == "fleet" else 27)
 
 
+def test_the_benchmark_takes_each_track():
+    (track,) = (option for option in bench.params if option.name == "track")
+    assert tuple(track.type.choices) == (*TRACKS, "all")
+
+
 def test_metrics_are_kept_by_their_paths(small):
     found = played(small["classes"], "edf")["a"]
     assert set(found) == {"cost", "p99", "ttft", "by_class.first.in_time"}  # nobody tells tenants
@@ -140,6 +149,9 @@ def test_what_is_shown_stands_in_the_ranking_and_its_tables(small):
     assert np.isnan(first["shown"]["found in caches"]) and np.isnan(first["scenarios"][1]["shown"]["in time"])
     head, _, row, *_ = markdown(on, ranking(on, results)).splitlines()
     assert "| p99 TTFT / round-robin | in time | found in caches | better than llm-d |" in head
+    html = section(Ranked(on, results), True)
+    assert "Beside the score" in html and "p99 TTFT / round-robin" in html
+    assert "Beside the score" not in section(Ranked(replace(on, ratios={}, shares={}), results), True)
     assert re.search(r"\| 0\.50 \| 0\.50 \| 0\.60 \|  \|  \|$", row) and head.count("|") == row.count("|")
 
 
