@@ -35,7 +35,7 @@ def fleet_scene(episodes: Any, title: str) -> Scene:
 
 
 def _tick_scene(episodes: Any, title: str) -> Scene:
-    """Return the frame of a fleet at a tick: what its replicas have, and whether they are on."""
+    """Return the frame of a fleet at a tick: what its replicas have, whether they are on, and who runs there."""
     told = {name: episodes.observation["jobs"][0, :, k] for k, name in enumerate(episodes.view.jobs)}
     units = dict(zip(episodes.view.jobs, episodes.view.units(episodes.scenario)["jobs"].tolist(), strict=True))
     members, bars = episodes.fleet.members[: len(episodes.fleet.forms)], []
@@ -45,6 +45,11 @@ def _tick_scene(episodes: Any, title: str) -> Scene:
         note = "{}+{}".format(*counts) + f" {POWERS[int(member['power'])]}"
         name = f"r{q}{ROLES.get(int(member['role']), '')[:2]}"
         bars.append(Bar(name, work, known=known, active=int(member["power"]) == ON, note=note))
-    panel = Panel("replicas: to read, to make (tokens)", tuple(bars), len(members))
+    tables, lists = episodes.replica.system, episodes.replica.running
+    rows = [int(i) for q in range(len(members)) for i in lists[q, : int(tables["running"][q])]]
+    panels = (
+        Panel("replicas: to read, to make (tokens)", tuple(bars), len(members)),
+        Panel("running (tokens)", tuple(request_bar(episodes, i, NO_HUE) for i in rows[:MOST]), len(rows)),
+    )
     said = QUESTIONS.get(int(episodes.asks[0]), ended(episodes))
-    return Scene(title, facts(episodes), (panel,), (requests_left(episodes),), said, legend=REQUEST_LEGEND)
+    return Scene(title, facts(episodes), panels, (requests_left(episodes),), said, legend=REQUEST_LEGEND)

@@ -87,6 +87,15 @@ class ScalingAgent(Agent):
         self._targets = targets_of(system)
         self._actions = {tuple(one): k for k, one in enumerate(self._targets.tolist())}
         self._roles = np.bincount([member.role for member in system.members], minlength=3)
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """Ask the controller once about a fleet in which nothing has happened: one that has no place here says so."""
+        roles = np.array([member.role for member in self._system.members])
+        nothing = {name: 0 * roles for name in ("running", "waiting", "ended", "busy", "kv")}
+        told = {**dict.fromkeys((*COUNTED, "held", "ticks"), 0), **nothing, "asked": self._roles, "role": roles}
+        self._one(-1, {**told, "power": np.full(len(roles), ON)})
+        del self._pasts[-1]
 
     def read(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Return what a controller sees from observations."""
