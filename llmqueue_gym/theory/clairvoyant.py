@@ -105,8 +105,8 @@ def fleet_floor(
     for _, rules in bound:
         if rules.batching != "passes":
             raise NotApplicable(
-                f"rule set {rules.name!r} (batching={rules.batching}) goes beyond its seats, tokens or memory, for which "
-                "no floor is known"
+                f"rule set {rules.name!r} (batching={rules.batching}) goes beyond its seats, tokens or memory, for "
+                "which no floor is known"
             )
     numbers = np.min([roofline_below(profile) for profile, _ in bound], axis=0)
     limits = np.where(_MORE_IS_BETTER, *(pick([_limits(one) for _, one in bound], axis=0) for pick in (np.max, np.min)))
