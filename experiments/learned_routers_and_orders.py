@@ -29,7 +29,7 @@ Protocol, as it was written down before anything was played on these parts:
   the one of Mooncake's, without them the one of Azure's.
 
 `instance` in the result is a small one on drawn lengths, which tests play again. Writes
-`learned_routers_and_orders.json`, `.svg` and `.png` into `results`; a quarter of an hour on two cores.
+`learned_routers_and_orders.json`, `.svg` and `.png` into `results`; six minutes of CPU.
 """
 
 import argparse
@@ -316,7 +316,7 @@ def _panel(panel: plt.Axes, one: dict[str, Any]) -> None:
         best = next(row for row in one["policies"] if row["policy"] == v["by hand"]["best"])
         at = best["mean_ratio"]["mean"], best["p99_ratio"]["mean"]
         panel.annotate(best["policy"], at, xytext=(4, -10), textcoords="offset points", fontsize=7.5, color="0.3")
-        panel.set_title(f"{one['title']}: {v['by hand']['verdict']}", loc="left", fontsize=9.5)
+        panel.set_title(f"{one['title']}: {v['by hand']['verdict']}", loc="left", fontsize=8.5)
     panel.set_xlabel(f"mean / that of {one['base']}")
     panel.set_ylabel("99th percentile, likewise")
     panel.spines[["top", "right"]].set_visible(False)
