@@ -148,6 +148,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
     scans = (
         conduct.ages or conduct.merged or conduct.has_progress or conduct.skips or conduct.accounts
     )  # the whole queue
+    plain = rules.batching == BY_PASSES and not (rules.caching or rules.asynchronous or state.hands_over)
     while state.reason == GOING:
         if state.phase == BEGIN:
             if work <= 0:
@@ -201,7 +202,10 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 else:
                     schedule_turns(e, r, rules)
         if state.phase == SCHEDULE_RUNNING:
-            found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION)
+            if plain:
+                found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION, True)
+            else:
+                found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION, False)
             if found == MUST_EVICT:
                 return EVICT
             state.forced = state.victims
@@ -264,7 +268,10 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.phase = BEGIN
             if conduct.accounts:
                 charge_outputs(e, r, conduct)
-            run_model(e, r, rules, dt, longer, agent & RANKING)
+            if plain:
+                run_model(e, r, rules, dt, longer, agent & RANKING, True)
+            else:
+                run_model(e, r, rules, dt, longer, agent & RANKING, False)
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
                     note_progress(e, r, progress, params)

@@ -161,7 +161,7 @@ def run_pipeline(e, r, rules, conduct, form, numbers, work):
         state.phase = BEGIN
         if q == e and state.ends == now:
             r.state[e].stage_ends = np.inf
-            run_model(e, r, rules, now - system.clock, 0.0, False)
+            run_model(e, r, rules, now - system.clock, 0.0, False, False)
             pass_on(e, r, first, system.clock, state.hands_over)
             if state.out > 0:
                 return HANDED

@@ -98,7 +98,7 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
 
 
 @inner_kernel
-def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
+def schedule_running(e, r, rules, conduct, rank, victim, params, asks, plain):
     """Schedule the running requests in order, from the cursor on [4 to 8].
 
     With DECODE_FIRST the list is gone through twice: first for decodes, then for prefills.
@@ -112,6 +112,7 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
         victim: victim function, or None.
         params: parameters of both.
         asks: whether an agent chooses whom to preempt.
+        plain: as in `run_model`.
 
     Returns:
         MUST_EVICT where the agent has to preempt somebody first, else THERE.
@@ -119,7 +120,7 @@ def schedule_running(e, r, rules, conduct, rank, victim, params, asks):
     system, state, requests, running = r.system[e], r.state[e], r.requests, r.running[e]
     decode_first, size, lookahead, n = rules.order == DECODE_FIRST, rules.block_size, rules.lookahead, system.running
     seats, limit, room_for_one, reserved = rules.max_seqs, state.limit, rules.room_for_one, conduct.admission == RESERVE
-    caching, asynchronous = rules.caching, rules.asynchronous
+    caching, asynchronous = rules.caching and not plain, rules.asynchronous and not plain
     end = 2 * seats if decode_first else seats
     cursor, budget, decoding, context = state.cursor, state.budget, 0, 0.0  # copies, so that they stay in registers
     while cursor < end and budget > 0:
