@@ -149,12 +149,19 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         conduct.ages or conduct.merged or conduct.has_progress or conduct.skips or conduct.accounts
     )  # the whole queue
     plain = rules.batching == BY_PASSES and not (rules.caching or rules.asynchronous or state.hands_over)
+    tells = conduct.hits or conduct.accounts or conduct.ages
     while state.reason == GOING:
         if state.phase == BEGIN:
             if work <= 0:
                 return PAUSED
             work -= 1 + system.running + (system.waiting if scans else 0)
-            if state.in_flight and system.running == 0 and system.waiting == 0 and state.next > system.clock:
+            if (
+                not plain
+                and state.in_flight
+                and system.running == 0
+                and system.waiting == 0
+                and state.next > system.clock
+            ):
                 state.ends = system.clock + state.flight_time  # nobody is left to be scheduled meanwhile
                 if state.ends > state.until:
                     return HELD
@@ -181,12 +188,13 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 if coast(e, r, rules, form, numbers, agent & RANKING):
                     continue
             if rank is not None:
-                if conduct.hits and rules.caching:
-                    note_hits(e, r, rules.block_size)
-                if conduct.accounts:
-                    tell_accounts(e, r, conduct)
-                elif conduct.ages:
-                    rank_again(e, r, rank, params)
+                if tells:
+                    if conduct.hits and rules.caching:
+                        note_hits(e, r, rules.block_size)
+                    if conduct.accounts:
+                        tell_accounts(e, r, conduct)
+                    elif conduct.ages:
+                        rank_again(e, r, rank, params)
             begin(e, r, rules)
             state.phase = SCHEDULE_WAITING if rules.order == PREFILL_FIRST else SCHEDULE_RUNNING
             if rank is not None:
@@ -195,7 +203,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     if state.keeps and state.batch.tokens == 0 and clear_queue(e, r, rules):
                         schedule_merged(e, r, rules, conduct, rank, victim, length, params)
                     state.phase = READY
-            if rules.batching != BY_PASSES:
+            if not plain and rules.batching != BY_PASSES:
                 state.phase = READY
                 if rules.batching == BY_BLOCKS:
                     schedule_block(e, r, rules)
@@ -212,7 +220,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.phase = READY if rules.order == PREFILL_FIRST else SCHEDULE_WAITING
         if state.phase == SCHEDULE_WAITING:
             if may_admit(e, r, rules, conduct):
-                if rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
+                if not plain and rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
                     order_queue(e, r, rules.queue_order)
                 if not agent & (ADMISSION | EVICTION):
                     admit_waiting(e, r, rules, conduct, rank, victim, length, params)
@@ -224,15 +232,15 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.phase = SCHEDULE_RUNNING if none_joined else READY
             continue
         if state.phase == READY:
-            state.phase = BOARD if rules.asynchronous else COMPUTE
+            state.phase = COMPUTE if plain or not rules.asynchronous else BOARD
             if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
-        if state.phase == BOARD:
+        if not plain and state.phase == BOARD:
             board(e, r)
             state.phase = COMPUTE
         if state.phase == COMPUTE:
-            idle = state.batch.tokens == 0 and state.victims == 0 and not state.in_flight
-            if idle:  # nothing can run before something arrives
+            if state.batch.tokens == 0 and state.victims == 0 and (plain or not state.in_flight):
+                # Nothing can run before something arrives.
                 state.phase = BEGIN
                 stop = min(state.next, state.until)
                 if stop == np.inf:
@@ -241,7 +249,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 start, system.clock = system.clock, stop
                 state.integral += state.cost_rate * (stop - start)
                 continue
-            if rules.asynchronous:
+            if not plain and rules.asynchronous:
                 state.ends = system.clock + state.flight_time
                 if state.ends > state.until:
                     return HELD
@@ -266,7 +274,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 return HELD
             state.ends = np.inf
             state.phase = BEGIN
-            if conduct.accounts:
+            if tells and conduct.accounts:
                 charge_outputs(e, r, conduct)
             if plain:
                 run_model(e, r, rules, dt, longer, agent & RANKING, True)
@@ -275,7 +283,7 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
                     note_progress(e, r, progress, params)
-            if state.out > 0:
+            if not plain and state.out > 0:
                 return HANDED
             if agent & RANKING:
                 state.phase = AFTER
