@@ -102,7 +102,7 @@ def test_no_router_undercuts_the_floor_of_replicas_that_differ(router, caching, 
             assert fleet.bound(drawn) == pytest.approx(best.bound(drawn), rel=1e-12)
 
 
-@pytest.mark.parametrize("order", ["fcfs", "edf", "class-priority", "sjf-total", latest], ids=str)
+@pytest.mark.parametrize("order", ["fcfs", "edf", "class-priority", "sjf-total", pytest.param(latest, id="latest")])
 def test_no_order_undercuts_the_floor_of_deadlines(order):
     for seed in range(8):
         rng = np.random.default_rng(seed)

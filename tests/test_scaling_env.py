@@ -47,7 +47,7 @@ def up_and_down(seen, memory):
     return 1 + k * np.array([1, 2, 3]) % 4
 
 
-@pytest.mark.parametrize("controller", [*CONTROLLERS, up_and_down], ids=str)
+@pytest.mark.parametrize("controller", [*CONTROLLERS, pytest.param(up_and_down, id="up-and-down")])
 @pytest.mark.parametrize("given", [{}, {"spot": 0.003, "hold": True, "router": "least-tokens"}], ids=["stay", "vanish"])
 def test_a_controller_is_the_closed_loop_tick_by_tick(controller, given):
     env = made(**{**FLEET, **given})
@@ -62,7 +62,7 @@ def test_a_controller_is_the_closed_loop_tick_by_tick(controller, given):
     assert controller is not up_and_down or len(set(asked)) == 4
 
 
-@pytest.mark.parametrize("controller", ["none", "roles:cool=1,ratio=1", up_and_down], ids=str)
+@pytest.mark.parametrize("controller", ["none", "roles:cool=1,ratio=1", pytest.param(up_and_down, id="up-and-down")])
 def test_a_router_beside_a_controller_of_roles_is_the_closed_loop(controller):
     env = made(SPLIT, n_requests=150, rate=30.0, controller=controller, least=2)
     agent, questions = baseline_agent("least-tokens", env), {}
