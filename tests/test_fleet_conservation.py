@@ -97,6 +97,16 @@ def test_what_a_replica_was_promised_is_forgotten_with_it():
     assert promised_at_the_end(fleet, drawn, "mixed-pool") == ([0] * 3, [0] * 3)
 
 
+def test_who_goes_on_at_a_replica_that_reads_is_promised_once():
+    # Both others are gone when two have been read. They go to the first that starts, which is there to read, and has
+    # no room for both to the end; the one that is preempted is read again, and goes on where it should.
+    gone, times = [(STEP / 2, 1), (STEP / 2, 2)], [STEP, STEP]
+    fleet, drawn = case((PREFILL, PREFILL, DECODE), PASSES, [40, 40], [20, 20], gone, times, start_up=4 * STEP)
+    run = served(fleet, drawn)
+    assert run.jobs["preemptions"].tolist() == [0, 1] and run.jobs["site"].tolist() == [1, 2]
+    assert promised_at_the_end(fleet, drawn, "round-robin") == ([0] * 3, [0] * 3)
+
+
 @pytest.mark.parametrize("roles", [(BOTH,), (PREFILL, DECODE)])
 def test_what_was_promised_to_whoever_forgets_its_prompt_is_what_is_left_of_it(roles):
     rules = replace(rule_set("vidur-sarathi"), blocks=24, block_size=1, token_budget=4, max_seqs=4)
@@ -138,7 +148,7 @@ def test_a_controller_that_leaves_off_who_alone_could_serve_comes_to_an_end():
 
 def test_nobody_moves_out_of_a_pipeline():
     profile = Profile("pipe", "", "", "distserve", np.full(24, 1 / 4096), 1000, 1.0, "a test")
-    with pytest.raises(BadInput, match="migrate_every=1 moves requests between two iterations, but with stages=2"):
+    with pytest.raises(BadInput, match="batching=turns, in which nobody moves: migrate_every needs batching=passes"):
         planned([Member(profile, replace(TURNS, stages=2), BOTH)] * 2, migrate_every=1.0)
 
 
@@ -147,5 +157,5 @@ def test_no_floor_is_told_for_rules_that_go_beyond_their_seats():
     rules = replace(TURNS, max_seqs=1)
     fleet, drawn = case((BOTH,), rules, [5] * 4, [1] * 4)
     assert (served(fleet, drawn).outcome["completion"] == STEP).all()
-    with pytest.raises(NotApplicable, match="batching=turns"):
+    with pytest.raises(NotApplicable, match="no floor is known under the rule set 'distserve'"):
         fleet.bound(drawn)
