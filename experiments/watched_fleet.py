@@ -194,8 +194,8 @@ def watch(f, r, course, rest, owners, merged, fits, first, seen, counts, tokens,
         clocks: of the fleet and of each row, s, at the moment before `(1 + R,)`.
         moments: how many at most.
     """
-    for _ in range(moments):
-        ask = go_on(0, f, r, course, *rest, 1)
+    for k in range(moments):
+        ask = go_on(0, f, r, course, *rest, min(k, 1))  # first what is left of an instant at which there was a tick
         found, where = broken(f, r, owners, merged, fits, seen, counts, tokens, forgets)
         if found != KEPT:
             return ask, found, where

@@ -9,6 +9,7 @@ from test_fleet_reference import drawn_of, planned, roofline
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.engines.fleet.transfers import hand_over
 from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.evaluation.fleet import groups
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
@@ -98,13 +99,36 @@ def test_what_a_replica_was_promised_is_forgotten_with_it():
 
 
 def test_who_goes_on_at_a_replica_that_reads_is_promised_once():
-    # Both others are gone when two have been read. They go to the first that starts, which is there to read, and has
-    # no room for both to the end; the one that is preempted is read again, and goes on where it should.
-    gone, times = [(STEP / 2, 1), (STEP / 2, 2)], [STEP, STEP]
-    fleet, drawn = case((PREFILL, PREFILL, DECODE), PASSES, [40, 40], [20, 20], gone, times, start_up=4 * STEP)
+    # As an agent may want. There is no room for both to the end; the one that is preempted is read there again.
+    fleet, drawn = case((PREFILL, PREFILL, DECODE), PASSES, [40, 40], [20, 20])
+    f, r, course, (conduct, _, *functions), _ = fleet.loaded(drawn, ROUTING_POLICIES("round-robin"))
+    hands = 0
+    while (ask := go_on(0, f, r, course, conduct, tables.HANDS, *functions, 1000)) != tables.OVER:
+        if ask == tables.HAND:
+            hand_over(0, f, r, f.fleet["subject"][0], 1, course)
+            hands += 1
+    assert hands == 3 and r.requests["preemptions"].sum() == 1 and (r.requests["site"] == 1).all()
+    assert (f.members["promised"] == r.state["done"] - f.members["pulled"]).all()
+    assert (f.members["reserved"] == r.state["fulfilled"]).all()
+
+
+def test_who_goes_on_waits_for_one_that_decodes_rather_than_for_one_that_reads():
+    gone = [(STEP / 2, 1), (STEP / 2, 2)]
+    fleet, drawn = case((PREFILL, PREFILL, DECODE), PASSES, [60], [6], gone, start_up=4 * STEP)
     run = served(fleet, drawn)
-    assert run.jobs["preemptions"].tolist() == [0, 1] and run.jobs["site"].tolist() == [1, 2]
-    assert promised_at_the_end(fleet, drawn, "round-robin") == ([0] * 3, [0] * 3)
+    assert run.jobs["site"].tolist() == [2] and run.totals["transfers"] == 1
+
+
+def test_no_start_is_called_off_for_which_somebody_waits():
+    # Both that decode start anew when one of them is wanted no more: not the latest, as all wait there.
+    def control(seen, memory):
+        return [0, 1, 2 if seen.clock < 3 * STEP else 1]
+
+    given = {"controller": control, "tick": 2 * STEP, "start_up": 16 * STEP}
+    gone = [(STEP / 2, 2), (STEP / 2, 1)]
+    rules = replace(PASSES, patience=300)
+    run = served(*case((PREFILL, DECODE, DECODE), rules, [60, 60, 60], [6, 6, 6], gone, **given))
+    assert (run.jobs["site"] == 1).all() and run.totals["transfers"] == 3
 
 
 @pytest.mark.parametrize("roles", [(BOTH,), (PREFILL, DECODE)])
