@@ -26,6 +26,7 @@ from llmqueue_gym.systems.members import Plan, check_roles
 from llmqueue_gym.systems.replica import rules_under
 
 TRIES = 1000
+TICKS = 100  # at most, while requests come
 ROUTERS = ("random", "round-robin", "least-outstanding", "power-of-d", "least-tokens", "least-kv", "least-work")
 ACCOUNTS = ("vtc", "vtc:lift=false,weights=1;3", "class-shares", "class-shares:shares=2;1;1")
 ORDERS = ("fcfs", "fcfs", "sjf", "ltr", "merged", "accounts")  # that the reference knows
@@ -178,6 +179,9 @@ def _draw_case(rng: np.random.Generator, kind: str) -> Case:
     router = ROUTING_POLICIES(str(pick(rng, *PAIRED))) if paired else draw_router(rng, size, kind)
     given = draw_requests(rng, fleet, kind)
     n, arrivals = len(given.outputs), given.requests["arrival"]
+    if fleet.steersman.name != "none":  # each tick takes as long as a short run
+        last = float(arrivals[np.isfinite(arrivals)].max())
+        fleet = replace(fleet, tick=max(fleet.tick, np.ceil(512 * last / TICKS) / 512))
     truth = {"sizes": given.outputs, "refreshed": given.refreshed, "contexts": given.contexts}
     truth["vanishing"] = draw_vanishing(rng, size, arrivals) if vanish else NEVER
     truth |= {"choices": router.choices(n, size, rng), "ties": rng.random(n)}

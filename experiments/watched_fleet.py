@@ -88,13 +88,20 @@ def broken_at(g, q, f, r, merged, fits, seen):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(error_model="numpy")
+def blocks_of_its_own(r, g, i):  # type: ignore[no-untyped-def]
+    """Return the blocks that request i holds at row g, wherever it stands there, but for those of the tree."""
+    blocks = r.requests[i].blocks
+    if blocks > 0 and r.state[g].caching == TREE:
+        blocks -= r.cells[r.truth[i].path + SHARED]
+    return blocks
+
+
+@numba.njit(error_model="numpy")
 def loses_blocks(g, f, r, held):  # type: ignore[no-untyped-def]
-    """Whether the blocks of row g are not those that are free and the `held` ones of its requests."""
+    """Whether the blocks of row g are not those that are free and the `held` ones of its requests and its tree."""
     system, state = r.system[g], r.state[g]
     if state.caching == TREE:  # what belongs to the tree is nobody's own
         held += r.cells[state.tree + PROTECTED] // f.rules[g].block_size
-        for k in range(system.running):
-            held -= r.cells[r.truth[r.running[g, k]].path + SHARED]
     elif state.caching:  # several may hold one
         return held != users_of_blocks(r.cells, state, system.free)
     return held + system.free != system.blocks
@@ -137,18 +144,16 @@ def broken(f, r, owners, merged, fits, seen, counts, tokens, forgets):  # type: 
         done = not np.isnan(r.truth[i].service.completion)
         if request.status == MOVING:
             held[flow.source] += flow.blocks
-            held[flow.target] += request.blocks
-            path = r.truth[i].path
+            held[flow.target] += blocks_of_its_own(r, flow.target, i)
             if r.state[flow.source].caching == TREE:
+                path = r.truth[i].path
                 held[flow.source] -= r.cells[path + r.cells[path + LEFT] + SHARED]
-            if r.state[flow.target].caching == TREE and request.blocks > 0:
-                held[flow.target] -= r.cells[path + SHARED]
             inbound[flow.target] += 1
             prompts[flow.target] += request.prompt
             outbound[flow.source] += 1
             awaited[flow.target] += flow.order < 0
         elif request.site >= 0:
-            held[request.site] += request.blocks
+            held[request.site] += blocks_of_its_own(r, request.site, i)
         if seen[i] + done + (request.status == MOVING) + (i >= fleet.arrived) != 1:
             return TWICE, i
         if request.generated < tokens[i] and not forgets:
@@ -189,8 +194,8 @@ def watch(f, r, course, rest, owners, merged, fits, first, seen, counts, tokens,
         clocks: of the fleet and of each row, s, at the moment before `(1 + R,)`.
         moments: how many at most.
     """
-    for _ in range(moments):
-        ask = go_on(0, f, r, course, *rest, 1)
+    for k in range(moments):
+        ask = go_on(0, f, r, course, *rest, min(k, 1))  # first what is left of an instant at which there was a tick
         found, where = broken(f, r, owners, merged, fits, seen, counts, tokens, forgets)
         if found != KEPT:
             return ask, found, where

@@ -9,6 +9,7 @@ from test_fleet_reference import drawn_of, planned, roofline
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.engines.fleet.transfers import hand_over
 from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.evaluation.fleet import groups
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
@@ -97,6 +98,39 @@ def test_what_a_replica_was_promised_is_forgotten_with_it():
     assert promised_at_the_end(fleet, drawn, "mixed-pool") == ([0] * 3, [0] * 3)
 
 
+def test_who_goes_on_at_a_replica_that_reads_is_promised_once():
+    # As an agent may want. There is no room for both to the end; the one that is preempted is read there again.
+    fleet, drawn = case((PREFILL, PREFILL, DECODE), PASSES, [40, 40], [20, 20])
+    f, r, course, (conduct, _, *functions), _ = fleet.loaded(drawn, ROUTING_POLICIES("round-robin"))
+    hands = 0
+    while (ask := go_on(0, f, r, course, conduct, tables.HANDS, *functions, 1000)) != tables.OVER:
+        if ask == tables.HAND:
+            hand_over(0, f, r, f.fleet["subject"][0], 1, course)
+            hands += 1
+    assert hands == 3 and r.requests["preemptions"].sum() == 1 and (r.requests["site"] == 1).all()
+    assert (f.members["promised"] == r.state["done"] - f.members["pulled"]).all()
+    assert (f.members["reserved"] == r.state["fulfilled"]).all()
+
+
+def test_who_goes_on_waits_for_one_that_decodes_rather_than_for_one_that_reads():
+    gone = [(STEP / 2, 1), (STEP / 2, 2)]
+    fleet, drawn = case((PREFILL, PREFILL, DECODE), PASSES, [60], [6], gone, start_up=4 * STEP)
+    run = served(fleet, drawn)
+    assert run.jobs["site"].tolist() == [2] and run.totals["transfers"] == 1
+
+
+def test_no_start_is_called_off_for_which_somebody_waits():
+    # Both that decode start anew when one of them is wanted no more: not the latest, as all wait there.
+    def control(seen, memory):
+        return [0, 1, 2 if seen.clock < 3 * STEP else 1]
+
+    given = {"controller": control, "tick": 2 * STEP, "start_up": 16 * STEP}
+    gone = [(STEP / 2, 2), (STEP / 2, 1)]
+    rules = replace(PASSES, patience=300)
+    run = served(*case((PREFILL, DECODE, DECODE), rules, [60, 60, 60], [6, 6, 6], gone, **given))
+    assert (run.jobs["site"] == 1).all() and run.totals["transfers"] == 3
+
+
 @pytest.mark.parametrize("roles", [(BOTH,), (PREFILL, DECODE)])
 def test_what_was_promised_to_whoever_forgets_its_prompt_is_what_is_left_of_it(roles):
     rules = replace(rule_set("vidur-sarathi"), blocks=24, block_size=1, token_budget=4, max_seqs=4)
@@ -138,7 +172,7 @@ def test_a_controller_that_leaves_off_who_alone_could_serve_comes_to_an_end():
 
 def test_nobody_moves_out_of_a_pipeline():
     profile = Profile("pipe", "", "", "distserve", np.full(24, 1 / 4096), 1000, 1.0, "a test")
-    with pytest.raises(BadInput, match="migrate_every=1 moves requests between two iterations, but with stages=2"):
+    with pytest.raises(BadInput, match="batching=turns, in which nobody moves: migrate_every needs batching=passes"):
         planned([Member(profile, replace(TURNS, stages=2), BOTH)] * 2, migrate_every=1.0)
 
 
@@ -147,5 +181,5 @@ def test_no_floor_is_told_for_rules_that_go_beyond_their_seats():
     rules = replace(TURNS, max_seqs=1)
     fleet, drawn = case((BOTH,), rules, [5] * 4, [1] * 4)
     assert (served(fleet, drawn).outcome["completion"] == STEP).all()
-    with pytest.raises(NotApplicable, match="batching=turns"):
+    with pytest.raises(NotApplicable, match="no floor is known under the rule set 'distserve'"):
         fleet.bound(drawn)

@@ -135,11 +135,12 @@ class Steering:
         self.least, self.most = fleet.least, fleet.most or len(f.forms)
         self.memory: dict[Any, Any] = {}
         self.history, self.ticks = np.zeros(64, HISTORY), 0
+        self.asked = np.zeros((65, 3), np.int64)  # at first, and at each tick
         self.patience, self.barren = fleet.bound_rules.patience, 0
         self.arrived, self.made, self.counts = 0, 0, np.zeros((2, len(f.forms)))
         self.f = noted(f, vanishing, e)
         roles, power = (self.f.members[name][self.mine] for name in ("role", "power"))
-        self.asked = [np.bincount(roles, minlength=3)]
+        self.asked[0] = np.bincount(roles, minlength=3)
         self.asked[0] = within(self.asked[0], self.asked[0] > 0, self.least, self.most)
         self.asked[0] = self.wanted()
         for role in ROLES:
@@ -157,7 +158,7 @@ class Steering:
             self.f.fleet["reason"][self.e] = LIVELOCK
             return
         wanted = self.wanted()
-        self.asked.append(wanted)
+        self.asked[self.ticks] = wanted
         follow(self.e, self.f, self.r, wanted, self.course)
 
     def look(self) -> None:
@@ -165,6 +166,7 @@ class Steering:
         fleet, r, state = self.f.fleet[self.e], self.r, self.r.state[self.mine]
         if self.ticks == len(self.history):
             self.history = np.concatenate([self.history, np.zeros_like(self.history)])
+            self.asked = np.concatenate([self.asked, np.zeros((self.ticks, 3), np.int64)])
         first, arrived = int(fleet["first"]), int(fleet["arrived"])
         made, counts = int(state["made"].sum()), np.stack([state["done"], state["batch_time"]])
         row = self.history[self.ticks]
@@ -184,7 +186,7 @@ class Steering:
             **{name: history[name] for name in HISTORY.names or ()},
             **present(self.f, self.r, self.mine),
             held=int(fleet["held"]),
-            asked=np.array(self.asked),
+            asked=self.asked[: max(self.ticks, 1)].copy(),
             least=self.least,
             most=self.most,
             unit=self.unit,

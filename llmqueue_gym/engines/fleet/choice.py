@@ -5,6 +5,7 @@ import numpy as np
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.fleet.sites import fits, look, luck_of, takes
 from llmqueue_gym.engines.fleet.tables import ALL, FIRST, ON, STARTING, TURN, TWICE
+from llmqueue_gym.requests import PREFILL
 
 
 @inner_kernel
@@ -62,7 +63,8 @@ def kth(e, f, r, i, k, decodes):
         if power == ON and f.fleet[e].source >= 0:
             return f.fleet[e].source
         for q in range(replicas):
-            if fits(f, r, q, i) and f.members[e * replicas + q].power == power:
+            member = f.members[e * replicas + q]
+            if member.power == power and not (decodes and member.role == PREFILL) and fits(f, r, q, i):
                 return q
     return 0
 

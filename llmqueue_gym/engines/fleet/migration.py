@@ -102,8 +102,8 @@ def migrate(e, f, r, course):
         i = member.leaving
         member.leaving = -1
         member.emits = r.state[g].hands_over or course.closed or member.awaited > 0
-        stays = r.requests[i].status != DECODING or r.requests[i].site != g - first
-        if stays or f.members[first + member.goes_to].power != ON:
+        target, stays = f.members[first + member.goes_to], r.requests[i].site != g - first
+        if stays or r.requests[i].status != DECODING or target.power != ON or target.role == PREFILL:
             continue
         fleet.source = g - first
         hand_over(e, f, r, i, member.goes_to, course)

@@ -1,10 +1,10 @@
 """Replicas are switched on, which takes time, end what they have and are switched off, or change their role.
 
 A controller says how many replicas are to be on in each role; `follow` says which. Those that were just asked for go
-first, then those with the fewest requests, which take no more and end what they have. Those that are wanted are found
-among those that are about to leave the role, then among those that are about to leave another, which they change once
-they have ended what they have, and then among those that are off. A replica that helps out with another role, see
-`pools`, counts in its own.
+first, unless somebody waits there for them to start, then those with the fewest requests, which take no more and end
+what they have. Those that are wanted are found among those that are about to leave the role, then among those that are
+about to leave another, which they change once they have ended what they have, and then among those that are off. A
+replica that helps out with another role, see `pools`, counts in its own.
 """
 
 from llmqueue_gym._jit import inner_kernel, lean_kernel
@@ -85,7 +85,7 @@ def engaged(e, f, role):
 
 @inner_kernel
 def dismiss(e, f, r, role):
-    """Let one replica of run e leave a role; there is one."""
+    """Let one replica of run e leave a role; not one where somebody waits for its start."""
     replicas = len(f.forms)
     best, fewest, latest = -1, 0, -1
     for g in range(e * replicas, (e + 1) * replicas):
@@ -93,7 +93,7 @@ def dismiss(e, f, r, role):
         if member.power == DRAINING and member.becomes == role:
             member.becomes = -1
             return
-        if member.power == STARTING and member.home == role and member.starts > latest:
+        if member.power == STARTING and member.home == role and member.starts > latest and outstanding(f, r, g) == 0:
             best, latest = g, member.starts
     if best >= 0:
         turn_off(e, f, r, best)
@@ -103,7 +103,8 @@ def dismiss(e, f, r, role):
             there = outstanding(f, r, g)
             if best < 0 or there <= fewest:
                 best, fewest = g, there
-    f.members[best].power = DRAINING
+    if best >= 0:
+        f.members[best].power = DRAINING
 
 
 @inner_kernel

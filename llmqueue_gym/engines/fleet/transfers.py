@@ -141,6 +141,7 @@ def arrive_from_elsewhere(e, f, r, i, course):
     r.state[g].keeps = True
     flow.order = -1
     send(e, f, r, i, flow.target, course)
+    r.requests[i].goes_on = 0  # it is promised to this replica, even if that one reads for others
     if f.members[source].awaited > 0:
         begin_transfers(e, f, r, source, course)
 
