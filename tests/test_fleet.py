@@ -39,6 +39,24 @@ def test_a_fleet_of_one_is_the_replica(rules, order):
     assert one.totals["iterations"] == alone.totals["iterations"]
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"controller": "utilisation", "tick": 60.0},
+        {"spot": 0.02},  # h; who vanished starts anew after 155 s
+        {"migrate_every": 7.0},
+        {"cut_off": 10.0},
+        {"rules": "splitwise"},  # which end at a day
+        {"rules": "splitwise", "prefill": 1},
+    ],
+)
+def test_a_fleet_ends_with_its_last_request_and_is_paid_until_then(later):
+    run = Scenario("fleet", replicas=2, rate=3.0, n_jobs=60, **later).simulate("least-outstanding", 1)
+    last = run.outcome["completion"].max()
+    assert run.done.all() and run.reason == "drained" and run.totals["clock"] == last
+    assert run.totals["on_time"] <= 2 * last * (1 + 1e-12)
+
+
 def test_clients_who_wait_find_the_replica_in_a_fleet_of_one():
     given = {"concurrency": 8, "n_jobs": 200, "max_tokens": 4096}
     alone = Scenario("replica", **given).simulate("fcfs", 2)
