@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from llmqueue_gym.evaluation.serving import measure
 from llmqueue_gym.evaluation.statistics import cautious_batch_means
 from llmqueue_gym.jobs import job_table
 from llmqueue_gym.profiles.base import Profile
@@ -37,6 +38,27 @@ def test_a_fleet_of_one_is_the_replica(rules, order):
     for name in ("generated", "preemptions", "longest_gap", "note"):
         np.testing.assert_array_equal(one.jobs[name], alone.jobs[name])
     assert one.totals["iterations"] == alone.totals["iterations"]
+    # Sums over requests and over events differ in the last digits.
+    wanted, found = ({**measure(run), "mean_in_system": 0.0} for run in (alone, one))
+    assert all(repr(found[name]) == repr(wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"controller": "utilisation", "tick": 60.0},
+        {"spot": 0.02},  # h; who vanished starts anew after 155 s
+        {"migrate_every": 7.0},
+        {"cut_off": 10.0},
+        {"rules": "splitwise"},  # which end at a day
+        {"rules": "splitwise", "prefill": 1},
+    ],
+)
+def test_a_fleet_ends_with_its_last_request_and_is_paid_until_then(later):
+    run = Scenario("fleet", replicas=2, rate=3.0, n_jobs=60, **later).simulate("least-outstanding", 1)
+    last = run.outcome["completion"].max()
+    assert run.done.all() and run.reason == "drained" and run.totals["clock"] == last
+    assert run.totals["on_time"] <= 2 * last * (1 + 1e-12)
 
 
 def test_clients_who_wait_find_the_replica_in_a_fleet_of_one():

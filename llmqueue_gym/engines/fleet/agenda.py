@@ -189,6 +189,9 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             if closes:
                 fleet.reason = DRAINED if left(e, f, r) == fleet.n else HORIZON
                 break
+            if until < np.inf and left(e, f, r) == fleet.n:  # what comes later concerns nobody, and nobody pays for it
+                fleet.reason = DRAINED
+                break
             if until == np.inf and reason == DRAINED and course.splits and who_was_read(e, f, r) >= 0:
                 continue
             if until == np.inf or reason != DRAINED:
