@@ -15,6 +15,10 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     words, system = serving.told(asked, scenario, seed, quiet, policy), scenario.system
     if system.discipline.uses_predictions:
         words["predictor"] = str(system.predictor(scenario, policy))
+    if system.fleet:  # the file says what serves, not the options
+        for name in ("profile", "model", "gpu", "profile_error", "rules"):
+            del words[name]
+        words["fleet"] = str(system.fleet)
     words |= {"order": system.discipline.name, "replicas": len(system.members), "staleness": system.staleness}
     return words | ({"handover": system.taker.name} if system.splits else {})
 
@@ -48,5 +52,5 @@ def show(found: dict[str, Any]) -> None:
         ]
         for group in found["groups"]
     ]
-    columns = ("replicas", "role", "requests", "busy", "KV read by decodes, mean", "KV in use, most")
+    columns = ("replicas", "role", "requests ended", "busy", "KV read by decodes, mean", "KV in use, most")
     print_table("fleet", columns, rows)

@@ -147,8 +147,10 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
         )
     if str(scenario.system.profile).startswith("file:"):
         told.append(f"error of {profile.name}: {profile.error}")
-    if profile.estimated:
-        told.append(f"estimated in {profile.name}: {profile.estimated}")
+    profiles = {member.profile.name: member.profile for member in getattr(scenario.system, "members", ())}
+    for name, served in (profiles or {profile.name: profile}).items():
+        if served.estimated:
+            told.append(f"estimated in {name}: {served.estimated}")
     return told
 
 
@@ -158,7 +160,10 @@ def show(found: dict[str, Any]) -> None:
     from llmqueue_gym.evaluation.serving import LATENCIES
 
     head = [("policy", found["policy"]), ("workload", Path(found["workload"]).name), ("predictor", found["predictor"])]
-    head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
+    if found.get("fleet"):
+        head.append(("fleet", f"{found['fleet']}, {found['replicas']} replicas"))
+    else:
+        head.append(("replica", f"{found['profile']} ({found['model']} on {found['gpu']}), rules {found['rules']}"))
     head.append(("requests", f"{found['done']:,} of {found['requests']:,} done in {found['span']:,.4g} s"))
     if found["capacity"] is not None:
         most, seen = found["capacity"]["rate"], found["capacity"]["requests"]
