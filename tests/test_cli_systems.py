@@ -383,3 +383,14 @@ CASES += ALONE + [(f"simulate {options}", told) for options, told in REPLICA]
 def test_wrong_input_is_told_in_one_line(refused, files, command, told):
     policy = "" if "--policy" in command else " --policy fcfs"
     assert told in refused((command + policy).format(files=files))
+
+
+def test_a_fleet_of_a_file_is_told_by_its_own_profiles(run_json):
+    options = ("--policy", "least-work", "--fleet", "example", "--rate", "4", "--requests", "50")
+    found = run_json("simulate", "fleet", *options)
+    assert found["fleet"] == "example" and found["replicas"] == 5
+    assert found["profile"] == "h100-llama3.1-8b, l40s-llama3.1-8b"
+    assert [group["profile"] for group in found["groups"]] == ["h100-llama3.1-8b", "l40s-llama3.1-8b"]
+    assert "max_seqs=128" in found["groups"][1]["rules"]
+    told = " ".join(found["notes"])
+    assert "estimated in h100-llama3.1-8b" in told and "estimated in l40s" in told and "a100" not in told

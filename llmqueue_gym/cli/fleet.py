@@ -21,6 +21,7 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
         for word, name in (("profile", "name"), ("model", "model"), ("gpu", "gpu"), ("profile_error", "error")):
             words[word] = _each(getattr(profile, name) for profile in profiles)
         words["rules"] = _each(member.rules.name for member in system.members)
+        words["fleet"] = str(system.fleet)
     words |= {"order": system.discipline.name, "replicas": len(system.members), "staleness": system.staleness}
     return words | ({"handover": system.taker.name} if system.splits else {})
 

@@ -20,7 +20,7 @@ def groups(run: Run) -> list[dict[str, Any]]:
         key = (member.group, member.profile.name, str(member.rules), _WORDS[member.role])
         found.setdefault(key, []).append(q)
     told = []
-    for (group, profile, _, role), rows in found.items():
+    for (group, profile, rules, role), rows in found.items():
         parts, members = [run.parts[q] for q in rows], [run.system.members[q] for q in rows]
         busy = sum(part["prefill_time"] + part["decode_time"] for part in parts)
         memory = sum(m.rules.held for m in members)
@@ -29,6 +29,7 @@ def groups(run: Run) -> list[dict[str, Any]]:
             {
                 "group": group,
                 "profile": profile,
+                "rules": rules,
                 "role": role,
                 "replicas": len(rows),
                 "requests": int(np.isin(run.jobs["site"][run.done], rows).sum()),
