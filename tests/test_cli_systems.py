@@ -394,3 +394,17 @@ def test_a_fleet_of_a_file_is_told_by_its_own_profiles(run_json):
     assert "max_seqs=128" in found["groups"][1]["rules"]
     told = " ".join(found["notes"])
     assert "estimated in h100-llama3.1-8b" in told and "estimated in l40s" in told and "a100" not in told
+
+
+def test_what_moved_and_what_was_lost_is_told(run):
+    options = ("simulate", "fleet", "--policy", "least-work")
+    told = " ".join(map(str, run(*options, "--fleet", "example", "--rate", "4", "--requests", "50")))
+    assert "moved between replicas: 50 times" in told
+    told = " ".join(map(str, run(*options, "--rate", "10", "--requests", "300", "--spot", ".01")))
+    assert "begun anew, as their replica vanished:" in told
+
+
+def test_a_comparison_on_a_fleet_of_a_file_names_the_file_alone(run):
+    options = ("--policies", "round-robin,least-work", "--fleet", "example", "--rate", "4", "--requests", "50")
+    told = " ".join(map(str, run("compare", "fleet", *options)))
+    assert "fleet=example" in told and "profile=" not in told and "replicas=4" not in told

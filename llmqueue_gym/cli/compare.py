@@ -124,7 +124,8 @@ def _print(found: dict[str, Any], goodput: bool) -> None:
     print_table(title, columns, [_row(row, found, goodput) for row in found["policies"]])
     show_groups_of_policies(found["policies"])
     given = {name: value for name, value in found["scenario"].items() if name not in _TOLD and value not in _NOT_TOLD}
-    told = [f"{name}={value}" for name, value in given.items() if name != "system"]
+    hidden = ("system", *(("profile", "rules", "replicas", "prefill") if given.get("fleet") else ()))
+    told = [f"{name}={value}" for name, value in given.items() if name not in hidden]
     click.echo("; ".join([given["system"], *([", ".join(told)] if told else []), f"predictor={found['predictor']}"]))
     if len(found["policies"]) > 1:
         click.echo("Below each ratio: its 95 % interval, on the same jobs; the rank is that of the mean.")

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+import click
+
 from llmqueue_gym.cli import serving
 from llmqueue_gym.cli.asked import Asked
 from llmqueue_gym.cli.output import print_table
@@ -62,3 +64,9 @@ def show(found: dict[str, Any]) -> None:
     ]
     columns = ("replicas", "role", "requests", "busy", "KV read by decodes, mean", "KV in use, most")
     print_table("fleet", columns, rows)
+    if found.get("transfers"):
+        click.echo(
+            f"moved between replicas: {found['transfers']:,} times, {found['transfer_bytes'] / 1e9:,.3g} GB in all"
+        )
+    if found.get("lost"):
+        click.echo(f"begun anew, as their replica vanished: {found['lost']:,} requests")

@@ -1,6 +1,7 @@
 """A run as a timeline that Perfetto (ui.perfetto.dev) and chrome://tracing open: what each request did, where and when.
 
-A replica is a process; a lane of it holds requests one after another, each as its wait, its prompt and its output. Two
+A replica is a process; a lane of it holds requests one after another, each as its wait, its prompt and its output, all
+at the replica where it ended: where prompts are read elsewhere, those replicas have no process of their own. Two
 counters tell how many wait there and how many are served. The format is Chrome's trace events, times in microseconds.
 """
 
