@@ -60,6 +60,10 @@ TABLES = [
         "model = 'Llama-3-8B'\n[[replica]]\n[[replica]]\nprofile = 'gpt3-175b'\n",
         "there are replicas of 'GPT-3 175B'; leave them out",
     ),
+    (
+        "[[replica]]\nrole = 'prefill'\n[[replica]]\nrole = 'decode'\nprofile = 'gpt3-175b'\n",
+        "there are replicas of 'Llama-3-8B' and of 'GPT-3 175B'; choose one model",
+    ),
     (PAIR + "[[link]]\nfrom = 'a'\nto = 'c'\n", "[[link]] 1: to = 'c' is no replica; choose from: a, b"),
     (PAIR + "[[link]]\nfrom = 1\nto = 'b'\n", "[[link]] 1: from = 1 is no replica; choose from: a, b"),
     (PAIR + "[[link]]\nfrom = 'a'\n", "[[link]] 1: to is missing; choose from: a, b"),
@@ -110,6 +114,8 @@ OPTIONS = [
     ("--order random", "unknown serving policy 'random'"),
     ("--fleet /no/such/file", "cannot be read: No such file"),
     ("--fleet /tmp", "cannot be read: Is a directory"),
+    ("--fleet example --replicas 7", "--replicas 7 has no place beside --fleet 'example'"),
+    ("--fleet example --prefill 2", "--prefill 2 has no place beside --fleet 'example'"),
     ("--rules static --prefill 1", "rules 'static' never let go of a batch: prefill needs others"),
     ("--rules static --migrate-every 1", "rules 'static' never let go of a batch: migrate_every needs others"),
     ("--rules distserve --migrate-every 1", "have batching=turns, in which nobody moves: migrate_every needs"),
@@ -149,6 +155,7 @@ def test_the_example_is_served_and_timed(run_json, tmp_path):
     out = tmp_path / "run.json"
     told = run_json(f"simulate fleet --fleet example --rate 4 --requests 200 --policy least-work --timeline {out}")
     assert [group["replicas"] for group in told["groups"]] == [2, 3] and told["transfers"] == told["done"] == 200
+    assert told["profile"] == "h100-llama3.1-8b, l40s-llama3.1-8b" and told["model"] == "Llama-3.1-8B"
     events = json.loads(out.read_text())["traceEvents"]
     slices = [event for event in events if event["ph"] == "X"]
     assert len(slices) == 3 * 200 and {event["pid"] for event in slices} == {2, 3, 4}

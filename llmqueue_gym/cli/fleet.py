@@ -1,5 +1,6 @@
 """What `llmqueue simulate` tells of a fleet: what it tells of a replica, and what each group of replicas did."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from llmqueue_gym.cli import serving
@@ -15,8 +16,18 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     words, system = serving.told(asked, scenario, seed, quiet, policy), scenario.system
     if system.discipline.uses_predictions:
         words["predictor"] = str(system.predictor(scenario, policy))
+    if system.fleet is not None:  # its replicas are those of the file
+        profiles = [member.profile for member in system.members]
+        for word, name in (("profile", "name"), ("model", "model"), ("gpu", "gpu"), ("profile_error", "error")):
+            words[word] = _each(getattr(profile, name) for profile in profiles)
+        words["rules"] = _each(member.rules.name for member in system.members)
     words |= {"order": system.discipline.name, "replicas": len(system.members), "staleness": system.staleness}
     return words | ({"handover": system.taker.name} if system.splits else {})
+
+
+def _each(texts: Iterable[str]) -> str:
+    """Return different texts in one, in their order."""
+    return ", ".join(dict.fromkeys(texts))
 
 
 def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict[str, Any]:

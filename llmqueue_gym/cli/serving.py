@@ -112,7 +112,7 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
 
 def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     """Return what a reader of the numbers has to know."""
-    told, profile = list(found.get("notes", ())), scenario.system.cost_profile
+    told = list(found.get("notes", ()))
     for name, most in USUAL.items():
         given = asked.objectives.get(name)
         if given is not None and given > most:
@@ -145,10 +145,11 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
             f"INCOMPLETE ({found['reason']}): {found['done']:,} of {found['requests']:,} requests were done; "
             "latencies are of those alone"
         )
-    if str(scenario.system.profile).startswith("file:"):
-        told.append(f"error of {profile.name}: {profile.error}")
-    if profile.estimated:
-        told.append(f"estimated in {profile.name}: {profile.estimated}")
+    for profile in {member.profile.name: member.profile for member in scenario.system.members}.values():
+        if str(scenario.system.profile).startswith("file:"):
+            told.append(f"error of {profile.name}: {profile.error}")
+        if profile.estimated:
+            told.append(f"estimated in {profile.name}: {profile.estimated}")
     return told
 
 

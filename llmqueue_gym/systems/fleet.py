@@ -116,6 +116,12 @@ class Fleet(Replica):
         check_between(self, 0, LONGEST, "latency", "retry", "staleness")
         check_between(self, SLOWEST, np.inf, "bandwidth")
         check_between(self, 0, LONGEST, "migrate_every", "migrate_floor")
+        for name in ("replicas", "prefill"):
+            told = getattr(self, name)
+            if self.fleet is not None and told != getattr(Fleet, name):
+                raise BadInput(
+                    f"{name}={told!r} has no place beside fleet={self.fleet!r}, which describes all replicas"
+                )
         if not isinstance(self.prefill, (int, np.integer)) or not 0 <= self.prefill < self.replicas:
             raise BadInput(
                 f"prefill={self.prefill!r} of {self.replicas} replicas must leave somebody to decode: from 0 to "
@@ -136,6 +142,7 @@ class Fleet(Replica):
         check_control(self)
         if self.splits or self.migrate_every:
             self._refuse_asynchronous("leave out prefill and migrate_every")
+            self._refuse_several_models("roles that split" if self.splits else f"migrate_every={self.migrate_every:g}")
         stages = max(member.rules.stages for member in self.members)
         if self.migrate_every and stages > 1:
             raise BadInput(
@@ -149,6 +156,15 @@ class Fleet(Replica):
             raise BadInput(
                 "asynchronous=true puts a step together before the tokens of the last one are known, too late to hand "
                 f"anybody over; {instead}"
+            )
+
+    def _refuse_several_models(self, asked: str) -> None:
+        """Refuse to hand requests to a replica of another model, which cannot read their KV cache."""
+        models = list(dict.fromkeys(member.profile.model for member in self.members if member.profile.model))
+        if len(models) > 1:
+            raise BadInput(
+                f"{asked}: requests go on where a KV cache was moved to, but there are replicas of {models[0]!r} and "
+                f"of {models[1]!r}; choose one model"
             )
 
     @cached_property
@@ -337,6 +353,7 @@ class Fleet(Replica):
         row["holds"], row["start_up"], row["turn_over"] = self.hold, self.start_up, self.turn_over
         if policy.paired:
             self._refuse_asynchronous(f"router {policy.name!r} does so")
+            self._refuse_several_models(f"router {policy.name!r}")
         row["closed"], row["splits"] = self.closed, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
