@@ -88,7 +88,11 @@ class Measured:
     @cached_property
     def paid_time(self) -> float:
         """Time for which replicas were there, of all together, s."""
-        return sum(part.get("on_time", self.span) for _, part in self.members)
+        return sum(self.time_there(part) for _, part in self.members)
+
+    def time_there(self, part: dict[str, float]) -> float:
+        """Return for how long a replica was there, s: of `span` at most, as nobody counts the time before requests."""
+        return min(part.get("on_time", self.span), self.span)
 
     @cached_property
     def spent(self) -> Spent:
@@ -96,7 +100,7 @@ class Measured:
         total = Spent()
         for member, part in self.members:
             prefill, decode = part["prefill_time"], part["decode_time"]
-            idle = max(part.get("on_time", self.span) - prefill - decode, 0.0)  # below 0 by rounding alone
+            idle = max(self.time_there(part) - prefill - decode, 0.0)  # below 0 by rounding alone
             total += spent(member.profile, prefill, decode, idle)
         return total
 
@@ -154,7 +158,7 @@ def _swapped_bytes(m: Measured) -> float:
 
 def _kv_time(m: Measured) -> float:
     """Return the tokens that the replicas could hold, times how long they were there."""
-    return sum(float(one.rules.held) * part.get("on_time", m.span) for one, part in m.members)
+    return sum(float(one.rules.held) * m.time_there(part) for one, part in m.members)
 
 
 def _most_kv(m: Measured) -> float:
