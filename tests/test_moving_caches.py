@@ -54,7 +54,7 @@ def test_only_missing_blocks_are_sent(rules):
 def test_one_side_may_cache_alone(rules, where, tmp_path):
     path = tmp_path / "fleet.toml"
     path.write_text(GROUPS.format(*([rules, "vllm-v1"] if where == 0 else ["vllm-v1", rules])))
-    run = served(made(fleet=str(path)), PAIR, [0.0, 1.0], [4, 4])
+    run = served(made(fleet=str(path), replicas=Fleet.replicas), PAIR, [0.0, 1.0], [4, 4])
     assert [part["hit_tokens"] for part in run.parts] == [64 * (1 - where), 0]
     assert run.totals["spared_tokens"] == 64 * where
     assert run.totals["transfer_bytes"] == 1000.0 * (80 + 74 - 64 * where)
@@ -64,7 +64,7 @@ def test_both_ways_of_caching_have_no_place_in_one_fleet(tmp_path):
     path = tmp_path / "fleet.toml"
     path.write_text(GROUPS.format(*CACHING))
     with pytest.raises(BadInput, match="caching=radix and caching=vllm in one fleet"):
-        made(fleet=str(path))
+        made(fleet=str(path), replicas=Fleet.replicas)
 
 
 @pytest.mark.parametrize("rules", CACHING)
