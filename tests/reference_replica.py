@@ -375,7 +375,8 @@ class Replica:
             self.made += 1
             if request.first_token == NEVER:
                 request.first_token = now
-            if request.generated == min(request.output, self.rules.longest - request.prompt):
+            # It may have more already, where it comes from a replica that allows more.
+            if request.generated >= min(request.output, self.rules.longest - request.prompt):
                 request.done = True
                 if not self.rules.request_level:
                     left += self.leave(request)
