@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 from test_fleet_reference import drawn_of, planned, roofline
@@ -98,6 +99,11 @@ def test_what_a_replica_was_promised_is_forgotten_with_it():
     assert promised_at_the_end(fleet, drawn, "mixed-pool") == ([0] * 3, [0] * 3)
 
 
+@numba.njit(error_model="numpy")
+def hand_to_the_second(f, r, course):
+    hand_over(0, f, r, f.fleet[0].subject, 1, course)
+
+
 def test_who_goes_on_at_a_replica_that_reads_is_promised_once():
     # As an agent may want. There is no room for both to the end; the one that is preempted is read there again.
     fleet, drawn = case((PREFILL, PREFILL, DECODE), PASSES, [40, 40], [20, 20])
@@ -105,7 +111,7 @@ def test_who_goes_on_at_a_replica_that_reads_is_promised_once():
     hands = 0
     while (ask := go_on(0, f, r, course, conduct, tables.HANDS, *functions, 1000)) != tables.OVER:
         if ask == tables.HAND:
-            hand_over(0, f, r, f.fleet["subject"][0], 1, course)
+            hand_to_the_second(f, r, course)
             hands += 1
     assert hands == 3 and r.requests["preemptions"].sum() == 1 and (r.requests["site"] == 1).all()
     assert (f.members["promised"] == r.state["done"] - f.members["pulled"]).all()
