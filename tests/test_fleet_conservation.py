@@ -81,9 +81,13 @@ def test_whoever_nobody_takes_over_goes_on_where_it_was_read(block_size):
     assert run.jobs["site"].tolist() == [0, 0] and run.totals["transfers"] == 0
 
 
-def test_room_is_no_longer_promised_where_the_first_token_is_the_last():
+# The last of all ends before anything else is due, before a report of its replica, and after the horizon.
+@pytest.mark.parametrize("given", [{}, {"staleness": 99 * STEP}, {"cut_off": 1.0}], ids=["alone", "report", "horizon"])
+def test_room_is_no_longer_promised_where_the_first_token_is_the_last(given):
     for router in ("least-reserved", "mixed-pool"):
-        told = promised_at_the_end(*case((PREFILL, DECODE), PASSES, [9, 8, 20], [1, 5, 1]), router)
+        told = promised_at_the_end(*case((PREFILL, DECODE), PASSES, [9, 8, 20], [1, 5, 1], **given), router)
+        assert told == ([0, 0], [0, 0])
+        told = promised_at_the_end(*case((PREFILL, DECODE), PASSES, [9], [1], times=[STEP], **given), router)
         assert told == ([0, 0], [0, 0])
 
 

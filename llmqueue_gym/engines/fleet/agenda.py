@@ -186,14 +186,15 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
                     reason = state.reason
                 if closes:
                     fleet.clock = max(fleet.clock, r.system[g].clock)
+            done, reads = left(e, f, r) == fleet.n, course.splits and who_was_read(e, f, r) >= 0
+            if reads and (done or (until == np.inf and reason == DRAINED)):  # it may be settled yet where they stay
+                continue
             if closes:
-                fleet.reason = DRAINED if left(e, f, r) == fleet.n else HORIZON
+                fleet.reason = DRAINED if done else HORIZON
                 break
-            if until < np.inf and left(e, f, r) == fleet.n:  # what comes later concerns nobody, and nobody pays for it
+            if until < np.inf and done:  # what comes later concerns nobody, and nobody pays for it
                 fleet.reason = DRAINED
                 break
-            if until == np.inf and reason == DRAINED and course.splits and who_was_read(e, f, r) >= 0:
-                continue
             if until == np.inf or reason != DRAINED:
                 fleet.reason = STUCK if reason == DRAINED and fleet.held > 0 else reason
                 break
