@@ -4,7 +4,7 @@ A block that nobody uses is free, and can be found again by what it holds until 
 numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`; for places see `cache`.
 
 Buckets lie anywhere in memory, so loops over many blocks first ask for all the buckets that they need, and places are
-said to be natural numbers, which saves compiled code a look at their sign: together a fifth of the time.
+said to be natural numbers, which saves compiled code a look at their sign.
 """
 
 from llmqueue_gym._jit import inner_kernel, natural, part_kernel, prefetch

@@ -96,7 +96,7 @@ def note_firsts(e, r, rules):
     """Note, before an iteration gives its tokens, who has a first token in it: if not the last, it may go elsewhere.
 
     A tree has the prompts of those who stay (~row) and all of those who leave, in the order of the running list, so
-    both are noted here. A look of its own, because branches in `run_model` for it made every replica slower by 5 %.
+    both are noted here. A look of its own, because branches in `run_model` for it would make every replica slower.
     """
     state, tree = r.state[e], r.state[e].caching == TREE
     for k in range(r.system[e].running):

@@ -75,7 +75,7 @@ def run_model(e, r, rules, dt, longer, stop_at_refresh, plain):
         stop_at_refresh: as in `coast`.
         plain: True where the replica caches no prefixes, has no two steps in flight, hands nobody over and puts its
             batches together by passes. Written as a constant by the callers, so that there is code for each: what the
-            others want of these loops would make such a replica slower by a tenth.
+            others want of these loops would make such a replica slower.
     """
     system, state, running, requests = r.system[e], r.state[e], r.running[e], r.requests
     start = system.clock
