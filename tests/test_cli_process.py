@@ -84,6 +84,7 @@ def test_an_interrupt_ends_what_hears_none():
     program = """
 import signal, time
 from llmqueue_gym.cli import _end_when_interrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background has it ignored
 _end_when_interrupted()
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of this thread, as if it were in compiled code
 print("ready", flush=True)
