@@ -16,6 +16,7 @@ from llmqueue_gym.evaluation.fleet import groups
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, request_table
+from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.control import NEVER, noted
 from llmqueue_gym.systems.members import Member
 
@@ -178,6 +179,21 @@ def test_a_controller_that_leaves_off_who_alone_could_serve_comes_to_an_end():
     fleet = planned(members, controller=lambda seen, memory: [1, 0, 0], tick=1.0)
     run = fleet.simulate(drawn_of(request_table(np.zeros(2), np.array([5, 20])), [5, 5]), ROUTING_POLICIES("random"))
     assert run.reason == "livelock" and run.done.tolist() == [True, False]
+
+
+def test_a_fleet_that_is_stuck_says_so_where_there_is_a_horizon_too():
+    """As its only replica does by itself, then and with what it has cost by then."""
+    given = {"rules": "splitwise", "profile": "splitwise-sim-h100-llama2-70b:kv_tokens=2600", "rate": 8.0}
+    given |= {"lengths": "lognormal:prompt=500,output=300", "n_jobs": 100, "max_tokens": 2500}
+    alone = Scenario("replica", **given).simulate("fcfs", 0)
+    for sizes in ({"replicas": 1}, {"replicas": 2, "prefill": 1}):
+        run = Scenario("fleet", **given, **sizes).simulate("random", 0)
+        assert run.reason == alone.reason == "stuck"
+        if sizes["replicas"] == 1:
+            assert run.totals["clock"] == alone.totals["clock"]
+            assert run.totals["integral"] == pytest.approx(alone.totals["integral"], rel=1e-12)
+    cut = Scenario("fleet", **{**given, "rules": "splitwise:horizon=9"}, replicas=2).simulate("random", 0)
+    assert cut.reason == "horizon"
 
 
 def test_nobody_moves_out_of_a_pipeline():

@@ -131,6 +131,15 @@ class Replica(System):
         """The rule set with the blocks, seats and token budget that it has on the profile's GPU."""
         return rule_set(self.rules).on(self.cost_profile.kv_tokens, self.cost_profile.gpu)
 
+    @property
+    def longest(self) -> int:
+        """The most tokens of a request that is drawn, prompt and output."""
+        return self.max_tokens or self.bound_rules.longest
+
+    def refuse_too_long(self, drawn: Drawn) -> None:
+        """Refuse requests that could never be served."""
+        self.bound_rules.check(drawn.work, drawn.sizes)
+
     @cached_property
     def request_classes(self) -> tuple[RequestClass, ...]:
         """The classes that are told, by their numbers."""
@@ -174,8 +183,7 @@ class Replica(System):
         """Return what requests are drawn from; a law at the rate, or at 1 request/s where a load is told."""
         if scenario.workload is not None:
             return scenario.workload
-        longest = self.max_tokens or self.bound_rules.longest
-        return RequestWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, longest)
+        return RequestWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, self.longest)
 
     @classmethod
     def recorded(
@@ -263,7 +271,7 @@ class Replica(System):
             requests = stretched(requests, scale)
         if self.request_classes:
             put_in_classes(requests, self.request_classes, stream(seed, "classes"))
-        most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
+        most = np.maximum(self.longest - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
         shared = {} if given.contexts is None else {"contexts": given.contexts}
