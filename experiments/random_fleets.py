@@ -23,7 +23,7 @@ from llmqueue_gym.systems import Drawn
 from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.members import Plan, check_roles
-from llmqueue_gym.systems.replica import rules_under
+from llmqueue_gym.systems.replica_tables import rules_under
 
 TRIES = 1000
 TICKS = 100  # at most, while requests come

@@ -13,7 +13,7 @@ from llmqueue_gym.engines.batching.tables import BOARD, COMPUTE, ENDLESS, LOOK, 
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import DONE
-from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.replica_tables import kernel_arguments, loaded
 from llmqueue_gym.systems.serve import as_drawn
 
 KEPT, TWICE, BEYOND_POOL, LOST, NOWHERE, BEYOND_BUDGET, SEATS, IDLE_WORK, BACK, TOKEN_TWICE, NO_END = range(11)

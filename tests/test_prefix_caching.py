@@ -21,7 +21,7 @@ from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.requests import OUTPUT, SEGMENT, Contexts, Requests, never_refreshed, request_table
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.replica_tables import kernel_arguments, loaded
 from llmqueue_gym.systems.serve import as_drawn, placed, serve
 
 CASES = 120

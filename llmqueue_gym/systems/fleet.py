@@ -34,7 +34,8 @@ from llmqueue_gym.systems.fleet_run import readers, run_of
 from llmqueue_gym.systems.fleet_ticks import opened
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
-from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
+from llmqueue_gym.systems.replica import Replica
+from llmqueue_gym.systems.replica_tables import kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_between
 from llmqueue_gym.workloads.streams import stream
