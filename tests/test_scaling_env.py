@@ -84,7 +84,9 @@ def test_controllers_and_spot_machines_are_the_closed_loops_where_the_agent_rout
     agent = baseline_agent("least-outstanding", env)
     total, steps, _ = finish(env, agent.act_env, 6)
     expected = env.scenario.simulate("least-outstanding", 6)
-    same(env.run(), expected)
+    same(run := env.run(), expected)
+    for name in ("switched_on", "switched_off"):
+        assert run.totals.get(name) == expected.totals.get(name)
     assert steps == len(expected) + expected.totals["lost"]
     paid = env.view.price * expected.totals["on_time"] / 3600
     assert total * env.view.reward_unit(env.scenario) == pytest.approx(-expected.response_times.sum() - paid)
