@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import caches
 from llmqueue_gym.engines.batching import tables as batching
@@ -21,7 +20,6 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.control import CONTROLLERS, Controller
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
-from llmqueue_gym.policies.routing.base import HITS, LUCK, RECORD, ROUNDS, SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import PREFILL, Requests
@@ -30,6 +28,7 @@ from llmqueue_gym.systems.agents.scaling import agent_of
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
 from llmqueue_gym.systems.control import NEVER, Steering, check_control, reclaims, unit_of
+from llmqueue_gym.systems.fleet_course import course_of
 from llmqueue_gym.systems.fleet_run import readers, run_of
 from llmqueue_gym.systems.fleet_ticks import opened
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, well below 1 s
-LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
-WANTS = {tables.SUMS: SUMS, tables.CACHED: HITS, tables.KNOWN: RECORD, tables.LUCK: LUCK, tables.TWICE: ROUNDS}
 
 
 @dataclass(frozen=True)
@@ -379,25 +376,10 @@ class Fleet(Replica):
 
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
-        row = np.zeros(1, tables.COURSE)
-        for name in ("staleness", "local_below", "retry"):
-            row[name] = getattr(self, name)
-        for name in ("paired", "borrows"):
-            row[name] = getattr(policy, name)
-        row["overlapped"], row["tick"] = self.overlap, np.inf if self.steersman.name == "none" else self.tick
-        row["holds"], row["start_up"], row["turn_over"] = self.hold, self.start_up, self.turn_over
         if policy.paired:
             self._refuse_asynchronous(f"router {policy.name!r} does so")
             self._refuse_several_models(f"router {policy.name!r}")
-        row["closed"], row["splits"] = self.closed, self.splits or policy.paired
-        row["horizon"] = self.horizon
-        if np.isfinite(self.cut_off):
-            row["horizon"] = min(self.horizon, self.cut_off * last)
-        row["migrate_every"], row["migrate_floor"] = self.migrate_every, self.migrate_floor
-        for prefix, made in (("", policy), ("hand_", self.taker)):
-            row[f"{prefix}looks"] = LOOKS[made.looks]
-            row[f"{prefix}wants"] = wants(made)
-        return records(row)[0]
+        return course_of(self, policy, last)
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return what a replica does, with what replicas cost a request in the `cost` where the agent pays for them."""
@@ -411,9 +393,3 @@ class Fleet(Replica):
     def agent(self, policy: Any, scenario: "Scenario", view: Any) -> Agent:  # type: ignore[override]
         """Return the agent that sends requests to the replica of least score, or controls as a controller does."""
         return agent_of(policy, scenario, view)
-
-
-def wants(router: RoutingPolicy) -> int:
-    """Return what is to be filled in for a router, and how it is asked, as bits of `engines.fleet.tables`."""
-    read = router.reads(1)
-    return sum(bit for bit, columns in WANTS.items() if read & columns) | tables.FIRST * (router.ties == "first")
