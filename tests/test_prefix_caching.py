@@ -10,7 +10,7 @@ from reference_vllm import Stuck, VllmReference, linear_cost, random_case
 
 from llmqueue_gym._jit import kernel
 from llmqueue_gym.engines.batching.blocks import cached_tokens
-from llmqueue_gym.engines.batching.cache import AFTER, BLOCK, PREFIX, USERS
+from llmqueue_gym.engines.batching.cache import PREFIX, USERS, free_blocks
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.prefixes import mixed
 from llmqueue_gym.engines.batching.rule_sets import rule_set
@@ -84,13 +84,11 @@ def test_all_blocks_come_back_and_hold_what_the_plain_rules_say(ahead):
     for number in range(CASES // 2):
         config, requests, reference = cached_case(number, async_scheduling=ahead)
         replica = after(*served(config, requests))
-        cells, state, size = replica.cells, replica.state[0], config["block_size"]
-        blocks = cells[int(state["queue"]) : int(state["buckets"])].reshape(-1, BLOCK)
-        assert not blocks[:, USERS].any()
-        assert replica.system["free"][0] == len(blocks) - 1
-        order, place = [], int(state["queue"])
-        while (place := int(cells[place + AFTER])) != state["queue"]:
-            order.append(bool(cells[place + PREFIX]))
+        cells, size = replica.cells, config["block_size"]
+        free = free_blocks(replica, 0)
+        assert (cells[free + USERS] <= 0).all()
+        assert replica.system["free"][0] == replica.system["blocks"][0] == len(set(free.tolist()))
+        order = (cells[free + PREFIX] != 0).tolist()
         assert order == [block["prefix"] is not None for block in reference.pool.queue]
         before, found = cells.copy(), np.zeros(len(requests), np.int64)
         held(replica, size, found)
