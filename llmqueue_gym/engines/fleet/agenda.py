@@ -84,6 +84,8 @@ def happen(e, f, r, course):
             wanted = member.power != DRAINING or member.becomes >= 0
             role = member.becomes if member.becomes >= 0 else member.home
             vanish(e, f, r, subject, course)
+            if course.closed:
+                answer(e, f, r)
             if wanted:  # another one is asked for in its place
                 begin_start(e, f, r, subject, role, course.start_up, course)
 

@@ -64,7 +64,8 @@ def kth(e, f, r, i, k, decodes):
             return f.fleet[e].source
         for q in range(replicas):
             member = f.members[e * replicas + q]
-            if member.power == power and not (decodes and member.role == PREFILL) and fits(f, r, q, i):
+            reads = f.fleet[e].source >= 0 and decodes and member.role == PREFILL
+            if member.power == power and not reads and fits(f, r, q, i):
                 return q
     return 0
 

@@ -6,6 +6,7 @@ That is so while nobody is on who could, and where the fleet `holds` until a rep
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.fleet.power import outstanding
 from llmqueue_gym.engines.fleet.sites import fits, takes
+from llmqueue_gym.engines.fleet.tables import ON, STARTING
 from llmqueue_gym.requests import DECODE, PREFILL
 
 
@@ -13,16 +14,19 @@ from llmqueue_gym.requests import DECODE, PREFILL
 def has_place(e, f, r, i, decodes, holds):
     """Note which replicas of run e are full, for whoever `holds`; return whether request i can be sent now.
 
-    It waits for a replica of the right role. Where none that it fits has that role it goes to one of another.
+    It waits for a replica of the right role. Where none that it fits has that role it goes to one of another, as soon
+    as one of those is on or starts.
     """
-    found, may = False, False
+    found, may, other = False, False, False
     for q in range(len(f.forms)):
         g = e * len(f.forms) + q
         member = f.members[g]
         member.full = holds and outstanding(f, r, g) >= f.rules[q].max_seqs
         found = found or takes(e, f, r, q, i, decodes)
-        may = may or (member.role != (PREFILL if decodes else DECODE) and fits(f, r, q, i))
-    return found or not may
+        if fits(f, r, q, i):
+            may = may or member.role != (PREFILL if decodes else DECODE)
+            other = other or member.power == ON or member.power == STARTING
+    return found or (other and not may)
 
 
 @inner_kernel

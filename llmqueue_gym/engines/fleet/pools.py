@@ -11,6 +11,7 @@ Source: the mixed pool of Mutinifni/splitwise-sim 8f99e7d (Patel et al., Splitwi
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.fleet.choice import kth
 from llmqueue_gym.engines.fleet.power import take_role
 from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.sites import fits, look
@@ -100,7 +101,9 @@ def choose_both(e, f, r, i, course, score, scores, hand, hands):
                 value = load(score(r.requests[i], f.sites[first + q], scores))
                 if p < 0 or value < load(score(r.requests[i], f.sites[first + p], scores)):
                     p = q
-        t = p = max(p, 0)
+        if p < 0:
+            p = kth(e, f, r, i, 0, False)
+        t = p
     f.flows[i].target = t
     promise(e, f, r, i, t, 1)
     if p != t:

@@ -3,6 +3,7 @@
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, stay_here
 from llmqueue_gym.engines.batching.block_queue import remove, row_of, stands_for_itself
+from llmqueue_gym.engines.batching.comings import leave
 from llmqueue_gym.engines.batching.pool import release
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_TURNS
@@ -11,7 +12,7 @@ from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.power import turn_off
 from llmqueue_gym.engines.fleet.promises import forget_promises, keep_promises_here, lend_room, promise
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
-from llmqueue_gym.requests import MOVING, PENDING, PREFILL, WAITING
+from llmqueue_gym.requests import DONE, MOVING, PENDING, PREFILL, WAITING
 
 
 @inner_kernel
@@ -160,13 +161,18 @@ def forget(e, f, r, i):
 
 @inner_kernel
 def vanish(e, f, r, q, course):
-    """Let replica q of run e be gone at once; its requests begin anew elsewhere."""
+    """Let replica q of run e be gone at once; its requests begin anew elsewhere, but for those that have all tokens."""
     first = e * len(f.forms)
     g, fleet = first + q, f.fleet[e]
     system, state, member = r.system[g], r.state[g], f.members[g]
+    done = state.done
     for k in range(system.running):
         i = r.running[g, k]
         release(g, r, i)
+        if r.requests[i].status == DONE:  # it waited for the rest of its batch
+            system.clock = max(system.clock, fleet.clock)
+            leave(g, r, f.rules[q], i)
+            continue
         forget_promises(e, f, r, i, q, course)
         forget(e, f, r, i)
     for k in range(system.waiting):
@@ -190,7 +196,8 @@ def vanish(e, f, r, q, course):
     member.head = member.tail = member.leaving = -1
     member.awaited = member.inbound = member.inbound_tokens = member.outbound = 0
     member.emits = False
-    state.done = state.arrived = member.done = member.pulled = state.n
+    member.done = state.n - (state.done - done)  # the clients of those send their next yet
+    state.done = state.arrived = member.pulled = state.n
     member.promised, member.reserved = 0, state.fulfilled
     system.running = system.waiting = state.head = 0
     system.free = system.blocks
