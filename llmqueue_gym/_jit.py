@@ -29,6 +29,7 @@ from numba.core import ccallback, cgutils
 from llmqueue_gym.errors import BadInput, nearest
 
 DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
+_FOLDERS: dict[str, frozenset[Path]] = {}  # of the kernels of a module and of all that these call
 _CALLED: set[FunctionType] = set()  # plain functions that compiled code may call
 _NUMBERS = types.Array(types.float64, 1, "C")
 _CONSTANTS = types.Array(types.float64, 1, "C", readonly=True)
@@ -92,15 +93,23 @@ def _stamped(dispatcher: Any) -> Any:
     return dispatcher
 
 
+def _folders_of(function: FunctionType) -> frozenset[Path]:
+    """Return the folders of a function and of all kernels that it may call, however far down; kept for its file."""
+    name = function.__module__
+    if name not in _FOLDERS:
+        calls = [value.py_func for value in function.__globals__.values() if hasattr(value, "py_func")]
+        deeper = [_folders_of(one) for one in calls if one.__module__ != name]
+        _FOLDERS[name] = frozenset({Path(function.__code__.co_filename).parent}.union(*deeper))
+    return _FOLDERS[name]
+
+
 def _stamp(cache: Any, function: Callable[..., Any]) -> None:
     """Make the cache of a function depend on this file and on all of the folders that its kernels are from.
 
-    Those are its own and those of the kernels that its file imports. What is damaged is rebuilt. Numba looks at the
-    function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
+    Those are its own and those of the kernels that its file imports, and theirs. What is damaged is rebuilt. Numba
+    looks at the function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
     """
-    calls = [value.py_func for value in function.__globals__.values() if hasattr(value, "py_func")]
-    folders = {Path(one.__code__.co_filename).parent for one in (function, *calls)}
-    files = [Path(__file__), *sorted(file for folder in folders for file in folder.glob("*.py"))]
+    files = [Path(__file__), *sorted(file for folder in _folders_of(function) for file in folder.glob("*.py"))]
     index = cache._cache_file
     index._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
     load_index, save, log = index._load_index, index.save, logging.getLogger(__name__)

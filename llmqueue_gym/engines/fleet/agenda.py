@@ -9,7 +9,7 @@ it likes.
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import lean_kernel, part_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON, STUCK
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
@@ -55,14 +55,14 @@ from llmqueue_gym.engines.fleet.transfers import (
 from llmqueue_gym.requests import DONE
 
 
-@inner_kernel
+@part_kernel
 def happen_now(e, f, r, course):
     """Let the events of run e happen that are due."""
     while f.fleet[e].events > 0 and f.events[e, 0].time <= f.fleet[e].clock:
         happen(e, f, r, course)
 
 
-@inner_kernel
+@part_kernel
 def happen(e, f, r, course):
     """Let the first event of run e happen, which is due."""
     fleet, event = f.fleet[e], f.events[e, 0]
@@ -90,7 +90,7 @@ def happen(e, f, r, course):
                 begin_start(e, f, r, subject, role, course.start_up, course)
 
 
-@inner_kernel
+@part_kernel
 def who_was_read(e, f, r):
     """Return a replica of run e where somebody has just had a first token who may go on elsewhere, -1 for none."""
     for q in range(len(f.forms)):
@@ -99,7 +99,7 @@ def who_was_read(e, f, r):
     return -1
 
 
-@inner_kernel
+@part_kernel
 def ask_for_next_read(e, f, r, q):
     """Make the first who was read at replica q of run e the request in question."""
     fleet, g = f.fleet[e], e * len(f.forms) + q
@@ -264,7 +264,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
     return OVER
 
 
-@inner_kernel
+@part_kernel
 def report_all(e, f, r, course):
     """Let all replicas of run e report themselves."""
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):

@@ -3,14 +3,14 @@
 That is so while nobody is on who could, and where the fleet `holds` until a replica has a seat free.
 """
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.fleet.power import outstanding
 from llmqueue_gym.engines.fleet.sites import fits, takes
 from llmqueue_gym.engines.fleet.tables import ON, STARTING
 from llmqueue_gym.requests import DECODE, PREFILL
 
 
-@inner_kernel
+@part_kernel
 def has_place(e, f, r, i, decodes, holds):
     """Note which replicas of run e are full, for whoever `holds`; return whether request i can be sent now.
 
@@ -29,7 +29,7 @@ def has_place(e, f, r, i, decodes, holds):
     return found or (other and not may)
 
 
-@inner_kernel
+@part_kernel
 def hold(e, f, i):
     """Let request i wait at the router of run e; what returns from a replica may have come before others that wait."""
     fleet, before = f.fleet[e], -1
@@ -49,7 +49,7 @@ def hold(e, f, i):
     fleet.back = max(fleet.back, i)
 
 
-@inner_kernel
+@part_kernel
 def let_go(e, f):
     """Make the first request that waits at the router of run e the one in question."""
     fleet = f.fleet[e]

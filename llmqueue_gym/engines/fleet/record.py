@@ -14,7 +14,7 @@ LEAST = 16  # tokens that it counts by, where blocks are smaller
 PLACES, ROW = 1 << 15, 8
 
 
-@inner_kernel
+@part_kernel
 def places_for(places, size):
     """Return how many of the places of a replica are used where a block has so many tokens, a power of two."""
     used = places
@@ -23,7 +23,7 @@ def places_for(places, size):
     return used
 
 
-@inner_kernel
+@part_kernel
 def row_of(prefix, places):
     """Return the first place of the row that a prefix falls on."""
     return natural(prefix & (places - ROW))
@@ -60,7 +60,7 @@ def note(cells, path, record, g, blocks, size):
                 break
 
 
-@inner_kernel
+@part_kernel
 def known_tokens(e, f, r, i, q):
     """Return how many tokens of the prompt of request i replica q of run e was sent before, as far as is known."""
     g, size = e * len(f.forms) + q, max(f.rules[q].block_size, LEAST)
@@ -69,7 +69,7 @@ def known_tokens(e, f, r, i, q):
     return known_blocks(r.cells, r.truth[i].path, f.record, g, r.requests[i].prompt // size, size) * size
 
 
-@inner_kernel
+@part_kernel
 def remember(e, f, r, i, q):
     """Let the router note that it sent request i to replica q of run e."""
     g, size = e * len(f.forms) + q, max(f.rules[q].block_size, LEAST)
@@ -80,7 +80,7 @@ def remember(e, f, r, i, q):
         note(r.cells, r.truth[i].path, f.record, g, prompt // size, size)
 
 
-@inner_kernel
+@part_kernel
 def forget_replica(e, f, q):
     """Let the router forget what it sent to replica q of run e, which is gone."""
     g = e * len(f.forms) + q

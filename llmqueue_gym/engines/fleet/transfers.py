@@ -1,6 +1,6 @@
 """Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, stay_here
 from llmqueue_gym.engines.batching.block_queue import remove, row_of, stands_for_itself
 from llmqueue_gym.engines.batching.comings import leave
@@ -15,7 +15,7 @@ from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
 from llmqueue_gym.requests import DONE, MOVING, PENDING, PREFILL, WAITING
 
 
-@inner_kernel
+@part_kernel
 def send(e, f, r, i, q, course):
     """Put request i into the inbox of replica q of run e, now."""
     g = e * len(f.forms) + q
@@ -30,7 +30,7 @@ def send(e, f, r, i, q, course):
         state.next = request.ready
 
 
-@inner_kernel
+@part_kernel
 def pull(e, f, r, g, i):
     """Take request i, which was read at replica g or decodes there, out of its lists; what it holds there stays."""
     system, state, position = r.system[g], r.state[g], 0
@@ -50,7 +50,7 @@ def pull(e, f, r, g, i):
     f.fleet[e].pulled += 1
 
 
-@inner_kernel
+@part_kernel
 def hand_over(e, f, r, i, q, course):
     """Let request i, which replica `fleet.source` has read, go on at replica q of run e, unless that one is off."""
     first, source = e * len(f.forms), f.fleet[e].source
@@ -87,7 +87,7 @@ def hand_over(e, f, r, i, q, course):
     begin_transfers(e, f, r, first + q, course)
 
 
-@inner_kernel
+@part_kernel
 def transfer(e, f, r, i, course):
     """Let request i move to its target, where it takes its room, as far as it is not there; return whether it can."""
     request, flow = r.requests[i], f.flows[i]
@@ -107,14 +107,14 @@ def transfer(e, f, r, i, course):
     return True
 
 
-@inner_kernel
+@part_kernel
 def try_transfer(e, f, r, i, course):
     """Begin the transfer of request i, or note when it is tried again."""
     if not transfer(e, f, r, i, course):
         f.flows[i].order = note(e, f, f.fleet[e].clock + course.retry, RETRIED, i)
 
 
-@inner_kernel
+@part_kernel
 def begin_transfers(e, f, r, g, course):
     """Begin the transfers that wait for room at replica g, in order, as far as there is room."""
     member = f.members[g]
@@ -124,7 +124,7 @@ def begin_transfers(e, f, r, g, course):
     member.emits = r.state[g].hands_over or course.closed or member.awaited > 0 or member.leaving >= 0
 
 
-@inner_kernel
+@part_kernel
 def arrive_from_elsewhere(e, f, r, i, course):
     """End the transfer of request i: its source forgets it, and it joins its target."""
     flow, first = f.flows[i], e * len(f.forms)
@@ -147,7 +147,7 @@ def arrive_from_elsewhere(e, f, r, i, course):
         begin_transfers(e, f, r, source, course)
 
 
-@inner_kernel
+@part_kernel
 def forget(e, f, r, i):
     """Let request i lose its cache and come back to the router at once."""
     request = r.requests[i]
@@ -159,7 +159,7 @@ def forget(e, f, r, i):
     note(e, f, f.fleet[e].clock, RETURNS, i)
 
 
-@inner_kernel
+@part_kernel
 def vanish(e, f, r, q, course):
     """Let replica q of run e be gone at once; its requests begin anew elsewhere, but for those that have all tokens."""
     first = e * len(f.forms)
@@ -210,7 +210,7 @@ def vanish(e, f, r, q, course):
             begin_transfers(e, f, r, k, course)
 
 
-@inner_kernel
+@part_kernel
 def drop_flow(e, f, r, i, q):
     """Break off the transfer of request i because replica q is gone."""
     first, flow = e * len(f.forms), f.flows[i]
@@ -236,7 +236,7 @@ def drop_flow(e, f, r, i, q):
     f.fleet[e].pulled -= 1  # it had been pulled already
 
 
-@inner_kernel
+@part_kernel
 def unlink(f, target, i):
     """Take request i out of those that wait for room at a replica."""
     target.awaited -= 1
