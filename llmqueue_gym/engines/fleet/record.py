@@ -5,7 +5,7 @@ where blocks are smaller), stands in the row that its number falls on, the last 
 forgotten. So a record is bounded, like the caches that it stands for: by tokens, whatever the size of their blocks.
 """
 
-from llmqueue_gym._jit import inner_kernel, natural, part_kernel
+from llmqueue_gym._jit import natural, part_kernel
 from llmqueue_gym.engines.batching.cache import NOTHING, PATH
 from llmqueue_gym.engines.batching.prefixes import next_prefix
 
