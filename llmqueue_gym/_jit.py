@@ -291,6 +291,7 @@ def _callback(function: Callable[..., float], signature: Any, cache: bool) -> An
         _stamp(made._cache, function)
     made.compile()
     made._sig = signature.return_type(*signature.args[:-1], _NUMBERS)  # as kernels call it
+    made.kind = types.FunctionType(made._sig)
     return made
 
 
@@ -308,12 +309,22 @@ class _Pointer(_CALLBACKS.CFunc):  # type: ignore[misc]
         self._compiler = _PointerCompiler(function, self._targetdescr, _CHECKED, {}, numba.core.compiler.Compiler)
         self._watched = watched
 
+    def __wrapper_address__(self) -> int:
+        """Return where it is; without being asked for it like this, numba compares the records in every call."""
+        return int(self.address)
+
     def _compile_uncached(self) -> Any:
         made = super()._compile_uncached()
         if self._watched:
             _WATCHED.append(self._pyfunc.__name__)
         _add_guard(made.target_context, made.library, made.fndesc, len(_WATCHED) if self._watched else 0)
         return made
+
+
+@numba.extending.typeof_impl.register(_Pointer)
+def _kind_of(pointer: _Pointer, context: Any) -> Any:
+    """Return the type of a pointer, which numba else makes anew in every call, at ten times the cost of the others."""
+    return pointer.kind
 
 
 def _add_guard(context: Any, library: Any, function: Any, watched: int) -> None:

@@ -2,21 +2,21 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import part_kernel
+from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.record import remember
 from llmqueue_gym.engines.fleet.transfers import send
 from llmqueue_gym.requests import PREFILL
 
 
-@part_kernel
+@inner_kernel
 def next_arrival(e, f, r):
     """Return when the next request of run e comes, s; infinity where that is not known."""
     fleet = f.fleet[e]
     return r.requests[fleet.first + fleet.arrived].arrival if fleet.arrived < fleet.sent else np.inf
 
 
-@part_kernel
+@inner_kernel
 def arrive(e, f, r):
     """Let the next request of run e come, and return its row."""
     fleet = f.fleet[e]
@@ -28,7 +28,7 @@ def arrive(e, f, r):
     return i
 
 
-@part_kernel
+@inner_kernel
 def sent_to(e, f, r, q, course):
     """Send the request in question to replica q of run e."""
     f.fleet[e].turn += 1
@@ -41,7 +41,7 @@ def sent_to(e, f, r, q, course):
     send(e, f, r, f.fleet[e].subject, q, course)
 
 
-@part_kernel
+@inner_kernel
 def answer(e, f, r):
     """Let the clients of requests that have left send their next."""
     fleet = f.fleet[e]

@@ -1,9 +1,9 @@
 """What is to come: a binary heap of events, the earliest on top, at one time by kind, then by when they were noted."""
 
-from llmqueue_gym._jit import part_kernel
+from llmqueue_gym._jit import inner_kernel
 
 
-@part_kernel
+@inner_kernel
 def earlier(a, b):
     """Whether event `a` comes before event `b`."""
     if a.time != b.time:
@@ -13,7 +13,7 @@ def earlier(a, b):
     return a.order < b.order
 
 
-@part_kernel
+@inner_kernel
 def swap(heap, i, j):
     """Exchange two events."""
     a, b = heap[i], heap[j]
@@ -22,7 +22,7 @@ def swap(heap, i, j):
     b.time, b.kind, b.order, b.subject = time, kind, order, subject
 
 
-@part_kernel
+@inner_kernel
 def note(e, f, time, kind, subject):
     """Note an event of run e, and return its number."""
     fleet, heap = f.fleet[e], f.events[e]
@@ -37,13 +37,13 @@ def note(e, f, time, kind, subject):
     return fleet.noted - 1
 
 
-@part_kernel
+@inner_kernel
 def drop_first(e, f):
     """Take the earliest event of run e off the heap."""
     drop(e, f, 0)
 
 
-@part_kernel
+@inner_kernel
 def drop(e, f, i):
     """Take the event at a position of the heap of run e off it."""
     fleet, heap = f.fleet[e], f.events[e]
@@ -65,7 +65,7 @@ def drop(e, f, i):
         i = child
 
 
-@part_kernel
+@inner_kernel
 def cancel(e, f, order):
     """Take back the event of run e that has this number, which is still to come; that is rare, so it is looked for."""
     for i in range(f.fleet[e].events):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import part_kernel
+from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.fleet.arrivals import next_arrival
 from llmqueue_gym.engines.fleet.tables import DRAINING
 
 
-@part_kernel
+@inner_kernel
 def left(e, f, r):
     """Return how many requests of run e have been done."""
     total = -f.fleet[e].pulled
@@ -16,7 +16,7 @@ def left(e, f, r):
     return total
 
 
-@part_kernel
+@inner_kernel
 def next_moment(e, f, r, course):
     """Return when anything happens in run e that concerns more than one replica, s."""
     fleet = f.fleet[e]
@@ -38,14 +38,14 @@ def next_moment(e, f, r, course):
     return when
 
 
-@part_kernel
+@inner_kernel
 def is_watched(e, f, g, course):
     """Whether the ends of the iterations of replica g of run e concern others, so that each is a moment by itself."""
     member = f.members[g]
     return member.emits or member.power == DRAINING or (course.holds and f.fleet[e].held > 0)
 
 
-@part_kernel
+@inner_kernel
 def report_before(clock, when, staleness):
     """Return when replicas report last before anybody looks, or then; infinity where that has been.
 

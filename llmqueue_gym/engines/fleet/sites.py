@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import part_kernel
+from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_queue import row_of, stands_for_itself
 from llmqueue_gym.engines.batching.pool import blocks_for
 from llmqueue_gym.engines.batching.queue import row_at
@@ -15,7 +15,7 @@ BITS = (1 << 31) - 1  # products of these stay below what an integer holds, whic
 MIX, STEP = 0x45D9F3B, 0x1E3779B9  # odd numbers without a pattern
 
 
-@part_kernel
+@inner_kernel
 def add(site, request):
     """Add a request to the sums of a replica."""
     site.pending += max(request.prompt + request.generated - request.computed - (request.generated > 0), 0)
@@ -25,7 +25,7 @@ def add(site, request):
     site.idle += request.scheduled == 0
 
 
-@part_kernel
+@inner_kernel
 def report(g, f, r, clock, wants):
     """Let replica g report itself as it is."""
     site, system, state, rules = f.sites[g], r.system[g], r.state[g], f.rules[g % len(f.forms)]
@@ -48,14 +48,14 @@ def report(g, f, r, clock, wants):
         wait_there(site, r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]], rules)
 
 
-@part_kernel
+@inner_kernel
 def wait_there(site, request, rules):
     """Add a request that waits to the sums of a replica."""
     add(site, request)
     site.wanted += max(blocks_for(request.prompt + request.generated, rules.block_size) - request.blocks, 0)
 
 
-@part_kernel
+@inner_kernel
 def prompts_of(g, f, r):
     """Return the prompt tokens of the requests that are at replica g, those on their way there aside."""
     system, state, tokens = r.system[g], r.state[g], 0
@@ -69,7 +69,7 @@ def prompts_of(g, f, r):
     return tokens
 
 
-@part_kernel
+@inner_kernel
 def fits(f, r, q, i):
     """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets.
 
@@ -81,7 +81,7 @@ def fits(f, r, q, i):
     return known < f.longest[q] if f.cuts[q] else prompt + r.truth[i].output <= f.longest[q]
 
 
-@part_kernel
+@inner_kernel
 def stirred(x):
     """Return a hash of 31 bits of a number of 31 bits."""
     x = ((x ^ (x >> 16)) * MIX) & BITS
@@ -89,14 +89,14 @@ def stirred(x):
     return x ^ (x >> 16)
 
 
-@part_kernel
+@inner_kernel
 def luck_of(drawn, index):
     """Return a number in [0, 1) of a request, given the one drawn for it, and of a replica: a hash of both."""
     x = int(drawn * 9007199254740992.0)
     return stirred((stirred((x ^ (x >> 31)) & BITS) + (index + 1) * STEP) & BITS) / (BITS + 1.0)
 
 
-@part_kernel
+@inner_kernel
 def takes(e, f, r, q, i, decodes):
     """Whether replica q of run e takes request i: it is on and not full, the request fits, and the role is right.
 
@@ -114,7 +114,7 @@ def takes(e, f, r, q, i, decodes):
     return fits(f, r, q, i)
 
 
-@part_kernel
+@inner_kernel
 def look(e, f, r, i, wants, decodes):
     """Bring what the router knows by itself up to date; return how many replicas request i can choose from.
 

@@ -3,7 +3,7 @@
 `step_batch` does it for E runs; a scalar environment is a batch of one. Rows are the replicas, in their order.
 """
 
-from llmqueue_gym._jit import lean_kernel, part_kernel, prefetch
+from llmqueue_gym._jit import inner_kernel, lean_kernel, prefetch
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.tables import DRAINED
 from llmqueue_gym.engines.fleet.agenda import go_on
@@ -20,7 +20,7 @@ WORK = 1 << 50  # moments that a call of the agenda may pass through: it comes b
 FEW = 8  # requests
 
 
-@part_kernel
+@inner_kernel
 def cost_until(e, f, r, clock):
     """Return what run e has cost by now, the integral of the cost rate: of who has come, less of who has left."""
     rate, paid_later = f.fleet[e].arrived_cost, f.fleet[e].arrived_time
@@ -30,7 +30,7 @@ def cost_until(e, f, r, clock):
     return clock * rate - paid_later
 
 
-@part_kernel
+@inner_kernel
 def time_of(e, f, r, over):
     """Return what time it is in run e, s; where it is over, when the last of its replicas stopped."""
     clock = f.fleet[e].clock
@@ -40,14 +40,14 @@ def time_of(e, f, r, over):
     return clock
 
 
-@part_kernel
+@inner_kernel
 def reads_and_goes_on(e, f, r, ask, course):
     """Whether the request in question looks for a replica that decodes."""
     fleet = f.fleet[e]
     return ask == HAND or (not fleet.elsewhere and may_stay(e, f, r, fleet.subject, course))
 
 
-@part_kernel
+@inner_kernel
 def write_mask(e, f, r, ask, decodes, mask):
     """Write which replicas are open: those that take the request and, when it is routed, that it sees.
 
@@ -68,7 +68,7 @@ def write_mask(e, f, r, ask, decodes, mask):
             mask[e, q] = 1 if takes(e, f, r, q, i, decodes) else 0
 
 
-@part_kernel
+@inner_kernel
 def observe(e, f, r, ask, decodes, wants, dt, features, view, factors, view_factors):
     """Write what an agent sees of run e; the columns are `systems.fleet_view.FleetView`'s.
 
@@ -134,7 +134,7 @@ def observe(e, f, r, ask, decodes, wants, dt, features, view, factors, view_fact
         view[e, column] *= view_factors[column]
 
 
-@part_kernel
+@inner_kernel
 def first_open(e, mask):
     """Return the action that stands for one that is not open."""
     for q in range(mask.shape[1]):
@@ -143,7 +143,7 @@ def first_open(e, mask):
     return 0
 
 
-@part_kernel
+@inner_kernel
 def ask_for(e, f, r):
     """Ask for the rows that a step of run e will look at, because the tables of many runs lie in no near cache.
 
