@@ -232,3 +232,21 @@ def test_no_floor_is_told_for_rules_that_go_beyond_their_seats():
     assert (served(fleet, drawn).outcome["completion"] == STEP).all()
     with pytest.raises(NotApplicable, match="no floor is known under the rule set 'distserve'"):
         fleet.bound(drawn)
+
+
+@pytest.mark.parametrize("after", [0.1, 0.25, 0.3])
+def test_nobody_moves_to_where_its_tokens_have_no_room(after):
+    """Who is chosen to move leaves at the end of its iteration, with a token more than it had."""
+    rules = replace(PASSES, block_size=1, blocks=30)
+    members = [Member(roofline(STEP), rules), Member(roofline(STEP), replace(rules, max_model_len=12, blocks=200))]
+    table = request_table(np.zeros(9), np.full(9, 10))
+    fleet = planned(members, migrate_every=after * STEP, migrate_floor=0.0)
+    run = fleet.simulate(drawn_of(table, np.arange(9) % 4 + 2), ROUTING_POLICIES("round-robin"))
+    assert run.reason == "drained"
+    assert (run.jobs["generated"] <= np.where(run.jobs["site"] == 1, 2, run.sizes)).all()
+
+
+def test_a_router_that_pairs_is_refused_where_batches_are_never_let_go_of():
+    fleet, drawn = case((BOTH, BOTH), replace(rule_set("static"), blocks=100), [9, 20], [1, 2])
+    with pytest.raises(BadInput, match="rules 'static' never let go of a batch: router 'mixed-pool' needs others"):
+        fleet.simulate(drawn, ROUTING_POLICIES("mixed-pool"))

@@ -379,6 +379,8 @@ class Fleet(Replica):
         if policy.paired:
             self._refuse_asynchronous(f"router {policy.name!r} does so")
             self._refuse_several_models(f"router {policy.name!r}")
+            if name := next((one.rules.name for one in self.members if one.rules.request_level), None):
+                raise BadInput(f"rules {name!r} never let go of a batch: router {policy.name!r} needs others")
         return course_of(self, policy, last)
 
     def numbers(self, run: Run) -> dict[str, float]:
