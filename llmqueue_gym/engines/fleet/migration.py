@@ -105,7 +105,7 @@ def migrate(e, f, r, course):
         target, stays = f.members[first + member.goes_to], r.requests[i].site != g - first
         if stays or r.requests[i].status != DECODING or target.power != ON or target.role == PREFILL:
             continue
-        if not fits(f, r, member.goes_to, i):  # it has had a token since it was chosen, perhaps the last that fits there
+        if not fits(f, r, member.goes_to, i):  # it had a token since, perhaps the last that fits there
             continue
         fleet.source = g - first
         hand_over(e, f, r, i, member.goes_to, course)
