@@ -77,6 +77,9 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         self._all = np.ones(self.num_envs, bool)
         self._over = np.zeros(self.num_envs, bool)
         self._returns = np.zeros(self.num_envs)
+        # What is told of metrics in a step that ends no episode, which is nearly every one: always the same arrays.
+        self._unknown = {key: _constant(self.num_envs, unknown) for key, unknown in batch.unknown.items()}
+        self._undiscounted = np.ones(self.num_envs)
         self._begun = np.zeros(self.num_envs, bool)
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._seeds: list[int | None] = [None] * self.num_envs
@@ -224,12 +227,12 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             "action_mask": batch.observation["action_mask"],
             "raw_reward": steps["reward"],
             "return": self._returns,
-            "discount": np.full(self.num_envs, batch.rewards(0.0, steps["dt"])[1]),
+            "discount": batch.rewards(0.0, steps["dt"])[1] * self._undiscounted,
             "illegal_action": steps["illegal"],
         }
-        metrics = {}
-        for key, unknown in batch.unknown.items():
-            metrics[key] = np.full(self.num_envs, unknown, object if isinstance(unknown, str) else None)
+        metrics = self._unknown
+        if len(ended) or not valid.all():
+            metrics = {key: values.copy() for key, values in metrics.items()}
         if len(ended):
             for key, values in batch.metrics(ended).items():
                 metrics[key][ended] = values
@@ -250,6 +253,13 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
     def action_masks(self) -> np.ndarray:
         """Return the masks of the present decisions, int8 `(num_envs, slots)`."""
         return self.episodes.observation["action_mask"].copy()
+
+
+def _constant(size: int, value: Any) -> np.ndarray:
+    """Return an array of one value that nobody can change."""
+    made = np.full(size, value, object if isinstance(value, str) else None)
+    made.flags.writeable = False
+    return made
 
 
 def _masked(columns: dict[str, Any], valid: np.ndarray) -> dict[str, Any]:
