@@ -15,6 +15,7 @@ from llmqueue_gym.engines.batching import tables as batching
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.engines.fleet.programs import lay_out, with_programs
 from llmqueue_gym.engines.fleet.record import PLACES
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
@@ -31,6 +32,7 @@ from llmqueue_gym.systems.control import NEVER, Steering, check_control, reclaim
 from llmqueue_gym.systems.fleet_run import run_of
 from llmqueue_gym.systems.fleet_ticks import opened
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
+from llmqueue_gym.systems.program_run import weights_of
 from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
@@ -210,6 +212,11 @@ class Fleet(Replica):
         return tuple(self.members[q] for q in which), np.array(which)
 
     @property
+    def chained(self) -> bool:
+        """Whether requests are calls of programs, which come after one another."""
+        return False
+
+    @property
     def splits(self) -> bool:
         """Whether some replicas only read prompts."""
         return any(member.role == PREFILL for member in self.members)
@@ -273,7 +280,11 @@ class Fleet(Replica):
             raise BadInput("a profile gives an iteration a time that is not a finite number; check its numbers")
         for made, numbers in checked:
             made.refuse_failure(numbers, r.requests)
-        return run_of(f, r, 0, drawn.sizes, policy.name, self, elapsed)
+        return self.came_of(run_of(f, r, 0, drawn.sizes, policy.name, self, elapsed), drawn)
+
+    def came_of(self, run: Run, drawn: Drawn) -> Run:
+        """Return the run as it is told of, from the run of its requests."""
+        return run
 
     def loaded(self, drawn: Drawn, policy: RoutingPolicy) -> tuple[Any, ...]:
         """Return the tables of a fleet with the requests of a run in it, and what `go_on` takes behind them.
@@ -312,8 +323,11 @@ class Fleet(Replica):
             np.where(is_first, tables.ON, tables.OFF),
         )
         f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
-        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
-        rows = r.fill(0, 1, given, drawn.work["weight"])
+        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"), drawn.truth.get("programs"))
+        rows = r.fill(0, 1, given, drawn.work["weight"] if given.programs is None else np.zeros(n))
+        if given.programs is not None:  # a program is paid for as a whole
+            f = with_programs(f, 1, n, len(given.programs.parents))
+            lay_out(f, 0, 1, rows, given.programs, weights_of(given.programs, drawn.work))
         moves = self.splits or policy.paired or self.migrate_every > 0
         r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members), moves)
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
@@ -322,7 +336,7 @@ class Fleet(Replica):
         r.state["every"] = refreshed.every
         r.state["in_fleet"] = True
         r.state["hands_over"] = (f.members["role"] == PREFILL) | policy.paired
-        f.members["emits"] = r.state["hands_over"] | course["closed"]
+        f.members["emits"] = r.state["hands_over"] | course["follows"]
         first = {"profile": members[0].profile, "rules": members[0].rules}
         (score,), scores = policy.compiled(), policy.params_for(**first)
         (hand,), hands = self.taker.compiled(), self.taker.params_for(**first)
@@ -354,7 +368,7 @@ class Fleet(Replica):
         if policy.paired:
             self._refuse_asynchronous(f"router {policy.name!r} does so")
             self._refuse_several_models(f"router {policy.name!r}")
-        row["closed"], row["splits"] = self.closed, self.splits or policy.paired
+        row["follows"], row["splits"] = self.closed or self.chained, self.splits or policy.paired
         row["horizon"] = self.bound_rules.horizon
         if np.isfinite(self.cut_off):
             row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)

@@ -266,7 +266,9 @@ class Replica(System):
         most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
-        shared = {} if given.contexts is None else {"contexts": given.contexts}
+        shared: dict[str, Any] = {} if given.contexts is None else {"contexts": given.contexts}
+        if given.programs is not None:
+            shared["programs"] = given.programs
         if given.contexts is not None:
             requests["prefix"] = given.contexts.segments["text"][given.contexts.first[:-1]] + 1
         return Drawn(requests, {"sizes": given.outputs, "refreshed": given.refreshed, **shared})

@@ -137,12 +137,13 @@ def leave(e, r, rules, i):
     request.scheduled = 0
     truth.service.completion = clock
     state.cost_rate -= truth.cost
-    state.done += 1
-    state.blocked = 0
     if state.in_fleet:
+        r.inbox[e, state.done & (r.inbox.shape[1] - 1)] = i  # a place that has been read; see `fleet.arrivals.answer`
         state.fulfilled += promised_blocks(request, rules.block_size)
         state.gone += truth.cost
         state.gone_time += truth.cost * clock
+    state.done += 1
+    state.blocked = 0
     if state.sent < state.n:
         follower = r.requests[r.inbox[e, state.sent & (r.inbox.shape[1] - 1)]]
         follower.arrival = follower.ready = follower.last_token = follower.last_scheduled = clock

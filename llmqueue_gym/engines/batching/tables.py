@@ -299,7 +299,9 @@ class ReplicaTables(NamedTuple):
     state: np.ndarray  # REPLICA_STATE rows (replicas,)
     requests: np.ndarray  # REQUEST rows (E * n,), those of each run together
     truth: np.ndarray  # TRUTH rows (E * n,)
-    inbox: np.ndarray  # ring of the rows of the requests that are sent here, in order (replicas, a power of two)
+    # Ring of the rows of requests that are sent here, in order, and in a fleet, up to `done`, of those that have left,
+    # in order, with -1 for who went to another replica (replicas, a power of two).
+    inbox: np.ndarray
     waiting: np.ndarray  # ring of those in the queue (replicas, twice that: a rule set may have two entries of each)
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)

@@ -22,6 +22,7 @@ from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.moments import is_watched, left, next_moment
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
+from llmqueue_gym.engines.fleet.programs import come
 from llmqueue_gym.engines.fleet.promises import keep_promises_here
 from llmqueue_gym.engines.fleet.sites import fits, report
 from llmqueue_gym.engines.fleet.tables import (
@@ -37,6 +38,7 @@ from llmqueue_gym.engines.fleet.tables import (
     ON,
     OVER,
     PAUSED,
+    READY,
     RETRIED,
     RETURNS,
     ROUTE,
@@ -74,6 +76,8 @@ def happen(e, f, r, course):
         try_transfer(e, f, r, subject, course)
     elif kind == RETURNS:
         hold(e, f, subject)
+    elif kind == READY:
+        hold(e, f, come(e, f, r, subject))
     elif kind == STARTED:
         g = e * len(f.forms) + subject
         f.members[g].power, f.members[g].starts = ON, -1
@@ -201,7 +205,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             fleet.clock = until
             if course.borrows:
                 come_home(e, f, r)
-            if course.closed:
+            if course.follows:
                 answer(e, f, r)
             if when < course.horizon:
                 fleet.phase = HAPPEN

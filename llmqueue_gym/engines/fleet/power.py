@@ -49,7 +49,7 @@ def begin_start(e, f, r, q, role, delay, course):
     member.home = role
     member.starts = note(e, f, clock + delay, STARTED, q)
     r.state[g].hands_over = role == PREFILL or course.paired
-    member.emits = r.state[g].hands_over or course.closed
+    member.emits = r.state[g].hands_over or course.follows
 
 
 @inner_kernel

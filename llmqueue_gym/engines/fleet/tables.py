@@ -14,7 +14,8 @@ FLEET = np.dtype(
         ("clock", "f8"),  # s
         ("phase", "i8"),  # what is to be done next, a code below
         ("first", "i8"),  # row of its first request
-        ("arrived", "i8"),
+        ("arrived", "i8"),  # of those that come by themselves
+        ("came", "i8"),  # calls of programs that came after others
         ("sent", "i8"),  # those of which it is known when; of clients who wait the next comes when one leaves
         ("n", "i8"),  # requests in all
         ("subject", "i8"),  # row of the request that is to be sent somewhere
@@ -64,7 +65,7 @@ MEMBER = np.dtype(
         ("full", "?"),  # whether requests wait at the router rather than here
         ("starts", "i8"),  # event that ends its start, -1 where it does not start
         ("becomes", "i8"),  # role that it takes on once it has ended what it has, -1 where it is then switched off
-        ("done", "i8"),  # of those that left, those whose clients have sent their next
+        ("done", "i8"),  # of those that left, those after whom others have come, if any
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
         ("leaving", "i8"),  # row of the request that is to move when its iteration ends, -1 for none
@@ -87,7 +88,33 @@ FLOW = np.dtype(
 
 # What is to come: the earliest first, at one time by kind, then in the order in which they were noted.
 EVENT = np.dtype([("time", "f8"), ("kind", "i8"), ("order", "i8"), ("subject", "i8")], align=True)
-MOVED, STARTED, VANISHES, RETURNS, RETRIED = 0, 1, 2, 3, 4
+MOVED, STARTED, VANISHES, RETURNS, RETRIED, READY = 0, 1, 2, 3, 4, 5
+
+# A call of a program, as nobody but the agenda sees it.
+CALL = np.dtype(
+    [
+        ("program", "i8"),  # row of it
+        ("awaits", "i8"),  # parents that have not ended
+        ("first", "i8"),  # where its children begin in `children`, and where they end
+        ("end", "i8"),
+        ("gap", "f8"),  # s from the end of its last parent until it comes
+        ("path", "f8"),  # s of service on the longest path that has ended before it
+    ],
+    align=True,
+)
+
+# A program.
+PROGRAM = np.dtype(
+    [
+        ("left", "i8"),  # calls that have not ended
+        ("cost", "f8"),  # per second from its arrival until its last call ends
+        ("began", "f8"),  # s, its arrival; NaN before
+        ("completion", "f8"),  # s; NaN until then
+        ("attained", "f8"),  # s of service of its calls that have ended
+        ("to_come", "f8"),  # tokens that its calls have yet to compute, as predicted
+    ],
+    align=True,
+)
 
 # Settings of all replicas of a run.
 COURSE = np.dtype(
@@ -108,7 +135,7 @@ COURSE = np.dtype(
         ("retry", "f8"),  # s between two tries of a transfer that found no room; 0: as soon as there is some, in order
         ("paired", "?"),  # whether who decodes is chosen on arrival, too
         ("borrows", "?"),  # whether replicas of one role help out with the other, see `pools`
-        ("closed", "?"),  # whether clients wait for their answers
+        ("follows", "?"),  # whether others come after who leaves: of clients who wait for answers, or of programs
         ("splits", "?"),  # whether requests are read at one replica and go on at another
         ("holds", "?"),  # whether requests wait at the router until a replica has a seat for them
     ],
@@ -137,6 +164,9 @@ class FleetTables(NamedTuple):
     choices: np.ndarray  # replicas that each request is shown, as many as a router looks at (E * n, d); d = 0: all
     ties: np.ndarray  # numbers in [0, 1) by which one of several equal replicas is chosen (E * n,)
     record: np.ndarray  # prefixes that a router sent to each replica, see `record` (E * R, places), or (E * R, 0)
+    calls: np.ndarray  # CALL rows (E * n,), or none where each request is by itself
+    children: np.ndarray  # rows of calls, those that wait for each call one after another (E * m,)
+    programs: np.ndarray  # PROGRAM rows (E * n,)
     scores: np.ndarray  # space (R,)
     rules: np.ndarray  # RULES rows (R,)
     forms: np.ndarray  # of the cost profiles (R,), index into `cost.FORMS`
@@ -150,7 +180,7 @@ class FleetTables(NamedTuple):
 
 
 # The parts of the tables that each run has of its own; the others say what the replicas are.
-OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties", "record")
+OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties", "record", "calls", "children", "programs")
 
 
 def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
@@ -173,6 +203,9 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> Fl
         choices=np.zeros((runs * n, d), np.int64),
         ties=np.zeros(runs * n),
         record=np.zeros((size, places), np.int64),
+        calls=records(np.zeros(0, CALL)),
+        children=np.zeros(0, np.int64),
+        programs=records(np.zeros(0, PROGRAM)),
         scores=np.zeros(replicas),
         rules=records(np.zeros(replicas, RULES)),
         forms=np.zeros(replicas, np.int64),

@@ -41,8 +41,8 @@ def pull(e, f, r, g, i):
         system.running -= 1
         for k in range(position, system.running):
             r.running[g, k] = r.running[g, k + 1]
+    r.inbox[g, state.done & (r.inbox.shape[1] - 1)] = -1
     state.done += 1
-    f.members[g].done += 1
     f.members[g].pulled += 1
     state.cost_rate -= r.truth[i].cost
     state.calm, state.blocked = False, 0  # the next iteration is looked at by itself
@@ -120,7 +120,7 @@ def begin_transfers(e, f, r, g, course):
     while member.head >= 0 and transfer(e, f, r, member.head, course):
         member.head = f.flows[member.head].next
         member.awaited -= 1
-    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0 or member.leaving >= 0
+    member.emits = r.state[g].hands_over or course.follows or member.awaited > 0 or member.leaving >= 0
 
 
 @inner_kernel

@@ -1,0 +1,64 @@
+"""What a run of programs leaves behind: one row for each program, and the calls that they consist of."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from llmqueue_gym.requests import Programs, service_table
+from llmqueue_gym.systems.run import Run
+
+SUMMED = ("prompt", "generated", "preemptions")  # columns of a program that are sums over its calls
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ProgramRun(Run):
+    """A run whose jobs are programs: each comes with its first calls, and is done when its last call has ended.
+
+    Attributes:
+        calls: the run of the calls by themselves.
+        program: of each call `(n,)`.
+    """
+
+    calls: Run | None = None
+    program: np.ndarray | None = None
+
+
+def first_calls(programs: Programs) -> np.ndarray:
+    """Return the first row of each program `(p,)`, which is a call that waits for nobody."""
+    return np.unique(programs.program, return_index=True)[1]
+
+
+def weights_of(programs: Programs, requests: np.ndarray) -> np.ndarray:
+    """Return what each program costs per second, the weight of its first call `(p,)`."""
+    weights: np.ndarray = requests["weight"][first_calls(programs)]
+    return weights
+
+
+def program_run(run: Run, programs: Programs) -> ProgramRun:
+    """Return the run of programs that consists of the run of their calls.
+
+    A program's size, prompt and output are sums over its calls. It was first scheduled and had its first token when one
+    of its calls was and had.
+    """
+    first, program = first_calls(programs), programs.program
+    count = len(first)
+    jobs = run.jobs[first].copy()
+    for name in SUMMED:
+        jobs[name] = np.bincount(program, run.jobs[name], count)
+    np.maximum.at(jobs["longest_gap"], program, run.jobs["longest_gap"])
+    outcome, told = service_table(count), run.outcome
+    for name, among in (("scheduled", np.fmin), ("first_token", np.fmin), ("completion", np.maximum)):
+        column = np.full(count, np.nan if among is np.fmin else -np.inf)
+        among.at(column, program, told[name])
+        outcome[name] = column
+    for name in ("recomputed", "swapped"):
+        outcome[name] = np.bincount(program, told[name], count)
+    sizes = np.bincount(program, run.sizes, count).astype(np.int64)
+    clock = float(run.totals["clock"])
+    stays = np.where(np.isnan(outcome["completion"]), clock, outcome["completion"]) - jobs["arrival"]
+    totals = {**run.totals, "integral": float((jobs["weight"] * np.maximum(stays, 0.0)).sum())}
+    shared = {field.name: getattr(run, field.name) for field in fields(Run)}
+    shared |= {"jobs": jobs, "outcome": outcome, "sizes": sizes, "totals": totals}
+    return ProgramRun(**shared, calls=run, program=program)
+
+

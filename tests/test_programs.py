@@ -1,0 +1,111 @@
+"""Programs of calls against what theory says of them: forks that join, and users who think."""
+
+from math import factorial
+
+import numpy as np
+import pytest
+
+from llmqueue_gym.evaluation.statistics import cautious_batch_means
+from llmqueue_gym.policies.serving import SERVING_POLICIES
+from llmqueue_gym.profiles.base import Profile
+from llmqueue_gym.requests import Programs, never_refreshed, request_table
+from llmqueue_gym.systems import Drawn
+from llmqueue_gym.systems.fleet import Fleet
+from llmqueue_gym.systems.programs import ProgramFleet
+
+FCFS = SERVING_POLICIES("fcfs")
+SECONDS = 1 / 256  # of an iteration; the mean work of a call is 1 s
+
+
+def constant():
+    """A replica whose iterations take a constant time."""
+    numbers = np.array([0.0, SECONDS, 0.0, 0.0, 0.0])
+    return Profile("constant", "", "", "roofline", numbers, 10**9, 1.0, "a test")
+
+
+def drawn(arrivals, outputs, programs, prompts=1):
+    """Return calls and their truth."""
+    n = len(outputs)
+    truth = {"sizes": np.asarray(outputs), "refreshed": never_refreshed(n), "programs": programs}
+    truth |= {"choices": np.zeros((n, 0), np.int64), "ties": np.zeros(n)}
+    return Drawn(request_table(arrivals, prompts), truth)
+
+
+def chains(users, calls, gap):
+    """Return the programs of users whose calls follow one another; rows are first those that wait for nobody."""
+    later = users + np.arange(users * (calls - 1)).reshape(users, calls - 1)
+    parents = np.column_stack([np.arange(users), later[:, :-1]]) if calls > 1 else np.zeros((users, 0))
+    program = np.concatenate([np.arange(users), np.repeat(np.arange(users), calls - 1)])
+    first = np.concatenate([np.zeros(users + 1), 1 + np.arange(later.size)])
+    told = parents.ravel().astype(np.int64), first.astype(np.int64)
+    return Programs(program, *told, np.concatenate([np.zeros(users), gap]), np.full(users * calls, -1))
+
+
+def test_a_fork_that_joins_takes_as_long_as_theory_says():
+    """Two exponential branches at two servers: (12 - rho) / 8 times the time of M/M/1 (Flatto and Hahn 1984)."""
+    n, rho = 100_000, 0.7
+    rng = np.random.default_rng(1)
+    arrivals = np.repeat(np.cumsum(rng.exponential(1 / rho, n)), 2)
+    outputs = rng.geometric(SECONDS, 2 * n)
+    nobody = np.zeros(0, np.int64), np.zeros(2 * n + 1, np.int64), np.zeros(2 * n), np.full(2 * n, -1)
+    programs = Programs(np.repeat(np.arange(n), 2), *nobody)
+    fleet = ProgramFleet(constant(), "vllm-v1:max_seqs=1", replicas=2, router="round-robin")
+    run = fleet.simulate(drawn(arrivals, outputs, programs), FCFS)
+    np.testing.assert_array_equal(run.calls.jobs["site"], np.arange(2 * n) % 2)
+    found = cautious_batch_means(run.response_times, warmup=0.1)
+    wanted = (12 - rho) / 8 / (1 - rho)
+    assert found.low < wanted * 1.005 and wanted * 0.995 < found.high  # whole tokens make work a little less variable
+
+
+@pytest.mark.parametrize("users", [1, 3, 8])
+def test_users_who_think_are_the_machine_repair_model(users):
+    """A closed network of one server and think time: the share of time that it works is 1 - p(0)."""
+    calls, think = 60_000 // users, 4.0
+    rng = np.random.default_rng(users)
+    outputs = rng.geometric(SECONDS, users * calls)
+    programs = chains(users, calls, rng.exponential(think, users * (calls - 1)))
+    arrivals = np.concatenate([np.zeros(users), np.full(users * (calls - 1), np.inf)])
+    fleet = ProgramFleet(constant(), "vllm-v1:max_seqs=1", replicas=1)
+    run = fleet.simulate(drawn(arrivals, outputs, programs), FCFS)
+    terms = [factorial(users) / factorial(users - k) * think**-k for k in range(users + 1)]
+    throughput = 1 - 1 / sum(terms)
+    wanted = users / throughput - think
+    order = np.argsort(run.calls.outcome["completion"])
+    found = cautious_batch_means(run.calls.response_times[order], warmup=0.05)
+    assert found.low < wanted * 1.005 and wanted * 0.995 < found.high
+
+
+def test_a_program_of_one_call_is_a_request():
+    n = 500
+    rng = np.random.default_rng(0)
+    arrivals, outputs = np.cumsum(rng.exponential(0.05, n)), rng.integers(1, 200, n)
+    alone = Programs(np.arange(n), np.zeros(0, np.int64), np.zeros(n + 1, np.int64), np.zeros(n), np.full(n, -1))
+    given = drawn(arrivals, outputs, alone, rng.integers(1, 900, n))
+    programs = ProgramFleet(replicas=2).simulate(given, FCFS)
+    given.truth.pop("programs")
+    fleet = Fleet(replicas=2).simulate(given, Fleet.policies("least-outstanding"))
+    for name in fleet.outcome.dtype.names:
+        np.testing.assert_array_equal(programs.calls.outcome[name], fleet.outcome[name])
+        np.testing.assert_array_equal(programs.outcome[name], fleet.outcome[name])
+    assert programs.totals["iterations"] == fleet.totals["iterations"]
+
+
+def test_calls_come_when_their_parents_have_ended_and_the_gap_has_passed():
+    arrivals = np.array([0.0, 1.0, np.inf, np.inf, np.inf])
+    # 0 -> (2, 3) -> 4, and 1 by itself
+    programs = Programs(
+        np.array([0, 1, 0, 0, 0]),
+        np.array([0, 0, 2, 3]),
+        np.array([0, 0, 0, 1, 2, 4]),
+        np.array([0.0, 0.0, 2.0, 0.5, 1.0]),
+        np.full(5, -1),
+    )
+    run = ProgramFleet(replicas=2).simulate(drawn(arrivals, np.array([5, 7, 20, 90, 3]), programs, 50), FCFS)
+    came, ended = run.calls.jobs["arrival"], run.calls.outcome["completion"]
+    assert came[2] == ended[0] + 2.0 and came[3] == ended[0] + 0.5
+    assert came[4] == max(ended[2], ended[3]) + 1.0
+    assert run.response_times.tolist() == [ended[4], ended[1] - 1.0]
+    served = ended - run.calls.outcome["scheduled"]
+    assert run.calls.jobs["attained"][4] == pytest.approx(served[0] + served[2] + served[3])
+    assert run.calls.jobs["longest_path"][4] == pytest.approx(served[0] + max(served[2:4]))
+    assert run.calls.jobs["siblings"].tolist()[2:] == [2, 2, 1]
