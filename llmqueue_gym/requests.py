@@ -65,6 +65,8 @@ REQUEST = whole_lines(
         ("longest_path", "f8"),  # the same on the path to it on which that is most
         ("to_come", "f8"),  # tokens that the calls of its program have yet to compute, as predicted, itself included
         ("path_to_come", "f8"),  # the same on the longest path from it on
+        ("heir", "i4"),  # the row of the call that goes on with its context, -1 for none
+        ("behind", "i4"),  # the next of those whose contexts a replica keeps while they are away
     ]
 )
 
@@ -123,6 +125,81 @@ SITE = np.dtype(
 )
 BOTH, PREFILL, DECODE = ROLES = 0, 1, 2  # what a replica does of a request
 
+# What a policy may read of a context whose program is away, and of the replica that has it. Where its fate is fixed
+# beforehand, when its call comes, context and blocks are those that the call is predicted to leave behind.
+AWAY = np.dtype(
+    [
+        ("context", "i8"),  # tokens of the context, prompt and output of the call
+        ("blocks", "i8"),  # KV blocks that they take
+        ("clock", "f8"),  # s, now
+        ("since", "f8"),  # s, when its call ended and its program went away; now, where it has not yet
+        ("elapsed", "f8"),  # s, for which the program has been away
+        ("predicted_gap", "f8"),  # s, for which it is predicted to be away in all
+        ("next_prompt", "f8"),  # tokens that it is predicted to bring back, behind the context
+        ("predicted", "f8"),  # output tokens of the next call, by prediction
+        ("calls_left", "f8"),  # calls of the program still to come, by prediction
+        ("scheduled", "i8"),  # tokens of this iteration, of all who run
+        ("held", "i8"),  # tokens that fit in the KV blocks of all who run
+        ("free", "i8"),  # KV blocks, at the start of this iteration
+        ("block_size", "i8"),  # tokens
+        ("waiting", "i8"),  # requests in the queue
+        ("strategy", "f8"),  # what was fixed, DISCARD, PRESERVE or SWAP; NaN where nothing was
+        ("stored", "f8"),  # the waste that was reckoned then; NaN likewise
+        ("worst", "f8"),  # the largest waste among those away at this replica; -infinity where nobody has any
+    ],
+    align=True,
+)
+DISCARD, PRESERVE, SWAP = 0.0, np.inf, -1.0  # what a policy answers; other numbers are s for which it is kept
+
+# What a rule of stopping may read of a program that reasons: what it has answered, spent and been predicted so far.
+TOLD = np.dtype(
+    [
+        ("answers", "i8"),  # that its branches have given so far
+        ("planned", "i8"),  # that it gives at most
+        ("leading", "i8"),  # votes of the answer that most have given
+        ("second", "i8"),  # of the one that is next, 0 where all agree
+        ("clusters", "i8"),  # different answers
+        ("entropy", "f8"),  # of the shares of the answers, bits
+        ("agree", "i8"),  # last probes of its chain of thought that gave one answer, without a word of doubt
+        ("tokens", "f8"),  # output tokens spent so far, those of probes not counted
+        ("predicted", "f8"),  # output tokens until it is done, as predicted: its depth
+        ("confidence", "f8"),  # of that prediction, in [0, 1]
+        ("mean_score", "f8"),  # predicted chance to be right, of its branches on average
+        ("best_score", "f8"),  # of the best branch
+        ("depth", "i8"),  # steps on its longest branch so far
+    ],
+    align=True,
+)
+
+# What a rule of drafting may read beside the row of the request whose next draft is due.
+DRAFT = np.dtype(
+    [
+        ("told", "f8"),  # chance that its first draft token is accepted, as predicted when it came
+        ("tried", "f8"),  # draft tokens of it that were looked at so far: those up to the first refused one
+        ("accepted", "f8"),  # how many of them were accepted
+        ("all_tried", "f8"),  # the same of all requests so far
+        ("all_accepted", "f8"),
+        ("batch", "i8"),  # requests in the seats, this one included
+        ("waiting", "i8"),  # requests without a seat
+        ("seats", "i8"),
+        ("most", "i8"),  # draft tokens that it may have at most
+    ],
+    align=True,
+)
+
+# What a rule of expansion may read of a node of a tree of reasoning.
+NODE = np.dtype(
+    [
+        ("visits", "i8"),  # of the node
+        ("parent_visits", "i8"),
+        ("value", "f8"),  # mean score of what was reached through it; 0 before its first visit
+        ("score", "f8"),  # its own, as predicted
+        ("prior", "f8"),  # share of its parent's visits that the model would give it
+        ("depth", "i8"),  # steps from the root
+    ],
+    align=True,
+)
+
 # What happened to a request; only reports need it.
 SERVICE = np.dtype(
     [
@@ -135,8 +212,9 @@ SERVICE = np.dtype(
     align=True,
 )
 
-# Status: not arrived, in the queue, in the running list before and after its first token there, left, between replicas.
-PENDING, WAITING, PREFILLING, DECODING, DONE, MOVING = 0, 1, 2, 3, 4, 5
+# Status: not arrived, in the queue, in the running list before and after its first token there, left, between replicas,
+# and not arrived, with a context that is kept for it.
+PENDING, WAITING, PREFILLING, DECODING, DONE, MOVING, AWAITED = 0, 1, 2, 3, 4, 5, 6
 
 
 class Refreshed(NamedTuple):

@@ -280,11 +280,15 @@ class Fleet(Replica):
             raise BadInput("a profile gives an iteration a time that is not a finite number; check its numbers")
         for made, numbers in checked:
             made.refuse_failure(numbers, r.requests)
-        return self.came_of(run_of(f, r, 0, drawn.sizes, policy.name, self, elapsed), drawn)
+        return self.came_of(run_of(f, r, 0, drawn.sizes, policy.name, self, elapsed), drawn, f)
 
-    def came_of(self, run: Run, drawn: Drawn) -> Run:
+    def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run as it is told of, from the run of its requests."""
         return run
+
+    def follows(self, f: Any, r: Any, rows: slice, given: Requests) -> tuple[Any, Any]:
+        """Return what `go_on` takes for a policy of retention and a rule of stopping, None for each that is not there."""
+        return None, None
 
     def loaded(self, drawn: Drawn, policy: RoutingPolicy) -> tuple[Any, ...]:
         """Return the tables of a fleet with the requests of a run in it, and what `go_on` takes behind them.
@@ -327,7 +331,8 @@ class Fleet(Replica):
         rows = r.fill(0, 1, given, drawn.work["weight"] if given.programs is None else np.zeros(n))
         if given.programs is not None:  # a program is paid for as a whole
             f = with_programs(f, 1, n, len(given.programs.parents))
-            lay_out(f, 0, 1, rows, given.programs, weights_of(given.programs, drawn.work))
+            costs = weights_of(given.programs, drawn.work)
+            lay_out(f, 0, 1, rows, given.programs, costs, drawn.truth.get("answers"), drawn.truth.get("foreseen"))
         moves = self.splits or policy.paired or self.migrate_every > 0
         r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members), moves)
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
@@ -341,7 +346,7 @@ class Fleet(Replica):
         (score,), scores = policy.compiled(), policy.params_for(**first)
         (hand,), hands = self.taker.compiled(), self.taker.params_for(**first)
         *functions, _ = arguments[0][-1]
-        rest = (arguments[0][1], 0, score, scores, hand, hands, *functions, params)
+        rest = (arguments[0][1], 0, score, scores, hand, hands, *self.follows(f, r, rows, given), *functions, params)
         checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params)]
         return f, r, course, rest, checked
 

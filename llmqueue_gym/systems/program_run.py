@@ -15,17 +15,29 @@ class ProgramRun(Run):
     """A run whose jobs are programs: each comes with its first calls, and is done when its last call has ended.
 
     Attributes:
-        calls: the run of the calls by themselves.
+        calls: the run of the calls by themselves; those that were cancelled have no completion.
         program: of each call `(n,)`.
+        ended: `PROGRAM` rows `(p,)` as they were at the end.
     """
 
     calls: Run | None = None
     program: np.ndarray | None = None
+    ended: np.ndarray | None = None
 
 
 def first_calls(programs: Programs) -> np.ndarray:
     """Return the first row of each program `(p,)`, which is a call that waits for nobody."""
     return np.unique(programs.program, return_index=True)[1]
+
+
+def heirs(programs: Programs) -> np.ndarray:
+    """Return the row of the call that goes on with the context of each, -1 where none does, or several do `(n,)`."""
+    going_on = np.flatnonzero(programs.continues >= 0)
+    continued = programs.continues[going_on]
+    found = np.full(len(programs.program), -1)
+    found[continued] = going_on
+    found[np.bincount(continued, minlength=len(found)) > 1] = -1
+    return found
 
 
 def weights_of(programs: Programs, requests: np.ndarray) -> np.ndarray:
@@ -34,8 +46,13 @@ def weights_of(programs: Programs, requests: np.ndarray) -> np.ndarray:
     return weights
 
 
-def program_run(run: Run, programs: Programs) -> ProgramRun:
+def program_run(run: Run, programs: Programs, ended: np.ndarray) -> ProgramRun:
     """Return the run of programs that consists of the run of their calls.
+
+    Args:
+        run: of the calls.
+        programs: which calls are of one.
+        ended: `PROGRAM` rows as they were at the end.
 
     A program's size, prompt and output are sums over its calls. It was first scheduled and had its first token when one
     of its calls was and had.
@@ -47,10 +64,9 @@ def program_run(run: Run, programs: Programs) -> ProgramRun:
         jobs[name] = np.bincount(program, run.jobs[name], count)
     np.maximum.at(jobs["longest_gap"], program, run.jobs["longest_gap"])
     outcome, told = service_table(count), run.outcome
-    for name, among in (("scheduled", np.fmin), ("first_token", np.fmin), ("completion", np.maximum)):
-        column = np.full(count, np.nan if among is np.fmin else -np.inf)
-        among.at(column, program, told[name])
-        outcome[name] = column
+    for name in ("scheduled", "first_token"):
+        np.fmin.at(outcome[name], program, told[name])
+    outcome["completion"] = ended["completion"][:count]
     for name in ("recomputed", "swapped"):
         outcome[name] = np.bincount(program, told[name], count)
     sizes = np.bincount(program, run.sizes, count).astype(np.int64)
@@ -59,6 +75,6 @@ def program_run(run: Run, programs: Programs) -> ProgramRun:
     totals = {**run.totals, "integral": float((jobs["weight"] * np.maximum(stays, 0.0)).sum())}
     shared = {field.name: getattr(run, field.name) for field in fields(Run)}
     shared |= {"jobs": jobs, "outcome": outcome, "sizes": sizes, "totals": totals}
-    return ProgramRun(**shared, calls=run, program=program)
+    return ProgramRun(**shared, calls=run, program=program, ended=np.array(ended[:count]))
 
 

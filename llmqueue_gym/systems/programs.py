@@ -9,11 +9,13 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.policies.retention import RETENTION_POLICIES, RetentionPolicy
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
+from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.fleet import Fleet
-from llmqueue_gym.systems.program_run import program_run
+from llmqueue_gym.systems.program_run import heirs, program_run
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View
 
@@ -27,6 +29,7 @@ class ProgramFleet(Fleet):
 
     Attributes:
         router: sends each call to a replica.
+        retention: what happens to the context of a call, in the time until another one goes on with it.
     """
 
     name: ClassVar[str] = "programs"
@@ -39,6 +42,30 @@ class ProgramFleet(Fleet):
     compared: ClassVar[tuple[str, ...]] = ("fcfs", "sprpt", "gittins-lengths")
 
     router: str | RoutingPolicy = "least-outstanding"
+    retention: str | RetentionPolicy = "discard"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.retention == "discard":
+            return
+        if self.caches:
+            raise BadInput(
+                f"retention={self.keeper.name!r} beside caching={self.bound_rules.caching}, which keeps what it has "
+                "room for; choose caching=none, or retention=discard"
+            )
+        if self.splits or self.migrate_every or any(one.rules.batching != "passes" for one in self.members):
+            raise BadInput(f"retention={self.keeper.name!r} needs replicas that read, decode and batch by passes")
+        if any(one.rules.asynchronous for one in self.members):
+            raise BadInput(f"retention={self.keeper.name!r} beside asynchronous=true; choose asynchronous=false")
+        if getattr(self.keeper, "moves", False):
+            for kind in self.distinct:
+                kind.profile.check_transfers(f"retention={self.keeper.name!r}")
+
+    @cached_property
+    def keeper(self) -> RetentionPolicy:
+        """What happens to contexts whose programs are away."""
+        made: RetentionPolicy = RETENTION_POLICIES(self.retention)
+        return made
 
     @cached_property
     def sender(self) -> RoutingPolicy:
@@ -74,9 +101,25 @@ class ProgramFleet(Fleet):
         run = super(ProgramFleet, self.under(policy)).simulate(drawn, self.sender, **facts)
         return replace(run, player=policy.name)
 
-    def came_of(self, run: Run, drawn: Drawn) -> Run:
+    def follows(self, f: Any, r: Any, rows: slice, given: Requests) -> tuple[Any, Any]:
+        """Return what `go_on` takes for retention and stopping, and let replicas keep contexts where any is kept."""
+        return self._retains(r, rows, given), None
+
+    def _retains(self, r: Any, rows: slice, given: Requests) -> Any:
+        assert given.programs is not None
+        r.requests["heir"][rows] = np.where(heirs(given.programs) < 0, -1, rows.start + heirs(given.programs))
+        if self.retention == "discard":
+            return None
+        r.state["retains"] = r.state["keeps"] = True
+        keep, waste, fix, _, swap_out = self.keeper.compiled()
+        member = self.members[0]
+        numbers = self.keeper.params_for(profile=member.profile, rules=member.rules)
+        has = tuple(getattr(self.keeper, name) is not None for name in ("waste", "fix", "swap_out"))
+        return keep, waste, fix, swap_out, *has, self.keeper.again, numbers
+
+    def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run of programs."""
-        return program_run(run, drawn.truth["programs"])
+        return program_run(run, drawn.truth["programs"], f.programs)
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return mean and 99th percentile of the times of programs; who is never done is late."""

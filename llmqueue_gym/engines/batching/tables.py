@@ -34,7 +34,12 @@ REPLICA_STATE = np.dtype(
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
         ("in_fleet", "?"),  # whether it is one of several, so that somebody reads `fulfilled` and the sums after it
         ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
-        ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
+        ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere, or were kept for them
+        ("retains", "?"),  # whether the context of who leaves is kept for the call that goes on with it
+        ("kept", "i8"),  # such contexts; those of calls that wait here are not counted
+        ("first_kept", "i8"),  # row of the call that the first of them is for: the first to go
+        ("last_kept", "i8"),
+        ("owed", "i8"),  # blocks to be moved in the next iteration
         ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
         ("fulfilled", "i8"),  # blocks that all who left for good were promised, by the predictions on arrival
         ("gone", "f8"),  # cost per second of all that left for good

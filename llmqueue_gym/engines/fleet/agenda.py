@@ -23,12 +23,17 @@ from llmqueue_gym.engines.fleet.moments import is_watched, left, next_moment
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
 from llmqueue_gym.engines.fleet.programs import come
-from llmqueue_gym.engines.fleet.promises import keep_promises_here
+from llmqueue_gym.engines.fleet.promises import keep_promises_here, promise
+from llmqueue_gym.engines.fleet.record import remember
+from llmqueue_gym.engines.fleet.retention import expire, review, settle
 from llmqueue_gym.engines.fleet.sites import fits, report
+from llmqueue_gym.engines.fleet.stopping import withdraw_cancelled
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
     BEGIN,
+    CANCELLED,
     DRAINING,
+    EXPIRES,
     HAND,
     HANDS,
     HAPPEN,
@@ -51,6 +56,7 @@ from llmqueue_gym.engines.fleet.transfers import (
     arrive_from_elsewhere,
     begin_transfers,
     hand_over,
+    send,
     try_transfer,
     vanish,
 )
@@ -77,7 +83,17 @@ def happen(e, f, r, course):
     elif kind == RETURNS:
         hold(e, f, subject)
     elif kind == READY:
-        hold(e, f, come(e, f, r, subject))
+        if f.calls[subject].place == CANCELLED:
+            return
+        q = come(e, f, r, subject)
+        if q < 0:
+            hold(e, f, subject)
+        else:  # where its context is
+            promise(e, f, r, subject, q, 1)
+            remember(e, f, r, subject, q)
+            send(e, f, r, subject, q, course)
+    elif kind == EXPIRES:
+        expire(e, f, r, subject)
     elif kind == STARTED:
         g = e * len(f.forms) + subject
         f.members[g].power, f.members[g].starts = ON, -1
@@ -113,7 +129,9 @@ def ask_for_next_read(e, f, r, q):
 
 
 @lean_kernel
-def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, victim, length, progress, params, work):
+def go_on(
+    e, f, r, course, conduct, agent, score, scores, hand, hands, retain, stop, rank, victim, length, progress, params, work
+):
     """Go on with run e until somebody has to decide, the run is over, or so much is done that Python has its turn.
 
     Args:
@@ -127,6 +145,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
         scores: its numbers.
         hand: compiled function that chooses who goes on with what was read; None where an agent does.
         hands: its numbers.
+        retain: functions of a policy of retention and its numbers, see `retention`; None where no context is kept.
+        stop: function of a rule of stopping and its numbers, see `stopping`; None where every call is served.
         rank: of the order, as in `proceed`.
         victim: likewise.
         length: likewise.
@@ -206,7 +226,7 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             if course.borrows:
                 come_home(e, f, r)
             if course.follows:
-                answer(e, f, r)
+                answer(e, f, r, retain, stop)
             if when < course.horizon:
                 fleet.phase = HAPPEN
             continue
@@ -219,6 +239,10 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             if course.migrate_every > 0:
                 migrate(e, f, r, course)
                 happen_now(e, f, r, course)  # who moves in no time is there before iterations begin
+            if stop is not None:
+                withdraw_cancelled(e, f, r)
+            if retain is not None:
+                review(e, f, r, retain)
             if fleet.next_report <= fleet.clock:
                 report_all(e, f, r, course)
                 fleet.next_report = np.inf
@@ -263,6 +287,10 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             else:
                 q = route(e, f, r, i, course, score, scores)
             sent_to(e, f, r, q, course)
+            if retain is not None:
+                settle(e, f, r, i, q, retain)
+    if len(f.calls) > 0:
+        answer(e, f, r, retain, stop)  # who has left since the last moment
     return OVER
 
 

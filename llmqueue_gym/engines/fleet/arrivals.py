@@ -9,6 +9,8 @@ from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.fleet.programs import begin_program, end_call
 from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.record import remember
+from llmqueue_gym.engines.fleet.retention import begin_away
+from llmqueue_gym.engines.fleet.stopping import stop_or_not
 from llmqueue_gym.engines.fleet.transfers import send
 from llmqueue_gym.requests import PREFILL
 
@@ -48,8 +50,8 @@ def sent_to(e, f, r, q, course):
 
 
 @inner_kernel
-def answer(e, f, r):
-    """Let those follow who come after requests that have left since it was last called."""
+def answer(e, f, r, retain, stop):
+    """Let those follow who come after requests that have left since it was last called; for the rest see `go_on`."""
     fleet = f.fleet[e]
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         member = f.members[g]
@@ -60,6 +62,10 @@ def answer(e, f, r):
                 continue
             if len(f.calls) > 0:
                 end_call(e, f, r, i)
+                if retain is not None:
+                    begin_away(e, f, r, i, retain)
+                if stop is not None:
+                    stop_or_not(e, f, r, i, stop)
             elif fleet.sent < fleet.n:
                 request = r.requests[fleet.first + fleet.sent]
                 request.arrival = request.ready = request.last_token = request.last_scheduled = fleet.clock

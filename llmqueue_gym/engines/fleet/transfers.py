@@ -3,14 +3,15 @@
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, stay_here
 from llmqueue_gym.engines.batching.block_queue import remove, row_of, stands_for_itself
-from llmqueue_gym.engines.batching.pool import release
 from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.batching.sharing import release
 from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_TURNS
 from llmqueue_gym.engines.fleet.caches import claim, free_behind, leave_behind, settle
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.power import turn_off
 from llmqueue_gym.engines.fleet.promises import forget_promises, keep_promises_here, lend_room, promise
-from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
+from llmqueue_gym.engines.fleet.retention import lose_kept
+from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS, SENT
 from llmqueue_gym.requests import MOVING, PENDING, PREFILL, WAITING
 
 
@@ -23,6 +24,8 @@ def send(e, f, r, i, q, course):
     request.goes_on = f.flows[i].target != q if course.paired else f.members[g].role == PREFILL
     request.place = state.n  # among equals who came here first is first
     r.inbox[g, state.n & (r.inbox.shape[1] - 1)] = i
+    if len(f.calls) > 0:
+        f.calls[i].place = SENT
     state.n += 1
     state.sent += 1
     if state.arrived == state.n - 1:
@@ -164,6 +167,8 @@ def vanish(e, f, r, q, course):
     first = e * len(f.forms)
     g, fleet = first + q, f.fleet[e]
     system, state, member = r.system[g], r.state[g], f.members[g]
+    if len(f.calls) > 0:
+        lose_kept(e, f, r, q)
     for k in range(system.running):
         i = r.running[g, k]
         release(g, r, i)
