@@ -12,6 +12,7 @@ from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.retention import RETENTION_POLICIES, RetentionPolicy
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
+from llmqueue_gym.policies.stopping import STOPPING_POLICIES, StoppingPolicy
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.fleet import Fleet
@@ -30,6 +31,7 @@ class ProgramFleet(Fleet):
     Attributes:
         router: sends each call to a replica.
         retention: what happens to the context of a call, in the time until another one goes on with it.
+        stopping: when the answers that the calls of a program have given suffice, so that the others are cancelled.
     """
 
     name: ClassVar[str] = "programs"
@@ -43,6 +45,7 @@ class ProgramFleet(Fleet):
 
     router: str | RoutingPolicy = "least-outstanding"
     retention: str | RetentionPolicy = "discard"
+    stopping: str | StoppingPolicy = "never"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,6 +68,12 @@ class ProgramFleet(Fleet):
     def keeper(self) -> RetentionPolicy:
         """What happens to contexts whose programs are away."""
         made: RetentionPolicy = RETENTION_POLICIES(self.retention)
+        return made
+
+    @cached_property
+    def rule(self) -> StoppingPolicy:
+        """When the answers of a program suffice."""
+        made: StoppingPolicy = STOPPING_POLICIES(self.stopping)
         return made
 
     @cached_property
@@ -103,7 +112,7 @@ class ProgramFleet(Fleet):
 
     def follows(self, f: Any, r: Any, rows: slice, given: Requests) -> tuple[Any, Any]:
         """Return what `go_on` takes for retention and stopping, and let replicas keep contexts where any is kept."""
-        return self._retains(r, rows, given), None
+        return self._retains(r, rows, given), self._stops()
 
     def _retains(self, r: Any, rows: slice, given: Requests) -> Any:
         assert given.programs is not None
@@ -116,6 +125,11 @@ class ProgramFleet(Fleet):
         numbers = self.keeper.params_for(profile=member.profile, rules=member.rules)
         has = tuple(getattr(self.keeper, name) is not None for name in ("waste", "fix", "swap_out"))
         return keep, waste, fix, swap_out, *has, self.keeper.again, numbers
+
+    def _stops(self) -> Any:
+        if self.stopping == "never":
+            return None
+        return self.rule.compiled()[0], self.rule.params_for()
 
     def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run of programs."""
