@@ -114,6 +114,32 @@ SITE = np.dtype(
 )
 BOTH, PREFILL, DECODE = ROLES = 0, 1, 2  # what a replica does of a request
 
+# What a policy may read of a context whose program is away, and of the replica that has it. Where its fate is fixed
+# beforehand, when its call comes, context and blocks are those that the call is predicted to leave behind.
+AWAY = np.dtype(
+    [
+        ("context", "i8"),  # tokens of the context, prompt and output of the call
+        ("blocks", "i8"),  # KV blocks that they take
+        ("clock", "f8"),  # s, now
+        ("since", "f8"),  # s, when its call ended and its program went away; now, where it has not yet
+        ("elapsed", "f8"),  # s, for which the program has been away
+        ("predicted_gap", "f8"),  # s, for which it is predicted to be away in all
+        ("next_prompt", "f8"),  # tokens that it is predicted to bring back, behind the context
+        ("predicted", "f8"),  # output tokens of the next call, by prediction
+        ("calls_left", "f8"),  # calls of the program still to come, by prediction
+        ("scheduled", "i8"),  # tokens of this iteration, of all who run
+        ("held", "i8"),  # tokens that fit in the KV blocks of all who run
+        ("free", "i8"),  # KV blocks, at the start of this iteration
+        ("block_size", "i8"),  # tokens
+        ("waiting", "i8"),  # requests in the queue
+        ("strategy", "f8"),  # what was fixed, DISCARD, PRESERVE or SWAP; NaN where nothing was
+        ("stored", "f8"),  # the waste that was reckoned then; NaN likewise
+        ("worst", "f8"),  # the largest waste among those away at this replica; -infinity where nobody has any
+    ],
+    align=True,
+)
+DISCARD, PRESERVE, SWAP = 0.0, np.inf, -1.0  # what a policy answers; other numbers are s for which it is kept
+
 # What happened to a request; only reports need it.
 SERVICE = np.dtype(
     [
