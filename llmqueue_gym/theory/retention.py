@@ -26,8 +26,10 @@ from numpy.typing import ArrayLike
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput
 
-_LEVELS = np.concatenate([np.geomspace(1e-140, 1e-4, 300), np.linspace(1e-4, 1 - 1e-4, 4001)[1:]])
-_LOW = np.geomspace(1e-12, 1e-4, 100)
+# Shares of programs that are back, or still away, at the times that are looked at.
+_LEVELS = np.geomspace(1e-12, 0.5, 1000)
+_TAIL = np.geomspace(1e-140, 1e-12, 100)
+_SOON = 1e-9  # of the mean: times below are looked at by their shares alone
 _INSIDE = 1e-9  # of a piece: a density that jumps at its ends is asked that far inside
 
 
@@ -72,7 +74,7 @@ def best_time(gap: Distribution, rate: float, loss: float) -> BestTime:
 def best_times(gap: Distribution) -> tuple[np.ndarray, np.ndarray]:
     """Return break-even times `(k,)`, ascending from 0, and times to live `(k,)` that are best from each one on, s.
 
-    Of a continuous law they are so among some thousands of times, so that costs are within some 1e-6 of the least.
+    Of a continuous law they are so among some thousands of times, so that costs are within 1e-4 of the least.
     """
     times = candidate_times(gap)
     above, saved = gap.sf(times), -_left(gap, times)  # P(G > t), and what is kept less than for ever
@@ -90,8 +92,11 @@ def best_times(gap: Distribution) -> tuple[np.ndarray, np.ndarray]:
 
 def candidate_times(gap: Distribution) -> np.ndarray:
     """Return times, ascending from 0 to infinity: of a discrete law one is the best, of others one is near it."""
-    atoms = gap.atoms()
-    inner = atoms if atoms is not None else np.concatenate([gap.isf(_LEVELS), gap.ppf(_LOW), gap.breakpoints()])
+    inner = gap.atoms()
+    if inner is None:
+        quantiles = np.concatenate([gap.ppf(_LEVELS), gap.isf(_LEVELS), gap.isf(_TAIL)])
+        between = np.geomspace(max(quantiles[0], _SOON * gap.mean), quantiles.max(), 2 * len(_LEVELS))
+        inner = np.concatenate([quantiles, between, gap.breakpoints()])
     return np.unique(np.concatenate([[0.0, np.inf], inner]))
 
 

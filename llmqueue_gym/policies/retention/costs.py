@@ -23,7 +23,8 @@ class Costs(NamedTuple):
         per_token: ms a token that is computed.
         base: ms an iteration.
         budget: tokens of an iteration.
-        both_ways: ms a token for going to the host and coming back.
+        both_ways: ms a token for going to the host and coming back; 0 where a token costs `one_way` each way and that
+            is all.
         swap_base: ms an iteration for that.
         one_way: ms a token each way for which those who run wait.
     """
@@ -57,7 +58,7 @@ def costs_of(profile: Any, rules: Any) -> Costs:
     per_token = (full - one) / max(budget - 1, 1)
     profile.check_transfers("a policy that reckons swaps")
     there = 1000 * profile.kv_bytes_per_token / rules.bandwidth
-    return Costs(per_token, one - per_token, budget, 2 * there, 0.0, there)
+    return Costs(float(per_token), float(one - per_token), budget, 0.0, 0.0, there)
 
 
 def check_costs(policy: str, costs: str, published: str) -> None:

@@ -9,13 +9,13 @@ Source: Abhyankar et al., "InferCept", ICML 2024; WukLab/InferCept 3a1a4da, sche
 
 from llmqueue_gym.policies.retention.base import NOBODY, RetentionPolicy
 from llmqueue_gym.policies.retention.costs import PUBLISHED, check_costs, costs_of
-from llmqueue_gym.policies.retention.waste import discard_waste, preserve_waste, swap_in_blocks, swap_out_blocks
+from llmqueue_gym.policies.retention.waste import preserve_waste, swap_in_blocks, swap_out_blocks, wastes_by
 from llmqueue_gym.requests import DISCARD, PRESERVE
 
 
 def waste(away, system, params):
     context = away.blocks * away.block_size
-    again = discard_waste(context, away.scheduled, away.held, params[0], params[1], int(params[2]))
+    again, _ = wastes_by(context, away.scheduled, away.held, params)
     kept = preserve_waste(away.predicted_gap - (away.clock - away.since), context)
     return again if again < kept else NOBODY
 

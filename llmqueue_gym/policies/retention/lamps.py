@@ -4,8 +4,9 @@ Of preserving, swapping and discarding the one of least waste is fixed, for the 
 leave behind. In each iteration those away whose waste is below the largest do as was fixed; those of the largest stay,
 and go first where memory is short. The rank that goes with it is `policies.serving.lamps`.
 
-With the published constants discarding always wastes less than swapping, so that nobody is ever swapped; with those of
-the replica (`costs=profile`) all three are chosen.
+With the published constants discarding always wastes less than swapping, so that nobody is ever swapped. With those of
+the replica (`costs=profile`) swapping wastes less than discarding where the link to the host is fast, or little is left of the token
+budget.
 
 Source: Shahout et al., "Fast Inference for Augmented Large Language Models" (LAMPS, MARS), NeurIPS 2025;
 mars-repository/mars-codebase 4cedd10.
@@ -15,16 +16,15 @@ import math
 
 from llmqueue_gym.policies.retention.base import RetentionPolicy
 from llmqueue_gym.policies.retention.costs import PUBLISHED, check_costs, costs_of
-from llmqueue_gym.policies.retention.waste import discard_waste, preserve_waste, swap_waste
+from llmqueue_gym.policies.retention.waste import preserve_waste, wastes_by
 from llmqueue_gym.requests import DISCARD, PRESERVE, SWAP
 
 
 def wastes(away, params):
     """Return what preserving, discarding and swapping waste."""
-    context, load, held = away.blocks * away.block_size, away.scheduled, away.held
+    context = away.blocks * away.block_size
+    again, moved = wastes_by(context, away.scheduled, away.held, params)
     kept = preserve_waste(away.predicted_gap, context)
-    again = discard_waste(context, load, held, params[0], params[1], int(params[2]))
-    moved = swap_waste(context, load, held, params[3], params[4], params[5], int(params[2]))
     return kept, again, moved
 
 

@@ -17,7 +17,7 @@ from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.retention.base import RetentionPolicy
 from llmqueue_gym.policies.retention.costs import Costs, costs_of
-from llmqueue_gym.policies.retention.waste import discard_waste, swap_waste
+from llmqueue_gym.policies.retention.waste import wastes_by
 from llmqueue_gym.requests import SWAP
 from llmqueue_gym.theory.retention import best_time, best_times
 
@@ -39,14 +39,14 @@ def looked_up(even, params):
 
 def keep(away, system, params):
     context = max(away.blocks * away.block_size, 1)
-    loss = discard_waste(context, away.scheduled, away.held, params[0], params[1], int(params[2]))
-    return max(looked_up(loss / context, params) - away.elapsed, 0.0)
+    again, _ = wastes_by(context, away.scheduled, away.held, params)
+    return max(looked_up(again / context, params) - away.elapsed, 0.0)
 
 
 def keep_or_swap(away, system, params):
-    context, load, held = max(away.blocks * away.block_size, 1), away.scheduled, away.held
-    loss = swap_waste(context, load, held, params[3], params[4], params[5], int(params[2]))
-    left = looked_up(loss / context, params) - away.elapsed
+    context = max(away.blocks * away.block_size, 1)
+    _, moved = wastes_by(context, away.scheduled, away.held, params)
+    left = looked_up(moved / context, params) - away.elapsed
     return left if left > 0 else SWAP
 
 

@@ -69,6 +69,33 @@ def swap_waste(context, scheduled, held, both_ways, base, one_way, budget):
     return full * n * context + piece * n * held * 2
 
 
+def move_waste(context, held, one_way):
+    """Return the waste of moving a context to the host and back where just that is paid for, nothing in full chunks.
+
+    Args:
+        context: its tokens.
+        held: tokens of the blocks of those who run and wait for it.
+        one_way: ms a token each way.
+    """
+    return 2 * one_way * context / 1000 * (context + held)
+
+
+def wastes_by(context, scheduled, held, costs):
+    """Return what discarding and swapping waste.
+
+    Args:
+        context: its tokens.
+        scheduled: tokens of this iteration of those who run.
+        held: tokens of their blocks.
+        costs: numbers of `costs.Costs`, in order.
+    """
+    budget = int(costs[2])
+    again = discard_waste(context, scheduled, held, costs[0], costs[1], budget)
+    if costs[3] > 0:
+        return again, swap_waste(context, scheduled, held, costs[3], costs[4], costs[5], budget)
+    return again, move_waste(context, held, costs[5])
+
+
 def swap_in_blocks(free, block_size):
     """Return InferCept's blocks that may come back from the host in an iteration with so many tokens free."""
     return max(0.0, float(math.floor((-_SLOPE * BUDGET + _OFFSET + free / 2) / block_size)))
