@@ -114,6 +114,39 @@ SITE = np.dtype(
 )
 BOTH, PREFILL, DECODE = ROLES = 0, 1, 2  # what a replica does of a request
 
+# What a rule of stopping may read of a program that reasons: what it has answered, spent and been predicted so far.
+TOLD = np.dtype(
+    [
+        ("answers", "i8"),  # that its branches have given so far
+        ("planned", "i8"),  # that it gives at most
+        ("leading", "i8"),  # votes of the answer that most have given
+        ("second", "i8"),  # of the one that is next, 0 where all agree
+        ("clusters", "i8"),  # different answers
+        ("entropy", "f8"),  # of the shares of the answers, bits
+        ("agree", "i8"),  # last probes of its chain of thought that gave one answer, without a word of doubt
+        ("tokens", "f8"),  # output tokens spent so far, those of probes not counted
+        ("predicted", "f8"),  # output tokens until it is done, as predicted: its depth
+        ("confidence", "f8"),  # of that prediction, in [0, 1]
+        ("mean_score", "f8"),  # predicted chance to be right, of its branches on average
+        ("best_score", "f8"),  # of the best branch
+        ("depth", "i8"),  # steps on its longest branch so far
+    ],
+    align=True,
+)
+
+# What a rule of expansion may read of a node of a tree of reasoning.
+NODE = np.dtype(
+    [
+        ("visits", "i8"),  # of the node
+        ("parent_visits", "i8"),
+        ("value", "f8"),  # mean score of what was reached through it; 0 before its first visit
+        ("score", "f8"),  # its own, as predicted
+        ("prior", "f8"),  # share of its parent's visits that the model would give it
+        ("depth", "i8"),  # steps from the root
+    ],
+    align=True,
+)
+
 # What happened to a request; only reports need it.
 SERVICE = np.dtype(
     [
