@@ -134,6 +134,22 @@ TOLD = np.dtype(
     align=True,
 )
 
+# What a rule of drafting may read beside the row of the request whose next draft is due.
+DRAFT = np.dtype(
+    [
+        ("told", "f8"),  # chance that its first draft token is accepted, as predicted when it came
+        ("tried", "f8"),  # draft tokens of it that were looked at so far: those up to the first refused one
+        ("accepted", "f8"),  # how many of them were accepted
+        ("all_tried", "f8"),  # the same of all requests so far
+        ("all_accepted", "f8"),
+        ("batch", "i8"),  # requests in the seats, this one included
+        ("waiting", "i8"),  # requests without a seat
+        ("seats", "i8"),
+        ("most", "i8"),  # draft tokens that it may have at most
+    ],
+    align=True,
+)
+
 # What a rule of expansion may read of a node of a tree of reasoning.
 NODE = np.dtype(
     [
