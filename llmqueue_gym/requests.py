@@ -164,6 +164,29 @@ class Contexts(NamedTuple):
     output: np.ndarray
 
 
+class Programs(NamedTuple):
+    """Which program each request is a call of, and after whom it comes.
+
+    Rows are first the calls that wait for nobody, in order of arrival, then the others, whose arrival is infinite
+    in the table: program by program, parents before children. A call comes `gap` s after the last of its parents
+    has ended.
+
+    Attributes:
+        program: `(n,)`, int64, numbered from 0 on in order of arrival.
+        parents: `(m,)`, int64, rows, those of each call one after another.
+        first: `(n + 1,)`, int64, where those of each call begin.
+        gap: `(n,)`, float64, s, true; 0 for calls that wait for nobody.
+        continues: `(n,)`, int64, the row whose context (prompt and output) the call's prompt begins with, which is
+            one of its parents, or -1.
+    """
+
+    program: np.ndarray
+    parents: np.ndarray
+    first: np.ndarray
+    gap: np.ndarray
+    continues: np.ndarray
+
+
 class Requests(NamedTuple):
     """One sampled run: what may be known of the requests, and the truth.
 
@@ -172,12 +195,14 @@ class Requests(NamedTuple):
         outputs: true output tokens `(n,)`, int64, at least 1.
         refreshed: predictions to come.
         contexts: what the prompts consist of; None where nobody shares.
+        programs: which requests are calls of one program; None where each is by itself.
     """
 
     requests: np.ndarray
     outputs: np.ndarray
     refreshed: Refreshed
     contexts: Contexts | None = None
+    programs: Programs | None = None
 
 
 def never_refreshed(n: int) -> Refreshed:
