@@ -53,16 +53,18 @@ def draw_requests(
         BadInput: n or seed is out of range, or the predictor needs `bind`.
     """
     arrival_rng, length_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
-    requests, outputs, *contexts = workload.sample(n, arrival_rng, length_rng)
-    if contexts:
-        requests["prefix"] = beginnings(contexts[0])
+    drawn = workload.sample(n, arrival_rng, length_rng)
+    requests, outputs = drawn[:2]
+    contexts, programs = drawn[2] if len(drawn) > 2 else None, drawn[3] if len(drawn) > 3 else None
+    if contexts is not None:
+        requests["prefix"] = beginnings(contexts)
     bound = length_predictor(predictor)
     if isinstance(predictor, str):
         bound = bound.bind(workload.output_sample())
     forecast = bound.predict(requests, outputs, prediction_rng)
     requests["predicted"] = requests["first_predicted"] = forecast.predicted
     requests["lower"], requests["upper"] = forecast.lower, forecast.upper
-    return Requests(requests, outputs, forecast.refreshed, *contexts)
+    return Requests(requests, outputs, forecast.refreshed, contexts, programs)
 
 
 def check_count(n: int) -> None:

@@ -175,8 +175,8 @@ def load_taubench(path: Path, gap: str = "", seed: int = 0, apart: float | None 
     calls = calls_of(program, parents, first, prompt_tokens, output_tokens, kept=np.where(goes_on, before, 0), **more)
     heads = call.counts()[order][place == 0]
     notes = (f"gaps are drawn from {law}, seed {seed}; the file has none",)
-    starts, counted = _apart(apart, len(number)), {"begun_before": int((heads > 0).sum())}
-    return begun_at(path, calls, starts, "sierra-research/tau-bench", "MIT", notes=notes, **counted)
+    starts, before = _apart(apart, len(number)), int((heads > 0).sum())
+    return begun_at(path, calls, starts, "sierra-research/tau-bench", "MIT", notes=notes, begun_before=before)
 
 
 def load_tracelab(path: Path, apart: float | None = None) -> ProgramTrace:
@@ -203,8 +203,8 @@ def load_tracelab(path: Path, apart: float | None = None) -> ProgramTrace:
     gaps = np.where(place == 0, 0.0, np.roll(after, 1))
     calls = calls_of(program, parents, first, prompts, tokens, gap=gaps, base=base, kept=kept)
     starts = times[order][place == 0] if apart is None else _apart(apart, len(number))
-    counted = {"begun_before": int((index.counts()[order][place == 0] > 0).sum())}
-    return begun_at(path, calls, starts, "uw-syfi/TraceLab", "Apache-2.0", **counted)
+    before_it = int((index.counts()[order][place == 0] > 0).sum())
+    return begun_at(path, calls, starts, "uw-syfi/TraceLab", "Apache-2.0", begun_before=before_it)
 
 
 def load_tracelab_rounds(path: Path, apart: float | None = None) -> ProgramTrace:

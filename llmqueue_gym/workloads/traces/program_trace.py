@@ -116,7 +116,9 @@ def in_sessions(
     rows_of: dict[Hashable, list[int]] = {}
     for row in np.flatnonzero(good).tolist():
         rows_of.setdefault(sessions[row], []).append(row)
-    order, heads, edges, counts, base, kept, gaps, offsets = [], [], [], [], [], [], [], []
+    order: list[int] = []
+    edges: list[int] = []
+    counts, base, kept, gaps, offsets, heads = [], [], [], [], [], []
     overlapping, known = 0, None if index is None else _first_numbers(sessions, index)
     for rows in rows_of.values():
         mine = np.array(rows)[np.argsort(times[rows], kind="stable")]
