@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
 from llmqueue_gym.programs import Answers, longest_path, sizes, to_come
-from llmqueue_gym.registry import Named
+from llmqueue_gym.registry import Named, Registry
 from llmqueue_gym.requests import Programs
 
 MOST_ERROR = 100.0
@@ -40,6 +40,9 @@ class Foresight(Named):
         for what in ("gap", "calls", "tokens", "depth"):
             self._check(what, 0 <= getattr(self, what) <= MOST_ERROR, f"be from 0 to {MOST_ERROR:g}")
         self._check("auc", 0.5 <= self.auc <= 1, "be from 0.5 to 1")
+
+
+FORESIGHTS = Registry("foresight", {"foresight": f"{__name__}:Foresight"}, Foresight)
 
 
 class Foreseen(NamedTuple):

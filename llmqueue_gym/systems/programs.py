@@ -13,12 +13,17 @@ from llmqueue_gym.policies.retention import RETENTION_POLICIES, RetentionPolicy
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.policies.stopping import STOPPING_POLICIES, StoppingPolicy
+from llmqueue_gym.predictors.programs import FORESIGHTS, Foresight, foresee
+from llmqueue_gym.programs import depths
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.base import Drawn
+from llmqueue_gym.systems.capacity import Capacity, Progress
 from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.program_run import heirs, program_run
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View
+from llmqueue_gym.workloads.requests.program_workload import CallsAlone, ProgramWorkload
+from llmqueue_gym.workloads.streams import stream, streams
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -32,6 +37,7 @@ class ProgramFleet(Fleet):
         router: sends each call to a replica.
         retention: what happens to the context of a call, in the time until another one goes on with it.
         stopping: when the answers that the calls of a program have given suffice, so that the others are cancelled.
+        foresight: how well gaps, calls and tokens to come, answers and depths are foreseen; see `predictors.programs`.
     """
 
     name: ClassVar[str] = "programs"
@@ -42,10 +48,14 @@ class ProgramFleet(Fleet):
     cost: ClassVar[str] = "mean time of a program, s"
     unnamed: ClassVar[Mapping[str, str]] = {}
     compared: ClassVar[tuple[str, ...]] = ("fcfs", "sprpt", "gittins-lengths")
+    spelled: ClassVar[Mapping[str, str]] = {"law": "size", "n_calls": "n_jobs"}
+    options: ClassVar[Mapping[str, str]] = {"size": "law", "n_jobs": "calls"}
+    defaults: ClassVar[Mapping[str, Any]] = {**Fleet.defaults, "size": "tool-calls"}
 
     router: str | RoutingPolicy = "least-outstanding"
     retention: str | RetentionPolicy = "discard"
     stopping: str | StoppingPolicy = "never"
+    foresight: str | Foresight = "foresight"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +87,12 @@ class ProgramFleet(Fleet):
         return made
 
     @cached_property
+    def foresees(self) -> Foresight:
+        """How well programs are foreseen."""
+        made: Foresight = FORESIGHTS(self.foresight)
+        return made
+
+    @cached_property
     def sender(self) -> RoutingPolicy:
         """The router."""
         made: RoutingPolicy = ROUTING_POLICIES(self.router)
@@ -90,16 +106,37 @@ class ProgramFleet(Fleet):
     def check(self, scenario: "Scenario") -> None:
         """Refuse what no program can be."""
         super().check(scenario)
-        if scenario.load is not None:
-            raise BadInput(f"load={scenario.load:g}: what programs ask for depends on their gaps; give a rate")
+        if scenario.load is not None and scenario.workload is not None:
+            raise BadInput(f"load={scenario.load:g} of recorded programs is not known; give a rate, programs per s")
+
+    def source(self, scenario: "Scenario") -> Any:
+        """Return what programs are drawn from; a law at the rate, or at 1 program/s where a load is told."""
+        if scenario.workload is not None:
+            return scenario.workload
+        longest = self.max_tokens or self.bound_rules.longest
+        return ProgramWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, longest)
+
+    def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
+        """Return what all replicas sustain of the calls by themselves, every context computed anew for each."""
+        return super().sustains(replace(scenario, workload=CallsAlone(scenario.source), load=None, rate=None), progress)
+
+    def rate_scale(self, scenario: "Scenario") -> float:
+        """Return the factor on the rate of what is sampled."""
+        if scenario.load is None:
+            return 1.0
+        return float(scenario.load * self.sustains(scenario).rate / scenario.source.calls)
 
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
-        """Return calls and their truth, with the `programs` that they make up."""
-        return self.under(policy).drawn(scenario, seed)
-
-    def drawn(self, scenario: "Scenario", seed: int) -> Drawn:
-        """Do so for the order that is set."""
-        return super().draw(scenario, seed, self.sender)
+        """Return calls and their truth: the `programs` that they make up, their `answers`, and what is `foreseen`."""
+        drawn = super(ProgramFleet, self.under(policy)).draw(scenario, seed, self.sender)
+        work, programs = drawn.work, drawn.truth["programs"]
+        rng = stream(seed, "programs.answers")
+        answers = scenario.source.answers(work, drawn.sizes, programs, rng)
+        rngs = streams(seed, "programs.gaps", "programs.calls", "programs.tokens", "programs.right", "programs.depth")
+        foreseen = foresee(self.foresees, work, programs, answers, rngs)
+        work["program"], work["depth"] = programs.program, depths(programs)
+        work["to_come"], work["path_to_come"] = foreseen.to_come, foreseen.path
+        return Drawn(work, {**drawn.truth, "answers": answers, "foreseen": foreseen})
 
     def under(self, policy: Any) -> "ProgramFleet":  # type: ignore[override]
         """Return the replicas that serve in the order of a policy."""

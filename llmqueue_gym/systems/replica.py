@@ -254,7 +254,8 @@ class Replica(System):
         """
         model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
-        if not 1 <= len(given.outputs) <= scenario.n_jobs:
+        most = np.inf if given.programs is not None else scenario.n_jobs  # one program at least, whatever its calls
+        if not 1 <= len(given.outputs) <= most:
             raise BadInput(f"the workload returned {len(given.outputs)} requests, not 1 to {scenario.n_jobs}")
         requests = given.requests
         if self.concurrency is not None:

@@ -12,7 +12,7 @@ from llmqueue_gym.engines.batching.kept import drop_one, put_first, take_out
 from llmqueue_gym.engines.batching.sharing import release
 from llmqueue_gym.engines.batching.tables import BEGIN
 from llmqueue_gym.engines.fleet.events import note
-from llmqueue_gym.engines.fleet.tables import EXPIRES, ON
+from llmqueue_gym.engines.fleet.tables import CANCELLED, EXPIRES, ON
 from llmqueue_gym.requests import AWAITED, PENDING, SWAP
 
 KEEP, WASTE, FIX, SWAP_OUT, RANKS, FIXES, LIMITS, AGAIN, NUMBERS = range(9)  # of the tuple
@@ -70,12 +70,23 @@ def move_out(r, g, i):
 
 
 @part_kernel
+def forget_context(e, f, r, i):
+    """Let the context go that is kept for call i, which will never come."""
+    if r.requests[i].blocks > 0:
+        drop_one(e * len(f.forms) + r.requests[i].site, r, i)
+    r.requests[i].computed, r.requests[i].status = 0, PENDING
+
+
+@part_kernel
 def begin_away(e, f, r, i, retain):
     """Ask what happens to the context of call i of run e, which has just ended, if somebody goes on with it."""
     heir = r.requests[i].heir
     if heir < 0 or r.requests[heir].status != AWAITED:
         return
     g = e * len(f.forms) + r.requests[heir].site
+    if f.calls[heir].place == CANCELLED:  # its program was stopped while call i was in its last iteration
+        forget_context(e, f, r, heir)
+        return
     f.calls[heir].since, f.calls[heir].until = f.fleet[e].clock, np.inf
     show(e, f, r, g, heir)
     if not retain[AGAIN]:  # else `review` asks at once

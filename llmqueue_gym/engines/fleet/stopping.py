@@ -7,7 +7,6 @@ answer; what it is asked with is a tuple of its function `stops` and its numbers
 import numpy as np
 
 from llmqueue_gym._jit import part_kernel
-from llmqueue_gym.engines.batching.kept import drop_one
 from llmqueue_gym.engines.batching.pool import promised_blocks
 from llmqueue_gym.engines.batching.queue import dequeue, find
 from llmqueue_gym.engines.batching.sharing import release
@@ -15,6 +14,7 @@ from llmqueue_gym.engines.batching.tables import BEGIN
 from llmqueue_gym.engines.fleet.held import let_go_of
 from llmqueue_gym.engines.fleet.programs import end_program
 from llmqueue_gym.engines.fleet.promises import promise
+from llmqueue_gym.engines.fleet.retention import forget_context
 from llmqueue_gym.engines.fleet.tables import AT_ROUTER, CANCELLED, SENT
 from llmqueue_gym.requests import AWAITED, DONE, PENDING, WAITING
 
@@ -68,14 +68,6 @@ def cancel(e, f, r, i):
         forget_context(e, f, r, i)
     call.place = CANCELLED
     fleet.cancelled += 1
-
-
-@part_kernel
-def forget_context(e, f, r, i):
-    """Let the context go that is kept for call i, which will never come."""
-    if r.requests[i].blocks > 0:
-        drop_one(e * len(f.forms) + r.requests[i].site, r, i)
-    r.requests[i].computed, r.requests[i].status = 0, PENDING
 
 
 @part_kernel

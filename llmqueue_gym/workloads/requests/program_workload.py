@@ -15,7 +15,7 @@ from llmqueue_gym.requests import Programs, Requests, request_table
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
 from llmqueue_gym.workloads.programs import Laid, ProgramLaw, laid_out, program_law
-from llmqueue_gym.workloads.requests.workload import SAMPLE, ProgramRows, check_count, draw_requests
+from llmqueue_gym.workloads.requests.workload import SAMPLE, ProgramRows, Rows, check_count, draw_requests
 from llmqueue_gym.workloads.streams import stream, streams
 
 
@@ -124,3 +124,25 @@ class ProgramWorkload:
     def output_sample(self) -> np.ndarray:
         """Return output lengths of some 10,000 calls from a fixed seed."""
         return self.sample(SAMPLE, np.random.default_rng(1), np.random.default_rng(0))[1]
+
+
+@dataclass(frozen=True)
+class CallsAlone:
+    """The calls of programs, each by itself at 1 call/s, for what can be said of no program: what a replica sustains.
+
+    Attributes:
+        programs: the workload that they are from.
+    """
+
+    programs: ProgramSamples
+
+    def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
+        """Return calls of at most n together, or of one program, in any order."""
+        requests, outputs, *_ = self.programs.sample(n, arrival_rng, length_rng)
+        order = arrival_rng.permutation(len(outputs))
+        times = arrival_process("poisson").times(len(outputs), 1.0, arrival_rng)
+        return request_table(times, requests["prompt"][order]), outputs[order]
+
+    def output_sample(self) -> np.ndarray:
+        """Return output lengths of the workload."""
+        return self.programs.output_sample()
