@@ -14,8 +14,9 @@ most E[G] and infinity otherwise, and with two exponential phases of rates f > s
 
 With a gap that an adversary chooses, t = b costs at most twice what it would, were the gap known (ski rental).
 
-Source: the hazard-rate condition of optimal stopping, as in Chow, Robbins and Siegmund, "Great Expectations", 1971; ski
-rental: Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica 1988.
+Source: waiting for a time of known law, Karlin, Manasse, McGeoch and Owicki, "Competitive Randomized Algorithms for
+Nonuniform Problems", Algorithmica 1994; ski rental: Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching",
+Algorithmica 1988. The hull is this library's.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 
 It is kept at first. In each iteration those for whom discarding wastes less than preserving are candidates; all but the
 worst of them are dropped at once, and the worst (if several are alike, all of these) goes when memory is short, to the
-host as far as InferCept's limits for an iteration allow.
+host as far as InferCept's limits for an iteration allow, which are its own fit whatever the costs are.
 
 Source: Abhyankar et al., "InferCept", ICML 2024; WukLab/InferCept 3a1a4da, scheduler_v2.py, api_policy V.
 """

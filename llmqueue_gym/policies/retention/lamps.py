@@ -5,8 +5,8 @@ leave behind. In each iteration those away whose waste is below the largest do a
 and go first where memory is short. The rank that goes with it is `policies.serving.lamps`.
 
 With the published constants discarding always wastes less than swapping, so that nobody is ever swapped. With those of
-the replica (`costs=profile`) swapping wastes less than discarding where the link to the host is fast, or little is left of the token
-budget.
+the replica (`costs=profile`) swapping wastes less where the link to the host is fast, or where those who run leave
+little of the token budget.
 
 Source: Shahout et al., "Fast Inference for Augmented Large Language Models" (LAMPS, MARS), NeurIPS 2025;
 mars-repository/mars-codebase 4cedd10.

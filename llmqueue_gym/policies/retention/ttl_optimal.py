@@ -4,7 +4,7 @@ A second in memory costs the context's tokens, and to be without it costs to com
 host (`drop=swap`), as InferCept and LAMPS reckon these. Their ratio is the break-even time, for which the best time to
 live is looked up. With `even` the break-even time is the same for all, and the time to live exact.
 
-Source: the hazard-rate condition of optimal stopping, see `theory.retention`; as a policy this library's.
+Source: Karlin, Manasse, McGeoch and Owicki, Algorithmica 1994, see `theory.retention`; as a policy this library's.
 """
 
 from dataclasses import dataclass
@@ -95,5 +95,5 @@ def ttl_optimal(gap: str | None = None, even: float | None = None, drop: str = "
         again=drop == "swap",
         params=tuple(Numbers(even)(law, None, None)) if known else (),
         prepare=None if known else Numbers(even) if law is None else NumbersOfLaw(even, law),
-        source="optimal stopping, Chow, Robbins and Siegmund 1971; as a policy this library's",
+        source="Karlin, Manasse, McGeoch and Owicki, Algorithmica 1994; as a policy this library's",
     )
