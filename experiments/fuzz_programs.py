@@ -76,8 +76,16 @@ def draw_case(rng: np.random.Generator) -> tuple[ProgramFleet, Drawn, str]:
     rules = f"{rng.choice(RULES)}"
     rules += f"{',' if ':' in rules else ':'}block_size={size},blocks={blocks},max_seqs={rng.choice([1, 2, 8])},"
     rules += f"token_budget={rng.choice([8, 64, 2048])},patience=3000"
-    told: dict[str, Any] = {"replicas": replicas, "rules": rules, "router": str(rng.choice(ROUTERS)), "hold": bool(rng.random() < 0.2)}
-    told |= {"retention": str(rng.choice(list(RETENTION_POLICIES))), "stopping": str(rng.choice(list(STOPPING_POLICIES)))}
+    told: dict[str, Any] = {
+        "replicas": replicas,
+        "rules": rules,
+        "router": str(rng.choice(ROUTERS)),
+        "hold": bool(rng.random() < 0.2),
+    }
+    told |= {
+        "retention": str(rng.choice(list(RETENTION_POLICIES))),
+        "stopping": str(rng.choice(list(STOPPING_POLICIES))),
+    }
     if "caching" in rules:
         told["retention"] = "discard"
     if told["retention"] == "ttl-optimal":

@@ -32,8 +32,8 @@ from llmqueue_gym.systems.control import NEVER, Steering, check_control, reclaim
 from llmqueue_gym.systems.fleet_run import run_of
 from llmqueue_gym.systems.fleet_ticks import opened
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
-from llmqueue_gym.systems.program_run import weights_of
 from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
+from llmqueue_gym.systems.program_run import weights_of
 from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_between

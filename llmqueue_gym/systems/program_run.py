@@ -76,5 +76,3 @@ def program_run(run: Run, programs: Programs, ended: np.ndarray) -> ProgramRun:
     shared = {field.name: getattr(run, field.name) for field in fields(Run)}
     shared |= {"jobs": jobs, "outcome": outcome, "sizes": sizes, "totals": totals}
     return ProgramRun(**shared, calls=run, program=program, ended=np.array(ended[:count]))
-
-

@@ -9,9 +9,10 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
+from llmqueue_gym.policies.programs import PROGRAM_POLICIES
 from llmqueue_gym.policies.retention import RETENTION_POLICIES, RetentionPolicy
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
-from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
+from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.policies.stopping import STOPPING_POLICIES, StoppingPolicy
 from llmqueue_gym.predictors.programs import FORESIGHTS, Foresight, foresee
 from llmqueue_gym.programs import depths
@@ -42,12 +43,19 @@ class ProgramFleet(Fleet):
 
     name: ClassVar[str] = "programs"
     title: ClassVar[str] = "Programs of calls on replicas of a language model"
-    policies: ClassVar[Policies] = SERVING_POLICIES
+    policies: ClassVar[Policies] = PROGRAM_POLICIES
     view: ClassVar[type[View] | None] = None  # type: ignore[assignment]
     base: ClassVar[str] = "fcfs"
     cost: ClassVar[str] = "mean time of a program, s"
     unnamed: ClassVar[Mapping[str, str]] = {}
-    compared: ClassVar[tuple[str, ...]] = ("fcfs", "sprpt", "gittins-lengths")
+    compared: ClassVar[tuple[str, ...]] = (
+        "fcfs",
+        "program-fcfs",
+        "sprpt",
+        "plas-like",
+        "program-srpt",
+        "critical-path",
+    )
     spelled: ClassVar[Mapping[str, str]] = {"law": "size", "n_calls": "n_jobs"}
     options: ClassVar[Mapping[str, str]] = {"size": "law", "n_jobs": "calls"}
     defaults: ClassVar[Mapping[str, Any]] = {**Fleet.defaults, "size": "tool-calls"}

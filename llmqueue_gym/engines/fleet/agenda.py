@@ -130,7 +130,24 @@ def ask_for_next_read(e, f, r, q):
 
 @lean_kernel
 def go_on(
-    e, f, r, course, conduct, agent, score, scores, hand, hands, retain, stop, rank, victim, length, progress, params, work
+    e,
+    f,
+    r,
+    course,
+    conduct,
+    agent,
+    score,
+    scores,
+    hand,
+    hands,
+    retain,
+    stop,
+    rank,
+    victim,
+    length,
+    progress,
+    params,
+    work,
 ):
     """Go on with run e until somebody has to decide, the run is over, or so much is done that Python has its turn.
 
