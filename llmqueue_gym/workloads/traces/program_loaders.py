@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.columns import MOST_TOKENS, Column, read_columns, text_lines
+from llmqueue_gym.columns import MOST_SECONDS, MOST_TOKENS, Column, read_columns, text_lines
 from llmqueue_gym.distributions import size_law
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads.programs.calls import calls_of, chain
@@ -175,8 +175,8 @@ def load_taubench(path: Path, gap: str = "", seed: int = 0, apart: float | None 
     calls = calls_of(program, parents, first, prompt_tokens, output_tokens, kept=np.where(goes_on, before, 0), **more)
     heads = call.counts()[order][place == 0]
     notes = (f"gaps are drawn from {law}, seed {seed}; the file has none",)
-    starts, before = _apart(apart, len(number)), int((heads > 0).sum())
-    return begun_at(path, calls, starts, "sierra-research/tau-bench", "MIT", notes=notes, begun_before=before)
+    starts, late = _apart(apart, len(number)), int((heads > 0).sum())
+    return begun_at(path, calls, starts, "sierra-research/tau-bench", "MIT", notes=notes, begun_before=late)
 
 
 def load_tracelab(path: Path, apart: float | None = None) -> ProgramTrace:
@@ -203,8 +203,8 @@ def load_tracelab(path: Path, apart: float | None = None) -> ProgramTrace:
     gaps = np.where(place == 0, 0.0, np.roll(after, 1))
     calls = calls_of(program, parents, first, prompts, tokens, gap=gaps, base=base, kept=kept)
     starts = times[order][place == 0] if apart is None else _apart(apart, len(number))
-    before_it = int((index.counts()[order][place == 0] > 0).sum())
-    return begun_at(path, calls, starts, "uw-syfi/TraceLab", "Apache-2.0", begun_before=before_it)
+    late = int((index.counts()[order][place == 0] > 0).sum())
+    return begun_at(path, calls, starts, "uw-syfi/TraceLab", "Apache-2.0", begun_before=late)
 
 
 def load_tracelab_rounds(path: Path, apart: float | None = None) -> ProgramTrace:
@@ -261,8 +261,8 @@ def _grouped(sessions: list[str], index: np.ndarray | None = None) -> tuple[np.n
 
 
 def _apart(apart: float | None, programs: int) -> np.ndarray | None:
-    if apart is not None and not 0 <= apart <= 1e11:
-        raise BadInput(f"apart={apart:g} must lie between 0 and 1e+11 s")
+    if apart is not None and not 0 <= apart <= MOST_SECONDS:
+        raise BadInput(f"apart={apart:g} must lie between 0 and {MOST_SECONDS:g} s")
     return None if apart is None else apart * np.arange(programs)
 
 
