@@ -46,6 +46,13 @@ def sizes(programs: Programs) -> np.ndarray:
     return np.bincount(programs.program)
 
 
+def began(programs: Programs, arrivals: np.ndarray) -> np.ndarray:
+    """Return when the program of each call began `(n,)`, s; calls that wait for others arrive at infinity."""
+    first = np.full(len(sizes(programs)), np.inf)
+    np.minimum.at(first, programs.program, arrivals)
+    return first[programs.program]
+
+
 def depths(programs: Programs) -> np.ndarray:
     """Return the number of calls on the longest path before each call `(n,)`, int64; 0 for those without parents."""
     child, depth = children(programs), np.zeros(len(programs.program), np.int64)

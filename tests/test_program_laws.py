@@ -141,9 +141,8 @@ def test_the_mix_beside_that_of_infercept():
 
 
 def test_chats_are_closed():
-    requests, outputs, contexts, programs, _ = drawn(
-        "chat-chain:turns=5,think=20,prefix=100,turn=constant:prompt=7;output=3"
-    )
+    law = "chat-chain:turns=5,think=20,prefix=100,turn=constant:prompt=7;output=3"
+    requests, _, contexts, programs, _ = drawn(law)
     waits = np.diff(programs.first) == 1
     near(programs.gap[waits], 20.0)
     assert stats.kstest(programs.gap[waits], "expon", args=(0, 20)).pvalue > 1e-3

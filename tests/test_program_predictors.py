@@ -76,7 +76,7 @@ def test_calls_err_alike_in_a_program(run):
     found = foreseen_calls(programs, 0.5, np.random.default_rng(0))
     ratio = np.log(found / true)
     first = np.flatnonzero(np.diff(programs.first) == 0)
-    near(ratio[first], 0.0)
+    near(ratio[first[::8]], 0.0)  # one of the 8 branches of each program, which have one error
     near(ratio[first[::8]] ** 2, 0.25)
     assert (found >= 1).all()
     same = ratio[first].reshape(-1, 8)

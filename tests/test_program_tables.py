@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.programs import check_programs, depths, longest_path, sizes, to_come, together
+from llmqueue_gym.programs import began, check_programs, depths, longest_path, sizes, to_come, together
 from llmqueue_gym.requests import Programs, Requests, never_refreshed, request_table
 from llmqueue_gym.workloads.programs.calls import calls_of, chosen, joined, laid_out
 
@@ -175,6 +175,7 @@ def test_a_second_beginning_comes_later():
     laid = laid_out(joined([calls, calls]), np.array([1.0, 2.0]))
     np.testing.assert_array_equal(laid.arrivals, [1.0, 2.0, 8.0, 9.0])
     np.testing.assert_array_equal(laid.programs.program, [0, 1, 0, 1])
+    np.testing.assert_array_equal(began(laid.programs, laid.arrivals), [1, 2, 1, 2])
     check_programs(laid.programs, 4, seats=1, arrivals=laid.arrivals)
 
 

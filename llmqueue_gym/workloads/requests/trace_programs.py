@@ -23,7 +23,8 @@ from llmqueue_gym.workloads.traces.programs import ProgramTrace, load_programs
 class TracePrograms:
     """Replays recorded programs, closed: a call comes its gap after the simulated server is done with its parents.
 
-    Programs with a call that is longer than `max_tokens` are left out, whole.
+    Programs with a call that is longer than `max_tokens` are left out, whole. So are those that had begun before a
+    window of recorded times does, which therefore begins emptier than the recording was then.
 
     Attributes:
         trace: the programs, or a file in any known form.

@@ -1,4 +1,4 @@
-"""Loaders of recorded programs, one for each source, whether in its own form or in the compact one.
+"""Loaders of programs whose calls were recorded with their times; chains whose gaps are told: `program_chains`.
 
 All raise BadInput as `load_programs` says, or where an option is out of its range. `apart` is s between the beginnings
 of sessions, in the file's order, in place of what the file tells of them, if anything.
@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.columns import MOST_TOKENS, Column, read_columns, text_lines
-from llmqueue_gym.distributions import size_law
+from llmqueue_gym.columns import Column, read_columns
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.workloads.programs.calls import calls_of, chain
-from llmqueue_gym.workloads.programs.growing import growing
-from llmqueue_gym.workloads.traces.agents import _INPUTS
+from llmqueue_gym.workloads.traces.agents import INPUTS
 from llmqueue_gym.workloads.traces.loaders import nanoseconds
-from llmqueue_gym.workloads.traces.program_trace import ProgramTrace, begun_at, in_sessions
+from llmqueue_gym.workloads.traces.program_trace import ProgramTrace, either, in_sessions, names_of
 from llmqueue_gym.workloads.traces.trace import read_json_columns
 
 Path = str | os.PathLike[str]
@@ -34,13 +31,13 @@ def load_claude(path: Path, apart: float | None = None) -> ProgramTrace:
         apart: see above.
     """
     names = {"session_id": "session", "turn_index": "turn", "request_arrival_delta_s": "session_offset_s"}
-    session, turn, begin, took, prompts, outputs = _either(
+    session, turn, begin, took, prompts, outputs = either(
         path, {**names, "api_time_s": "api_time_s", "input_tokens": "prompt_tokens", "output_tokens": "output_tokens"}
     )
     times = begin.seconds()
     return in_sessions(
         path,
-        _names(session),
+        names_of(session),
         times,
         times + took.seconds(),
         prompts.counts(),
@@ -62,11 +59,11 @@ def load_exgentic(path: Path, apart: float | None = None) -> ProgramTrace:
     """
     names = {"session_id": "session", "span_index": "span", "start_time_s": "arrival_s", "duration_ms": "duration_s"}
     names |= {"input_tokens": "prompt_tokens", "output_tokens": "output_tokens", "is_error": "error"}
-    session, span, begin, took, prompts, outputs, error = _either(path, names)
+    session, span, begin, took, prompts, outputs, error = either(path, names)
     times, unit = begin.seconds(), "ms" if took.name == "duration_ms" else "s"
     return in_sessions(
         path,
-        _names(session),
+        names_of(session),
         times,
         times + _known(took).seconds(unit),
         _known(prompts).counts(),
@@ -109,104 +106,6 @@ def load_lmcache(path: Path, seconds_per_token: float = 0.0, apart: float | None
     )
 
 
-def load_lmcache_gaps(
-    path: Path, prompt: int | None = None, returned: int | None = None, apart: float | None = None
-) -> ProgramTrace:
-    """Read sessions of sammshen/lmcache-agentic-traces, of which only outputs and gaps are left.
-
-    Prompts are rebuilt: a session's first has `prompt` tokens, and each other one all before it and `returned` more. A
-    gap is that before a call; what the file says before the first of a session is not used. Gaps below 0 count as 0.
-
-    Args:
-        path: JSON lines, or a csv file with `session`, `output_tokens`, `pre_gap_s`.
-        prompt: tokens of a first prompt.
-        returned: tokens that come into the context in a gap.
-        apart: see above.
-    """
-    if prompt is None or returned is None:
-        raise BadInput(
-            f"{path} has lost the lengths of its prompts; tell prompt=TOKENS of a session's first and returned=TOKENS "
-            "that come in a gap, for example 2000 and 500, and prompts are rebuilt from them and the outputs"
-        )
-    for what, value in (("prompt", prompt), ("returned", returned)):
-        if not 1 <= value <= MOST_TOKENS // 1000:
-            raise BadInput(f"{what}={value} must be from 1 to a million tokens")
-    session, outputs, waits = _either(
-        path, {"session_id": "session", "output_tokens": "output_tokens", "pre_gap_s": "pre_gap_s"}
-    )
-    number, order = _grouped(_names(session))
-    stated, tokens = waits.numbers(signed=True)[order], outputs.counts()
-    _refuse_none(outputs, tokens)
-    program, place, parents, first = chain(number)
-    own = np.where(place == 0, prompt, returned)
-    gaps = np.where(place == 0, 0.0, stated)
-    calls = growing(program, place, parents, first, own, tokens[order], gap=np.maximum(gaps, 0.0))
-    notes = (f"prompts are rebuilt: {prompt} tokens at first, and {returned} more in each gap",)
-    counted = {"negative": int((gaps < 0).sum())}
-    return begun_at(
-        path, calls, _apart(apart, len(number)), "sammshen/lmcache-agentic-traces", "MIT", notes=notes, **counted
-    )
-
-
-def load_taubench(path: Path, gap: str = "", seed: int = 0, apart: float | None = None) -> ProgramTrace:
-    """Read trajectories of sierra-research/tau-bench, which have no times: gaps are drawn from a law.
-
-    A prompt holds the context before it, as many as are so long.
-
-    Args:
-        path: a csv file with `session`, `call`, `prompt_tokens`, `output_tokens`, `tool_calls`.
-        gap: size law of a gap, such as `lognormal:sigma=1,mean=5`, mean in s.
-        seed: of those draws.
-        apart: see above.
-    """
-    if not gap:
-        raise BadInput(f"{path} has no times; tell gap=LAW from which gaps are drawn, such as lognormal:sigma=1,mean=5")
-    names = ["session", "call", "prompt_tokens", "output_tokens", "tool_calls"]
-    session, call, prompts, outputs, _ = read_columns(path, names)
-    tokens, law = outputs.counts(), size_law(gap.replace(";", ","))
-    _refuse_none(outputs, tokens)
-    number, order = _grouped(session.cells)
-    program, place, parents, first = chain(number)
-    gaps = np.where(place == 0, 0.0, law.sample(len(program), np.random.default_rng(seed)))
-    prompt_tokens, output_tokens = np.maximum(prompts.counts(), 1)[order], tokens[order]
-    before = np.where(place > 0, np.roll(prompt_tokens + output_tokens, 1), 0)
-    goes_on = (place > 0) & (before <= prompt_tokens)
-    more: dict[str, Any] = {"base": np.where(goes_on, np.arange(len(program)) - 1, -1), "gap": gaps}
-    calls = calls_of(program, parents, first, prompt_tokens, output_tokens, kept=np.where(goes_on, before, 0), **more)
-    heads = call.counts()[order][place == 0]
-    notes = (f"gaps are drawn from {law}, seed {seed}; the file has none",)
-    starts, before = _apart(apart, len(number)), int((heads > 0).sum())
-    return begun_at(path, calls, starts, "sierra-research/tau-bench", "MIT", notes=notes, begun_before=before)
-
-
-def load_tracelab(path: Path, apart: float | None = None) -> ProgramTrace:
-    """Read the replay table of TraceLab, `session_id,arrival_time,round_idx,prefix_len,input_len,output_len,...`.
-
-    Times are in ms; a gap is `tool_wait_after_ms` of the round before. The first `prefix_len` tokens of a prompt are
-    those of the session's context so far.
-
-    Args:
-        path: a csv file.
-        apart: see above.
-    """
-    names = ["session_id", "arrival_time", "round_idx", "prefix_len", "input_len", "output_len", "tool_wait_after_ms"]
-    session, stamp, index, prefix, inputs, outputs, waits = read_columns(path, names)
-    shared, tokens, times = prefix.counts(), outputs.counts(), stamp.seconds("ms")
-    _refuse_none(outputs, tokens)
-    number, order = _grouped(session.cells, index.counts())
-    program, place, parents, first = chain(number)
-    after = waits.seconds("ms")[order]
-    prompts, tokens = np.maximum(shared + inputs.counts(), 1)[order], tokens[order]
-    before = np.where(place > 0, np.roll(prompts + tokens, 1), 0)
-    kept = np.minimum(np.minimum(shared[order], before), prompts)
-    base = np.where(kept > 0, np.arange(len(program)) - 1, -1)
-    gaps = np.where(place == 0, 0.0, np.roll(after, 1))
-    calls = calls_of(program, parents, first, prompts, tokens, gap=gaps, base=base, kept=kept)
-    starts = times[order][place == 0] if apart is None else _apart(apart, len(number))
-    before_it = int((index.counts()[order][place == 0] > 0).sum())
-    return begun_at(path, calls, starts, "uw-syfi/TraceLab", "Apache-2.0", begun_before=before_it)
-
-
 def load_tracelab_rounds(path: Path, apart: float | None = None) -> ProgramTrace:
     """Read recorded rounds of TraceLab, one JSON object a line.
 
@@ -221,7 +120,7 @@ def load_tracelab_rounds(path: Path, apart: float | None = None) -> ProgramTrace
     ticks = np.empty((2, len(events.cells)), np.int64)
     for row, listed in enumerate(events.cells):
         try:
-            stamps = [(event["event_type"] in _INPUTS, nanoseconds(event["timestamp"])) for event in listed]
+            stamps = [(event["event_type"] in INPUTS, nanoseconds(event["timestamp"])) for event in listed]
             begin = max(stamp for is_input, stamp in stamps if is_input)
         except (TypeError, KeyError, ValueError):
             events.refuse(row, "no user message or tool result with a time, so it is not known when the round arrived")
@@ -230,42 +129,9 @@ def load_tracelab_rounds(path: Path, apart: float | None = None) -> ProgramTrace
     columns = prompts.counts(), outputs.counts()
     prefixes = None if None in prefix.cells else prefix.counts()
     more: dict[str, Any] = {"index": index.counts(), "prefixes": prefixes, "apart": apart}
-    return in_sessions(path, _names(session), times, ends, *columns, "uw-syfi/TraceLab", "CC-BY-4.0", **more)
-
-
-def _either(path: Path, names: dict[str, str]) -> list[Column]:
-    """Return columns by their keys in JSON lines, or by the names that a csv file has for these."""
-    if next(text_lines(path), "").startswith("{"):
-        return read_json_columns(path, list(names))
-    return read_columns(path, list(names.values()))
-
-
-def _names(column: Column) -> list[str]:
-    for row, cell in enumerate(column.cells):
-        if cell in ("", None):
-            column.refuse(row, "there is no session")
-    return [str(cell) for cell in column.cells]
+    return in_sessions(path, names_of(session), times, ends, *columns, "uw-syfi/TraceLab", "CC-BY-4.0", **more)
 
 
 def _known(column: Column) -> Column:
     """Return a column with 0 for what failed calls lack."""
     return Column(column.path, column.name, [0 if cell in ("", None) else cell for cell in column.cells])
-
-
-def _grouped(sessions: list[str], index: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the calls of each session, in order of their first rows, and all rows, session by session."""
-    number: dict[str, int] = {}
-    which = np.array([number.setdefault(session, len(number)) for session in sessions])
-    order = np.lexsort((np.arange(len(which)) if index is None else index, which))
-    return np.bincount(which), order
-
-
-def _apart(apart: float | None, programs: int) -> np.ndarray | None:
-    if apart is not None and not 0 <= apart <= 1e11:
-        raise BadInput(f"apart={apart:g} must lie between 0 and 1e+11 s")
-    return None if apart is None else apart * np.arange(programs)
-
-
-def _refuse_none(column: Column, outputs: np.ndarray) -> None:
-    for row in np.flatnonzero(outputs < 1).tolist():
-        column.refuse(row, "0 output tokens; each call of a chain needs at least one")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from llmqueue_gym.columns import MOST_SECONDS
+from llmqueue_gym.columns import MOST_SECONDS, Column, read_columns, text_lines
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.workloads.programs.calls import Calls, calls_of, chosen
+from llmqueue_gym.workloads.traces.trace import read_json_columns
 
 ROUNDING = 1e-3  # s; a call that begins so little before another ends begins after it: files round their times
 
@@ -208,3 +209,18 @@ def _goes_on_from(
             of = int(fits[np.argmax(ends[fits])])
             return of, int(lengths[of])
     return -1, 0
+
+
+def either(path: str | os.PathLike[str], names: dict[str, str]) -> list[Column]:
+    """Return columns by their keys in JSON lines, or by the names that a csv file has for these."""
+    if next(text_lines(path), "").startswith("{"):
+        return read_json_columns(path, list(names))
+    return read_columns(path, list(names.values()))
+
+
+def names_of(column: Column) -> list[str]:
+    """Return the session of each row; BadInput where one has none."""
+    for row, cell in enumerate(column.cells):
+        if cell in ("", None):
+            column.refuse(row, "there is no session")
+    return [str(cell) for cell in column.cells]

@@ -11,7 +11,7 @@ from llmqueue_gym.workloads.traces.trace import json_object
 
 __all__ = ["PROGRAM_FORMATS", "ProgramTrace", "load_programs"]
 
-_HERE = "llmqueue_gym.workloads.traces.program_loaders"
+_HERE = "llmqueue_gym.workloads.traces"
 
 # What tells a form: the keys of its JSON lines or the columns of its header, all of which are there.
 _MARKS: dict[str, tuple[set[str], ...]] = {
@@ -27,9 +27,15 @@ _MARKS: dict[str, tuple[set[str], ...]] = {
     "tracelab-rounds": ({"session_id", "round_index", "timing_events", "input_tokens_total", "output_tokens"},),
 }
 
+_CHAINS = ("lmcache-gaps", "taubench", "tracelab")
+
 # Each entry is a function load(path, ...) -> ProgramTrace.
 PROGRAM_FORMATS = Registry(
-    "form of recorded programs", {name: f"{_HERE}:load_{name.replace('-', '_')}" for name in _MARKS}
+    "form of recorded programs",
+    {
+        name: f"{_HERE}.program_{'chains' if name in _CHAINS else 'loaders'}:load_{name.replace('-', '_')}"
+        for name in _MARKS
+    },
 )
 
 
