@@ -53,7 +53,8 @@ class Speculative(JobSystem):
         prompt: tokens of each request that are in the cache before it decodes.
         most: tokens of a draft at most.
         draft: time of a draft token over that of a step without drafts, of the same requests.
-        tandem: whether drafts are made on a replica of their own, beside the steps of the target model.
+        tandem: whether drafts are made on a replica of their own, beside the steps of the target model. The seats are
+            then shared by those who draft and those who are verified, so as many of them make smaller steps.
         acceptance: law of the chance that drafts are accepted, such as constant:a=0.8, uniform:a=0.7,spread=0.25, or a
             measured one; see `workloads.acceptance`.
         error: standard deviation of what is predicted of that chance when a request comes.
@@ -193,7 +194,8 @@ class Speculative(JobSystem):
         """
         alone, together = self.times.least
         tokens = np.maximum(np.ceil(drawn.sizes), 1.0)
-        return floor(drawn.work["arrival"], tokens * alone, together / alone, 1.0)
+        shares = np.full(len(tokens), together / alone)  # of the server that a request needs at least
+        return floor(drawn.work["arrival"], tokens * alone, shares, 1.0)
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> SpeculativeEpisodes:
         """Return E replicas."""
