@@ -11,6 +11,7 @@ from llmqueue_gym import _jit
 from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.speculation import speculation_policy
+from llmqueue_gym.requests import DRAFT
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.theory.speculation import BatchedSpeculation, expected_tokens, positional_tokens
 from llmqueue_gym.workloads.acceptance import ACCEPTANCES, acceptance, chances, figures
@@ -88,7 +89,7 @@ def end_of(rule, seats, **told):
     with pytest.warns(UserWarning, match="unstable"):
         run = scenario.simulate(rule, 0)
     times, chance = scenario.system.times, scenario.system.law_of_acceptance.mean
-    return run.outcome["completion"].max(), BatchedSpeculation(times.verify, times.draft, chance)
+    return run.outcome["completion"].max(), BatchedSpeculation(times.verify, times.draft, chance, times.tandem)
 
 
 @pytest.mark.skipif(_jit.DISABLED, reason="too many steps")
@@ -105,9 +106,9 @@ def test_more_drafting_is_harmful_from_the_batch_on_that_theory_names(seats, bet
 def test_a_tandem_is_worth_what_theory_says_and_needs_more_seats_for_it():
     """Two batches take turns. Where a step takes as long for half of the requests, with no more seats it is slower."""
     told = {"draft": 0.5, "acceptance": "constant:a=0.8"}
-    alone, spec = end_of("fixed:g=3", 4, **told)
-    (both, _), (same, _) = (end_of("fixed:g=3", seats, tandem=True, **told) for seats in (8, 4))
-    assert alone / both == pytest.approx(spec.tandem_throughput(4, 3) / spec.throughput(4, 3), rel=0.1)
+    alone, of_one = end_of("fixed:g=3", 4, **told)
+    (both, of_two), (same, _) = (end_of("fixed:g=3", seats, tandem=True, **told) for seats in (8, 4))
+    assert alone / both == pytest.approx(of_two.throughput(8, 3) / of_one.throughput(4, 3), rel=0.1)
     assert both < alone < same
 
 
@@ -118,6 +119,21 @@ def test_rules_draft_less_where_less_is_accepted(name):
     )
     drafts = [run.totals["drafted"] / run.totals["verified"] for run in (less, more)]
     assert drafts[0] < drafts[1]
+
+
+@pytest.mark.parametrize("tandem", [False, True])
+def test_where_all_are_alike_each_request_drafts_what_is_best_for_the_batch(tandem):
+    system = Scenario("speculative", seats=96, acceptance="constant:a=0.6", tandem=tandem).system
+    rule, times = speculation_policy("per-request"), system.times
+    params = rule.params_for(times=times, chance=0.6)
+    spec = BatchedSpeculation(times.verify, times.draft, 0.6, tandem)
+    seen = np.zeros(1, DRAFT).view(np.recarray)[0]
+    seen.told, seen.most = 0.6, 8
+    for batch in range(1, 97):
+        seen.batch = batch
+        assert spec.throughput(batch, int(rule.draft(None, seen, params))) == pytest.approx(
+            spec.throughput(batch, spec.best_draft(batch, 8)), rel=1e-9
+        )
 
 
 def test_a_draft_of_all_is_that_of_each_where_all_are_alike():

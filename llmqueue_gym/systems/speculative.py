@@ -163,7 +163,7 @@ class Speculative(JobSystem):
         """Decode every request to its end.
 
         Totals: `steps` of the target model and requests `verified` in all of them, draft tokens that were `drafted`,
-        `tried` up to the first refusal, and `accepted`; and `busy` s of the target model.
+        `tried` up to the first refusal, and `accepted`; the `seconds` of all steps, and the `clock` at the end.
         """
         (draft,), params = policy.compiled(), policy.params_for(**facts)
         jobs, sizes = tables_of(drawn, policy)
@@ -206,12 +206,15 @@ class Speculative(JobSystem):
         return SpeculativeAgent(policy, scenario, view)
 
     def more(self, run: Run) -> dict[str, float]:
-        """Return tokens of a step for each request in it, and the share of drafts that was accepted."""
-        steps, drafted = run.totals["verified"], run.totals["drafted"]
-        return {
-            "tokens per step": 1 + run.totals["accepted"] / steps if steps else float("nan"),
-            "accepted share of drafts": run.totals["accepted"] / drafted if drafted else float("nan"),
+        """Return tokens of a step for each request in it, and the shares of time in steps and of accepted drafts."""
+        totals = run.totals
+        told = {
+            "tokens per step": 1 + totals["accepted"] / totals["verified"],
+            "share of time in steps": totals["seconds"] / totals["clock"],
         }
+        if totals["drafted"]:
+            told["accepted share of drafts"] = totals["accepted"] / totals["drafted"]
+        return told
 
 
 class Times:
@@ -220,11 +223,12 @@ class Times:
     Attributes:
         seats: requests in a step at most.
         most: tokens of a draft at most.
+        tandem: whether drafts are made on a replica of their own.
     """
 
     def __init__(self, system: Speculative):
-        self.seats, self.most = system.seats, system.most
-        self._prompt, self._share, self._tandem = float(system.prompt), float(system.draft), system.tandem
+        self.seats, self.most, self.tandem = system.seats, system.most, system.tandem
+        self._prompt, self._share = float(system.prompt), float(system.draft)
         self._profile = system.cost_profile
 
     def step(self, requests: int, tokens: int) -> float:
@@ -245,7 +249,7 @@ class Times:
     @cached_property
     def least(self) -> tuple[float, float]:
         """The least time of a token, s, of a request alone and in any step, if all drafts are accepted."""
-        share = 0.0 if self._tandem else 1.0  # in a tandem drafts are made meanwhile
+        share = 0.0 if self.tandem else 1.0  # in a tandem drafts are made meanwhile
         alone = min((share * g * self.draft(1) + self.step(1, g + 1)) / (g + 1) for g in range(self.most + 1))
         found = [alone]
         for requests in range(2, self.seats + 1):

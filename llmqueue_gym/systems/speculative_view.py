@@ -17,7 +17,7 @@ from llmqueue_gym.systems.view import Column, Columns, Group, View, check_flags
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
-TOTALS = ("steps", "verified", "drafted", "tried", "accepted", "busy")
+TOTALS = ("steps", "verified", "drafted", "tried", "accepted", "seconds", "clock")
 
 
 @dataclass(frozen=True, kw_only=True)
