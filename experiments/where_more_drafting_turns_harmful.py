@@ -4,7 +4,7 @@ Speculative decoding of Llama 3 8B on an A100 with 128 seats, as its profile has
 a step and is accepted with probability .6. Mean response times with drafts of fixed lengths, and with rules that look
 at the load, over that without drafts on the same requests; drafts on the same replica, and in a tandem on one of their
 own. Beside them, the batch from which on theory says that a length is harmful, and the mean batch that was seen. Writes
-`where_more_drafting_turns_harmful.json`, `.svg` and `.png` into `results`; about a minute on one core.
+`where_more_drafting_turns_harmful.json`, `.svg` and `.png` into `results`; about half a minute on one core.
 """
 
 import argparse
