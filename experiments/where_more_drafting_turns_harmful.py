@@ -28,7 +28,7 @@ LOADS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 LENGTHS = (1, 3, 5, 8)
 RULES = (*(f"fixed:g={g}" for g in LENGTHS), "by-load", "per-request")
 CHANCE = 0.6
-TOLD = {"profile": "a100-llama3-8b", "seats": 128, "acceptance": f"constant:a={CHANCE}", "draft": 0.05}
+TOLD = {"target": "a100-llama3-8b", "seats": 128, "acceptance": f"constant:a={CHANCE}", "draft": 0.05}
 TOLD |= {"size": "exponential:mean=64"}
 FIRST_SEED = 300
 COLOURS = ("#c7dcef", "#86b6dd", "#3f86c0", "#154b7f", "#d1495b", "#e9a03b")

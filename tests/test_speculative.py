@@ -162,7 +162,7 @@ def test_what_the_command_line_tells():
     [
         ({"seats": 0}, "seats=0"),
         ({"most": 33}, "most=33"),
-        ({"profile": "splitwise-a100-llama2-70b"}, "splitwise"),
+        ({"target": "splitwise-a100-llama2-70b"}, "splitwise"),
         ({"acceptance": "constant:a=1.5"}, "a=1.5"),
         ({"draft": -0.1}, "draft=-0.1"),
     ],

@@ -22,8 +22,8 @@ SYSTEMS = Registry(
         "packing": f"{_HERE}.packing:Packing",
         "moldable": f"{_HERE}.moldable:Moldable",
         "predict": f"{_HERE}.predict:Predict",
-        "speculative": f"{_HERE}.speculative:Speculative",
         "replica": f"{_HERE}.replica:Replica",
         "fleet": f"{_HERE}.fleet:Fleet",
+        "speculative": f"{_HERE}.speculative:Speculative",
     },
 )

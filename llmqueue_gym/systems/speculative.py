@@ -48,7 +48,7 @@ class Speculative(JobSystem):
     s over those that full batches give without drafts, so with drafts a load near one has room.
 
     Attributes:
-        profile: cost profile of the target model, or its spec; of a form by which more tokens take more time.
+        target: cost profile of the target model, or its spec; of a form by which more tokens take more time.
         seats: requests in a step at most.
         prompt: tokens of each request that are in the cache before it decodes.
         most: tokens of a draft at most.
@@ -72,7 +72,7 @@ class Speculative(JobSystem):
         "n_jobs": 10_000,
     }
 
-    profile: str | Profile = "a100-llama3-8b"
+    target: str | Profile = "a100-llama3-8b"
     seats: int = 16
     prompt: int = 512
     most: int = 8
@@ -87,12 +87,12 @@ class Speculative(JobSystem):
         check_between(self, 1, MOST_DRAFT, "most", whole=True)
         check_between(self, 0, 100, "draft", "error")
         check_flags(self, "tandem")
-        for name, kind in (("profile", Profile), ("acceptance", Acceptance)):
+        for name, kind in (("target", Profile), ("acceptance", Acceptance)):
             if not isinstance(getattr(self, name), (str, kind)):
                 raise BadInput(f"{name}={getattr(self, name)!r} must be a name or a {kind.__name__}")
         if self.cost_profile.form not in TIMED:
             raise BadInput(
-                f"profile={str(self.cost_profile.name)!r} has form {self.cost_profile.form!r}, which does not say what "
+                f"target={str(self.cost_profile.name)!r} has form {self.cost_profile.form!r}, which does not say what "
                 f"one more token in a step costs; take one of the forms {', '.join(TIMED)}"
             )
         _ = self.law_of_acceptance  # a wrong part is found here, not at the first run
@@ -100,7 +100,7 @@ class Speculative(JobSystem):
     @cached_property
     def cost_profile(self) -> Profile:
         """The cost profile of the target model."""
-        return cost_profile(self.profile)
+        return cost_profile(self.target)
 
     @cached_property
     def law_of_acceptance(self) -> Acceptance:
