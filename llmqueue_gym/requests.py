@@ -187,6 +187,39 @@ DRAFT = np.dtype(
     align=True,
 )
 
+# What a rule that chooses models may read of a call, and of one of the models that it can go to.
+CALL = np.dtype(
+    [
+        ("prompt", "i8"),  # tokens
+        ("win", "f8"),  # chance that the strongest model answers better than the weakest, as predicted
+        ("asked", "i8"),  # models that were asked so far
+        ("verified", "f8"),  # chance that the best answer so far is right, by whoever verifies it; 0 before the first
+        ("spent", "f8"),  # USD a call so far, of all calls
+        ("allowed", "f8"),  # USD a call that may be spent on average; inf where nobody says
+        ("calls", "i8"),  # before this one
+        ("load", "f8"),  # share of all replicas' seats that are taken
+        ("klass", "i8"),  # what kind of call it is, 0 unless told otherwise
+        ("luck", "f8"),  # a number in [0, 1) of the call
+    ],
+    align=True,
+)
+MODEL = np.dtype(
+    [
+        ("index", "i8"),
+        ("strength", "i8"),  # its place by mean quality, 0 for the weakest
+        ("models", "i8"),  # to choose from
+        ("quality", "f8"),  # chance that it answers this call right, as predicted
+        ("tokens", "f8"),  # output that it will take, as predicted
+        ("price", "f8"),  # USD of this call, as predicted
+        ("wait", "f8"),  # s until it begins, as predicted
+        ("service", "f8"),  # s from then on, as predicted
+        ("asked", "i8"),  # 1 where it has been asked for this call
+        ("trials", "i8"),  # calls of this class that went to it and of which feedback has come
+        ("reward", "f8"),  # mean feedback of these
+    ],
+    align=True,
+)
+
 # What a rule of expansion may read of a node of a tree of reasoning.
 NODE = np.dtype(
     [

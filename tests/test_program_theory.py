@@ -114,8 +114,10 @@ def test_more_drafting_turns_harmful_where_verification_begins_to_cost():
     assert free.throughput(harmful, g) < free.throughput(harmful, 0)
     assert free.throughput(harmful - 1, g) >= free.throughput(harmful - 1, 0)
     assert free.harmful_from(3, most=10) is None
-    slow = BatchedSpeculation(verify, lambda batch: 0.1, 0.8)
-    assert slow.tandem_throughput(4, 3) > slow.throughput(4, 3)
+    alone, tandem = (BatchedSpeculation(verify, lambda batch: 0.5, 0.8, tandem=t) for t in (False, True))
+    assert tandem.throughput(8, 3) == pytest.approx(alone.throughput(8, 3) * (1.5 + 1) / (2 * 1.5))
+    assert tandem.throughput(8, 3) == pytest.approx(alone.throughput(4, 3) * (1.5 + 1) / 1.5)
+    assert tandem.throughput(1, 3) == alone.throughput(1, 3)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ SPECULATING_STATE = np.dtype(
         ("drafted", "i8"),  # tokens
         ("tried", "f8"),  # those that were looked at
         ("accepted", "f8"),
-        ("busy", "f8"),  # s of the target model, with drafts where they are made on the same replica
+        ("seconds", "f8"),  # s of steps of the target model, with drafts where they are made on the same replica
     ],
     align=True,
 )
@@ -132,7 +132,7 @@ def begin(state, jobs, held, terms, numbers, batch):
     if count > 0:
         time = drafting + step_time(terms, numbers, batch, count, count + drafts, context)
         state.busy_until = state.clock + time
-        state.busy += time
+        state.seconds += time
         state.steps += 1
         state.verified += count
 

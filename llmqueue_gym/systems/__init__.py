@@ -22,9 +22,9 @@ SYSTEMS = Registry(
         "packing": f"{_HERE}.packing:Packing",
         "moldable": f"{_HERE}.moldable:Moldable",
         "predict": f"{_HERE}.predict:Predict",
-        "speculative": f"{_HERE}.speculative:Speculative",
         "replica": f"{_HERE}.replica:Replica",
         "fleet": f"{_HERE}.fleet:Fleet",
         "programs": f"{_HERE}.programs:ProgramFleet",
+        "speculative": f"{_HERE}.speculative:Speculative",
     },
 )

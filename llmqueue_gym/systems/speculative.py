@@ -48,12 +48,13 @@ class Speculative(JobSystem):
     s over those that full batches give without drafts, so with drafts a load near one has room.
 
     Attributes:
-        profile: cost profile of the target model, or its spec; of a form by which more tokens take more time.
+        target: cost profile of the target model, or its spec; of a form by which more tokens take more time.
         seats: requests in a step at most.
         prompt: tokens of each request that are in the cache before it decodes.
         most: tokens of a draft at most.
         draft: time of a draft token over that of a step without drafts, of the same requests.
-        tandem: whether drafts are made on a replica of their own, beside the steps of the target model.
+        tandem: whether drafts are made on a replica of their own, beside the steps of the target model. The seats are
+            then shared by those who draft and those who are verified, so as many of them make smaller steps.
         acceptance: law of the chance that drafts are accepted, such as constant:a=0.8, uniform:a=0.7,spread=0.25, or a
             measured one; see `workloads.acceptance`.
         error: standard deviation of what is predicted of that chance when a request comes.
@@ -71,7 +72,7 @@ class Speculative(JobSystem):
         "n_jobs": 10_000,
     }
 
-    profile: str | Profile = "a100-llama3-8b"
+    target: str | Profile = "a100-llama3-8b"
     seats: int = 16
     prompt: int = 512
     most: int = 8
@@ -86,12 +87,12 @@ class Speculative(JobSystem):
         check_between(self, 1, MOST_DRAFT, "most", whole=True)
         check_between(self, 0, 100, "draft", "error")
         check_flags(self, "tandem")
-        for name, kind in (("profile", Profile), ("acceptance", Acceptance)):
+        for name, kind in (("target", Profile), ("acceptance", Acceptance)):
             if not isinstance(getattr(self, name), (str, kind)):
                 raise BadInput(f"{name}={getattr(self, name)!r} must be a name or a {kind.__name__}")
         if self.cost_profile.form not in TIMED:
             raise BadInput(
-                f"profile={str(self.cost_profile.name)!r} has form {self.cost_profile.form!r}, which does not say what "
+                f"target={str(self.cost_profile.name)!r} has form {self.cost_profile.form!r}, which does not say what "
                 f"one more token in a step costs; take one of the forms {', '.join(TIMED)}"
             )
         _ = self.law_of_acceptance  # a wrong part is found here, not at the first run
@@ -99,7 +100,7 @@ class Speculative(JobSystem):
     @cached_property
     def cost_profile(self) -> Profile:
         """The cost profile of the target model."""
-        return cost_profile(self.profile)
+        return cost_profile(self.target)
 
     @cached_property
     def law_of_acceptance(self) -> Acceptance:
@@ -162,7 +163,7 @@ class Speculative(JobSystem):
         """Decode every request to its end.
 
         Totals: `steps` of the target model and requests `verified` in all of them, draft tokens that were `drafted`,
-        `tried` up to the first refusal, and `accepted`; and `busy` s of the target model.
+        `tried` up to the first refusal, and `accepted`; the `seconds` of all steps, and the `clock` at the end.
         """
         (draft,), params = policy.compiled(), policy.params_for(**facts)
         jobs, sizes = tables_of(drawn, policy)
@@ -193,7 +194,8 @@ class Speculative(JobSystem):
         """
         alone, together = self.times.least
         tokens = np.maximum(np.ceil(drawn.sizes), 1.0)
-        return floor(drawn.work["arrival"], tokens * alone, together / alone, 1.0)
+        shares = np.full(len(tokens), together / alone)  # of the server that a request needs at least
+        return floor(drawn.work["arrival"], tokens * alone, shares, 1.0)
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> SpeculativeEpisodes:
         """Return E replicas."""
@@ -204,12 +206,15 @@ class Speculative(JobSystem):
         return SpeculativeAgent(policy, scenario, view)
 
     def more(self, run: Run) -> dict[str, float]:
-        """Return tokens of a step for each request in it, and the share of drafts that was accepted."""
-        steps, drafted = run.totals["verified"], run.totals["drafted"]
-        return {
-            "tokens per step": 1 + run.totals["accepted"] / steps if steps else float("nan"),
-            "accepted share of drafts": run.totals["accepted"] / drafted if drafted else float("nan"),
+        """Return tokens of a step for each request in it, and the shares of time in steps and of accepted drafts."""
+        totals = run.totals
+        told = {
+            "tokens per step": 1 + totals["accepted"] / totals["verified"],
+            "share of time in steps": totals["seconds"] / totals["clock"],
         }
+        if totals["drafted"]:
+            told["accepted share of drafts"] = totals["accepted"] / totals["drafted"]
+        return told
 
 
 class Times:
@@ -218,11 +223,12 @@ class Times:
     Attributes:
         seats: requests in a step at most.
         most: tokens of a draft at most.
+        tandem: whether drafts are made on a replica of their own.
     """
 
     def __init__(self, system: Speculative):
-        self.seats, self.most = system.seats, system.most
-        self._prompt, self._share, self._tandem = float(system.prompt), float(system.draft), system.tandem
+        self.seats, self.most, self.tandem = system.seats, system.most, system.tandem
+        self._prompt, self._share = float(system.prompt), float(system.draft)
         self._profile = system.cost_profile
 
     def step(self, requests: int, tokens: int) -> float:
@@ -243,7 +249,7 @@ class Times:
     @cached_property
     def least(self) -> tuple[float, float]:
         """The least time of a token, s, of a request alone and in any step, if all drafts are accepted."""
-        share = 0.0 if self._tandem else 1.0  # in a tandem drafts are made meanwhile
+        share = 0.0 if self.tandem else 1.0  # in a tandem drafts are made meanwhile
         alone = min((share * g * self.draft(1) + self.step(1, g + 1)) / (g + 1) for g in range(self.most + 1))
         found = [alone]
         for requests in range(2, self.seats + 1):

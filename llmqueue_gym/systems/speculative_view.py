@@ -12,12 +12,14 @@ from llmqueue_gym.engines.speculating_steps import step_batch
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.job_episodes import JobEpisodes
 from llmqueue_gym.systems.run import Run
+from llmqueue_gym.systems.scene import Scene
+from llmqueue_gym.systems.scenes import speculative_scene
 from llmqueue_gym.systems.view import Column, Columns, Group, View, check_flags
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
-TOTALS = ("steps", "verified", "drafted", "tried", "accepted", "busy")
+TOTALS = ("steps", "verified", "drafted", "tried", "accepted", "seconds", "clock")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +142,10 @@ class SpeculativeEpisodes(JobEpisodes):
         for name in ("tried", "accepted"):
             draft[name] = self.held[e, max(place, 0)][name]
         return {"job": np.array(self.jobs[e, row : row + 1]), "draft": draft}
+
+    def scene(self, title: str) -> Scene:
+        """Return what a frame shows."""
+        return speculative_scene(self, title)
 
 
 def totals_of(state: np.ndarray) -> dict[str, float]:

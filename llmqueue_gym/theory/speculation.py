@@ -72,31 +72,30 @@ def best_draft(a: float, c: float, most: int = LONGEST) -> int:
 class BatchedSpeculation:
     """A batch whose requests all draft g tokens in each step, which are verified together.
 
+    In a tandem drafts are made on a replica of their own. The requests are then two halves that take turns, and the
+    slower of the two replicas sets the pace; one alone has to wait for both.
+
     Attributes:
         verify: time of a step of the target model, s, of so many requests with so many tokens each.
         draft: time of one token of the draft model for so many requests, s.
         acceptance: of each draft token.
+        tandem: whether it is a tandem.
     """
 
     verify: Callable[[int, int], float]
     draft: Callable[[int], float]
     acceptance: float
+    tandem: bool = False
 
-    def step_time(self, batch: int, g: int) -> float:
-        """Return the time of a step, s."""
-        return g * self.draft(batch) + self.verify(batch, g + 1)
+    def cycle(self, batch: int, g: int) -> float:
+        """Return the time in which each of so many requests has one step, s."""
+        part = (batch + 1) // 2 if self.tandem else batch
+        drafting, verifying = g * self.draft(part), self.verify(part, g + 1)
+        return 2 * max(drafting, verifying) if self.tandem and batch > 1 else drafting + verifying
 
     def throughput(self, batch: int, g: int) -> float:
         """Return the tokens per s of a batch whose requests draft g tokens."""
-        return batch * expected_tokens(g, self.acceptance) / self.step_time(batch, g)
-
-    def tandem_throughput(self, batch: int, g: int) -> float:
-        """Return the same where drafts are made on a replica of their own, while another batch is verified.
-
-        Two batches of this size then take turns, and the slower of the two servers sets the pace.
-        """
-        slower = max(g * self.draft(batch), self.verify(batch, g + 1))
-        return batch * expected_tokens(g, self.acceptance) / slower
+        return batch * expected_tokens(g, self.acceptance) / self.cycle(batch, g)
 
     def best_draft(self, batch: int, most: int = 16) -> int:
         """Return the g of the greatest throughput, the least of equal ones."""

@@ -12,6 +12,7 @@ SPECULATION_POLICIES = Policies(
     {
         "no-drafts": f"{_HERE}.fixed:no_drafts",
         "fixed": f"{_HERE}.fixed:fixed",
+        "to-the-end": f"{_HERE}.to_the_end:to_the_end",
         "by-acceptance": f"{_HERE}.by_acceptance:by_acceptance",
         "by-load": f"{_HERE}.by_load:by_load",
         "per-request": f"{_HERE}.per_request:per_request",

@@ -27,7 +27,7 @@ def table(times, most_batch, most):
     chances = np.linspace(0, 1, LEVELS)
     return np.array(
         [
-            [BatchedSpeculation(times.verify, times.draft, float(a)).best_draft(b, most) for a in chances]
+            [BatchedSpeculation(times.verify, times.draft, float(a), times.tandem).best_draft(b, most) for a in chances]
             for b in range(1, most_batch + 1)
         ],
         float,

@@ -1,9 +1,10 @@
 """Each request drafts while one more token is worth what it costs all: by its own chance, and by the load.
 
 One more token of a request is accepted with the chance that all before it and it are. It makes the step longer for the
-whole batch, which meanwhile would have got tokens at its best rate; that rate, and what a token adds to a step, are
-looked up by the number of requests. For one request alone this is the best draft; in a batch it is a heuristic, as a
-step waits for the longest draft.
+whole batch, which meanwhile would have got tokens at its best rate; that rate, and what each token of a draft adds to a
+step, are looked up by the number of requests. Where all have the mean chance of the law, this is the draft of the most
+tokens per s (Dinkelbach, Management Science 1967, as a step takes more and more for each token); else it is a
+heuristic, as a step waits for the longest draft.
 """
 
 from dataclasses import dataclass
@@ -18,21 +19,20 @@ from llmqueue_gym.theory.speculation import BatchedSpeculation
 
 def draft(job, seen, params):
     chance = (seen.accepted + params[0] * seen.told) / (seen.tried + params[0])
-    price, power, g = params[seen.batch], chance, 0
-    while g < seen.most and power > price:
+    power, g, first = chance, 0, 1 + (seen.batch - 1) * seen.most
+    while g < seen.most and power > params[first + g]:
         g += 1
         power *= chance
     return float(g)
 
 
 def prices(times, chance):
-    """Return the tokens that one more draft costs the batch `(seats,)`, for 1, 2, ... requests at their best draft."""
-    found = []
+    """Return the tokens that each token of a draft costs the batch `(seats, most)`, of 1, 2, ... requests."""
+    spec, found = BatchedSpeculation(times.verify, times.draft, chance, times.tandem), []
     for batch in range(1, times.seats + 1):
-        spec = BatchedSpeculation(times.verify, times.draft, chance)
-        g = min(spec.best_draft(batch, times.most), times.most - 1)
-        longer = (spec.step_time(batch, g + 1) - spec.step_time(batch, g)) / batch
-        found.append(longer * max(spec.throughput(batch, g), spec.throughput(batch, g + 1)))
+        cycles = np.array([spec.cycle(batch, g) for g in range(times.most + 1)])
+        best = max(spec.throughput(batch, g) for g in range(times.most + 1))
+        found.append(np.diff(cycles) * best / batch)
     return np.array(found)
 
 
@@ -48,7 +48,7 @@ class Numbers:
 
     def __call__(self, times: Any, chance: float) -> np.ndarray:
         """Return them `(k,)`."""
-        return np.concatenate([[self.worth], prices(times, chance)])
+        return np.concatenate([[self.worth], prices(times, chance).ravel()])
 
 
 def per_request(worth: float = 10.0) -> SpeculationPolicy:
