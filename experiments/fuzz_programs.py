@@ -35,7 +35,7 @@ RULES = ("vllm-v1", "sarathi", "vllm-v1:caching=vllm", "vllm-v1:caching=radix", 
 
 
 def draw_programs(rng: np.random.Generator, most: int) -> tuple[np.ndarray, Programs, Answers, np.ndarray, np.ndarray]:
-    """Return arrivals, programs, answers, prompts and outputs of 1 to 12 programs with prompts of `most` tokens or so."""
+    """Return arrivals, programs, answers, prompts and outputs of 1 to 12 programs of some `most` tokens a prompt."""
     count = int(rng.integers(1, 13))
     starts = np.sort(rng.exponential(rng.choice([0.0, 0.3, 3.0]), count).cumsum())
     roots = rng.integers(1, 4, count)

@@ -23,7 +23,7 @@ from llmqueue_gym.systems import Drawn
 from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.members import Plan, check_roles
-from llmqueue_gym.systems.replica import rules_under
+from llmqueue_gym.systems.replica_tables import rules_under
 
 TRIES = 1000
 TICKS = 100  # at most, while requests come
@@ -161,6 +161,8 @@ def _draw_case(rng: np.random.Generator, kind: str) -> Case:
     told: dict[str, Any] = {"local_below": int(pick(rng, 0, 0, 4, 20)), "overlap": float(pick(rng, 0.0, 0.5, 1.0))}
     told |= {"staleness": float(pick(rng, 0.0, 0.0, 1 / 32, 0.3, 2.0)), "order": order, "hold": rng.random() < 0.3}
     told |= {"retry": float(pick(rng, 0.0, 0.0, 1 / 512, 1 / 16)), "start_up": float(pick(rng, 0.0, 1 / 8, 3.0))}
+    if any(member.profile.name == "unit" for member in members):  # whose iterations take seconds
+        told["retry"] *= 32
     told |= {"handover": draw_router(rng, size, kind), "rules": members[0].rules, "profile": members[0].profile}
     if kind == CACHED and order.rank is not None:
         told["hold"] = False  # who was held came later than it arrived, and the reading knows one time
@@ -225,8 +227,10 @@ def draw_order(rng: np.random.Generator, kind: str, way: str) -> ServingPolicy:
 def draw_router(rng: np.random.Generator, size: int, kind: str) -> RoutingPolicy:
     """Draw a router by name, or a wild one."""
     if rng.random() < 0.6:
-        table = ROUTERS if kind == PLAIN else ROUTING_POLICIES
-        return ROUTING_POLICIES(str(pick(rng, *(name for name in table if size > 1 or name != "power-of-d"))))
+        names = [name for name in (ROUTERS if kind == PLAIN else ROUTING_POLICIES) if size > 1 or name != "power-of-d"]
+        if kind == CACHED:  # whose reading has each replica by itself
+            names = [name for name in names if name not in PAIRED]
+        return ROUTING_POLICIES(str(pick(rng, *names)))
     numbers = (float(rng.integers(0, 4)), float(rng.integers(0, 4)))
     looks, d = pick(rng, "all", "all", "sample", "turn"), int(rng.integers(1, size + 1))
     return RoutingPolicy("wild", wild_score, looks, pick(rng, "random", "first"), d, params=numbers)

@@ -64,6 +64,8 @@ def draw_member(rng: np.random.Generator, kind: str, way: str, batched: bool) ->
         rules = replace(rules, horizon=min(rules.horizon, 40.0))
     if way == "turns" and rng.random() < 0.4:
         rules, made = replace(rules, stages=int(rng.integers(1, 4))), draw_pipeline(rng)
+    if rules.bandwidth == 1:  # a block would take minutes, in which others look at the fleet thousands of times
+        rules = replace(rules, bandwidth=512 * made.kv_bytes_per_token)
     return Member(made, rules)
 
 

@@ -34,8 +34,9 @@ def check_caches(f: Any, r: Any) -> None:
 
 def check_blocks(r: Any, q: int, held: list[tuple[int, int]]) -> None:
     """Check the blocks with identities of replica q."""
-    cells, queue, end = r.cells, int(r.state["queue"][q]), int(r.state["buckets"][q])
-    users = dict.fromkeys(range(queue + cache.BLOCK, end, cache.BLOCK), 0)
+    cells, queue, free = r.cells, int(r.state["queue"][q]), cache.free_blocks(r, q).tolist()
+    ring = int(r.state["buckets"][q] - r.state["bucket_mask"][q]) - 1
+    users = dict.fromkeys(range(queue + cache.BLOCK, ring, cache.BLOCK), 0)
     for path, blocks in held:
         first = path + int(cells[path + cache.PAGES])
         pages = cells[first : first + blocks].tolist()
@@ -44,13 +45,9 @@ def check_blocks(r: Any, q: int, held: list[tuple[int, int]]) -> None:
             users[page] += 1
         assert int(cells[path + cache.HELD]) <= blocks, f"somebody holds less than others find of it at {q}"
         assert (cells[np.array(pages[: int(cells[path + cache.HELD])], int) + cache.PREFIX] != 0).all(), "forgotten"
-    told = {b: int(cells[b + cache.USERS]) for b in users}
+    told = {b: max(int(cells[b + cache.USERS]), 0) for b in users}
     assert told == users, f"blocks of {q} are held by others than it counts"
-    free, b = [], int(cells[queue + cache.AFTER])
-    while b != queue:
-        free.append(b)
-        b = int(cells[b + cache.AFTER])
-        assert len(free) <= len(users), f"the queue of free blocks of {q} has no end"
+    assert [int(cells[ring - cells[b + cache.USERS]]) for b in free] == free, f"blocks of {q} are free elsewhere"
     assert sorted(free) == [b for b, count in users.items() if count == 0], f"other blocks of {q} are free than queue"
     assert len(free) == int(r.system["free"][q]), f"blocks of {q} lost"
 

@@ -5,7 +5,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from llmqueue_gym.engines.batching.cache import AFTER, BLOCK, TREE, USERS
+from llmqueue_gym.engines.batching.cache import BLOCK, END, FIRST, TREE, USERS
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.radix_tables import PROTECTED, SHARED
 from llmqueue_gym.engines.batching.rules import Rules
@@ -13,7 +13,7 @@ from llmqueue_gym.engines.batching.tables import BOARD, COMPUTE, ENDLESS, LOOK, 
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import DONE
-from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.replica_tables import kernel_arguments, loaded
 from llmqueue_gym.systems.serve import as_drawn
 
 KEPT, TWICE, BEYOND_POOL, LOST, NOWHERE, BEYOND_BUDGET, SEATS, IDLE_WORK, BACK, TOKEN_TWICE, NO_END = range(11)
@@ -35,17 +35,18 @@ MOST = 10_000_000  # iterations; with the patience of the random rules no run ha
 @numba.njit(error_model="numpy")
 def users_of_blocks(cells, state, free):  # type: ignore[no-untyped-def]
     """Return how often blocks with identities are held by requests, -1 where some are neither held nor free."""
-    users, idle = 0, 0
-    for b in range(state.queue + BLOCK, state.buckets, BLOCK):
-        users += cells[b + USERS]
-        idle += cells[b + USERS] == 0
-    b = cells[state.queue + AFTER]
-    while b != state.queue and idle >= 0:
-        idle -= 1
-        free -= 1
-        if cells[b + USERS] != 0:
-            return -1
-        b = cells[b + AFTER]
+    users, idle, ring = 0, 0, state.buckets - state.bucket_mask - 1
+    for b in range(state.queue + BLOCK, ring, BLOCK):
+        users += max(cells[b + USERS], 0)
+        idle += cells[b + USERS] <= 0
+    for k in range(cells[state.queue + FIRST], cells[state.queue + END]):
+        place = k & state.bucket_mask
+        b = cells[ring + place]
+        if b != 0:
+            idle -= 1
+            free -= 1
+            if cells[b + USERS] != -place:
+                return -1
     return users if idle == 0 and free == 0 else -1
 
 

@@ -29,6 +29,7 @@ from numba.core import ccallback, cgutils
 from llmqueue_gym.errors import BadInput, nearest
 
 DISABLED = bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 (set at run time, so mypy cannot see it)
+_FOLDERS: dict[str, frozenset[Path]] = {}  # of the kernels of a module and of all that these call
 _CALLED: set[FunctionType] = set()  # plain functions that compiled code may call
 _NUMBERS = types.Array(types.float64, 1, "C")
 _CONSTANTS = types.Array(types.float64, 1, "C", readonly=True)
@@ -92,15 +93,23 @@ def _stamped(dispatcher: Any) -> Any:
     return dispatcher
 
 
+def _folders_of(function: FunctionType) -> frozenset[Path]:
+    """Return the folders of a function and of all kernels that it may call, however far down; kept for its file."""
+    name = function.__module__
+    if name not in _FOLDERS:
+        calls = [value.py_func for value in function.__globals__.values() if hasattr(value, "py_func")]
+        deeper = [_folders_of(one) for one in calls if one.__module__ != name]
+        _FOLDERS[name] = frozenset({Path(function.__code__.co_filename).parent}.union(*deeper))
+    return _FOLDERS[name]
+
+
 def _stamp(cache: Any, function: Callable[..., Any]) -> None:
     """Make the cache of a function depend on this file and on all of the folders that its kernels are from.
 
-    Those are its own and those of the kernels that its file imports. What is damaged is rebuilt. Numba looks at the
-    function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
+    Those are its own and those of the kernels that its file imports, and theirs. What is damaged is rebuilt. Numba
+    looks at the function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
     """
-    calls = [value.py_func for value in function.__globals__.values() if hasattr(value, "py_func")]
-    folders = {Path(one.__code__.co_filename).parent for one in (function, *calls)}
-    files = [Path(__file__), *sorted(file for folder in folders for file in folder.glob("*.py"))]
+    files = [Path(__file__), *sorted(file for folder in _folders_of(function) for file in folder.glob("*.py"))]
     index = cache._cache_file
     index._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
     load_index, save, log = index._load_index, index.save, logging.getLogger(__name__)
@@ -282,6 +291,7 @@ def _callback(function: Callable[..., float], signature: Any, cache: bool) -> An
         _stamp(made._cache, function)
     made.compile()
     made._sig = signature.return_type(*signature.args[:-1], _NUMBERS)  # as kernels call it
+    made.kind = types.FunctionType(made._sig)
     return made
 
 
@@ -299,12 +309,22 @@ class _Pointer(_CALLBACKS.CFunc):  # type: ignore[misc]
         self._compiler = _PointerCompiler(function, self._targetdescr, _CHECKED, {}, numba.core.compiler.Compiler)
         self._watched = watched
 
+    def __wrapper_address__(self) -> int:
+        """Return where it is; without being asked for it like this, numba compares the records in every call."""
+        return int(self.address)
+
     def _compile_uncached(self) -> Any:
         made = super()._compile_uncached()
         if self._watched:
             _WATCHED.append(self._pyfunc.__name__)
         _add_guard(made.target_context, made.library, made.fndesc, len(_WATCHED) if self._watched else 0)
         return made
+
+
+@numba.extending.typeof_impl.register(_Pointer)
+def _kind_of(pointer: _Pointer, context: Any) -> Any:
+    """Return the type of a pointer, which numba else makes anew in every call, at ten times the cost of the others."""
+    return pointer.kind
 
 
 def _add_guard(context: Any, library: Any, function: Any, watched: int) -> None:

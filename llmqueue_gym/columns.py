@@ -132,7 +132,9 @@ def text_lines(path: str | os.PathLike[str]) -> Iterator[str]:
                     raise BadInput(f"cannot read {path}: a line has more than {LONGEST_LINE:,} characters")
                 if stripped := line.strip():
                     yield stripped
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except BadInput:
+        raise
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # the last of what is no UTF-8, or a path with a NUL
         raise BadInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 

@@ -36,10 +36,10 @@ REQUEST = whole_lines(
         ("last_token", "f8"),  # s, when it got its last output token; arrival before the first
         ("longest_gap", "f8"),  # s, longest time between two of its output tokens so far
         ("last_scheduled", "f8"),  # s, end of the last iteration that it was in; arrival before the first
-        ("ready", "f8"),  # s, when it came to where it is now: its arrival, or later if it was elsewhere before
+        ("predicted", "f8"),  # output tokens in all, by the present prediction
         ("rank", "f8"),  # as of the last time it was ranked; lower is served first
         ("place", "i8"),  # breaks ties of rank; lower is first
-        ("predicted", "f8"),  # output tokens in all, by the present prediction
+        ("ready", "f8"),  # s, when it came to where it is now: its arrival, or later if it was elsewhere before
         ("first_predicted", "f8"),  # the same, by the prediction on arrival
         ("lower", "f8"),  # least output tokens, for predictors of intervals; others predict one number thrice
         ("upper", "f8"),  # most output tokens

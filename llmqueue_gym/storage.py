@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmqueue_gym.errors import BadInput
+
 MOST = 2**26  # bytes of a text
 
 
@@ -20,7 +22,10 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OSError: `path` cannot be written; nothing is left of it.
     """
-    path = Path(os.path.realpath(path))
+    try:
+        path = Path(os.path.realpath(path))
+    except ValueError as error:  # a NUL
+        raise OSError(errno.EINVAL, str(error), os.fspath(path)) from None
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         if path.exists() and not path.is_file():  # a folder, or a device, which would be replaced as well
@@ -33,6 +38,22 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+def check_place(path: str | os.PathLike[str], what: str | os.PathLike[str] = "") -> None:
+    """Refuse a file that is a folder or whose folder there is not, before the work whose result it is to hold.
+
+    Args:
+        path: of the file.
+        what: it is in the message, where that is more than the path.
+
+    Raises:
+        BadInput: there is no such folder, or the path is that of one.
+    """
+    if os.path.isdir(path):
+        raise BadInput(f"{what or path}: it is a folder; name a file")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise BadInput(f"{what or path}: {Path(path).parent}: no such folder")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

@@ -300,7 +300,8 @@ class Fleet:
         taking = [q for q, replica in enumerate(self.replicas) if self.takes(replica, request, decodes)]
         if not taking:  # one that starts, or else one of another role
             able = [replica for replica in self.replicas if replica.holds(request)]
-            later = [q.index for q in able if not q.on and not (decodes and q.role == PREFILL)]
+            reads = decodes and source is not None
+            later = [q.index for q in able if not q.on and not (reads and q.role == PREFILL)]
             others = [source] if source is not None else [replica.index for replica in able if replica.on]
             return [*later, *others][0]
         if router.looks == "turn":

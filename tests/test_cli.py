@@ -13,6 +13,7 @@ from llmqueue_gym.distributions import DISTRIBUTIONS
 from llmqueue_gym.engines.batching.rule_sets import RULE_SETS
 from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.policies.base import TOLD
+from llmqueue_gym.policies.control import CONTROLLERS
 from llmqueue_gym.predictors import PREDICTORS
 from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS
 from llmqueue_gym.systems import SYSTEMS, Scenario
@@ -42,7 +43,8 @@ LISTS = {
         part.made.kind.replace("policy", "policies").replace(" ", "_"): part
         for kind in KINDS
         for part in kind.policies.parts
-    },
+    }
+    | {"controllers": CONTROLLERS},
 }
 
 

@@ -20,6 +20,8 @@ WRONG = [
     ("simulate centrl --policy fcfs", "unknown system 'centrl'; did you mean 'central'?"),
     ("simulate", "'--policy'"),
     ("policies extra", "extra"),
+    ("leaderboard show --folder {files}", "no stored results there; give --folder the experiments/leaderboard of a"),
+    ("profile fit x.csv --out /nowhere/x.json", "--out /nowhere/x.json: /nowhere: no such folder"),
     ("envs llmqueue/MG2-v0", "did you mean 'llmqueue/MG"),
     ("simulate --policy sprt", "did you mean 'sprpt'?"),
     ("simulate --policy trail", "add --profile a100-llama3-8b"),

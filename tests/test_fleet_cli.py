@@ -64,6 +64,15 @@ TABLES = [
         "[[replica]]\nrole = 'prefill'\n[[replica]]\nrole = 'decode'\nprofile = 'gpt3-175b'\n",
         "there are replicas of 'Llama-3-8B' and of 'GPT-3 175B'; choose one model",
     ),
+    (
+        "[[replica]]\nprofile = 'h100-llama3.1-8b'\n[[replica]]\nprofile = 'h100x4-llama3.1-70b'\n",
+        "leave one out, or write model = ['Llama-3.1-70B', 'Llama-3.1-8B'] if any will do",
+    ),
+    ("model = ['Llama-3-8B', 'GPT-5']\n[[replica]]\n", "model = 'GPT-5' is on no replica; they serve Llama-3-8B"),
+    (
+        "model = ['Llama-3-8B']\n[[replica]]\n[[replica]]\nprofile = 'gpt3-175b'\n",
+        "requests ask for 'Llama-3-8B', and there are replicas of 'GPT-3 175B'; leave them out",
+    ),
     (PAIR + "[[link]]\nfrom = 'a'\nto = 'c'\n", "[[link]] 1: to = 'c' is no replica; choose from: a, b"),
     (PAIR + "[[link]]\nfrom = 1\nto = 'b'\n", "[[link]] 1: from = 1 is no replica; choose from: a, b"),
     (PAIR + "[[link]]\nfrom = 'a'\n", "[[link]] 1: to is missing; choose from: a, b"),
@@ -112,6 +121,11 @@ OPTIONS = [
     ("--turn-over -1", "--turn-over -1.0 must be a number from 0"),
     ("--handover fcfs", "unknown router 'fcfs'"),
     ("--order random", "unknown serving policy 'random'"),
+    ("--controller fixed:replicas=0", "fixed: replicas=0 must be at least 1"),
+    ("--controller fixed:replicas=x", "controller 'fixed': replicas='x' is not a whole number"),
+    ("--controller nonesuch", "choose from: none, fixed, utilisation, erlang, forecast, sageserve-now"),
+    ("--timeline /no/such/run.json", "timeline /no/such/run.json: /no/such: no such folder"),
+    ("--timeline /tmp", "timeline /tmp: it is a folder; name a file"),
     ("--fleet /no/such/file", "cannot be read: No such file"),
     ("--fleet /tmp", "cannot be read: Is a directory"),
     ("--fleet example --replicas 7", "--replicas 7 has no place beside --fleet 'example'"),
@@ -151,6 +165,29 @@ def test_a_request_goes_where_it_fits_and_is_named_where_it_fits_nowhere(written
         fleet(4000).simulate("round-robin", 1)
 
 
+def test_any_model_serves_where_the_file_says_so(written):
+    text = 'model = ["Llama-3.1-8B", "Llama-3.1-70B"]\n'
+    text += "".join(f"[[replica]]\nprofile = '{name}'\n" for name in ("h100-llama3.1-8b", "h100x4-llama3.1-70b"))
+    assert len(Scenario("fleet", fleet=written(text), rate=1.0).system.members) == 2
+
+
+def test_what_can_be_served_is_that_of_the_file_not_of_the_profile_beside_it(run_json, written):
+    """Lengths are drawn, checked and shown to agents by the replicas that there are, whatever --profile says."""
+    large, small = (f"[[replica]]\nprofile = 'a100-llama3-8b:kv_tokens={kv}'\n" for kv in (9600, 1600))
+    command = "simulate fleet --policy random --rate 1 --requests 60 --max-tokens 6000 --fleet"
+    told = [run_json(f"{command} {written(large)} {more}") for more in ("", "--profile unit:kv_tokens=1600")]
+    for one in told:
+        one.pop("seconds_in_kernel"), one.pop("options")
+    assert told[0] == told[1] and told[0]["done"] == 60
+    fleet = Scenario("fleet", fleet=written(small), rate=1.0, n_jobs=300)
+    drawn = fleet.draw(0)
+    assert 1500 < (drawn.work["prompt"] + drawn.sizes).max() <= fleet.system.longest == 1601
+    view = fleet.system.view()
+    assert view.scales(fleet)["blocks"] == 100
+    mixed = Scenario("fleet", fleet=written(small + large), rate=1.0, n_jobs=300).system
+    assert mixed.longest == 9601 and mixed.scales(fleet)["blocks"] == 100
+
+
 def test_the_example_is_served_and_timed(run_json, tmp_path):
     out = tmp_path / "run.json"
     told = run_json(f"simulate fleet --fleet example --rate 4 --requests 200 --policy least-work --timeline {out}")
@@ -158,7 +195,9 @@ def test_the_example_is_served_and_timed(run_json, tmp_path):
     assert told["profile"] == "h100-llama3.1-8b, l40s-llama3.1-8b" and told["model"] == "Llama-3.1-8B"
     events = json.loads(out.read_text())["traceEvents"]
     slices = [event for event in events if event["ph"] == "X"]
-    assert len(slices) == 3 * 200 and {event["pid"] for event in slices} == {2, 3, 4}
+    assert len(slices) == 3 * 200 and {event["pid"] for event in slices} == {0, 1, 2, 3, 4}
+    assert {event["pid"] for event in slices if event["cat"] != "output"} == {0, 1}  # who reads
+    assert {event["pid"] for event in slices if event["cat"] == "output"} == {2, 3, 4}
     lanes = {}
     for event in sorted(slices, key=lambda event: event["ts"]):  # nobody is drawn over another
         lane = event["pid"], event["tid"]
@@ -175,3 +214,42 @@ def test_the_system_is_found_by_its_options_which_are_told_again(run_json):
     assert told["options"]["router"] == "power-of-d" and told["options"]["policy"] == "sjf"
     told = run_json("simulate --dispatch least-work --policy fcfs --servers 2 --jobs 100")
     assert told["options"]["dispatch"] == "least-work" and told["options"]["policy"] == "fcfs"
+
+
+CONTROLLED = "simulate fleet --policy least-work --replicas 4 --rate 12 --requests 1500 --tick 5 --start-up 10"
+
+
+def test_who_was_on_and_how_often_that_changed_is_told(run, run_json):
+    told = run_json(f"{CONTROLLED} --controller utilisation:steady=10,up=0.08,down=0.05")
+    (group,) = told["groups"]
+    assert told["switched_off"] >= 2 and told["switched_on"] >= 1
+    assert 1 < told["replicas_on"] < 4 and group["replicas_on"] == pytest.approx(told["replicas_on"])
+    for share in ("busy_share", "kv_share", "most_kv_share"):  # of the time for which replicas were there, in both
+        assert group[share] == pytest.approx(told[share], rel=1e-12)
+    fixed = run_json(f"{CONTROLLED} --controller fixed:replicas=3")
+    assert (fixed["replicas_on"], fixed["switched_on"], fixed["switched_off"]) == (3, 0, 0)
+    plain = run_json(CONTROLLED)
+    assert plain["replicas_on"] == 4 and "switched_on" not in plain
+    out = run(*f"{CONTROLLED} --controller fixed:replicas=3".split())[1]
+    assert "replicas on, mean: 3 of 4; switched on 0 times, off 0 times" in out
+    assert [line.strip() for line in out.splitlines() if line.strip() in ("fleet", "replica", "replicas")] == [
+        "fleet",
+        "replicas",
+    ]
+
+
+def test_memory_that_nobody_looks_at_is_not_told(run, run_json):
+    command = "simulate fleet --policy least-tokens --rules distserve --profile distserve-opt-13b-tp1 --prefill 1"
+    command += " --replicas 2 --rate 2 --requests 60 --max-tokens 3000"
+    told = run_json(command)
+    assert told["most_kv_share"] is None and [one["most_kv_share"] for one in told["groups"]] == [None, None]
+    out = run(*command.split())[1]
+    assert "KV cache in use, most" not in out and "that fcfs sustains where all" in out  # its load is of the pooled one
+
+
+def test_a_comparison_leaves_out_what_nothing_reads(run):
+    command = "compare fleet --policies random,round-robin --rate 8 --requests 200"
+    for more, told in (("", False), (" --controller fixed:replicas=3", True)):
+        out = run(*(command + more).split())[1]
+        assert ("tick=15.0" in out, "start_up=155.0" in out, "controller=" in out) == (told,) * 3
+    assert "start_up=155.0" in run(*f"{command} --spot 1".split())[1]

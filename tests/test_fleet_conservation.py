@@ -16,6 +16,7 @@ from llmqueue_gym.evaluation.fleet import groups
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, request_table
+from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.control import NEVER, noted
 from llmqueue_gym.systems.members import Member
 
@@ -79,6 +80,45 @@ def test_whoever_nobody_takes_over_goes_on_where_it_was_read(block_size):
     members = [Member(roofline(STEP), rules, PREFILL), Member(roofline(STEP), short, DECODE)]
     run = served(planned(members), drawn_of(request_table(np.zeros(2), np.array([10, 12])), [9, 3]))
     assert run.jobs["site"].tolist() == [0, 0] and run.totals["transfers"] == 0
+
+
+SHORT = replace(PASSES, max_model_len=10)
+
+
+def test_whoever_only_one_that_reads_can_hold_is_sent_there_even_if_little_is_missing():
+    members = [Member(roofline(STEP), SHORT, DECODE), Member(roofline(STEP), PASSES, PREFILL)]
+    run = served(planned(members, local_below=20), drawn_of(request_table(np.zeros(1), np.array([12])), [3]))
+    assert run.jobs["site"].tolist() == [1] and run.totals["transfers"] == 0
+
+
+@pytest.mark.parametrize("router", ["round-robin", "mixed-pool"])
+def test_whoever_only_one_of_another_role_can_hold_waits_until_that_one_is_on(router):
+    def control(seen, memory):
+        return [0, 1, 1 if seen.clock < 8 * STEP else 2]
+
+    members = [
+        Member(roofline(STEP), rules, role) for rules, role in ((SHORT, PREFILL), (SHORT, DECODE), (PASSES, DECODE))
+    ]
+    fleet = planned(members, controller=control, tick=2 * STEP, start_up=4 * STEP)
+    run = served(fleet, drawn_of(request_table(np.array([3 * STEP]), np.array([12])), [3]), router)
+    assert run.jobs["site"].tolist() == [2] and run.outcome["scheduled"][0] >= 12 * STEP
+
+
+def test_who_has_all_tokens_and_waits_for_its_batch_is_done_when_the_replica_is_gone():
+    rules = replace(TURNS, allocation="longest", request_level=True)
+    times = [0.0, 0.0, np.inf]
+    given = {"start_up": 1.0, "concurrency": 2}
+    run = served(*case((BOTH,), rules, [5, 5, 5], [2, 9, 3], [(4.5 * STEP, 0)], times, **given))
+    assert run.totals["lost"] == 1 and run.outcome["completion"][0] == run.jobs["arrival"][2] == 4.5 * STEP
+
+
+def test_who_comes_back_to_one_that_reads_and_finds_its_prompt_cached_goes_on_elsewhere():
+    # The one that was to decode it vanishes: all but a token is found where it is read again.
+    rules = replace(PASSES, caching="radix")
+    fleet, drawn = case((PREFILL, DECODE), rules, [60], [6], [(1.5 * STEP, 1)], start_up=0.0)
+    run = served(fleet, drawn)
+    assert run.jobs["site"].tolist() == [1] and run.totals["transfers"] == 2
+    assert promised_at_the_end(fleet, drawn, "round-robin") == ([0, 0], [0, 0])
 
 
 # The last of all ends before anything else is due, before a report of its replica, and after the horizon.
@@ -178,6 +218,21 @@ def test_a_controller_that_leaves_off_who_alone_could_serve_comes_to_an_end():
     fleet = planned(members, controller=lambda seen, memory: [1, 0, 0], tick=1.0)
     run = fleet.simulate(drawn_of(request_table(np.zeros(2), np.array([5, 20])), [5, 5]), ROUTING_POLICIES("random"))
     assert run.reason == "livelock" and run.done.tolist() == [True, False]
+
+
+def test_a_fleet_that_is_stuck_says_so_where_there_is_a_horizon_too():
+    """As its only replica does by itself, then and with what it has cost by then."""
+    given = {"rules": "splitwise", "profile": "splitwise-sim-h100-llama2-70b:kv_tokens=2600", "rate": 8.0}
+    given |= {"lengths": "lognormal:prompt=500,output=300", "n_jobs": 100, "max_tokens": 2500}
+    alone = Scenario("replica", **given).simulate("fcfs", 0)
+    for sizes in ({"replicas": 1}, {"replicas": 2, "prefill": 1}):
+        run = Scenario("fleet", **given, **sizes).simulate("random", 0)
+        assert run.reason == alone.reason == "stuck"
+        if sizes["replicas"] == 1:
+            assert run.totals["clock"] == alone.totals["clock"]
+            assert run.totals["integral"] == pytest.approx(alone.totals["integral"], rel=1e-12)
+    cut = Scenario("fleet", **{**given, "rules": "splitwise:horizon=9"}, replicas=2).simulate("random", 0)
+    assert cut.reason == "horizon"
 
 
 def test_nobody_moves_out_of_a_pipeline():

@@ -24,6 +24,8 @@ def latest(request, system, params):
 
 ORDERS = ["fcfs", latest, "longest-prefix", "shortest-uncached", "sprpt"]
 FLEETS = """
+model = ["Llama-3-8B", "Llama-3.1-8B"]
+
 [[replica]]
 count = 2
 profile = "a100-llama3-8b:kv_tokens=800"

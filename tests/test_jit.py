@@ -20,7 +20,11 @@ TAKER = "from llmqueue_gym._jit import kernel\n\n\n@kernel\ndef taker(tables):\n
 
 def python(tmp_path, code):
     """Return the words that code prints in a process of its own, with the package `made` of this folder, and stderr."""
-    env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     env.pop("NUMBA_DISABLE_JIT", None)
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     return done.stdout.split(), done.stderr
@@ -61,6 +65,19 @@ def test_a_change_in_another_folder_reaches_the_caller(tmp_path):
     (folder / "parts" / "helper.py").write_text(HELPER.format(1))
     assert python(tmp_path, RUN)[0] == ["2", "0"]
     (folder / "parts" / "helper.py").write_text(HELPER.format(10))
+    assert python(tmp_path, RUN)[0] == ["11", "0"]
+
+
+def test_a_change_two_folders_down_reaches_the_caller(tmp_path):
+    folder = package(tmp_path, caller=CALLER.replace("made.helper", "made.parts.helper"))
+    between = CALLER.replace("made.helper import helper", "made.parts.deep.lowest import helper as lowest")
+    between = between.replace("def caller", "def helper").replace("return helper(x)", "return lowest(x)")
+    for name, text in (("parts", between), ("parts/deep", HELPER.format(1))):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("")
+        (folder / name / ("helper.py" if name == "parts" else "lowest.py")).write_text(text)
+    assert python(tmp_path, RUN)[0] == ["2", "0"]
+    (folder / "parts" / "deep" / "lowest.py").write_text(HELPER.format(10))
     assert python(tmp_path, RUN)[0] == ["11", "0"]
 
 

@@ -10,7 +10,7 @@ from reference_vllm import Stuck, VllmReference, linear_cost, random_case
 
 from llmqueue_gym._jit import kernel
 from llmqueue_gym.engines.batching.blocks import cached_tokens
-from llmqueue_gym.engines.batching.cache import AFTER, BLOCK, PREFIX, USERS
+from llmqueue_gym.engines.batching.cache import END, PREFIX, USERS, free_blocks
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.prefixes import mixed
 from llmqueue_gym.engines.batching.rule_sets import rule_set
@@ -21,7 +21,7 @@ from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import serving_policy
 from llmqueue_gym.requests import OUTPUT, SEGMENT, Contexts, Requests, never_refreshed, request_table
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.replica_tables import kernel_arguments, loaded
 from llmqueue_gym.systems.serve import as_drawn, placed, serve
 
 CASES = 120
@@ -84,13 +84,11 @@ def test_all_blocks_come_back_and_hold_what_the_plain_rules_say(ahead):
     for number in range(CASES // 2):
         config, requests, reference = cached_case(number, async_scheduling=ahead)
         replica = after(*served(config, requests))
-        cells, state, size = replica.cells, replica.state[0], config["block_size"]
-        blocks = cells[int(state["queue"]) : int(state["buckets"])].reshape(-1, BLOCK)
-        assert not blocks[:, USERS].any()
-        assert replica.system["free"][0] == len(blocks) - 1
-        order, place = [], int(state["queue"])
-        while (place := int(cells[place + AFTER])) != state["queue"]:
-            order.append(bool(cells[place + PREFIX]))
+        cells, size = replica.cells, config["block_size"]
+        free = free_blocks(replica, 0)
+        assert (cells[free + USERS] <= 0).all()
+        assert replica.system["free"][0] == replica.system["blocks"][0] == len(set(free.tolist()))
+        order = (cells[free + PREFIX] != 0).tolist()
         assert order == [block["prefix"] is not None for block in reference.pool.queue]
         before, found = cells.copy(), np.zeros(len(requests), np.int64)
         held(replica, size, found)
@@ -111,6 +109,22 @@ def test_a_prompt_is_looked_up_and_its_row_told():
     assert serve(given, "fcfs", "unit", Rules(blocks=40)).jobs["cached"].tolist() == [0, 0, 0]
     alone = serve(given._replace(contexts=None), "fcfs", "unit", Rules(blocks=40, caching="vllm"))
     assert alone.totals["hit_tokens"] == 0
+
+
+def test_blocks_that_are_found_again_and_again_stay_in_order():
+    """The queue of free blocks goes round its ring many times, over the gaps that hits leave."""
+    n = 200
+    pieces = np.zeros(n, SEGMENT)
+    pieces["text"], pieces["length"] = np.arange(n) % 3, 33
+    contexts = Contexts(pieces, np.arange(n + 1), OUTPUT + np.arange(n))
+    table = request_table(100.0 * np.arange(n), np.full(n, 33))
+    given = Requests(table, np.full(n, 5), never_refreshed(n), contexts)
+    rules = Rules(blocks=40, block_size=4, caching="vllm")
+    assert serve(given, "fcfs", "unit", rules).totals["hit_tokens"] == 32 * (n - 3)
+    replica = after(given, "fcfs", "unit", rules)
+    assert len(set(free_blocks(replica, 0).tolist())) == 40
+    ring = int(replica.state["bucket_mask"][0]) + 1
+    assert replica.cells[int(replica.state["queue"][0]) + END] > 2 * ring
 
 
 def test_a_talk_goes_on_from_the_output_of_its_last_turn():

@@ -13,7 +13,7 @@ from llmqueue_gym.engines.batching.radix_order import POLICIES, put_in_order
 from llmqueue_gym.engines.batching.radix_tables import EVICTABLE, LEAVES, POSTPONED, PROTECTED, USED, cut_down
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.requests import SEGMENT, Contexts, Requests, never_refreshed, request_table
-from llmqueue_gym.systems.replica import loaded
+from llmqueue_gym.systems.replica_tables import loaded
 from llmqueue_gym.systems.serve import as_drawn
 
 

@@ -6,11 +6,14 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 from reference_routing import Books, choose, luck_of, shown
 
+from llmqueue_gym.engines.batching.cache import LENGTH, PAGES, PATH, PIECE, TEXT
 from llmqueue_gym.engines.batching.rule_sets import rule_set
+from llmqueue_gym.engines.fleet.record import LEAST, PLACES, known_blocks, note
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.policies.routing.consistent_hash import place
@@ -296,6 +299,31 @@ def test_the_stored_findings_on_stale_views_follow_from_their_rows(monkeypatch):
     again = module.p99("llm-d", 4, 0.8, 0.01, stored["requests"], module.FIRST_SEED)
     wanted = next(r for r in stored["rows"] if (r["router"], r["load"], r["staleness"]) == ("llm-d", 0.8, 0.01))
     assert again == pytest.approx(wanted["p99"][0], rel=1e-9)
+
+
+@numba.njit
+def sent_and_known(cells, paths, record, tokens, size):
+    """Return how many tokens a record knows of prompts of so many, each at a path, once all were sent."""
+    for path in paths:
+        note(cells, path, record, 0, tokens // size, size)
+    known = np.zeros(len(paths), np.int64)
+    for k in range(len(paths)):
+        known[k] = known_blocks(cells, paths[k], record, 0, tokens // size, size) * size
+    return known
+
+
+def test_a_record_is_bounded_by_tokens_whatever_the_size_of_blocks():
+    tokens, most = 4096, PLACES * LEAST
+    paths = 8 + (PATH + PIECE) * np.arange(3 * most // tokens)
+    cells = np.zeros(paths[-1] + PATH + PIECE, np.int64)
+    for cell, value in ((PAGES, PATH + PIECE), (PATH + TEXT, 1 + np.arange(len(paths))), (PATH + LENGTH, tokens)):
+        cells[paths + cell] = value
+    for size in (16, 48, 64, 512):
+        known = sent_and_known(cells, paths, np.zeros((1, PLACES), np.int64), tokens // size * size, size)
+        assert known[-1] == tokens // size * size
+        assert 0 < known.sum() <= most, size
+    few = sent_and_known(cells, paths[:8], np.zeros((1, PLACES), np.int64), tokens, 16)
+    assert (few == tokens).all()
 
 
 def test_no_column_hides_behind_what_a_record_can_do():

@@ -219,6 +219,11 @@ def test_a_batch_that_is_held_to_its_end_lets_nobody_be_sent_away():
     assert rule_set("vidur-sarathi:request_level=true,allocation=longest,room_for_one=false").request_level
 
 
+def test_a_batch_that_is_put_together_anew_is_not_held_to_its_end():
+    with pytest.raises(BadInput, match="batching=blocks puts together anew"):
+        rule_set("splitwise:request_level=true,allocation=longest")
+
+
 def test_a_rule_set_that_forgets_output_for_ever_is_a_livelock():
     rng = np.random.default_rng(71702)
     found = set()

@@ -8,7 +8,7 @@ from zipfile import ZipFile
 import gymnasium
 import numpy as np
 import pytest
-from test_conformance import playable
+from conforming import playable
 
 import llmqueue_gym
 from llmqueue_gym import _jit

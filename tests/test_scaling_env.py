@@ -84,7 +84,9 @@ def test_controllers_and_spot_machines_are_the_closed_loops_where_the_agent_rout
     agent = baseline_agent("least-outstanding", env)
     total, steps, _ = finish(env, agent.act_env, 6)
     expected = env.scenario.simulate("least-outstanding", 6)
-    same(env.run(), expected)
+    same(run := env.run(), expected)
+    for name in ("switched_on", "switched_off"):
+        assert run.totals.get(name) == expected.totals.get(name)
     assert steps == len(expected) + expected.totals["lost"]
     paid = env.view.price * expected.totals["on_time"] / 3600
     assert total * env.view.reward_unit(env.scenario) == pytest.approx(-expected.response_times.sum() - paid)
@@ -202,3 +204,21 @@ def test_what_cannot_be_is_said_in_one_line():
     env.reset(seed=0)
     with pytest.raises(BadInput, match="it must be three numbers"):
         baseline_agent(lambda seen, memory: [1], env).act_env(env)
+
+
+def test_an_agent_that_leaves_off_who_alone_could_serve_comes_to_an_end(tmp_path):
+    """As the controller that wants the same does, by as many ticks; other runs beside it go on."""
+    path = tmp_path / "fleet.toml"
+    small, large = (f"[[replica]]\nprofile = 'a100-llama3-8b:kv_tokens={kv}'\n" for kv in (2304, 16000))
+    path.write_text(f"{small}rules = 'vllm-v1:patience=40'\n{large}")
+    given = {"fleet": str(path), "lengths": "lognormal:prompt=4000,output=32", "max_tokens": 6000, "rate": 1.0}
+    env = made(**given, n_requests=9, tick=1.0, start_up=1.0, replicas=4)
+    _, _, info = finish(env, lambda env: 0, 1)
+    run, expected = env.run(), replace(env.scenario, controller="fixed:replicas=1").simulate(env.view.router, 1)
+    assert run.reason == expected.reason == info["episode_metrics"]["ended"] == "livelock"
+    assert info["clock"] == expected.totals["clock"] and not run.done.any()
+    many = gym.make_vec(SCALING, num_envs=2, autoreset_mode=AutoresetMode.SAME_STEP, **given, n_requests=9, replicas=4)
+    many.reset(seed=1)
+    ended = [many.step(np.array([0, 1]))[2:4] for _ in range(200)]
+    assert any(truncated[0] for _, truncated in ended) and not any(terminated[0] for terminated, _ in ended)
+    assert any(terminated[1] for terminated, _ in ended) and not any(truncated[1] for _, truncated in ended)

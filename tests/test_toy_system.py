@@ -10,7 +10,9 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-import test_conformance as conformance
+import test_conformance
+import test_conformance_envs
+from gymnasium.vector import AutoresetMode
 
 from llmqueue_gym import _jit
 from llmqueue_gym.envs import ENVIRONMENTS, Environment, register_all
@@ -53,7 +55,12 @@ def _line(system, monkeypatch):
     del gym.registry[ID]
 
 
-CLAIMS = [claim for name, claim in vars(conformance).items() if name.startswith("test_") and inspect.isfunction(claim)]
+CLAIMS = [
+    claim
+    for promises in (test_conformance, test_conformance_envs)
+    for name, claim in vars(promises).items()
+    if name.startswith("test_") and inspect.isfunction(claim)
+]
 
 
 @pytest.mark.skipif(_jit.DISABLED, reason="the page's kernels want numba's records")
@@ -61,7 +68,7 @@ CLAIMS = [claim for name, claim in vars(conformance).items() if name.startswith(
 def test_it_keeps_every_promise_of_the_conformance_suite(claim):
     takes = inspect.signature(claim).parameters
     told = {"kind": KIND} if "kind" in takes else {"name": ID} if "name" in takes else {}
-    for mode in conformance.AutoresetMode if "mode" in takes else [None]:
+    for mode in AutoresetMode if "mode" in takes else [None]:
         claim(**told, **({} if mode is None else {"mode": mode}))
 
 

@@ -6,7 +6,7 @@ import pytest
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import ENDLESS, HELD
 from llmqueue_gym.systems import Scenario
-from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.replica_tables import kernel_arguments, loaded
 
 
 def in_pieces(scenario, policy, seed, times):

@@ -29,7 +29,7 @@ from llmqueue_gym.engines.batching.radix_tables import EVICTABLE, LEAVES, POSTPO
 from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import SEGMENT, Contexts, Requests, never_refreshed, request_table
-from llmqueue_gym.systems.replica import loaded
+from llmqueue_gym.systems.replica_tables import loaded
 from llmqueue_gym.systems.serve import as_drawn
 
 FIELDS = ("step", "number", "waiting", "head", "queue", "matched", "admitted", "prompts", "finished", "held", "state")

@@ -126,9 +126,12 @@ class Asked:
         return {"policy": words["policy"], **words}
 
     def in_options(self, message: str) -> str:
-        """Return a message about fields, as in `n_jobs=0 must be ...`, as one about options: `--jobs 0 must be ...`."""
+        """Return a message about fields, as in `n_jobs=0 must be ...`, as one about options: `--jobs 0 must be ...`.
+
+        What stands behind a name and a colon, as in `fixed: replicas=0 must be ...`, is of that thing and no field.
+        """
         for name, option in self.options.items():
-            message = re.sub(rf"(?<![\w:;,-]){name}=(?=\S)", f"--{option} ", message)
+            message = re.sub(rf"(?<![\w:;,-])(?<!: ){name}=(?=\S)", f"--{option} ", message)
         return message
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -119,7 +119,9 @@ def _arguments(environment: Any) -> dict[str, Any]:
 @click.command()
 @as_json
 def policies(as_json: bool) -> None:
-    """List the policies of all systems, each with what it is told."""
+    """List the policies of all systems, each with what it is told, and the controllers of fleets."""
+    from llmqueue_gym.policies.control import CONTROLLERS
+
     tables: dict[str, list[Entry]] = {}
     for kind in kinds_of_systems():
         for registry in kind.policies.parts:
@@ -130,7 +132,7 @@ def policies(as_json: bool) -> None:
                 made = registry.make(name)
                 traits = {trait: getattr(made, trait) for trait in TRAITS if hasattr(made, trait)}
                 entries.append({**_entry(name, registry.builder(name)), **traits})
-    _show(tables, as_json, told=True)
+    _show({**tables, "controllers": _entries(CONTROLLERS)}, as_json)
 
 
 def _of_kind(registry: Any) -> str:
@@ -226,11 +228,12 @@ def _default(value: Any) -> Any:
     return value if isinstance(value, (int, float, str)) else str(value).lower()
 
 
-def _show(tables: Mapping[str, Iterable[Entry]], as_json: bool, told: bool = False) -> None:
+def _show(tables: Mapping[str, Sequence[Entry]], as_json: bool) -> None:
     if as_json:
         print_json(tables)
         return
     for kind, entries in tables.items():
+        told = "told" in entries[0]
         rows = [(e["name"], *([e["told"]] if told else []), _words(e["parameters"]), e["description"]) for e in entries]
         columns = ("name", *(["told"] if told else []), "parameters", "what it is")
         print_table(kind.replace("_", " "), columns, rows)

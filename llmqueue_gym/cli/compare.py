@@ -1,6 +1,7 @@
 """`llmqueue compare`: policies on the same work, ranked, with an interval beside every number."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _compare(
         own = {"policies": list(entries), "metric": found["metric"], "plot": plot, "seed": seed}
         print_json(result({**found, "options": {**own, **asked.echo(scenario)}}, seeds=[seed]))
         return
-    _print(found, any(asked.objectives.values()))
+    _print(found, any(asked.objectives.values()), scenario.system.unread)
     if plot:
         click.echo(f"drawn: {plot}")
     click.echo(found["conclusion"])
@@ -112,7 +113,7 @@ def _work(found: dict[str, Any]) -> str:
     return Path(found.get("trace") or found.get("workload") or f"size {found['size']}").name
 
 
-def _print(found: dict[str, Any], goodput: bool) -> None:
+def _print(found: dict[str, Any], goodput: bool, unread: Sequence[str]) -> None:
     from llmqueue_gym.evaluation.metrics import WORDS
 
     what, base = WORDS[found["metric"]], found["base"]
@@ -124,8 +125,7 @@ def _print(found: dict[str, Any], goodput: bool) -> None:
     print_table(title, columns, [_row(row, found, goodput) for row in found["policies"]])
     show_groups_of_policies(found["policies"])
     given = {name: value for name, value in found["scenario"].items() if name not in _TOLD and value not in _NOT_TOLD}
-    hidden = ("system", *(("profile", "rules", "replicas", "prefill") if given.get("fleet") else ()))
-    told = [f"{name}={value}" for name, value in given.items() if name not in hidden]
+    told = [f"{name}={value}" for name, value in given.items() if name not in ("system", *unread)]
     click.echo("; ".join([given["system"], *([", ".join(told)] if told else []), f"predictor={found['predictor']}"]))
     if len(found["policies"]) > 1:
         click.echo("Below each ratio: its 95 % interval, on the same jobs; the rank is that of the mean.")

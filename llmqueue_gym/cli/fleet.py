@@ -12,6 +12,8 @@ from llmqueue_gym.cli.serving import notes
 
 __all__ = ["found", "notes", "show", "told"]
 
+SHARES = ("busy_share", "kv_share", "most_kv_share")
+
 
 def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None) -> dict[str, Any]:
     """Return what is served, in words, and the fleet."""
@@ -25,6 +27,7 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
         words["rules"] = _each(member.rules.name for member in system.members)
         words["fleet"] = str(system.fleet)
     words |= {"order": system.discipline.name, "replicas": len(system.members), "staleness": system.staleness}
+    words["pooled_capacity"] = system.splits or bool(policy and policy.paired)
     return words | ({"handover": system.taker.name} if system.splits else {})
 
 
@@ -35,11 +38,12 @@ def _each(texts: Iterable[str]) -> str:
 
 def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict[str, Any]:
     """Return what came of a run, and of each group of replicas."""
-    from llmqueue_gym.evaluation.fleet import groups
+    from llmqueue_gym.evaluation.fleet import groups, replicas_on
 
     told = serving.found(asked, scenario, policy, seed, run)
-    names = ("transfers", "transfer_bytes", "lost")
-    return {**told, **{name: run.totals[name] for name in names if run.totals[name]}, "groups": groups(run)}
+    told |= {name: run.totals[name] for name in ("transfers", "transfer_bytes", "lost") if run.totals[name]}
+    told |= {name: run.totals[name] for name in ("switched_on", "switched_off") if name in run.totals}
+    return {**told, "replicas_on": replicas_on(run), "groups": groups(run)}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -50,20 +54,26 @@ def show(found: dict[str, Any]) -> None:
             **shown,
             "policy": f"{found['policy']} at each of {found['replicas']} replicas, router {found['router']}",
         }
-    serving.show(shown)
+    serving.show(shown, "fleet")
+    changes = "switched_on" in found or "lost" in found
     rows = [
         [
             f"{group['replicas']} x {group['profile']}",
             group["role"],
+            *([f"{group['replicas_on']:.3g}"] if changes else []),
             f"{group['requests']:,}",
-            f"{group['busy_share']:.1%}",
-            f"{group['kv_share']:.1%}",
-            f"{group['most_kv_share']:.1%}",
+            *("" if share != share else f"{share:.1%}" for share in (group[name] for name in SHARES)),
         ]
         for group in found["groups"]
     ]
-    columns = ("replicas", "role", "requests", "busy", "KV read by decodes, mean", "KV in use, most")
-    print_table("fleet", columns, rows)
+    counts = ("on, mean", "requests") if changes else ("requests",)
+    columns = ("replicas", "role", *counts, "busy", "KV read by decodes, mean", "KV in use, most")
+    print_table("replicas", columns, rows)
+    if "switched_on" in found:
+        click.echo(
+            f"replicas on, mean: {found['replicas_on']:.3g} of {found['replicas']}; switched on "
+            f"{found['switched_on']:,} times, off {found['switched_off']:,} times"
+        )
     if found.get("transfers"):
         click.echo(
             f"moved between replicas: {found['transfers']:,} times, {found['transfer_bytes'] / 1e9:,.3g} GB in all"

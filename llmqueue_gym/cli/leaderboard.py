@@ -147,7 +147,9 @@ def show(folder: str, name: str | None, markdown: bool, as_json: bool) -> None:
     from llmqueue_gym.boards.stored import stored
     from llmqueue_gym.boards.terminal import show_ranking
 
-    rankings = [(on, ranking(on, stored(Path(folder), on))) for on in chosen(name).values()]
+    among = chosen(name)
+    _refuse_none(folder)
+    rankings = [(on, ranking(on, stored(Path(folder), on))) for on in among.values()]
     if as_json:
         print_json({on.name: rows for on, rows in rankings})
     elif markdown:
@@ -194,6 +196,7 @@ def _run_agent(
     from llmqueue_gym.boards.terminal import show_ranking
     from llmqueue_gym.integrations.load import load_agent
 
+    _refuse_none(str(folder))
     among = _at_hand(name)
     player = entries.agent_entry(load_agent, agent, _view(view))
     fits = {board: entries.plays(player, on) for board, on in among.items()}
@@ -212,6 +215,15 @@ def _run_agent(
     for on, rows in rankings:
         show_ranking(on, rows, Console(), mark=player.name)
     click.echo(f"{_LEGEND} {player.name} is not stored; add it with: llmqueue leaderboard add")
+
+
+def _refuse_none(folder: str) -> None:
+    """Refuse a folder without results to rank among; those that are stored come with a checkout, not with a wheel."""
+    if not Path(folder, "results").is_dir():
+        raise BadInput(
+            f"{folder}: no stored results there; give --folder the {FOLDER} of a checkout, or play the boards into "
+            "that folder with: llmqueue leaderboard run"
+        )
 
 
 def _view(given: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.storage import check_place
 
 
 def print_json(value: Any) -> None:
@@ -61,8 +62,7 @@ def check_picture(path: str) -> None:
     kinds = (".png", ".svg", ".pdf")
     if Path(path).suffix not in kinds:
         raise BadInput(f"--plot {path}: end the name in one of {', '.join(kinds)}")
-    if not Path(path).resolve().parent.is_dir():
-        raise BadInput(f"--plot {path}: {Path(path).parent}: no such folder")
+    check_place(path, f"--plot {path}")
     if not importlib.util.find_spec("matplotlib"):
         raise BadInput(f"--plot {path} needs matplotlib; pip install matplotlib")
 

@@ -133,10 +133,12 @@ def fit(
     from llmqueue_gym.profiles.files import write_profile
     from llmqueue_gym.profiles.fit import fit as fit_profile
     from llmqueue_gym.profiles.iterations import read_iterations
-    from llmqueue_gym.storage import whole
+    from llmqueue_gym.storage import check_place, whole
 
     if plot:
         check_picture(plot)
+    if out:
+        check_place(out, f"--out {out}")
     if kv_tokens is None:
         kv_tokens = _capacity_of(file)
     table = read_iterations(file, kv_tokens)

@@ -95,7 +95,7 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     if scenario.system.closed:
         return unknown
     given = replace(scenario, load=None, rate=scenario.rate or (1.0 if scenario.workload is None else None)).draw(seed)
-    scenario.system.bound_rules.check(given.work, given.sizes)
+    scenario.system.refuse_too_long(given)
     if scenario.load is None and not given.work["arrival"].any():  # all at time 0
         return unknown
     try:
@@ -121,7 +121,7 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     recorded = asked.trace and asked.told.keys().isdisjoint(("load", "rate", "rate_scale"))
     if recorded and rate and not (1 / ABSURD_RATE < rate < ABSURD_RATE and 1 / ABSURD_LOAD < load < ABSURD_LOAD):
         told.append(
-            f"the trace has {rate:.3g} requests/s, {load:.3g} of what fcfs sustains: are its times in another unit? "
+            f"the trace has {rate:.3g} requests/s, {load:.3g} of what {_who(found)}: are its times in another unit? "
             "--trace-unit tells it"
         )
     left = {key: value for key, value in found.get("left_out", {}).items() if value}
@@ -137,7 +137,7 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     if found["overloaded"]:
         rate, most = found["rate"], found["capacity"]["rate"]
         told.append(
-            f"OVERLOADED: {rate:.3g} requests/s arrive, fcfs sustains {most:.3g}; "
+            f"OVERLOADED: {rate:.3g} requests/s arrive, {most:.3g} are what {_who(found)}; "
             "the queue grows as long as requests come, so times tell how long the run was, nothing else"
         )
     if found.get("truncated"):
@@ -153,8 +153,13 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     return told
 
 
-def show(found: dict[str, Any]) -> None:
-    """Print what was served."""
+def _who(found: dict[str, Any]) -> str:
+    """Return in words by whom the capacity is that was looked for."""
+    return "fcfs sustains" + (" where all replicas read and decode" if found.get("pooled_capacity") else "")
+
+
+def show(found: dict[str, Any], whole: str = "replica") -> None:
+    """Print what was served; `whole` is what the numbers of the whole run are of."""
     from llmqueue_gym.evaluation.metrics import WORDS, seconds
     from llmqueue_gym.evaluation.serving import LATENCIES
 
@@ -165,7 +170,7 @@ def show(found: dict[str, Any]) -> None:
         most, seen = found["capacity"]["rate"], found["capacity"]["requests"]
         sample = f", by a sample of {seen:,}" if seen < found["requests"] else ""
         head.append(
-            ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that fcfs sustains{sample}")
+            ("arrivals", f"{found['rate']:.4g} /s, {found['load']:.3g} of the {most:.4g} /s that {_who(found)}{sample}")
         )
     print_table("served", ("", ""), head)
     rows = [[WORDS[name], *(seconds(found[name][key]) for key in COLUMNS)] for name in LATENCIES]
@@ -182,7 +187,7 @@ def show(found: dict[str, Any]) -> None:
     if found["class_ratio"] == 1:
         skipped.add("class_ratio")
     shown = [(words, how.format(found[name])) for name, (words, how) in SHOWN.items() if name not in skipped]
-    print_table("replica", ("", ""), [row for row in shown if "nan" not in row[1]])
+    print_table(whole, ("", ""), [row for row in shown if "nan" not in row[1]])
     show_groups(found)
     for note in found["notes"]:
         click.echo(f"note: {note}")

@@ -14,19 +14,20 @@ SHOWN = ("p50", "p99", "p99.9", "mean_slowdown", "mean_wait", "preemptions_per_j
 
 def _simulate(asked: Asked, policy: str, seed: int, as_json: bool) -> None:
     from llmqueue_gym.evaluation.rows import check_rows, write_rows
-    from llmqueue_gym.evaluation.timeline import write_timeline
+    from llmqueue_gym.evaluation.timeline import check_timeline, write_timeline
 
     player = asked.policy(policy)
-    out = asked.told.get("rows_out")
+    out, drawn = asked.told.get("rows_out"), asked.told.get("timeline")
     if out:
         check_rows(out)
     scenario = asked.scenario(player)
+    if drawn:
+        check_timeline(drawn, int(scenario.n_jobs))
     report = importlib.import_module(asked.kind.report)  # the functions from `told` on
     told = {"policy": policy, **report.told(asked, scenario, seed, as_json, player)}
     run = scenario.simulate(player, seed)
     if out:
         write_rows(out, run)
-    drawn = asked.told.get("timeline")
     if drawn:
         write_timeline(drawn, run)
     found = {**told, **report.found(asked, scenario, player, seed, run)}

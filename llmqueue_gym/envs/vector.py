@@ -224,7 +224,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             "action_mask": batch.observation["action_mask"],
             "raw_reward": steps["reward"],
             "return": self._returns,
-            "discount": np.broadcast_to(batch.rewards(0.0, steps["dt"])[1], self.num_envs),
+            "discount": np.full(self.num_envs, batch.rewards(0.0, steps["dt"])[1]),
             "illegal_action": steps["illegal"],
         }
         metrics = {}

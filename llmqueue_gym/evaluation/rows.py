@@ -11,7 +11,7 @@ import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import REQUEST
-from llmqueue_gym.storage import whole
+from llmqueue_gym.storage import check_place, whole
 from llmqueue_gym.systems import Run
 
 KINDS = (".csv", ".csv.gz", ".parquet")
@@ -42,8 +42,7 @@ def check_rows(path: str | os.PathLike[str]) -> None:
     name = Path(path).name
     if not name.endswith(KINDS):
         raise BadInput(f"{path}: end the name in one of {', '.join(KINDS)}")
-    if not Path(path).resolve().parent.is_dir():
-        raise BadInput(f"{path}: {Path(path).parent}: no such folder")
+    check_place(path)
     if name.endswith(".parquet") and importlib.util.find_spec("pyarrow") is None:
         raise BadInput(f"{path} needs pyarrow; pip install pyarrow, or write .csv")
 

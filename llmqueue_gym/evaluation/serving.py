@@ -162,7 +162,7 @@ def _kv_time(m: Measured) -> float:
 
 
 def _most_kv(m: Measured) -> float:
-    return max(part["most_blocks"] / (one.rules.blocks or 1) for one, part in m.members)
+    return float(np.fmax.reduce([most_kv_share(*one) for one in m.members]))
 
 
 # Of the whole run, warm-up and all, unless said otherwise. A rate is over `span`.
@@ -194,7 +194,7 @@ SERVING_METRICS: dict[str, Callable[[Measured], float]] = {
     "dollars_per_million_output_tokens": _per_token("dollars_per_million_output_tokens"),  # USD
     "grams_per_thousand_output_tokens": _per_token("grams_per_thousand_output_tokens"),  # CO2e of running and making
     "embodied_grams_per_thousand_output_tokens": _per_token("embodied_grams_per_thousand_output_tokens"),  # of making
-    "busy_share": _busy,  # of the span, in iterations
+    "busy_share": _busy,  # of the time for which replicas were there, in iterations
     "useful_share": _useful,  # busy, less transfers and the share of prefill time that recomputed tokens have
 }
 
@@ -257,6 +257,13 @@ def _later_tokens(served: Run) -> np.ndarray:
     """Return the output tokens after the first `(n,)`; NaN where there are none."""
     later = served.jobs["generated"] - 1.0
     return np.where(later > 0, later, np.nan)
+
+
+def most_kv_share(member: Member, part: dict[str, float]) -> float:
+    """Return the share of its blocks that a replica ever used at most; NaN where rules do not look at memory."""
+    if member.rules.batching == "turns":
+        return np.nan
+    return part["most_blocks"] / (member.rules.blocks or 1)
 
 
 def _prompts_read(m: Measured) -> int:

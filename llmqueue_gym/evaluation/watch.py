@@ -16,7 +16,7 @@ from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import BOARD, COMPUTE, ENDLESS, LOOK, WATCHING, queue
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems import Drawn
-from llmqueue_gym.systems.replica import kernel_arguments, loaded
+from llmqueue_gym.systems.replica_tables import kernel_arguments, loaded
 from llmqueue_gym.systems.serve import as_drawn, placed
 
 

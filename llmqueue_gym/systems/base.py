@@ -93,6 +93,11 @@ class System(ABC):
         """Whether jobs are lost in overload, so that the load may be 1 or more."""
         return False
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields that nothing reads as the others are set, which a reader of results can do without."""
+        return ()
+
     def work_moments(self, scenario: "Scenario") -> tuple[float, ...] | None:
         """Return the first four moments of the time that a job keeps all servers busy, or None where none are known."""
         return None

@@ -19,6 +19,7 @@ from llmqueue_gym.policies.control import Controller, Seen, Unit
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, ROLES
 from llmqueue_gym.systems.capacity import capacity
 from llmqueue_gym.systems.replica import Replica
+from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.targets import within
 from llmqueue_gym.systems.view import check_between, check_flags
 
@@ -109,6 +110,9 @@ def unit_of(fleet: Any, scenario: "Scenario") -> Unit:
 class Steering:
     """A controller at the helm of one run.
 
+    Attributes:
+        switched: how often a replica was switched on, or called back, and how often one was sent off.
+
     Args:
         fleet: the system.
         f: its tables, with the run in them.
@@ -137,6 +141,7 @@ class Steering:
         self.history, self.ticks = np.zeros(64, HISTORY), 0
         self.asked = np.zeros((65, 3), np.int64)  # at first, and at each tick
         self.patience, self.barren = fleet.bound_rules.patience, 0
+        self.switched = {"switched_on": 0, "switched_off": 0}
         self.arrived, self.made, self.counts = 0, 0, np.zeros((2, len(f.forms)))
         self.f = noted(f, vanishing, e)
         roles, power = (self.f.members[name][self.mine] for name in ("role", "power"))
@@ -159,7 +164,24 @@ class Steering:
             return
         wanted = self.wanted()
         self.asked[self.ticks] = wanted
+        before = self.engaged()
         follow(self.e, self.f, self.r, wanted, self.course)
+        after = self.engaged()
+        self.switched["switched_on"] += int(np.count_nonzero(after & ~before))
+        self.switched["switched_off"] += int(np.count_nonzero(before & ~after))
+
+    def engaged(self) -> np.ndarray:
+        """Return which replicas are on or will be, in whatever role `(R,)`; who ends what it has to go off is not."""
+        members = self.f.members[self.mine]
+        drains = members["power"] == tables.DRAINING
+        on: np.ndarray = np.where(drains, members["becomes"] >= 0, members["power"] != tables.OFF)
+        return on
+
+    def noted_in(self, run: Run) -> Run:
+        """Return the run with how often replicas were switched on and off at ticks, where there is a controller."""
+        if self.controller.name == "none":
+            return run
+        return replace(run, totals={**run.totals, **self.switched})
 
     def look(self) -> None:
         """Note what has happened since the last tick, one more row of `history`."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import caches
 from llmqueue_gym.engines.batching import tables as batching
+from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
@@ -21,20 +21,22 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.control import CONTROLLERS, Controller
 from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
-from llmqueue_gym.policies.routing.base import HITS, LUCK, RECORD, ROUNDS, SUMS
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
+from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import PREFILL, Requests
 from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.agents.scaling import agent_of
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity
 from llmqueue_gym.systems.control import NEVER, Steering, check_control, reclaims, unit_of
-from llmqueue_gym.systems.fleet_run import run_of
+from llmqueue_gym.systems.fleet_course import course_of
+from llmqueue_gym.systems.fleet_run import readers, run_of
 from llmqueue_gym.systems.fleet_ticks import opened
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.program_run import weights_of
-from llmqueue_gym.systems.replica import Replica, kernel_arguments, rules_under
+from llmqueue_gym.systems.replica import Replica
+from llmqueue_gym.systems.replica_tables import kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_between
 from llmqueue_gym.workloads.streams import stream
@@ -43,13 +45,16 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 MOMENTS = 20_000  # of the agenda between two at which an interrupt is heard, well below 1 s
-LOOKS = {"all": tables.ALL, "sample": tables.SAMPLE, "turn": tables.TURN}
-WANTS = {tables.SUMS: SUMS, tables.CACHED: HITS, tables.KNOWN: RECORD, tables.LUCK: LUCK, tables.TWICE: ROUNDS}
 
 
 @dataclass(frozen=True)
 class Fleet(Replica):
     """A fleet; its load is a share of what its replicas sustain, each by itself under first come first served.
+
+    Each of them then reads and decodes, whatever its role, and is sent requests of all kinds. So where roles are apart
+    the load is that of the pooled fleet. Where prefixes are cached, a replica by itself finds what all requests share;
+    one in a fleet finds less where a router spreads those who share, and more where it keeps them together, as they
+    come to it in shorter intervals. A load below 1 can then be too much, and one above 1 may be kept up with.
 
     Attributes:
         replicas: how many.
@@ -69,7 +74,7 @@ class Fleet(Replica):
         fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
             `systems.members`.
         hold: whether requests wait at the router until a replica has a seat free.
-        controller: who says how many replicas are on; see `policies.control`.
+        controller: who says how many replicas are on; see `llmqueue policies`.
         tick: s between two looks of the controller.
         start_up: s from when a replica is switched on until it serves.
         turn_over: s that a change of role takes once a replica has ended what it had.
@@ -145,12 +150,6 @@ class Fleet(Replica):
         if self.splits or self.migrate_every:
             self._refuse_asynchronous("leave out prefill and migrate_every")
             self._refuse_several_models("roles that split" if self.splits else f"migrate_every={self.migrate_every:g}")
-        stages = max(member.rules.stages for member in self.members)
-        if self.migrate_every and stages > 1:
-            raise BadInput(
-                f"migrate_every={self.migrate_every:g} moves requests between two iterations, but with stages={stages} "
-                "one is always under way; leave one out"
-            )
 
     def _refuse_asynchronous(self, instead: str) -> None:
         """Refuse two steps in flight where running requests go on elsewhere."""
@@ -206,6 +205,23 @@ class Fleet(Replica):
         return self.plan.members
 
     @cached_property
+    def cost_profile(self) -> Profile:
+        """The cost profile; of replicas of a file that of the first."""
+        return super().cost_profile if self.fleet is None else self.members[0].profile
+
+    @cached_property
+    def bound_rules(self) -> Rules:
+        """The rule set with what it has on the profile's GPU; of replicas of a file that of the first."""
+        return super().bound_rules if self.fleet is None else self.members[0].rules
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a request that is drawn: of replicas that differ what the roomiest can hold."""
+        if self.fleet is None:
+            return super().longest
+        return self.max_tokens or max(kind.rules.longest for kind in self.distinct)
+
+    @cached_property
     def rows(self) -> tuple[tuple[Member, ...], np.ndarray]:
         """The replicas as tables have them, one row for each stage of a pipeline, and which replica a row is of."""
         which = [q for q, member in enumerate(self.members) for _ in range(member.rules.stages)]
@@ -226,10 +242,25 @@ class Fleet(Replica):
         """Whether there are replicas that cache prefixes."""
         return any(member.rules.caching != "none" for member in self.members)
 
+    @property
+    def horizon(self) -> float:
+        """The s of simulated time after which a run is cut off; of replicas of a file those of the first to do so."""
+        if self.fleet is None:
+            return self.bound_rules.horizon
+        return min(member.rules.horizon for member in self.members)
+
     @cached_property
     def distinct(self) -> tuple[Member, ...]:
         """One replica of each profile and rule set."""
         return tuple({(member.profile.name, str(member.rules)): member for member in self.members}.values())
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields that nothing reads as the others are set: what a file or a controller would need."""
+        names = ("profile", "rules", "replicas", "prefill") if self.fleet is not None else ()
+        if self.steersman.name == "none":
+            names += ("controller", "tick", "turn_over", "least", *(() if self.spot else ("start_up",)))
+        return names if self.migrate_every else (*names, "migrate_floor")
 
     def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
         """Return what all replicas sustain, each by itself and with prompts to read as well as answers to give."""
@@ -280,14 +311,15 @@ class Fleet(Replica):
             raise BadInput("a profile gives an iteration a time that is not a finite number; check its numbers")
         for made, numbers in checked:
             made.refuse_failure(numbers, r.requests)
-        return self.came_of(run_of(f, r, 0, drawn.sizes, policy.name, self, elapsed), drawn, f)
+        run = steering.noted_in(run_of(f, r, 0, drawn.sizes, policy.name, self, elapsed))
+        return self.came_of(replace(run, read_at=readers(f, run)) if course["splits"] else run, drawn, f)
 
     def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run as it is told of, from the run of its requests."""
         return run
 
     def follows(self, f: Any, r: Any, rows: slice, given: Requests) -> tuple[Any, Any]:
-        """Return what `go_on` takes for a policy of retention and a rule of stopping, None for each that is not there."""
+        """Return what `go_on` takes for retention and for stopping, None for each that there is none of."""
         return None, None
 
     def loaded(self, drawn: Drawn, policy: RoutingPolicy) -> tuple[Any, ...]:
@@ -363,25 +395,10 @@ class Fleet(Replica):
 
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""
-        row = np.zeros(1, tables.COURSE)
-        for name in ("staleness", "local_below", "retry"):
-            row[name] = getattr(self, name)
-        for name in ("paired", "borrows"):
-            row[name] = getattr(policy, name)
-        row["overlapped"], row["tick"] = self.overlap, np.inf if self.steersman.name == "none" else self.tick
-        row["holds"], row["start_up"], row["turn_over"] = self.hold, self.start_up, self.turn_over
         if policy.paired:
             self._refuse_asynchronous(f"router {policy.name!r} does so")
             self._refuse_several_models(f"router {policy.name!r}")
-        row["follows"], row["splits"] = self.closed or self.chained, self.splits or policy.paired
-        row["horizon"] = self.bound_rules.horizon
-        if np.isfinite(self.cut_off):
-            row["horizon"] = min(self.bound_rules.horizon, self.cut_off * last)
-        row["migrate_every"], row["migrate_floor"] = self.migrate_every, self.migrate_floor
-        for prefix, made in (("", policy), ("hand_", self.taker)):
-            row[f"{prefix}looks"] = LOOKS[made.looks]
-            row[f"{prefix}wants"] = wants(made)
-        return records(row)[0]
+        return course_of(self, policy, last)
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return what a replica does, with what replicas cost a request in the `cost` where the agent pays for them."""
@@ -395,9 +412,3 @@ class Fleet(Replica):
     def agent(self, policy: Any, scenario: "Scenario", view: Any) -> Agent:  # type: ignore[override]
         """Return the agent that sends requests to the replica of least score, or controls as a controller does."""
         return agent_of(policy, scenario, view)
-
-
-def wants(router: RoutingPolicy) -> int:
-    """Return what is to be filled in for a router, and how it is asked, as bits of `engines.fleet.tables`."""
-    read = router.reads(1)
-    return sum(bit for bit, columns in WANTS.items() if read & columns) | tables.FIRST * (router.ties == "first")

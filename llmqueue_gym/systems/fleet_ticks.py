@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmqueue_gym.engines.batching.tables import LIVELOCK
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.scaling import OF_FLEET, OF_REPLICA, fresh_watch, observe_ticks, take_targets
 from llmqueue_gym.engines.state import SKIP, START
@@ -88,6 +89,11 @@ class SteeredEpisodes(ChangingEpisodes):
         given = self.scenario.system, self.fleet, self.replica, self._course
         self._helm[e] = Steering(*given, drawn.truth.get("vanishing", NEVER), self._unit, e)
 
+    def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
+        """Return what has come of run `e` so far, and how often its controller switched."""
+        helm, run = self._helm[e], super().run(e, player, elapsed)
+        return run if helm is None else helm.noted_in(run)
+
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision; ask the controllers on the way."""
         actions = self.actions
@@ -120,6 +126,7 @@ class ScaledEpisodes(ChangingEpisodes):
         self.targets = targets_of(system)
         self.first = int(self.action_space.n) - len(self.targets)
         self.watch = fresh_watch(size, len(self.fleet.forms))
+        self._patience, self._barren = system.bound_rules.patience, np.zeros(size, np.int64)
         jobs, fleet = list(view.jobs), list(view.system)
         places = (np.array([names.index(one) for one in of]) for names, of in ((jobs, OF_REPLICA), (fleet, OF_FLEET)))
         self._places = tuple(places)
@@ -145,7 +152,7 @@ class ScaledEpisodes(ChangingEpisodes):
             getattr(watch, name)[e] = 0
         for name in ("done", "batch_time"):
             getattr(watch, name)[e * each : (e + 1) * each] = 0
-        watch.ticks[e] = -1  # the first is number 0
+        watch.ticks[e], self._barren[e] = -1, 0  # the first is number 0
         watch.asked[e] = np.bincount(self._begins["role"], minlength=3)
 
     def advance(self) -> None:
@@ -164,6 +171,20 @@ class ScaledEpisodes(ChangingEpisodes):
             *(f, r, watch, self.steps, self.asks, actions, *self.observation.values(), *self.factors, *self._places),
             *(self.first, self.view.decides == "scale"),
         )
+        self._end_where_nothing_comes()
+
+    def _end_where_nothing_comes(self) -> None:
+        """Truncate runs in which nobody has come or got a token for too many ticks, as a controller's; see `Steering`.
+
+        So it is where an agent leaves those off who alone could serve the first that waits.
+        """
+        at_ticks = (self.asks == tables.TICK) & (self.actions != SKIP)
+        idle = (self.watch.arrivals == 0) & (self.watch.outputs == 0)
+        self._barren = np.where(at_ticks, np.where(idle, self._barren + 1, 0), self._barren)
+        over = at_ticks & (self._barren > self._patience)
+        if over.any():
+            self.fleet.fleet["reason"][over], self.asks[over] = LIVELOCK, tables.OVER
+            self.steps["truncated"][over] = True
 
     def seen(self, e: int = 0) -> Mapping[str, Any]:  # type: ignore[override]
         """Return what a router sees of the request in question, and at a tick what a controller does."""

@@ -181,7 +181,9 @@ class FleetEpisodes(Episodes):
         self.replica = replicas(size, each, n, 0, seats, alone.system["blocks"])
         self.replica = let_cache(self.replica, [member.rules for member in system.rows[0]] * size)
         self.asks, self._billed = np.zeros(size, np.int64), np.zeros(size)
-        course["horizon"], course["wants"] = min(float(view.horizon), system.bound_rules.horizon), TOLD
+        course["horizon"] = min(float(view.horizon), system.horizon)
+        if view.decides != "scale":  # such an agent sees no more of replicas than `observe_ticks` tells
+            course["wants"] = TOLD
         self._course, agent = course, BITS[view.decides]
         self._rest = (*self.factors, course, conduct, agent)
         asked = tables.ROUTES | (tables.HANDS if system.splits else 0)
@@ -197,7 +199,7 @@ class FleetEpisodes(Episodes):
     def give(self, e: Any, drawn: Drawn) -> None:
         """Let run `e` begin with these requests, at empty replicas."""
         system: Any = self.scenario.system
-        max((kind.rules for kind in system.distinct), key=lambda rules: rules.longest).check(drawn.work, drawn.sizes)
+        system.refuse_too_long(drawn)
         f, r, size, refreshed = self.fleet, self.replica, len(self.actions), drawn.truth["refreshed"]
         if (m := len(refreshed.total)) > (room := len(r.total) // size):
             self.replica = r = roomier(r, size, room, 2 * m)

@@ -1,6 +1,6 @@
 """The replicas of a fleet and the links between them: alike, or as a file in TOML says.
 
-model = "Llama-3-8B"               # that requests ask for; may be left out
+model = "Llama-3-8B"               # that requests ask for; may be left out, or a list of those that serve all alike
 
 [[replica]]
 name = "readers"                   # of the group, for links; may be left out
@@ -31,6 +31,7 @@ from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.profiles import profile as cost_profile
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL
+from llmqueue_gym.storage import read_text
 
 ROLES = {"both": BOTH, "prefill": PREFILL, "decode": DECODE}
 MOST_REPLICAS = 4096
@@ -105,8 +106,7 @@ def read_plan(path: str, profile: str | Profile, rules: str | Rules, bandwidth: 
     if not 1 <= len(members) <= MOST_REPLICAS:
         raise BadInput(f"{path}: {len(members)} replicas; a fleet has 1 to {MOST_REPLICAS:,}, each under [[replica]]")
     check_roles(path, members)
-    if "model" in told:
-        _check_model(path, told["model"], members)
+    _check_model(path, told.get("model"), members)
     shape = (len(members), len(members))
     plan = Plan(members, np.full(shape, latency), np.full(shape, 1 / bandwidth))
     for k, row in enumerate(told.get("link", [])):
@@ -127,10 +127,12 @@ def check_roles(where: str, members: Sequence[Member]) -> None:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        told = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"fleet {path!r} cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"fleet {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        told = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: no TOML: {error}") from None
     _check_keys(path, "", told)
     for table in ("replica", "link"):
@@ -174,13 +176,24 @@ def _check_names(path: str, names: Sequence[str]) -> None:
             raise BadInput(f"{path}: [[replica]] {k + 1}: name = {name!r} is that of number {first}; choose another")
 
 
-def _check_model(path: str, model: Any, members: Sequence[Member]) -> None:
-    served = sorted({member.profile.model for member in members})
-    if model not in served:
-        raise BadInput(f"{path}: model = {model!r} is on no replica; they serve {', '.join(served)}")
-    if len(served) > 1:
-        other = next(name for name in served if name != model)
-        raise BadInput(f"{path}: requests ask for {model!r}, and there are replicas of {other!r}; leave them out")
+def _check_model(path: str, told: Any, members: Sequence[Member]) -> None:
+    """Refuse replicas of a model that requests do not ask for: of several where nothing is told."""
+    served = sorted({member.profile.model for member in members if member.profile.model})
+    if told is None:
+        if len(served) > 1 and all(member.role == BOTH for member in members):  # where roles split none is good at all
+            raise BadInput(
+                f"{path}: replicas of {served[0]!r} and of {served[1]!r} would serve the same requests; leave one out, "
+                f"or write model = {served!r} if any will do"
+            )
+        return
+    models = told if isinstance(told, list) else [told]
+    for model in models:
+        if model not in served:
+            raise BadInput(f"{path}: model = {model!r} is on no replica; they serve {', '.join(served)}")
+    other = next((name for name in served if name not in models), None)
+    if other is not None:
+        asked = " or ".join(map(repr, models))
+        raise BadInput(f"{path}: requests ask for {asked}, and there are replicas of {other!r}; leave them out")
 
 
 def _link(path: str, k: int, row: Mapping[str, Any], plan: Plan) -> None:

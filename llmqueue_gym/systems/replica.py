@@ -4,8 +4,8 @@ An agent admits requests, preempts them too, or ranks them; see `replica_view`.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,22 +14,22 @@ import numpy as np
 from llmqueue_gym._jit import records
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.engines.batching import tables
-from llmqueue_gym.engines.batching.caches import let_cache, with_contexts
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.rule_sets import rule_set
-from llmqueue_gym.engines.batching.rules import PREEMPTIONS, Rules
+from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.errors import BadInput, NotApplicable, nearest
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
 from llmqueue_gym.profiles import profile as cost_profile
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import Requests, request_table
+from llmqueue_gym.requests import request_table
 from llmqueue_gym.systems.agents.serving import ServingAgent
 from llmqueue_gym.systems.base import Drawn, System
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity, recorded_rate, set_arrivals, stretched
 from llmqueue_gym.systems.members import Member
+from llmqueue_gym.systems.replica_tables import kernel_arguments, loaded, rules_under
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
@@ -43,9 +43,7 @@ from llmqueue_gym.workloads.traces import Trace
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
-ADMISSIONS = {"fits": tables.FITS, "reserve": tables.RESERVE, "peak": tables.PEAK}
 SCORED = {"latency": "mean end-to-end latency, s", "deadlines": "mean time taken over the time allowed"}
-ACCOUNTS = {"tenant": tables.TENANTS, "class": tables.CLASSES}
 WORK = 2_000_000  # looks at a request between two moments at which an interrupt is heard, well below 1 s
 _PREDICTED = ("predicted", "first_predicted", "lower", "upper")
 
@@ -131,6 +129,15 @@ class Replica(System):
         """The rule set with the blocks, seats and token budget that it has on the profile's GPU."""
         return rule_set(self.rules).on(self.cost_profile.kv_tokens, self.cost_profile.gpu)
 
+    @property
+    def longest(self) -> int:
+        """The most tokens of a request that is drawn, prompt and output."""
+        return self.max_tokens or self.bound_rules.longest
+
+    def refuse_too_long(self, drawn: Drawn) -> None:
+        """Refuse requests that could never be served."""
+        self.bound_rules.check(drawn.work, drawn.sizes)
+
     @cached_property
     def request_classes(self) -> tuple[RequestClass, ...]:
         """The classes that are told, by their numbers."""
@@ -174,8 +181,7 @@ class Replica(System):
         """Return what requests are drawn from; a law at the rate, or at 1 request/s where a load is told."""
         if scenario.workload is not None:
             return scenario.workload
-        longest = self.max_tokens or self.bound_rules.longest
-        return RequestWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, longest)
+        return RequestWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, self.longest)
 
     @classmethod
     def recorded(
@@ -264,7 +270,7 @@ class Replica(System):
             requests = stretched(requests, scale)
         if self.request_classes:
             put_in_classes(requests, self.request_classes, stream(seed, "classes"))
-        most = np.maximum((self.max_tokens or self.bound_rules.longest) - requests["prompt"], 1)
+        most = np.maximum(self.longest - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
         shared: dict[str, Any] = {} if given.contexts is None else {"contexts": given.contexts}
@@ -362,63 +368,3 @@ class Replica(System):
 
 _SAMPLE = 256  # requests behind a mean length
 _NO_CHANCE = (np.random.default_rng(0), np.random.default_rng(0))  # a whole recording is the same whatever the streams
-
-
-def rules_under(made: Rules, profile: Profile, policy: ServingPolicy) -> Rules:
-    """Return a rule set as a policy wants it; see `Replica.under`."""
-    names = [field.name for field in fields(made)]
-    for key in policy.rules:
-        if key not in names:
-            raise BadInput(f"rule set {made.name!r} has no field {key!r}; {nearest(key, names)}")
-    if (policy.preemption or policy.rules.get("preemption", made.preemption)) == "swap":
-        profile.check_transfers(f"policy {policy.name!r}")
-    if made.caching != "none" and (policy.admission == "reserve" or policy.preemption not in (None, "recompute")):
-        raise BadInput(f"policy {policy.name!r} reserves or moves memory, which caching={made.caching} cannot")
-    if made.queue_order != "fcfs" and policy.rank is not None:
-        raise BadInput(
-            f"policy {policy.name!r} and queue_order={made.queue_order} both order the queue; choose queue_order=fcfs"
-        )
-    if policy.merged and (made.request_level or made.padded):
-        raise BadInput(f"policy {policy.name!r} fills batches by rank, which {made.name!r} forbids; choose vllm-v1")
-    if policy.keeps_accounts and made.asynchronous:
-        raise BadInput(f"policy {policy.name!r} charges what an iteration gives; add asynchronous=false to the rules")
-    if made.batching != "passes" and policy.name != "fcfs":
-        raise BadInput(
-            f"rule set {made.name!r} decides itself who joins a batch, policy {policy.name!r} cannot; choose fcfs"
-        )
-    if made.stages > 1 and profile.form != "distserve":
-        raise BadInput(
-            f"profile {profile.name!r} has form {profile.form!r}, which does not tell how long stages={made.stages} of "
-            "a pipeline take; take form 'distserve', or stages=1"
-        )
-    return replace(made, **policy.rules)
-
-
-def loaded(drawn: Drawn, rules: Rules, merged: bool = False, shares: Sequence[float] = ()) -> tables.ReplicaTables:
-    """Return the tables of a replica with the requests of a run in it; `shares` are those of a policy."""
-    n, refreshed = len(drawn.sizes), drawn.truth["refreshed"]
-    seats = max(rules.max_seqs or 0, n if merged or rules.batching != "passes" else 0)
-    replica = tables.replicas(1, rules.stages, n, len(refreshed.total), seats, rules.blocks or 0)
-    given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
-    replica = let_cache(replica, [rules] * rules.stages)
-    replica.give(0, given, drawn.work["weight"], rules.stages)
-    replica.give_shares(shares)
-    return with_contexts(replica, 0, 1, given, rules.block_size)
-
-
-def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:
-    """Return what `proceed` takes: rules, conduct, form and numbers, and then the functions with their parameters."""
-    row = np.zeros(1, tables.CONDUCT)
-    row["ranked"] = policy.rank is not None
-    for name in ("victim", "length", "progress"):
-        row[f"has_{name}"] = getattr(policy, name) is not None
-    for name in ("ages", "merged", "displaces", "skips", "keeps", "spare", "margin", "lifts"):
-        row[name] = getattr(policy, name)
-    row["hits"] = "cached" in policy.reads()
-    row["accounts"] = ACCOUNTS[policy.owners] if policy.keeps_accounts else tables.NO_ACCOUNTS
-    row["admission"] = ADMISSIONS[policy.admission]
-    row["preemption"] = tables.AS_RULES if policy.preemption is None else PREEMPTIONS[policy.preemption]
-    functions = (*policy.compiled(), policy.params_for(profile=profile, rules=rules))
-    numbers = np.ascontiguousarray(profile.numbers, np.float64)
-    record = rules.to_record(profile.kv_bytes_per_token)
-    return record, records(row)[0], FORMS.index(profile.form), numbers, functions

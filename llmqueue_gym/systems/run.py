@@ -20,6 +20,7 @@ class Run:
         reason: how it ended: "drained", or "horizon", "stuck" or "livelock".
         totals: sums over the run by name, such as server-seconds in use.
         parts: the same of each replica of a fleet.
+        read_at: the replica that read each prompt `(n,)`, where that is known and may be another than `jobs["site"]`.
     """
 
     player: str
@@ -31,6 +32,7 @@ class Run:
     reason: str = "drained"
     totals: dict[str, float] = field(default_factory=dict)
     parts: tuple[dict[str, float], ...] = ()
+    read_at: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -59,4 +61,5 @@ class Run:
     def after_warmup(self, share: float = 0.1) -> "Run":
         """Return the run without its first jobs, which met a system that had just been empty; totals stay whole."""
         kept = slice(int(share * len(self)), None)
-        return replace(self, jobs=self.jobs[kept], sizes=self.sizes[kept], outcome=self.outcome[kept])
+        tables = {name: getattr(self, name) for name in ("jobs", "sizes", "outcome", "read_at")}
+        return replace(self, **{name: table[kept] for name, table in tables.items() if table is not None})

@@ -3,16 +3,17 @@
 A block that nobody uses is free, and can be found again by what it holds until it is taken for something else [21]. The
 numbers in brackets are those of vLLM's decision rules, as they are listed in `rules`; for places see `cache`.
 
-Buckets lie anywhere in memory, so loops over many blocks first ask for all the buckets that they need, and places are
-said to be natural numbers, which saves compiled code a look at their sign.
+A block is anywhere in memory, so loops over many blocks ask for those ahead. Buckets are not: those of blocks that
+follow one another within a text lie side by side, so that a prompt is looked up, held and forgotten in few cache lines.
+Places are said to be natural numbers, which saves compiled code a look at their sign.
 """
 
 from llmqueue_gym._jit import inner_kernel, natural, part_kernel, prefetch
 from llmqueue_gym.engines.batching.cache import (
-    AFTER,
     AT,
-    BEFORE,
     BLOCK,
+    END,
+    FIRST,
     HELD,
     LENGTH,
     NEXT,
@@ -23,6 +24,7 @@ from llmqueue_gym.engines.batching.cache import (
     PIECE,
     PREFIX,
     SEEN,
+    SPOT,
     TEXT,
     TEXT_OF_OUTPUT,
     USERS,
@@ -33,43 +35,64 @@ SOON = 16  # blocks ahead of the one at hand that are asked for
 
 
 @inner_kernel
-def bucket_of(state, prefix):
-    """Return the place of the bucket that blocks holding a prefix are in."""
-    return natural(state.buckets + (prefix & state.bucket_mask))
+def next_block(cells, path, size, prefix, at, offset, spot):
+    """Go on by one block; see `next_prefix`, and `spot` is the number by which its bucket is found.
+
+    A block follows the one before within a text if all its tokens, and those before, are of one piece. Others have a
+    spot by what they hold, so that prompts that part are not found in the same buckets.
+    """
+    before, begun = at, offset > 0
+    prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
+    follows = begun and (at == before or (offset == 0 and at == before + PIECE))
+    return prefix, at, offset, spot + 1 if follows else prefix >> 1
 
 
 @inner_kernel
-def holder_of(cells, state, prefix):
+def bucket_of(state, spot):
+    """Return the place of the bucket that blocks of a spot are in."""
+    return natural(state.buckets + (spot & state.bucket_mask))
+
+
+@inner_kernel
+def holder_of(cells, state, spot, prefix):
     """Return the block that holds a prefix, of several the one that came to hold it first, or 0 [23]."""
-    b = natural(cells[bucket_of(state, prefix)])
-    while b > 0 and cells[b + PREFIX] != prefix:
+    b, buckets = natural(cells[bucket_of(state, spot)]), state.buckets
+    if b == 0:
+        return b
+    while cells[b + PREFIX] != prefix:
         b = natural(cells[b + NEXT])
+        if b >= buckets:
+            return natural(0)
     return b
 
 
 @inner_kernel
-def enter(cells, bucket, b):
+def enter(cells, buckets, bucket, b):
     """Let block b be the last one of a bucket."""
+    cells[b + NEXT] = bucket
     last = natural(cells[bucket])
     if last == 0:
         cells[bucket] = b
         return
-    while cells[last + NEXT] > 0:
+    while cells[last + NEXT] < buckets:
         last = natural(cells[last + NEXT])
     cells[last + NEXT] = b
 
 
 @inner_kernel
-def forget(cells, bucket, b):
+def forget(cells, buckets, b):
     """Let block b hold nothing."""
+    cells[b + PREFIX] = 0
+    after = bucket = natural(cells[b + NEXT])
+    while bucket < buckets:
+        bucket = natural(cells[bucket + NEXT])
     before = natural(cells[bucket])
     if before == b:
-        cells[bucket] = cells[b + NEXT]
-    else:
-        while cells[before + NEXT] != b:
-            before = natural(cells[before + NEXT])
-        cells[before + NEXT] = cells[b + NEXT]
-    cells[b + PREFIX] = 0
+        cells[bucket] = after if after < buckets else 0
+        return
+    while cells[before + NEXT] != b:
+        before = natural(cells[before + NEXT])
+    cells[before + NEXT] = after
 
 
 @inner_kernel
@@ -80,57 +103,70 @@ def disturb(cells, state, looks, b):
 
 
 @inner_kernel
-def unlink(cells, b):
-    """Take block b out of the queue of free blocks."""
-    before, after = cells[b + BEFORE], cells[b + AFTER]
-    cells[before + AFTER], cells[after + BEFORE] = after, before
+def ring_of(state):
+    """Return the place of the ring in which the free blocks of a replica stand; it is as long as there are buckets."""
+    return natural(state.buckets - state.bucket_mask - 1)
+
+
+@part_kernel
+def close_up(cells, state):
+    """Let the queue of free blocks have no gaps where blocks were found and used; their order stays."""
+    queue, ring, mask = natural(state.queue), ring_of(state), natural(state.bucket_mask)
+    end = cells[queue + FIRST]
+    for k in range(end, cells[queue + END]):
+        b = natural(cells[ring + (k & mask)])
+        if b > 0:
+            cells[ring + (end & mask)], cells[b + USERS] = b, -(end & mask)
+            end += 1
+    cells[queue + END] = end
 
 
 @part_kernel
 def take_blocks(cells, state, request, path, count):
     """Give a request the next free blocks, which forget what they held; they are counted already [22]."""
     queue, buckets, mask, looks = natural(state.queue), natural(state.buckets), natural(state.bucket_mask), state.looks
-    page = natural(path + cells[path + PAGES] + request.blocks - count)
-    b = natural(cells[queue + AFTER])
-    for k in range(page, page + count):
+    ring, k, first = ring_of(state), natural(path + cells[path + PAGES] + request.blocks - count), cells[queue + FIRST]
+    end = k + count
+    while k < end:
+        b = natural(cells[ring + (first & mask)])
+        prefetch(cells, cells[ring + ((first + SOON) & mask)], 0)
+        first += 1
+        if b == 0:
+            continue
         cells[k] = b
-        prefetch(cells, buckets + (cells[b + PREFIX] & mask), 0)
-        b = natural(cells[b + AFTER])
-    cells[queue + AFTER], cells[b + BEFORE] = b, queue
-    for k in range(page, page + count):
-        b = natural(cells[k])
+        k += 1
         disturb(cells, state, looks, b)
-        prefix = cells[b + PREFIX]
-        if prefix != 0:
-            forget(cells, buckets + (prefix & mask), b)
+        if cells[b + PREFIX] != 0:
+            forget(cells, buckets, b)
         cells[b + USERS] = 1
+    cells[queue + FIRST] = first
 
 
 @part_kernel
 def give_back(cells, state, request, path):
     """Let a request use its blocks no more, the last one first, and return how many of them are free now [22]."""
     queue, first, held = natural(state.queue), natural(path + cells[path + PAGES]), cells[path + HELD]
-    looks, released_last = state.looks, state.released_last
-    last, free = natural(cells[queue + BEFORE]), 0
+    ring, mask, looks, released_last = ring_of(state), natural(state.bucket_mask), state.looks, state.released_last
+    if cells[queue + END] - cells[queue + FIRST] + request.blocks > mask:
+        close_up(cells, state)
+    front, end, free = cells[queue + FIRST], cells[queue + END], 0
     for k in range(request.blocks - 1, -1, -1):
         b = natural(cells[first + k])
         prefetch(cells, cells[first + max(k - SOON, 0)], 0)
         users = cells[b + USERS] - 1
-        cells[b + USERS] = users
         if users > 0:
+            cells[b + USERS] = users
             continue
         free += 1
         disturb(cells, state, looks, b)
         if k >= held and not released_last:
-            after = natural(cells[queue + AFTER])
-            cells[b + BEFORE], cells[b + AFTER] = queue, after
-            cells[queue + AFTER] = cells[after + BEFORE] = b
-            if last == queue:
-                last = b
+            front -= 1
+            place = front & mask
         else:
-            cells[last + AFTER], cells[b + BEFORE] = b, last
-            last = b
-    cells[last + AFTER], cells[queue + BEFORE] = queue, last
+            place = end & mask
+            end += 1
+        cells[ring + place], cells[b + USERS] = b, -place
+    cells[queue + FIRST], cells[queue + END] = front, end
     cells[path + PREFIX], cells[path + HELD], cells[path + AT], cells[path + OFFSET] = NOTHING, 0, PATH, 0
     return free
 
@@ -146,20 +182,17 @@ def hold_tokens(cells, state, path, tokens, size):
 def hold_more(cells, state, path, tokens, size):
     """Do the work of `hold_tokens` where there is some."""
     path, buckets, mask, missing = natural(path), natural(state.buckets), natural(state.bucket_mask), state.missing
-    prefix, at, offset = cells[path + PREFIX], cells[path + AT], cells[path + OFFSET]
+    prefix, at, offset, spot = cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + SPOT]
     first, full = natural(path + cells[path + PAGES]), tokens // size
-    held = natural(first + cells[path + HELD])
-    for k in range(held, first + full):
-        prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
+    for k in range(first + cells[path + HELD], first + full):
+        prefix, at, offset, spot = next_block(cells, path, size, prefix, at, offset, spot)
         b = natural(cells[k])
-        cells[b + PREFIX], cells[b + NEXT] = prefix, 0
-        prefetch(cells, buckets + (prefix & mask), 0)
+        cells[b + PREFIX] = prefix
+        enter(cells, buckets, natural(buckets + (spot & mask)), b)
         if prefix == missing:
             state.looked = 0
-    for k in range(held, first + full):
-        b = natural(cells[k])
-        enter(cells, buckets + (cells[b + PREFIX] & mask), b)
-    cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + HELD] = prefix, at, offset, full
+    cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + SPOT] = prefix, at, offset, spot
+    cells[path + HELD] = full
 
 
 @inner_kernel
@@ -180,20 +213,20 @@ def find_hits(cells, state, request, path, size):
     path = natural(path)
     most, first = (request.prompt + request.generated - 1) // size, natural(path + cells[path + PAGES])
     hits, idle, missing = 0, 0, 0
-    prefix, at, offset = NOTHING, PATH, 0
+    prefix, at, offset, spot = NOTHING, PATH, 0, 0
     cells[path + PREFIX], cells[path + AT], cells[path + OFFSET] = prefix, at, offset
     while hits < most:
-        prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
-        b = holder_of(cells, state, prefix)
+        prefix, at, offset, spot = next_block(cells, path, size, prefix, at, offset, spot)
+        b = holder_of(cells, state, spot, prefix)
         if b == 0:
             missing = prefix
             break
         cells[b + SEEN] = state.looks
-        if cells[b + USERS] == 0:
+        if cells[b + USERS] <= 0:
             idle += 1
         cells[first + hits] = b
         hits += 1
-        cells[path + PREFIX], cells[path + AT], cells[path + OFFSET] = prefix, at, offset
+        cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + SPOT] = prefix, at, offset, spot
     cells[path + HELD] = hits
     state.hits, state.idle_hits, state.missing = hits, idle, missing
     request.cached = min(hits * size, request.prompt)
@@ -202,11 +235,12 @@ def find_hits(cells, state, request, path, size):
 @part_kernel
 def use_hits(cells, state, request, path):
     """Let a request use the blocks that were found for it."""
-    first = natural(path + cells[path + PAGES])
+    ring, first = ring_of(state), natural(path + cells[path + PAGES])
     for k in range(first, first + state.hits):
         b = natural(cells[k])
-        if cells[b + USERS] == 0:
-            unlink(cells, b)
+        if cells[b + USERS] <= 0:
+            cells[natural(ring - cells[b + USERS])] = 0
+            cells[b + USERS] = 0
         cells[b + USERS] += 1
     request.blocks = state.hits
     state.looked = 0
@@ -224,10 +258,10 @@ def cached_tokens(cells, state, request, path, size):
         size: tokens a block.
     """
     path, most, hits = natural(path), (request.prompt - 1) // size, 0
-    prefix, at, offset = NOTHING, PATH, 0
+    prefix, at, offset, spot = NOTHING, PATH, 0, 0
     while hits < most:
-        prefix, at, offset = next_prefix(cells, path, size, prefix, at, offset)
-        if holder_of(cells, state, prefix) == 0:
+        prefix, at, offset, spot = next_block(cells, path, size, prefix, at, offset, spot)
+        if holder_of(cells, state, spot, prefix) == 0:
             break
         hits += 1
     return hits * size
@@ -236,7 +270,7 @@ def cached_tokens(cells, state, request, path, size):
 @part_kernel
 def lose_all(cells, state):
     """Let all blocks of a replica hold nothing; nobody uses one."""
-    for b in range(state.queue + BLOCK, state.buckets, BLOCK):
+    for b in range(state.queue + BLOCK, ring_of(state), BLOCK):
         cells[b + PREFIX] = 0
     for bucket in range(state.buckets, state.buckets + state.bucket_mask + 1):
         cells[bucket] = 0

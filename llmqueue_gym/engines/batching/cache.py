@@ -2,9 +2,10 @@
 
 All lie in one array of numbers, `ReplicaTables.cells`, because every array more costs time in every call of a kernel. A
 block or a path is named by the place of its first cell; place 0 names none of them. First come the replicas, each with
-the cells of `BLOCK` for the two ends of its queue of free blocks and for every block, and with its buckets. Then come
-the requests, each with the cells of `PATH`, with those of `PIECE` for every piece of its prompt, and with its pages:
-its blocks in order. Where requests move between replicas a path without pieces follows, and as many pages.
+the cells of `BLOCK` for the ends of its queue of free blocks and for every block, with the ring that this queue stands
+in, and with its buckets, which are as many as the ring is long. Then come the requests, each with the cells of `PATH`,
+with those of `PIECE` for every piece of its prompt, and with its pages: its blocks in order. Where requests move
+between replicas a path without pieces follows, and as many pages.
 """
 
 from collections.abc import Sequence
@@ -17,29 +18,40 @@ from llmqueue_gym.requests import OUTPUT, Requests
 if TYPE_CHECKING:
     from llmqueue_gym.engines.batching.rules import Rules
 
+LINE = 8  # cells of a cache line
 NO_CACHE, BLOCKS, TREE = 0, 1, 2  # ways of caching prefixes: not at all, blocks with identities, a radix tree
 
 PREFIX = 0  # the number of all tokens up to the last one of a block, see `prefixes`, or of those in `HELD` blocks
 NOTHING = 1  # the number of no tokens; 0 stands for a block that holds none
 
-# A block.
-USERS = 1  # requests that hold it
-BEFORE, AFTER = 2, 3  # neighbours in the queue of free blocks, of which the first is taken next
-NEXT = 4  # the next block of the same bucket
-SEEN = 5  # the last look-up that found it
-BLOCK = 6
+# A block. Two of them are a cache line.
+USERS = 1  # requests that hold it; where nobody does, its place in the ring of free blocks, with a minus
+NEXT = 2  # the next block of the same bucket, or the bucket behind the last one
+SEEN = 3  # the last look-up that found it
+BLOCK = 4
+
+# The queue of free blocks: it stands in a ring, from the first, which is taken next, to the end. A 0 is a gap.
+FIRST, END = 0, 1  # counted on, round after round
 
 # The path of a request: how far its blocks hold what it consists of for everybody.
 HELD = 1  # so many of its first blocks do
 AT, OFFSET = 2, 3  # the place of the piece that the next token is of, from the path, and the tokens of it before that
 TEXT_OF_OUTPUT = 4
-PAGES = 5  # the place of its first page, which is the end of its pieces, from the path
-LEFT = 6  # the place of the path for what it leaves behind where it moves, from this one; 0 where nobody moves
-PATH = 7
+SPOT = 5  # of the last of these blocks, see `blocks`
+PAGES = 6  # the place of its first page, which is the end of its pieces, from the path
+LEFT = 7  # the place of the path for what it leaves behind where it moves, from this one; 0 where nobody moves
+PATH = 8
 
 # A piece: so many tokens of a text.
 TEXT, START, LENGTH = 0, 1, 2
 PIECE = 3
+
+
+def zeros(cells: int) -> np.ndarray:
+    """Return so many cells, of which the first begins a cache line."""
+    room = np.zeros(cells + LINE - 1, np.int64)
+    start = -(room.ctypes.data // room.itemsize) % LINE
+    return room[start : start + cells]
 
 
 def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
@@ -51,6 +63,7 @@ def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
     """
     state, at = replica.state, 1
     for e, own in enumerate(rules):
+        at = -(-at // LINE) * LINE
         state["caching"][e], state["released_last"][e] = (
             BLOCKS if own.caching != "none" else NO_CACHE,
             own.released_last,
@@ -58,9 +71,9 @@ def let_cache(replica: Any, rules: Sequence["Rules"]) -> Any:
         cells, buckets, blocks = 0, 0, own.blocks or 0
         if own.caching != "none":
             cells, buckets = BLOCK * (blocks + 1), 2 << (blocks - 1).bit_length()
-        state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + cells, buckets - 1
-        at += cells + buckets
-    replica = replica._replace(cells=np.zeros(at, np.int64))
+        state["queue"][e], state["buckets"][e], state["bucket_mask"][e] = at, at + cells + buckets, buckets - 1
+        at += cells + 2 * buckets
+    replica = replica._replace(cells=zeros(at))
     for one in np.flatnonzero(state["caching"]).tolist():
         clear(replica, one)
     return replica
@@ -70,8 +83,18 @@ def clear(replica: Any, e: int) -> None:
     """Let the blocks of replica e hold nothing, and all be free."""
     queue, buckets, mask = (int(replica.state[name][e]) for name in ("queue", "buckets", "bucket_mask"))
     replica.cells[queue : buckets + mask + 1] = 0
-    blocks, places = replica.cells[queue:buckets].reshape(-1, BLOCK), np.arange(queue, buckets, BLOCK)
-    blocks[:, AFTER], blocks[:, BEFORE] = np.roll(places, -1), np.roll(places, 1)
+    ring = buckets - mask - 1
+    free = np.arange(queue + BLOCK, ring, BLOCK)
+    replica.cells[ring : ring + len(free)], replica.cells[free + USERS] = free, -np.arange(len(free))
+    replica.cells[queue + END] = len(free)
+
+
+def free_blocks(replica: Any, e: int) -> np.ndarray:
+    """Return the places of the free blocks of replica e with identities, the one that is taken next first."""
+    queue, buckets, mask = (int(replica.state[name][e]) for name in ("queue", "buckets", "bucket_mask"))
+    places = np.arange(replica.cells[queue + FIRST], replica.cells[queue + END]) & mask
+    blocks: np.ndarray = replica.cells[buckets - mask - 1 + places]
+    return blocks[blocks > 0]
 
 
 def with_contexts(replica: Any, run: int, runs: int, given: Requests, block_size: int, moves: bool = False) -> Any:
@@ -129,7 +152,7 @@ def _with_room(replica: Any, runs: int, needed: int) -> Any:
     if needed <= before:
         return replica
     room = needed if runs == 1 else 2 * needed
-    cells = np.zeros(begin + runs * room, np.int64)
+    cells = zeros(begin + runs * room)
     cells[:begin] = replica.cells[:begin]
     cells[begin:].reshape(runs, room)[:, :before] = replica.cells[begin:].reshape(runs, before)
     moved = np.repeat(np.arange(runs) * (room - before), len(replica.truth) // runs)

@@ -107,7 +107,8 @@ def note_firsts(e, r, rules):
         if request.scheduled == 0 or not ends:  # no token is sampled
             continue
         stays = tokens_left(request, r.truth[i], rules) > 1
-        if request.status == PREFILLING and state.hands_over:
+        reads = request.status == PREFILLING or request.goes_on  # who comes back may lack no more than its last token
+        if reads and state.hands_over:
             r.notes[e, state.out].first = i
             state.out += 1
         if tree and (request.status == PREFILLING if stays else not rules.request_level):

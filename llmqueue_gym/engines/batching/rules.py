@@ -229,6 +229,11 @@ class Rules:
                 f"{self.name}: request_level=true holds a batch to its end, but room_for_one=true sends some away; "
                 "add room_for_one=false"
             )
+        if self.request_level and self.batching == "blocks":
+            raise BadInput(
+                f"{self.name}: request_level=true holds a batch to its end, which batching=blocks puts together anew; "
+                "choose batching=passes"
+            )
         if self.caching != "none" or self.asynchronous:
             self._refuse_beside_v1()
         if self.caching == "radix" and self.asynchronous:

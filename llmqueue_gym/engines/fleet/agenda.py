@@ -9,7 +9,7 @@ it likes.
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import lean_kernel, part_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON, STUCK
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
@@ -63,15 +63,15 @@ from llmqueue_gym.engines.fleet.transfers import (
 from llmqueue_gym.requests import DONE
 
 
-@inner_kernel
-def happen_now(e, f, r, course):
+@part_kernel
+def happen_now(e, f, r, course, retain, stop):
     """Let the events of run e happen that are due."""
     while f.fleet[e].events > 0 and f.events[e, 0].time <= f.fleet[e].clock:
-        happen(e, f, r, course)
+        happen(e, f, r, course, retain, stop)
 
 
-@inner_kernel
-def happen(e, f, r, course):
+@part_kernel
+def happen(e, f, r, course, retain, stop):
     """Let the first event of run e happen, which is due."""
     fleet, event = f.fleet[e], f.events[e, 0]
     kind, subject = event.kind, event.subject
@@ -104,11 +104,13 @@ def happen(e, f, r, course):
             wanted = member.power != DRAINING or member.becomes >= 0
             role = member.becomes if member.becomes >= 0 else member.home
             vanish(e, f, r, subject, course)
+            if course.follows:
+                answer(e, f, r, retain, stop)
             if wanted:  # another one is asked for in its place
                 begin_start(e, f, r, subject, role, course.start_up, course)
 
 
-@inner_kernel
+@part_kernel
 def who_was_read(e, f, r):
     """Return a replica of run e where somebody has just had a first token who may go on elsewhere, -1 for none."""
     for q in range(len(f.forms)):
@@ -117,7 +119,7 @@ def who_was_read(e, f, r):
     return -1
 
 
-@inner_kernel
+@part_kernel
 def ask_for_next_read(e, f, r, q):
     """Make the first who was read at replica q of run e the request in question."""
     fleet, g = f.fleet[e], e * len(f.forms) + q
@@ -251,11 +253,11 @@ def go_on(
             for g in range(first, first + replicas):
                 if f.members[g].awaited > 0:
                     begin_transfers(e, f, r, g, course)
-            happen_now(e, f, r, course)
+            happen_now(e, f, r, course, retain, stop)
             switch_off(e, f, r, course)
             if course.migrate_every > 0:
                 migrate(e, f, r, course)
-                happen_now(e, f, r, course)  # who moves in no time is there before iterations begin
+                happen_now(e, f, r, course, retain, stop)  # who moves in no time is there before iterations begin
             if stop is not None:
                 withdraw_cancelled(e, f, r)
             if retain is not None:
@@ -311,7 +313,7 @@ def go_on(
     return OVER
 
 
-@inner_kernel
+@part_kernel
 def report_all(e, f, r, course):
     """Let all replicas of run e report themselves."""
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):

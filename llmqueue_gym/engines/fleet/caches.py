@@ -4,7 +4,8 @@ While a request moves it holds its memory twice, as in vLLM with its NIXL connec
 leaves keeps its blocks until the last of them is copied, so that nobody else gets them, and then frees them into its
 cache, where they can be found again. The replica that it goes to looks its tokens up as it does those of any request;
 blocks that are found there are shared, and only the others are taken and filled over the link. They can be found by
-others once the request is there.
+others once the request is there. Replicas that go on with each other's requests may so wait for each other's memory
+for ever: nobody takes it from them, and the run ends as stuck, or, where transfers are tried again, at its horizon.
 
 That is so at every replica that caches. SGLang's servers that decode keep no tree, so all tokens go over: that is a
 group of replicas of role decode whose rules have `caching=none`. Dynamo could also copy what the replica that decodes

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.fleet.sites import fits, look, luck_of, takes
 from llmqueue_gym.engines.fleet.tables import ALL, FIRST, ON, STARTING, TURN, TWICE
 from llmqueue_gym.requests import PREFILL
 
 
-@inner_kernel
+@part_kernel
 def place_of(f, i, q):
     """Return at which place replica q is in the sample that request i sees, from 1 on; 0 where it is not in it."""
     for c in range(f.choices.shape[1]):
@@ -36,7 +36,7 @@ def draw_others(e, f, r, i, decodes):
         f.choices[i, c] = other
 
 
-@inner_kernel
+@part_kernel
 def ask_first(e, f, r, i, decodes, score, params):
     """Let a router that is asked twice give its number of each replica, and show it the least and the most of them."""
     replicas, lowest, highest = len(f.forms), np.inf, -np.inf
@@ -50,7 +50,7 @@ def ask_first(e, f, r, i, decodes, score, params):
         site.asked, site.lowest, site.highest = 1, lowest, highest
 
 
-@inner_kernel
+@part_kernel
 def kth(e, f, r, i, k, decodes):
     """Return the k-th of the replicas that take request i, or one that may later if none does now."""
     replicas = len(f.forms)
@@ -64,12 +64,13 @@ def kth(e, f, r, i, k, decodes):
             return f.fleet[e].source
         for q in range(replicas):
             member = f.members[e * replicas + q]
-            if member.power == power and not (decodes and member.role == PREFILL) and fits(f, r, q, i):
+            reads = f.fleet[e].source >= 0 and decodes and member.role == PREFILL
+            if member.power == power and not reads and fits(f, r, q, i):
                 return q
     return 0
 
 
-@inner_kernel
+@part_kernel
 def choose(e, f, r, i, looks, wants, decodes, score, params):
     """Return which replica of run e a router sends request i to.
 

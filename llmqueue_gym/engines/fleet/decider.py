@@ -7,13 +7,13 @@ it is read. An agent is asked twice in that case: where the request decodes, and
 Source: llm-d inference scheduler, commit 520af478: the decider of its profile handler for prefill and decode.
 """
 
-from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.sharing import cached_tokens
 from llmqueue_gym.engines.fleet.choice import choose
 from llmqueue_gym.engines.fleet.sites import look, takes
 
 
-@inner_kernel
+@part_kernel
 def uncached(request):
     """Return the tokens of a prompt that are to be computed where nothing is cached."""
     return request.prompt + request.generated - request.computed
@@ -29,7 +29,7 @@ def missing_tokens(e, f, r, i, q):
     return uncached(request) - cached_tokens(r.cells, state, request, r.truth[i].path, f.rules[q].block_size)
 
 
-@inner_kernel
+@part_kernel
 def may_stay(e, f, r, i, course):
     """Whether request i could be read where it is to be decoded, at one of the replicas of run e that take it."""
     return course.local_below > 0 and little_is_missing(e, f, r, i, course)
@@ -53,7 +53,7 @@ def is_read_there(e, f, r, i, q, course):
     return missing_tokens(e, f, r, i, q) < course.local_below or look(e, f, r, i, course.wants, False) == 0
 
 
-@inner_kernel
+@part_kernel
 def asks_again(e, f, r, q, course):
     """Note whether the request in question, which an agent sends to replica q, is to be read elsewhere; return that."""
     fleet = f.fleet[e]
@@ -62,7 +62,7 @@ def asks_again(e, f, r, q, course):
     return fleet.elsewhere
 
 
-@inner_kernel
+@part_kernel
 def route(e, f, r, i, course, score, params):
     """Return the replica of run e that a router sends request i to, which is the one in question.
 

@@ -3,30 +3,33 @@
 That is so while nobody is on who could, and where the fleet `holds` until a replica has a seat free.
 """
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.fleet.power import outstanding
 from llmqueue_gym.engines.fleet.sites import fits, takes
-from llmqueue_gym.engines.fleet.tables import AT_ROUTER
+from llmqueue_gym.engines.fleet.tables import AT_ROUTER, ON, STARTING
 from llmqueue_gym.requests import DECODE, PREFILL
 
 
-@inner_kernel
+@part_kernel
 def has_place(e, f, r, i, decodes, holds):
     """Note which replicas of run e are full, for whoever `holds`; return whether request i can be sent now.
 
-    It waits for a replica of the right role. Where none that it fits has that role it goes to one of another.
+    It waits for a replica of the right role. Where none that it fits has that role it goes to one of another, as soon
+    as one of those is on or starts.
     """
-    found, may = False, False
+    found, may, other = False, False, False
     for q in range(len(f.forms)):
         g = e * len(f.forms) + q
         member = f.members[g]
         member.full = holds and outstanding(f, r, g) >= f.rules[q].max_seqs
         found = found or takes(e, f, r, q, i, decodes)
-        may = may or (member.role != (PREFILL if decodes else DECODE) and fits(f, r, q, i))
-    return found or not may
+        if fits(f, r, q, i):
+            may = may or member.role != (PREFILL if decodes else DECODE)
+            other = other or member.power == ON or member.power == STARTING
+    return found or (other and not may)
 
 
-@inner_kernel
+@part_kernel
 def hold(e, f, i):
     """Let request i wait at the router of run e; what returns from a replica may have come before others that wait."""
     fleet, before = f.fleet[e], -1
@@ -48,7 +51,7 @@ def hold(e, f, i):
     fleet.back = max(fleet.back, i)
 
 
-@inner_kernel
+@part_kernel
 def let_go(e, f):
     """Make the first request that waits at the router of run e the one in question."""
     fleet = f.fleet[e]
@@ -59,7 +62,7 @@ def let_go(e, f):
         fleet.back = -1
 
 
-@inner_kernel
+@part_kernel
 def let_go_of(e, f, i):
     """Take request i out of those that wait at the router of run e."""
     fleet, before = f.fleet[e], -1

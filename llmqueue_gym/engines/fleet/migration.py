@@ -14,7 +14,7 @@ pair migration with the balanced constraint and the request rule LCR.
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.pool import blocks_for
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.tables import BEGIN
@@ -24,7 +24,7 @@ from llmqueue_gym.engines.fleet.transfers import hand_over
 from llmqueue_gym.requests import DECODING, PREFILL
 
 
-@inner_kernel
+@part_kernel
 def wanted_blocks(g, f, r):
     """Return how many blocks the requests that wait at replica g will need beyond those they have."""
     state, size, blocks = r.state[g], f.rules[g % len(f.forms)].block_size, 0
@@ -37,7 +37,7 @@ def wanted_blocks(g, f, r):
     return blocks
 
 
-@inner_kernel
+@part_kernel
 def freeness(g, f, r, blocks, requests):
     """Return the freeness of replica g with so many blocks and requests more; infinity where it is idle."""
     system, state = r.system[g], r.state[g]
@@ -45,7 +45,7 @@ def freeness(g, f, r, blocks, requests):
     return (system.free - wanted_blocks(g, f, r) - blocks) / here if here > 0 else np.inf
 
 
-@inner_kernel
+@part_kernel
 def extreme(f, sign):
     """Return the replica of least (sign 1) or most (-1) freeness in `scores`, -1 where no number is left."""
     best = -1
@@ -55,7 +55,7 @@ def extreme(f, sign):
     return best
 
 
-@inner_kernel
+@part_kernel
 def last_admitted(g, r):
     """Return the request that decodes at replica g and was admitted last, -1 where none does."""
     for k in range(r.system[g].running - 1, -1, -1):
@@ -64,7 +64,7 @@ def last_admitted(g, r):
     return -1
 
 
-@inner_kernel
+@part_kernel
 def pair_up(e, f, r, course):
     """Note of each pair of replicas of run e who is to leave, and for where."""
     first = e * len(f.forms)
@@ -88,7 +88,7 @@ def pair_up(e, f, r, course):
             source.leaving, source.goes_to, source.emits = i, d, True
 
 
-@inner_kernel
+@part_kernel
 def migrate(e, f, r, course):
     """Let those leave whose iteration has ended, and look for others where it is time to."""
     first, fleet = e * len(f.forms), f.fleet[e]

@@ -10,7 +10,8 @@ Source: the mixed pool of Mutinifni/splitwise-sim 8f99e7d (Patel et al., Splitwi
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import part_kernel
+from llmqueue_gym.engines.fleet.choice import kth
 from llmqueue_gym.engines.fleet.power import take_role
 from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.sites import fits, look
@@ -20,13 +21,13 @@ from llmqueue_gym.requests import BOTH, DECODE, PREFILL
 REFUSED = 1e12  # as in `policies.routing.base`
 
 
-@inner_kernel
+@part_kernel
 def load(score):
     """Return the load that a score tells of, refused or not."""
     return score - REFUSED if score >= REFUSED else score
 
 
-@inner_kernel
+@part_kernel
 def least_loaded(e, f, r, i, role, score, params):
     """Return the replica of a role of least load, -1 for none; among equals the one that came to the role first."""
     first, best, least = e * len(f.forms), -1, np.inf
@@ -39,7 +40,7 @@ def least_loaded(e, f, r, i, role, score, params):
     return best
 
 
-@inner_kernel
+@part_kernel
 def willing(e, f, r, i, role, score, params):
     """Return the least loaded replica of a role, else of those that do both, that does not refuse; -1 for none."""
     first = e * len(f.forms)
@@ -50,7 +51,7 @@ def willing(e, f, r, i, role, score, params):
     return -1
 
 
-@inner_kernel
+@part_kernel
 def borrow(e, f, r, i, role, score, params):
     """Let the least loaded replica of a role do both from now on, and return it; -1 for none."""
     q = least_loaded(e, f, r, i, role, score, params)
@@ -59,7 +60,7 @@ def borrow(e, f, r, i, role, score, params):
     return q
 
 
-@inner_kernel
+@part_kernel
 def come_home(e, f, r):
     """Let replicas of run e that help out, and have just ended the last that they had, go back to their role."""
     first = e * len(f.forms)
@@ -69,7 +70,7 @@ def come_home(e, f, r):
             take_role(e, f, first + q, member.home)
 
 
-@inner_kernel
+@part_kernel
 def choose_both(e, f, r, i, course, score, scores, hand, hands):
     """Return the replica that reads request i, and note the one that decodes it.
 
@@ -100,7 +101,9 @@ def choose_both(e, f, r, i, course, score, scores, hand, hands):
                 value = load(score(r.requests[i], f.sites[first + q], scores))
                 if p < 0 or value < load(score(r.requests[i], f.sites[first + p], scores)):
                     p = q
-        t = p = max(p, 0)
+        if p < 0:
+            p = kth(e, f, r, i, 0, False)
+        t = p
     f.flows[i].target = t
     promise(e, f, r, i, t, 1)
     if p != t:

@@ -7,7 +7,7 @@ about to leave another, which they change once they have ended what they have, a
 replica that helps out with another role, see `pools`, counts in its own.
 """
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel
+from llmqueue_gym._jit import lean_kernel, part_kernel
 from llmqueue_gym.engines.batching.sharing import lose_all
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.record import forget_replica
@@ -16,7 +16,7 @@ from llmqueue_gym.engines.fleet.tables import DRAINING, OFF, ON, STARTED, STARTI
 from llmqueue_gym.requests import PREFILL, ROLES
 
 
-@inner_kernel
+@part_kernel
 def turn_off(e, f, r, g):
     """Switch off replica g of run e; from now on it costs nothing."""
     member, clock = f.members[g], f.fleet[e].clock
@@ -32,7 +32,7 @@ def turn_off(e, f, r, g):
     member.since = clock
 
 
-@inner_kernel
+@part_kernel
 def take_role(e, f, g, role):
     """Let replica g of run e have a role from now on."""
     f.members[g].role = f.sites[g].role = role
@@ -40,7 +40,7 @@ def take_role(e, f, g, role):
     f.fleet[e].joined += 1
 
 
-@inner_kernel
+@part_kernel
 def begin_start(e, f, r, q, role, delay, course):
     """Let replica q of run e, which is empty, serve in a role after a delay, for which is paid."""
     g, clock = e * len(f.forms) + q, f.fleet[e].clock
@@ -55,13 +55,13 @@ def begin_start(e, f, r, q, role, delay, course):
     member.emits = r.state[g].hands_over or course.follows
 
 
-@inner_kernel
+@part_kernel
 def outstanding(f, r, g):
     """Return the requests that replica g has or will have, as far as is known."""
     return r.state[g].n - r.state[g].done + f.members[g].inbound
 
 
-@inner_kernel
+@part_kernel
 def switch_off(e, f, r, course):
     """Switch off the replicas of run e that were to end what they had, and have; or they take on their next role."""
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
@@ -73,7 +73,7 @@ def switch_off(e, f, r, course):
                 turn_off(e, f, r, g)
 
 
-@inner_kernel
+@part_kernel
 def engaged(e, f, role):
     """Return how many replicas of run e are on in a role, or will be."""
     count = 0
@@ -86,7 +86,7 @@ def engaged(e, f, role):
     return count
 
 
-@inner_kernel
+@part_kernel
 def dismiss(e, f, r, role):
     """Let one replica of run e leave a role; not one where somebody waits for its start."""
     replicas = len(f.forms)
@@ -110,7 +110,7 @@ def dismiss(e, f, r, role):
         f.members[best].power = DRAINING
 
 
-@inner_kernel
+@part_kernel
 def recruit(e, f, r, role, course):
     """Let one more replica of run e serve in a role; return whether there was one."""
     replicas, off = len(f.forms), -1

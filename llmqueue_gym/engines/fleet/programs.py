@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, part_kernel, records
+from llmqueue_gym._jit import part_kernel, records
 from llmqueue_gym.engines.fleet.events import note
 from llmqueue_gym.engines.fleet.retention import back_to
 from llmqueue_gym.engines.fleet.tables import CALL, EVENT, PROGRAM, READY, FleetTables
@@ -48,7 +48,7 @@ def end_call(e, f, r, i):
         end_program(e, f, program, service.completion)
 
 
-@inner_kernel
+@part_kernel
 def end_program(e, f, program, clock):
     """Let a program of run e be over; it costs nothing from now on."""
     program.over = True
@@ -73,7 +73,7 @@ def note_answer(f, program, call):
 
 @part_kernel
 def come(e, f, r, i):
-    """Let call i come, for which those that it waited for have ended; return the replica that has its context, or -1."""
+    """Let call i come, as all that it waited for have ended; return the replica that has its context, or -1."""
     fleet, request, call = f.fleet[e], r.requests[i], f.calls[i]
     program = f.programs[call.program]
     request.arrival = request.ready = request.last_token = request.last_scheduled = fleet.clock

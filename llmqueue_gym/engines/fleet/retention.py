@@ -1,4 +1,4 @@
-"""What happens to a context while its program is away: a policy keeps it, for a time or until it is back, or lets it go.
+"""What happens to a context while its program is away: a policy keeps it, for a time or for good, or lets it go.
 
 The policy is asked when the call ends, and again before the iterations of the replica where it wants that. What it is
 asked with is a tuple: its functions `keep`, `waste`, `fix` and `swap_out`, whether it has each but the first, whether
@@ -7,7 +7,7 @@ it is asked again, and its numbers; see `policies.retention`.
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, part_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.kept import drop_one, put_first, take_out
 from llmqueue_gym.engines.batching.sharing import release
 from llmqueue_gym.engines.batching.tables import BEGIN
@@ -29,7 +29,7 @@ def show(e, f, r, g, i):
     show_load(f, r, g)
 
 
-@inner_kernel
+@part_kernel
 def show_load(f, r, g):
     """Write what else there is at replica g."""
     away, state, system, blocks = f.away[0], r.state[g], r.system[g], 0
@@ -127,7 +127,7 @@ def review_at(e, f, r, g, retain):
 
 @part_kernel
 def settle(e, f, r, i, q, retain):
-    """Fix what is to happen to the context that call i leaves behind, if the policy does so; it goes to replica q now."""
+    """Fix what is to happen to the context that call i, which goes to replica q, will leave; if the policy does so."""
     request, heir, g = r.requests[i], r.requests[i].heir, e * len(f.forms) + q
     if heir < 0 or not retain[FIXES]:
         return

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel, lean_kernel, records
+from llmqueue_gym._jit import lean_kernel, part_kernel, records
 from llmqueue_gym.engines.batching.block_queue import row_of, stands_for_itself
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.moments import left
@@ -57,7 +57,7 @@ def fresh_watch(runs: int, replicas: int) -> Watch:
     return Watch(**counts, **each, **times, asked=asked, forecast=forecast, burden=burden)
 
 
-@inner_kernel
+@part_kernel
 def begin_on(e, f, targets):
     """Let the first replicas of each role of run e be on, as many as are asked for; nothing has happened yet."""
     for role in ROLES:
@@ -98,7 +98,7 @@ def take_targets(f, r, watch, asks, actions, mask, targets, first, course):
             follow(e, f, r, wanted, course)
 
 
-@inner_kernel
+@part_kernel
 def take_note(e, f, r, watch):
     """Note what has happened in run e since its last tick."""
     fleet, made, prompts, replicas = f.fleet[e], 0, 0, len(f.forms)
@@ -118,7 +118,7 @@ def take_note(e, f, r, watch):
     watch.ticks[e] += 1
 
 
-@inner_kernel
+@part_kernel
 def add_up(g, f, r, burden):
     """Sum up what the requests at replica g have left."""
     system, state, rules = r.system[g], r.state[g], f.rules[g % len(f.forms)]
@@ -132,7 +132,7 @@ def add_up(g, f, r, burden):
         add(burden, r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]])
 
 
-@inner_kernel
+@part_kernel
 def starts_in(e, f, g):
     """Return the s until replica g of run e serves, 0 where it does not start."""
     member, fleet = f.members[g], f.fleet[e]

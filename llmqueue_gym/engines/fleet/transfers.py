@@ -1,8 +1,9 @@
 """Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, stay_here
 from llmqueue_gym.engines.batching.block_queue import remove, row_of, stands_for_itself
+from llmqueue_gym.engines.batching.comings import leave
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.sharing import release
 from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_TURNS
@@ -12,10 +13,10 @@ from llmqueue_gym.engines.fleet.power import turn_off
 from llmqueue_gym.engines.fleet.promises import forget_promises, keep_promises_here, lend_room, promise
 from llmqueue_gym.engines.fleet.retention import lose_kept
 from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS, SENT
-from llmqueue_gym.requests import MOVING, PENDING, PREFILL, WAITING
+from llmqueue_gym.requests import DONE, MOVING, PENDING, PREFILL, WAITING
 
 
-@inner_kernel
+@part_kernel
 def send(e, f, r, i, q, course):
     """Put request i into the inbox of replica q of run e, now."""
     g = e * len(f.forms) + q
@@ -32,7 +33,7 @@ def send(e, f, r, i, q, course):
         state.next = request.ready
 
 
-@inner_kernel
+@part_kernel
 def pull(e, f, r, g, i):
     """Take request i, which was read at replica g or decodes there, out of its lists; what it holds there stays."""
     system, state, position = r.system[g], r.state[g], 0
@@ -52,7 +53,7 @@ def pull(e, f, r, g, i):
     f.fleet[e].pulled += 1
 
 
-@inner_kernel
+@part_kernel
 def hand_over(e, f, r, i, q, course):
     """Let request i, which replica `fleet.source` has read, go on at replica q of run e, unless that one is off."""
     first, source = e * len(f.forms), f.fleet[e].source
@@ -89,7 +90,7 @@ def hand_over(e, f, r, i, q, course):
     begin_transfers(e, f, r, first + q, course)
 
 
-@inner_kernel
+@part_kernel
 def transfer(e, f, r, i, course):
     """Let request i move to its target, where it takes its room, as far as it is not there; return whether it can."""
     request, flow = r.requests[i], f.flows[i]
@@ -109,14 +110,14 @@ def transfer(e, f, r, i, course):
     return True
 
 
-@inner_kernel
+@part_kernel
 def try_transfer(e, f, r, i, course):
     """Begin the transfer of request i, or note when it is tried again."""
     if not transfer(e, f, r, i, course):
         f.flows[i].order = note(e, f, f.fleet[e].clock + course.retry, RETRIED, i)
 
 
-@inner_kernel
+@part_kernel
 def begin_transfers(e, f, r, g, course):
     """Begin the transfers that wait for room at replica g, in order, as far as there is room."""
     member = f.members[g]
@@ -126,7 +127,7 @@ def begin_transfers(e, f, r, g, course):
     member.emits = r.state[g].hands_over or course.follows or member.awaited > 0 or member.leaving >= 0
 
 
-@inner_kernel
+@part_kernel
 def arrive_from_elsewhere(e, f, r, i, course):
     """End the transfer of request i: its source forgets it, and it joins its target."""
     flow, first = f.flows[i], e * len(f.forms)
@@ -149,7 +150,7 @@ def arrive_from_elsewhere(e, f, r, i, course):
         begin_transfers(e, f, r, source, course)
 
 
-@inner_kernel
+@part_kernel
 def forget(e, f, r, i):
     """Let request i lose its cache and come back to the router at once."""
     request = r.requests[i]
@@ -161,17 +162,22 @@ def forget(e, f, r, i):
     note(e, f, f.fleet[e].clock, RETURNS, i)
 
 
-@inner_kernel
+@part_kernel
 def vanish(e, f, r, q, course):
-    """Let replica q of run e be gone at once; its requests begin anew elsewhere."""
+    """Let replica q of run e be gone at once; its requests begin anew elsewhere, but for those that have all tokens."""
     first = e * len(f.forms)
     g, fleet = first + q, f.fleet[e]
     system, state, member = r.system[g], r.state[g], f.members[g]
     if len(f.calls) > 0:
         lose_kept(e, f, r, q)
+    done = state.done
     for k in range(system.running):
         i = r.running[g, k]
         release(g, r, i)
+        if r.requests[i].status == DONE:  # it waited for the rest of its batch
+            system.clock = max(system.clock, fleet.clock)
+            leave(g, r, f.rules[q], i)
+            continue
         forget_promises(e, f, r, i, q, course)
         forget(e, f, r, i)
     for k in range(system.waiting):
@@ -195,7 +201,11 @@ def vanish(e, f, r, q, course):
     member.head = member.tail = member.leaving = -1
     member.awaited = member.inbound = member.inbound_tokens = member.outbound = 0
     member.emits = False
-    state.done = state.arrived = member.done = member.pulled = state.n
+    ring, ended = r.inbox.shape[1] - 1, state.done - done
+    for k in range(ended - 1, -1, -1):  # those who follow them come yet
+        r.inbox[g, (state.n - ended + k) & ring] = r.inbox[g, (done + k) & ring]
+    member.done = state.n - ended
+    state.done = state.arrived = member.pulled = state.n
     member.promised, member.reserved = 0, state.fulfilled
     system.running = system.waiting = state.head = 0
     system.free = system.blocks
@@ -208,7 +218,7 @@ def vanish(e, f, r, q, course):
             begin_transfers(e, f, r, k, course)
 
 
-@inner_kernel
+@part_kernel
 def drop_flow(e, f, r, i, q):
     """Break off the transfer of request i because replica q is gone."""
     first, flow = e * len(f.forms), f.flows[i]
@@ -234,7 +244,7 @@ def drop_flow(e, f, r, i, q):
     f.fleet[e].pulled -= 1  # it had been pulled already
 
 
-@inner_kernel
+@part_kernel
 def unlink(f, target, i):
     """Take request i out of those that wait for room at a replica."""
     target.awaited -= 1

@@ -1,5 +1,9 @@
 """Controllers of fleets, one file each. To add one: write the file and add its line here."""
 
+from collections.abc import Callable
+from typing import Any
+
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.control.base import Controller, Plain, Seen, Unit
 from llmqueue_gym.registry import Registry
 
@@ -14,6 +18,12 @@ class Controllers(Registry):
     def other(self, given: object) -> Controller:
         """Return the controller that a plain function `control(seen, memory)` is."""
         return Plain.of(given)
+
+    def builder(self, name: str) -> Callable[..., Any]:
+        """Return what builds `name`; BadInput with all names where there is none, as they are few and unlike."""
+        if name not in self:
+            raise BadInput(f"unknown {self.kind} {name!r}; choose from: {', '.join(self)}")
+        return super().builder(name)
 
 
 CONTROLLERS = Controllers(

@@ -2,8 +2,8 @@
 
 PLAS counts all service that the calls of a program have had which ended before this call came; ATLAS, for programs of
 which several calls run at a time, that of the path on which it is most. Levels double: a program is in level 0 until it
-has been served for a quantum, in level 1 until twice that, and so on. A call that has waited `patience` times as long as
-its program has been served goes to level 0, so that nobody starves.
+has been served for a quantum, in level 1 until twice that, and so on. A call that has waited `patience` times as long
+as its program has been served goes to level 0, so that nobody starves.
 
 "-like": Autellix also demotes a call while it runs, and moves calls between engines; here a call keeps the level with
 which it came, and is not preempted for one of a lower level.
