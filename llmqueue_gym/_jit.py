@@ -93,7 +93,7 @@ def _stamped(dispatcher: Any) -> Any:
     return dispatcher
 
 
-def _folders_of(function: FunctionType) -> frozenset[Path]:
+def _folders_of(function: Any) -> frozenset[Path]:
     """Return the folders of a function and of all kernels that it may call, however far down; kept for its file."""
     name = function.__module__
     if name not in _FOLDERS:

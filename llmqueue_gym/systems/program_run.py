@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from llmqueue_gym.programs import Answers
 from llmqueue_gym.requests import Programs, service_table
 from llmqueue_gym.systems.run import Run
 
@@ -18,11 +19,14 @@ class ProgramRun(Run):
         calls: the run of the calls by themselves; those that were cancelled have no completion.
         program: of each call `(n,)`.
         ended: `PROGRAM` rows `(p,)` as they were at the end.
+        right: whether the answer of each is right `(p,)`: of a thought its last one, else the one that most of its
+            calls have given; None where nobody asks.
     """
 
     calls: Run | None = None
     program: np.ndarray | None = None
     ended: np.ndarray | None = None
+    right: np.ndarray | None = None
 
 
 def first_calls(programs: Programs) -> np.ndarray:
@@ -46,13 +50,14 @@ def weights_of(programs: Programs, requests: np.ndarray) -> np.ndarray:
     return weights
 
 
-def program_run(run: Run, programs: Programs, ended: np.ndarray) -> ProgramRun:
+def program_run(run: Run, programs: Programs, ended: np.ndarray, answers: Answers | None) -> ProgramRun:
     """Return the run of programs that consists of the run of their calls.
 
     Args:
         run: of the calls.
         programs: which calls are of one.
         ended: `PROGRAM` rows as they were at the end.
+        answers: what is true of the answers of its calls.
 
     A program's size, prompt and output are sums over its calls. It was first scheduled and had its first token when one
     of its calls was and had.
@@ -75,4 +80,14 @@ def program_run(run: Run, programs: Programs, ended: np.ndarray) -> ProgramRun:
     totals = {**run.totals, "integral": float((jobs["weight"] * np.maximum(stays, 0.0)).sum())}
     shared = {field.name: getattr(run, field.name) for field in fields(Run)}
     shared |= {"jobs": jobs, "outcome": outcome, "sizes": sizes, "totals": totals}
-    return ProgramRun(**shared, calls=run, program=program, ended=np.array(ended[:count]))
+    right = None if answers is None else _right(program, ended[:count], answers)
+    return ProgramRun(**shared, calls=run, program=program, ended=np.array(ended[:count]), right=right)
+
+
+def _right(program: np.ndarray, ended: np.ndarray, answers: Answers) -> np.ndarray:
+    """Return whether the answer of each program is right `(p,)`."""
+    given = np.where(answers.depth >= 0, ended["last"], ended["leading"])
+    right = np.zeros(len(ended), bool)
+    rows = np.flatnonzero((answers.cluster >= 0) & answers.right)
+    right[program[rows[answers.cluster[rows] == given[program[rows]]]]] = True
+    return right

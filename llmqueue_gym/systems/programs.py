@@ -46,6 +46,9 @@ class ProgramFleet(Fleet):
     policies: ClassVar[Policies] = PROGRAM_POLICIES
     view: ClassVar[type[View] | None] = None  # type: ignore[assignment]
     base: ClassVar[str] = "fcfs"
+    report: ClassVar[str] = "llmqueue_gym.cli.programs"
+    timed: ClassVar[bool] = False
+    recorded: ClassVar[Any] = None
     cost: ClassVar[str] = "mean time of a program, s"
     unnamed: ClassVar[Mapping[str, str]] = {}
     compared: ClassVar[tuple[str, ...]] = (
@@ -105,6 +108,10 @@ class ProgramFleet(Fleet):
         """The router."""
         made: RoutingPolicy = ROUTING_POLICIES(self.router)
         return made
+
+    def words_of(self, scenario: "Scenario") -> str:
+        """Return in words what programs are drawn from."""
+        return str(getattr(scenario.source, "law", scenario.source))
 
     @property
     def chained(self) -> bool:
@@ -178,7 +185,7 @@ class ProgramFleet(Fleet):
 
     def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run of programs."""
-        return program_run(run, drawn.truth["programs"], f.programs)
+        return program_run(run, drawn.truth["programs"], f.programs, drawn.truth.get("answers"))
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return mean and 99th percentile of the times of programs; who is never done is late."""

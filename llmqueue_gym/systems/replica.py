@@ -212,6 +212,10 @@ class Replica(System):
             workload = TraceRequests.from_trace(trace, rate=own, arrivals=arrivals, max_tokens=max_tokens)
         return {"workload": workload, "n_jobs": len(workload), "load": load, "rate": rate}
 
+    def words_of(self, scenario: "Scenario") -> str:
+        """Return in words what requests are drawn from."""
+        return str(scenario.source.lengths)
+
     def predictor(self, scenario: "Scenario", policy: Any = None) -> LengthPredictor:
         """Return the predictor that a policy gets, fitted to the workload's lengths."""
         own = None if policy is None else policy.predictor
