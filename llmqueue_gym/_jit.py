@@ -106,13 +106,17 @@ def _folders_of(function: Any) -> frozenset[Path]:
 def _stamp(cache: Any, function: Callable[..., Any]) -> None:
     """Make the cache of a function depend on this file and on all of the folders that its kernels are from.
 
-    Those are its own and those of the kernels that its file imports, and theirs. What is damaged is rebuilt. Numba
-    looks at the function's own file alone, and ends with a traceback, or worse, at a file that was cut off.
+    Those are its own and those of the kernels that its file imports, and theirs. What is damaged is rebuilt, and so is
+    what is of other sources or types: where two processes compile at once, one may find the other's list of files
+    before the files, and those of the time before. Numba looks at the function's own file alone, and ends with a
+    traceback, or worse, at a file that was cut off.
     """
     files = [Path(__file__), *sorted(file for folder in _folders_of(function) for file in folder.glob("*.py"))]
     index = cache._cache_file
     index._source_stamp = tuple((stat.st_mtime, stat.st_size) for stat in (file.stat() for file in files))
+    stamp = hashlib.sha256(repr(index._source_stamp).encode()).digest()
     load_index, save, log = index._load_index, index.save, logging.getLogger(__name__)
+    load_overload = cache.load_overload
 
     def tolerant_load_index() -> dict[Any, Any]:
         try:
@@ -126,16 +130,17 @@ def _stamp(cache: Any, function: Callable[..., Any]) -> None:
 
     def load_data(name: str) -> Any:
         path = index._data_path(name)
-        digest, data = (whole := Path(path).read_bytes())[:_DIGEST], whole[_DIGEST:]
-        if hashlib.sha256(data).digest() == digest:
-            return pickle.loads(data)
-        log.warning("%s is damaged; its code is compiled anew", path)
-        return None
+        whole = Path(path).read_bytes()
+        sources, digest, data = whole[:_DIGEST], whole[_DIGEST : 2 * _DIGEST], whole[2 * _DIGEST :]
+        if hashlib.sha256(data).digest() != digest:
+            log.warning("%s is damaged; its code is compiled anew", path)
+            return None
+        return pickle.loads(data) if sources == stamp else None
 
     def save_data(name: str, data: Any) -> None:
         dumped = index._dump(data)
         with index._open_for_write(index._data_path(name)) as file:
-            file.write(hashlib.sha256(dumped).digest() + dumped)
+            file.write(stamp + hashlib.sha256(dumped).digest() + dumped)
 
     def tolerant_save(key: Any, data: Any) -> None:
         try:
@@ -143,6 +148,12 @@ def _stamp(cache: Any, function: Callable[..., Any]) -> None:
         except OSError as error:  # such as a full disk
             log.warning("compiled code cannot be kept: %s", error)
 
+    def load_of_these_types(signature: Any, context: Any) -> Any:
+        made = load_overload(signature, context)
+        wanted = tuple(getattr(signature, "args", signature))
+        return made if made is None or tuple(made.signature.args) == wanted else None
+
+    cache.load_overload = load_of_these_types
     index._load_index, index._load_data = tolerant_load_index, load_data
     index._save_data, index.save = save_data, tolerant_save
 

@@ -63,7 +63,7 @@ def a_split_case():
         ("outcome", "first_token", -1.0, "a token before the start"),
         ("jobs", "generated", 0, "tokens missing"),
         ("jobs", "blocks", 1, "blocks kept"),
-        ("totals", "transfers", 1, "not those who moved"),
+        ("totals", "transfers", -1, "not those who moved"),
         ("totals", "integral", 1.0, "not that of the times"),
     ],
 )

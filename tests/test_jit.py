@@ -95,6 +95,31 @@ def empty(path):
     path.write_bytes(b"")
 
 
+def test_code_of_other_sources_is_not_taken_for_that_of_these(tmp_path):
+    """Who finds the list of files that another process has just made may find the old files still there."""
+    folder = package(tmp_path, helper=HELPER.format(1))
+    call = "from made.helper import helper; print(helper(1)); print(sum(helper.stats.cache_hits.values()))"
+    assert python(tmp_path, call) == (["2", "0"], "")
+    (old,) = (folder / "__pycache__").glob("*.nbc")
+    kept = old.read_bytes()
+    (folder / "helper.py").write_text(HELPER.format(10))
+    assert python(tmp_path, call) == (["11", "0"], "")
+    old.write_bytes(kept)
+    assert python(tmp_path, call) == (["11", "0"], "")
+    assert python(tmp_path, call) == (["11", "1"], "")
+
+
+def test_code_of_other_types_is_not_taken_for_that_of_these(tmp_path):
+    folder = package(tmp_path, helper=HELPER.format(1))
+    call = "from made.helper import helper; print(helper({})); print(sum(helper.stats.cache_hits.values()))"
+    assert python(tmp_path, call.format(1)) == (["2", "0"], "")
+    (whole,) = (folder / "__pycache__").glob("*.nbc")
+    assert python(tmp_path, call.format(1.5)) == (["2.5", "0"], "")
+    (real,) = {*(folder / "__pycache__").glob("*.nbc")} - {whole}
+    whole.write_bytes(real.read_bytes())
+    assert python(tmp_path, call.format(1)) == (["2", "0"], "")
+
+
 @pytest.mark.parametrize(("suffix", "damage"), [("nbi", cut_off), ("nbc", cut_off), ("nbc", garble), ("nbi", empty)])
 def test_a_damaged_cache_is_rebuilt_with_one_line(tmp_path, suffix, damage):
     folder = package(tmp_path, helper=HELPER.format(1))
