@@ -130,6 +130,21 @@ def longest_path(programs: Programs, amounts: np.ndarray) -> np.ndarray:
     return found
 
 
+def earliest_ends(programs: Programs, arrivals: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return when each call has ended at the earliest, were nobody ever to wait `(n,)`, s.
+
+    Args:
+        programs: the table.
+        arrivals: s, of calls that wait for nobody `(n,)`; those of others are not used.
+        times: that each call takes at least, s `(n,)`.
+    """
+    ends = np.where(np.diff(programs.first) == 0, arrivals, 0.0) + times
+    for row in np.flatnonzero(np.diff(programs.first) > 0).tolist():  # parents lie above
+        own = programs.parents[programs.first[row] : programs.first[row + 1]]
+        ends[row] = ends[own].max() + programs.gap[row] + times[row]
+    return ends
+
+
 def _of_equal(values: np.ndarray, items: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the items whose values, which are sorted, are equal."""
     yield from np.split(items, np.flatnonzero(np.diff(values)) + 1) if len(items) else ()

@@ -64,5 +64,3 @@ def show(found: dict[str, Any]) -> None:
     print_table("work", ("", ""), more)
     for note in found["notes"]:
         click.echo(f"note: {note}")
-
-

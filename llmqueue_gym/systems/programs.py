@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from llmqueue_gym._jit import records
+from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
+from llmqueue_gym.engines.batching.tables import BATCH
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.programs import PROGRAM_POLICIES
@@ -15,7 +18,7 @@ from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.policies.stopping import STOPPING_POLICIES, StoppingPolicy
 from llmqueue_gym.predictors.programs import FORESIGHTS, Foresight, foresee
-from llmqueue_gym.programs import depths
+from llmqueue_gym.programs import depths, earliest_ends
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress
@@ -186,6 +189,37 @@ class ProgramFleet(Fleet):
     def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run of programs."""
         return program_run(run, drawn.truth["programs"], f.programs, drawn.truth.get("answers"))
+
+    def bound(self, drawn: Drawn) -> float:
+        """Return a mean time of programs that no policy undercuts: what they take alone, every prompt in a cache.
+
+        Of a path of calls it is the gaps, and for each token of output the shortest iteration that there is. Where a
+        program may be stopped it is the earliest that any of its answers can be there.
+        """
+        programs, answers = drawn.truth["programs"], drawn.truth.get("answers")
+        ends = earliest_ends(programs, drawn.work["arrival"], drawn.sizes * self.shortest_iteration)
+        count = int(programs.program.max()) + 1
+        over, began, first = np.full(count, -np.inf), np.full(count, np.inf), np.full(count, np.inf)
+        np.maximum.at(over, programs.program, ends)
+        np.minimum.at(began, programs.program, drawn.work["arrival"])
+        if self.stopping != "never" and answers is not None:
+            gives = answers.cluster >= 0
+            np.minimum.at(first, programs.program[gives], ends[gives])
+            over = np.minimum(over, first)
+        return float((over - began).mean())
+
+    @cached_property
+    def shortest_iteration(self) -> float:
+        """The shortest iteration in which a token is computed at any replica, s."""
+        times = []
+        for kind in self.distinct:
+            for alone in ({"decodes": 1, "context": 1.0}, {"prefills": 1, "prefill_tokens": 1, "prompt_tokens": 1}):
+                batch = np.zeros(1, BATCH)
+                batch["tokens"] = 1
+                for name, value in alone.items():
+                    batch[name] = value
+                times.append(iteration_time(FORMS.index(kind.profile.form), kind.profile.numbers, records(batch)[0]))
+        return float(min(times))
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return mean and 99th percentile of the times of programs; who is never done is late."""
