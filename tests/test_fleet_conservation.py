@@ -220,21 +220,6 @@ def test_a_controller_that_leaves_off_who_alone_could_serve_comes_to_an_end():
     assert run.reason == "livelock" and run.done.tolist() == [True, False]
 
 
-def test_a_fleet_that_is_stuck_says_so_where_there_is_a_horizon_too():
-    """As its only replica does by itself, then and with what it has cost by then."""
-    given = {"rules": "splitwise", "profile": "splitwise-sim-h100-llama2-70b:kv_tokens=2600", "rate": 8.0}
-    given |= {"lengths": "lognormal:prompt=500,output=300", "n_jobs": 100, "max_tokens": 2500}
-    alone = Scenario("replica", **given).simulate("fcfs", 0)
-    for sizes in ({"replicas": 1}, {"replicas": 2, "prefill": 1}):
-        run = Scenario("fleet", **given, **sizes).simulate("random", 0)
-        assert run.reason == alone.reason == "stuck"
-        if sizes["replicas"] == 1:
-            assert run.totals["clock"] == alone.totals["clock"]
-            assert run.totals["integral"] == pytest.approx(alone.totals["integral"], rel=1e-12)
-    cut = Scenario("fleet", **{**given, "rules": "splitwise:horizon=9"}, replicas=2).simulate("random", 0)
-    assert cut.reason == "horizon"
-
-
 def test_nobody_moves_out_of_a_pipeline():
     profile = Profile("pipe", "", "", "distserve", np.full(24, 1 / 4096), 1000, 1.0, "a test")
     with pytest.raises(BadInput, match="batching=turns, in which nobody moves: migrate_every needs batching=passes"):

@@ -35,27 +35,12 @@ def run_of(
     requests["site"] = np.where(requests["site"] < 0, -1, which[requests["site"]])  # a pipeline has several rows
     last = service["completion"][np.isfinite(service["completion"])]
     reason, clock = REASONS[int(fleet["reason"])], max(float(fleet["clock"]), float(last.max()) if len(last) else 0.0)
-    if reason == "horizon" and _nothing_was_to_come(f, r, e, mine, system):
-        reason, clock = "stuck", float(requests["last_scheduled"].max())
     parts = _parts(f, r, mine, which, clock)
     totals = {name: sum(part[name] for part in parts) for name in (*SUMS, "iterations", "on_time")}
     stays = np.where(np.isnan(service["completion"]), clock, service["completion"]) - requests["arrival"]
     totals |= {"clock": clock, "integral": float((requests["weight"] * np.maximum(stays, 0.0)).sum())}
     totals |= {name: fleet[name].item() for name in OF_FLEET}
     return Run(player, requests, np.array(outputs), service, elapsed, system, reason, totals, parts)
-
-
-def _nothing_was_to_come(f: FleetTables, r: ReplicaTables, e: int, mine: slice, system: Any) -> bool:
-    """Whether all replicas of run e, which came to its horizon, were idle long before, and nobody was on the way.
-
-    A replica that was not has ended its iteration, and so that of a request, at the horizon or later.
-    """
-    fleet, rows = f.fleet[e], slice(int(f.fleet["first"][e]), int(f.fleet["first"][e] + f.fleet["n"][e]))
-    asks = system.steersman.name != "none" or system.migrate_every > 0
-    if asks or fleet["events"] > 0 or fleet["arrived"] < fleet["sent"]:
-        return False
-    end = max(float(fleet["clock"]), float(r.system["clock"][mine].max()))
-    return float(r.requests["last_scheduled"][rows].max()) < end
 
 
 def readers(f: FleetTables, run: Run) -> np.ndarray | None:
