@@ -16,7 +16,6 @@ from llmqueue_gym.evaluation.fleet import groups
 from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, request_table
-from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.control import NEVER, noted
 from llmqueue_gym.systems.members import Member
 
