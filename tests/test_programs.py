@@ -116,7 +116,7 @@ def test_calls_come_when_their_parents_have_ended_and_the_gap_has_passed():
     assert run.calls.jobs["siblings"].tolist()[2:] == [2, 2, 1]
 
 
-@pytest.mark.parametrize("law", ["hyperexponential:mean=1,cv2=9", "exponential"])
+@pytest.mark.parametrize("law", ["hyperexponential:p=0.8,mean=1", "exponential"])
 def test_the_best_time_to_live_in_a_run_is_the_computed_one(law):
     """A kept context costs its tokens each second, a dropped one `even` s of them: on the gaps of one long run."""
     calls, even = 8001, 0.8

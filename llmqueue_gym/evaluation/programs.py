@@ -42,7 +42,10 @@ def measure_programs(run: ProgramRun, warmup: float = 0.0) -> dict[str, Any]:
 def together(run: ProgramRun) -> np.ndarray:
     """Return for how long at least one call of each program waited or was served `(p,)`, s."""
     assert run.calls is not None and run.program is not None
-    came, left = run.calls.jobs["arrival"], run.calls.outcome["completion"]
+    came = run.calls.jobs["arrival"]
+    left = np.minimum(
+        run.calls.outcome["completion"], run.outcome["completion"][run.program]
+    )  # who is stopped ends later
     there = np.flatnonzero(~np.isnan(left) & np.isfinite(came))
     order = there[np.lexsort((came[there], run.program[there]))]
     program, start = run.program[order], came[order]

@@ -179,12 +179,12 @@ class ProgramFleet(Fleet):
         member = self.members[0]
         numbers = self.keeper.params_for(profile=member.profile, rules=member.rules)
         has = tuple(getattr(self.keeper, name) is not None for name in ("waste", "fix", "swap_out"))
-        return keep, waste, fix, swap_out, *has, self.keeper.again, numbers
+        return numbers, self.keeper.again, *has, keep, waste, fix, swap_out
 
     def _stops(self) -> Any:
         if self.stopping == "never":
             return None
-        return self.rule.compiled()[0], self.rule.params_for()
+        return self.rule.params_for(), self.rule.compiled()[0]
 
     def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run of programs."""

@@ -1,8 +1,8 @@
 """What happens to a context while its program is away: a policy keeps it, for a time or for good, or lets it go.
 
 The policy is asked when the call ends, and again before the iterations of the replica where it wants that. What it is
-asked with is a tuple: its functions `keep`, `waste`, `fix` and `swap_out`, whether it has each but the first, whether
-it is asked again, and its numbers; see `policies.retention`.
+asked with is a tuple: its numbers, whether it is asked again, whether it has the functions `waste`, `fix` and
+`swap_out`, and these behind `keep`; see `policies.retention`.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from llmqueue_gym.engines.fleet.events import note
 from llmqueue_gym.engines.fleet.tables import CANCELLED, EXPIRES, ON
 from llmqueue_gym.requests import AWAITED, PENDING, SWAP
 
-KEEP, WASTE, FIX, SWAP_OUT, RANKS, FIXES, LIMITS, AGAIN, NUMBERS = range(9)  # of the tuple
+NUMBERS, AGAIN, RANKS, FIXES, LIMITS, KEEP, WASTE, FIX, SWAP_OUT = range(9)  # of the tuple
 
 
 @part_kernel

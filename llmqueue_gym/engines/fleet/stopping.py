@@ -1,7 +1,7 @@
 """Programs are stopped when their answers so far suffice, and their calls that have not ended are cancelled.
 
 A call that runs leaves at the end of the iteration that it is in. The rule is asked whenever a call has given an
-answer; what it is asked with is a tuple of its function `stops` and its numbers, see `policies.stopping`.
+answer; what it is asked with is a tuple of its numbers and its function `stops`, see `policies.stopping`.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ def stop_or_not(e, f, r, i, stop):
     if call.cluster < 0 or program.over:
         return
     show(f, program)
-    if stop[0](f.told[0], stop[1]) > 0:
+    if stop[1](f.told[0], stop[0]) > 0:
         end_program(e, f, program, f.fleet[e].clock)
         for k in range(program.first, program.end):
             cancel(e, f, r, f.of_programs[k])
