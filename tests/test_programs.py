@@ -116,6 +116,16 @@ def test_calls_come_when_their_parents_have_ended_and_the_gap_has_passed():
     assert run.calls.jobs["siblings"].tolist()[2:] == [2, 2, 1]
 
 
+def test_iterations_that_end_one_bit_apart_are_two_moments():
+    """The second begins its next one at once, too, and not when the first replica has ended another one."""
+    step = Profile("step", "", "", "roofline", np.array([0.0, 1.0, 0.0, 0.0, 0.0]), 10**9, 1.0, "a test")
+    alone = Programs(np.arange(2), np.zeros(0, np.int64), np.zeros(3, np.int64), np.zeros(2), np.full(2, -1))
+    fleet = ProgramFleet(step, "vllm-v1", replicas=2, router="round-robin")
+    later = np.nextafter(1.0, 2.0) - 1.0
+    run = fleet.simulate(drawn(np.array([0.0, later]), np.array([4, 4]), alone), FCFS)
+    assert run.outcome["completion"].tolist() == [4.0, pytest.approx(4.0, rel=1e-12)]
+
+
 @pytest.mark.parametrize("law", ["hyperexponential:p=0.8,mean=1", "exponential"])
 def test_the_best_time_to_live_in_a_run_is_the_computed_one(law):
     """A kept context costs its tokens each second, a dropped one `even` s of them: on the gaps of one long run."""

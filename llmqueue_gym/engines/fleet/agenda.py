@@ -283,7 +283,8 @@ def go_on(
             soon = np.nextafter(fleet.clock, np.inf)
             for q in range(replicas):
                 g = first + q
-                if is_watched(e, f, g, course) and f.members[g].power in (ON, DRAINING):
+                ends_next = fleet.clock < r.state[g].ends <= soon  # which is the next moment, and not before it
+                if is_watched(e, f, g, course) and f.members[g].power in (ON, DRAINING) and not ends_next:
                     r.state[g].until = soon
                     proceed(
                         g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
