@@ -117,13 +117,13 @@ def test_calls_come_when_their_parents_have_ended_and_the_gap_has_passed():
 
 
 def test_iterations_that_end_one_bit_apart_are_two_moments():
-    """The second begins its next one at once, too, and not when the first replica has ended another one."""
+    """Whoever follows the second comes at once, and not when the first replica has ended another one."""
     step = Profile("step", "", "", "roofline", np.array([0.0, 1.0, 0.0, 0.0, 0.0]), 10**9, 1.0, "a test")
-    alone = Programs(np.arange(2), np.zeros(0, np.int64), np.zeros(3, np.int64), np.zeros(2), np.full(2, -1))
+    followed = Programs(np.array([0, 1, 1]), np.array([1]), np.array([0, 0, 0, 1]), np.zeros(3), np.full(3, -1))
     fleet = ProgramFleet(step, "vllm-v1", replicas=2, router="round-robin")
-    later = np.nextafter(1.0, 2.0) - 1.0
-    run = fleet.simulate(drawn(np.array([0.0, later]), np.array([4, 4]), alone), FCFS)
-    assert run.outcome["completion"].tolist() == [4.0, pytest.approx(4.0, rel=1e-12)]
+    arrivals = np.array([0.0, np.nextafter(1.0, 2.0) - 1.0, np.inf])
+    calls = fleet.simulate(drawn(arrivals, np.array([4, 1, 1]), followed), FCFS).calls
+    assert calls.outcome["completion"][1] == np.nextafter(1.0, 2.0) == calls.jobs["arrival"][2]
 
 
 @pytest.mark.parametrize("law", ["hyperexponential:p=0.8,mean=1", "exponential"])
