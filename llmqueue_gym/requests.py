@@ -56,6 +56,17 @@ REQUEST = whole_lines(
         ("tenant", "i4"),  # who sent it, 0 unless told otherwise
         ("cached", "i4"),  # tokens of its prompt that the cache held when it was last looked up
         ("due", "i4"),  # output tokens that are being computed while the next step is put together
+        # Of the program that it is a call of; where each request is by itself they are 0.
+        ("program", "i4"),  # its number
+        ("depth", "i4"),  # calls on the longest path before it
+        ("siblings", "i4"),  # calls of its program that became ready at the same time, itself included
+        ("began", "f8"),  # s, arrival of its program
+        ("attained", "f8"),  # s that the calls of its program which ended before it came have been served
+        ("longest_path", "f8"),  # the same on the path to it on which that is most
+        ("to_come", "f8"),  # tokens that the calls of its program have yet to compute, as predicted, itself included
+        ("path_to_come", "f8"),  # the same on the longest path from it on
+        ("heir", "i4"),  # the row of the call that goes on with its context, -1 for none
+        ("behind", "i4"),  # the next of those whose contexts a replica keeps while they are away
     ]
 )
 
@@ -114,6 +125,114 @@ SITE = np.dtype(
 )
 BOTH, PREFILL, DECODE = ROLES = 0, 1, 2  # what a replica does of a request
 
+# What a policy may read of a context whose program is away, and of the replica that has it. Where its fate is fixed
+# beforehand, when its call comes, context and blocks are those that the call is predicted to leave behind.
+AWAY = np.dtype(
+    [
+        ("context", "i8"),  # tokens of the context, prompt and output of the call
+        ("blocks", "i8"),  # KV blocks that they take
+        ("clock", "f8"),  # s, now
+        ("since", "f8"),  # s, when its call ended and its program went away; now, where it has not yet
+        ("elapsed", "f8"),  # s, for which the program has been away
+        ("predicted_gap", "f8"),  # s, for which it is predicted to be away in all
+        ("next_prompt", "f8"),  # tokens that it is predicted to bring back, behind the context
+        ("predicted", "f8"),  # output tokens of the next call, by prediction
+        ("calls_left", "f8"),  # calls of the program still to come, by prediction
+        ("scheduled", "i8"),  # tokens of this iteration, of all who run
+        ("held", "i8"),  # tokens that fit in the KV blocks of all who run
+        ("free", "i8"),  # KV blocks, at the start of this iteration
+        ("block_size", "i8"),  # tokens
+        ("waiting", "i8"),  # requests in the queue
+        ("strategy", "f8"),  # what was fixed, DISCARD, PRESERVE or SWAP; NaN where nothing was
+        ("stored", "f8"),  # the waste that was reckoned then; NaN likewise
+        ("worst", "f8"),  # the largest waste among those away at this replica; -infinity where nobody has any
+    ],
+    align=True,
+)
+DISCARD, PRESERVE, SWAP = 0.0, np.inf, -1.0  # what a policy answers; other numbers are s for which it is kept
+
+# What a rule of stopping may read of a program that reasons: what it has answered, spent and been predicted so far.
+TOLD = np.dtype(
+    [
+        ("answers", "i8"),  # that its branches have given so far
+        ("planned", "i8"),  # that it gives at most
+        ("leading", "i8"),  # votes of the answer that most have given
+        ("second", "i8"),  # of the one that is next, 0 where all agree
+        ("clusters", "i8"),  # different answers
+        ("entropy", "f8"),  # of the shares of the answers, bits
+        ("agree", "i8"),  # last probes of its chain of thought that gave one answer, without a word of doubt
+        ("tokens", "f8"),  # output tokens spent so far, those of probes not counted
+        ("predicted", "f8"),  # output tokens until it is done, as predicted: its depth
+        ("confidence", "f8"),  # of that prediction, in [0, 1]
+        ("mean_score", "f8"),  # predicted chance to be right, of its branches on average
+        ("best_score", "f8"),  # of the best branch
+        ("depth", "i8"),  # steps on its longest branch so far
+    ],
+    align=True,
+)
+
+# What a rule of drafting may read beside the row of the request whose next draft is due.
+DRAFT = np.dtype(
+    [
+        ("told", "f8"),  # chance that its first draft token is accepted, as predicted when it came
+        ("tried", "f8"),  # draft tokens of it that were looked at so far: those up to the first refused one
+        ("accepted", "f8"),  # how many of them were accepted
+        ("all_tried", "f8"),  # the same of all requests so far
+        ("all_accepted", "f8"),
+        ("batch", "i8"),  # requests in the seats, this one included
+        ("waiting", "i8"),  # requests without a seat
+        ("seats", "i8"),
+        ("most", "i8"),  # draft tokens that it may have at most
+    ],
+    align=True,
+)
+
+# What a rule that chooses models may read of a call, and of one of the models that it can go to.
+CALL = np.dtype(
+    [
+        ("prompt", "i8"),  # tokens
+        ("win", "f8"),  # chance that the strongest model answers better than the weakest, as predicted
+        ("asked", "i8"),  # models that were asked so far
+        ("verified", "f8"),  # chance that the best answer so far is right, by whoever verifies it; 0 before the first
+        ("spent", "f8"),  # USD a call so far, of all calls
+        ("allowed", "f8"),  # USD a call that may be spent on average; inf where nobody says
+        ("calls", "i8"),  # before this one
+        ("load", "f8"),  # share of all replicas' seats that are taken
+        ("klass", "i8"),  # what kind of call it is, 0 unless told otherwise
+        ("luck", "f8"),  # a number in [0, 1) of the call
+    ],
+    align=True,
+)
+MODEL = np.dtype(
+    [
+        ("index", "i8"),
+        ("strength", "i8"),  # its place by mean quality, 0 for the weakest
+        ("models", "i8"),  # to choose from
+        ("quality", "f8"),  # chance that it answers this call right, as predicted
+        ("tokens", "f8"),  # output that it will take, as predicted
+        ("price", "f8"),  # USD of this call, as predicted
+        ("wait", "f8"),  # s until it begins, as predicted
+        ("service", "f8"),  # s from then on, as predicted
+        ("asked", "i8"),  # 1 where it has been asked for this call
+        ("trials", "i8"),  # calls of this class that went to it and of which feedback has come
+        ("reward", "f8"),  # mean feedback of these
+    ],
+    align=True,
+)
+
+# What a rule of expansion may read of a node of a tree of reasoning.
+NODE = np.dtype(
+    [
+        ("visits", "i8"),  # of the node
+        ("parent_visits", "i8"),
+        ("value", "f8"),  # mean score of what was reached through it; 0 before its first visit
+        ("score", "f8"),  # its own, as predicted
+        ("prior", "f8"),  # share of its parent's visits that the model would give it
+        ("depth", "i8"),  # steps from the root
+    ],
+    align=True,
+)
+
 # What happened to a request; only reports need it.
 SERVICE = np.dtype(
     [
@@ -126,8 +245,9 @@ SERVICE = np.dtype(
     align=True,
 )
 
-# Status: not arrived, in the queue, in the running list before and after its first token there, left, between replicas.
-PENDING, WAITING, PREFILLING, DECODING, DONE, MOVING = 0, 1, 2, 3, 4, 5
+# Status: not arrived, in the queue, in the running list before and after its first token there, left, between replicas,
+# and not arrived, with a context that is kept for it.
+PENDING, WAITING, PREFILLING, DECODING, DONE, MOVING, AWAITED = 0, 1, 2, 3, 4, 5, 6
 
 
 class Refreshed(NamedTuple):
@@ -164,6 +284,29 @@ class Contexts(NamedTuple):
     output: np.ndarray
 
 
+class Programs(NamedTuple):
+    """Which program each request is a call of, and after whom it comes.
+
+    Rows are first the calls that wait for nobody, in order of arrival, then the others, whose arrival is infinite
+    in the table: program by program, parents before children. A call comes `gap` s after the last of its parents
+    has ended.
+
+    Attributes:
+        program: `(n,)`, int64, numbered from 0 on in order of arrival.
+        parents: `(m,)`, int64, rows, those of each call one after another.
+        first: `(n + 1,)`, int64, where those of each call begin.
+        gap: `(n,)`, float64, s, true; 0 for calls that wait for nobody.
+        continues: `(n,)`, int64, the row whose context (prompt and output) the call's prompt begins with, which is
+            one of its parents, or -1.
+    """
+
+    program: np.ndarray
+    parents: np.ndarray
+    first: np.ndarray
+    gap: np.ndarray
+    continues: np.ndarray
+
+
 class Requests(NamedTuple):
     """One sampled run: what may be known of the requests, and the truth.
 
@@ -172,12 +315,14 @@ class Requests(NamedTuple):
         outputs: true output tokens `(n,)`, int64, at least 1.
         refreshed: predictions to come.
         contexts: what the prompts consist of; None where nobody shares.
+        programs: which requests are calls of one program; None where each is by itself.
     """
 
     requests: np.ndarray
     outputs: np.ndarray
     refreshed: Refreshed
     contexts: Contexts | None = None
+    programs: Programs | None = None
 
 
 def never_refreshed(n: int) -> Refreshed:

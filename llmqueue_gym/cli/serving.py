@@ -51,7 +51,7 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     if policy is not None and not policy.uses_predictions:
         predictor = "not read by the policy"
     words = {
-        "workload": asked.trace or str(scenario.source.lengths),
+        "workload": asked.trace or system.words_of(scenario),
         "predictor": predictor,
         "profile": profile.name,
         "model": profile.model,

@@ -124,6 +124,13 @@ ENVIRONMENTS: dict[str, Environment] = {
         "predict",
         order="skip-predict",
     ),
+    "llmqueue/Speculative-v0": Environment(
+        "An LLM replica with drafts that it verifies: pick how many tokens each request drafts next.",
+        "speculative",
+        n_jobs=500,
+        order="by-load",
+        discount_time=5.0,
+    ),
     "llmqueue/Routing-v0": Environment(
         "Four LLM replicas behind a router: pick the one that each request goes to.",
         "fleet",

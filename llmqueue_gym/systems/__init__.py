@@ -24,5 +24,6 @@ SYSTEMS = Registry(
         "predict": f"{_HERE}.predict:Predict",
         "replica": f"{_HERE}.replica:Replica",
         "fleet": f"{_HERE}.fleet:Fleet",
+        "speculative": f"{_HERE}.speculative:Speculative",
     },
 )

@@ -15,6 +15,7 @@ from llmqueue_gym.engines.batching.rules import Rules
 from llmqueue_gym.engines.batching.tables import replicas
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.agenda import go_on
+from llmqueue_gym.engines.fleet.programs import lay_out, with_programs
 from llmqueue_gym.engines.fleet.record import PLACES
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
@@ -33,6 +34,7 @@ from llmqueue_gym.systems.fleet_run import readers, run_of
 from llmqueue_gym.systems.fleet_ticks import opened
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
+from llmqueue_gym.systems.program_run import weights_of
 from llmqueue_gym.systems.replica import Replica
 from llmqueue_gym.systems.replica_tables import kernel_arguments, rules_under
 from llmqueue_gym.systems.run import Run
@@ -226,6 +228,11 @@ class Fleet(Replica):
         return tuple(self.members[q] for q in which), np.array(which)
 
     @property
+    def chained(self) -> bool:
+        """Whether requests are calls of programs, which come after one another."""
+        return False
+
+    @property
     def splits(self) -> bool:
         """Whether some replicas only read prompts."""
         return any(member.role == PREFILL for member in self.members)
@@ -305,7 +312,15 @@ class Fleet(Replica):
         for made, numbers in checked:
             made.refuse_failure(numbers, r.requests)
         run = steering.noted_in(run_of(f, r, 0, drawn.sizes, policy.name, self, elapsed))
-        return replace(run, read_at=readers(f, run)) if course["splits"] else run
+        return self.came_of(replace(run, read_at=readers(f, run)) if course["splits"] else run, drawn, f)
+
+    def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
+        """Return the run as it is told of, from the run of its requests."""
+        return run
+
+    def follows(self, f: Any, r: Any, rows: slice, given: Requests) -> tuple[Any, Any]:
+        """Return what `go_on` takes for retention and for stopping, None for each that there is none of."""
+        return None, None
 
     def loaded(self, drawn: Drawn, policy: RoutingPolicy) -> tuple[Any, ...]:
         """Return the tables of a fleet with the requests of a run in it, and what `go_on` takes behind them.
@@ -344,8 +359,12 @@ class Fleet(Replica):
             np.where(is_first, tables.ON, tables.OFF),
         )
         f.choices[:], f.ties[:] = np.flatnonzero(is_first)[drawn.truth["choices"]], drawn.truth["ties"]
-        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"))
-        rows = r.fill(0, 1, given, drawn.work["weight"])
+        given = Requests(drawn.work, drawn.sizes, refreshed, drawn.truth.get("contexts"), drawn.truth.get("programs"))
+        rows = r.fill(0, 1, given, drawn.work["weight"] if given.programs is None else np.zeros(n))
+        if given.programs is not None:  # a program is paid for as a whole
+            f = with_programs(f, 1, n, len(given.programs.parents))
+            costs = weights_of(given.programs, drawn.work)
+            lay_out(f, 0, 1, rows, given.programs, costs, drawn.truth.get("answers"), drawn.truth.get("foreseen"))
         moves = self.splits or policy.paired or self.migrate_every > 0
         r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members), moves)
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
@@ -354,12 +373,12 @@ class Fleet(Replica):
         r.state["every"] = refreshed.every
         r.state["in_fleet"] = True
         r.state["hands_over"] = (f.members["role"] == PREFILL) | policy.paired
-        f.members["emits"] = r.state["hands_over"] | course["closed"]
+        f.members["emits"] = r.state["hands_over"] | course["follows"]
         first = {"profile": members[0].profile, "rules": members[0].rules}
         (score,), scores = policy.compiled(), policy.params_for(**first)
         (hand,), hands = self.taker.compiled(), self.taker.params_for(**first)
         *functions, _ = arguments[0][-1]
-        rest = (arguments[0][1], 0, score, scores, hand, hands, *functions, params)
+        rest = (arguments[0][1], 0, score, scores, hand, hands, *self.follows(f, r, rows, given), *functions, params)
         checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params)]
         return f, r, course, rest, checked
 

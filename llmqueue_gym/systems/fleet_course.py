@@ -21,7 +21,8 @@ def course_of(fleet: Any, policy: RoutingPolicy, last: float) -> Any:
     for name in ("paired", "borrows"):
         row[name] = getattr(policy, name)
     row["overlapped"], row["tick"] = fleet.overlap, np.inf if fleet.steersman.name == "none" else fleet.tick
-    row["holds"], row["closed"], row["splits"] = fleet.hold, fleet.closed, fleet.splits or policy.paired
+    row["holds"], row["follows"] = fleet.hold, fleet.closed or fleet.chained
+    row["splits"] = fleet.splits or policy.paired
     row["horizon"] = fleet.horizon
     if np.isfinite(fleet.cut_off):
         row["horizon"] = min(fleet.horizon, fleet.cut_off * last)

@@ -217,7 +217,7 @@ class FleetEpisodes(Episodes):
         r.state["every"][mine] = refreshed.every
         r.state["in_fleet"][mine] = True
         r.state["hands_over"][mine] = f.members["role"][mine] == PREFILL
-        f.members["emits"][mine] = r.state["hands_over"][mine] | self._course["closed"]
+        f.members["emits"][mine] = r.state["hands_over"][mine] | self._course["follows"]
 
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision."""

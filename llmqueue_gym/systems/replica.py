@@ -212,6 +212,10 @@ class Replica(System):
             workload = TraceRequests.from_trace(trace, rate=own, arrivals=arrivals, max_tokens=max_tokens)
         return {"workload": workload, "n_jobs": len(workload), "load": load, "rate": rate}
 
+    def words_of(self, scenario: "Scenario") -> str:
+        """Return in words what requests are drawn from."""
+        return str(scenario.source.lengths)
+
     def predictor(self, scenario: "Scenario", policy: Any = None) -> LengthPredictor:
         """Return the predictor that a policy gets, fitted to the workload's lengths."""
         own = None if policy is None else policy.predictor
@@ -260,7 +264,8 @@ class Replica(System):
         """
         model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
-        if not 1 <= len(given.outputs) <= scenario.n_jobs:
+        most = np.inf if given.programs is not None else scenario.n_jobs  # one program at least, whatever its calls
+        if not 1 <= len(given.outputs) <= most:
             raise BadInput(f"the workload returned {len(given.outputs)} requests, not 1 to {scenario.n_jobs}")
         requests = given.requests
         if self.concurrency is not None:
@@ -272,7 +277,9 @@ class Replica(System):
         most = np.maximum(self.longest - requests["prompt"], 1)
         for column in _PREDICTED:
             requests[column] = np.minimum(requests[column], most)
-        shared = {} if given.contexts is None else {"contexts": given.contexts}
+        shared: dict[str, Any] = {} if given.contexts is None else {"contexts": given.contexts}
+        if given.programs is not None:
+            shared["programs"] = given.programs
         if given.contexts is not None:
             requests["prefix"] = given.contexts.segments["text"][given.contexts.first[:-1]] + 1
         return Drawn(requests, {"sizes": given.outputs, "refreshed": given.refreshed, **shared})

@@ -182,6 +182,21 @@ def _lane(episodes: "JobEpisodes", name: str, row: int, speed: float) -> Bar:
     return Bar(name, bar.predicted, bar.done, due=bar.due, active=True, hue=row, note=f"#{row} {bar.note}")
 
 
+def speculative_scene(episodes: Any, title: str) -> Scene:
+    """Return the frame of a batch that decodes with drafts: whose draft is due, the last draft of each, who waits."""
+    state, bars = episodes.states[0], []
+    for place, seat in enumerate(episodes.held[0, : int(state["taken"])]):
+        bar = job_bar(episodes, int(seat["row"]), place == int(state["asked"]))
+        bars.append(replace(bar, note=f"{bar.note}, draft {int(seat['draft'])}"))
+    rows = range(int(state["begun"]), int(state["arrived"]))
+    panels = (
+        Panel("in the batch (tokens)", tuple(bars[:MOST]), len(bars)),
+        Panel("waiting (tokens)", tuple(job_bar(episodes, row, False) for row in rows[:MOST]), len(rows)),
+    )
+    left = replace(departures(episodes), title="served last, predicted -> true output")
+    return Scene(title, facts(episodes), panels, (left,), ended(episodes), legend=LEGEND)
+
+
 def job_bar(episodes: "JobEpisodes", row: int, active: bool, speed: float = 1.0) -> Bar:
     """Return the bar of a job in system, whose deadline is marked for a server of this speed."""
     job = episodes.jobs[0, row]

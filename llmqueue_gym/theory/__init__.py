@@ -4,7 +4,7 @@ One server, the M/G/1 with predictions: closed forms, SOAP for any rank function
 sharing, with weights too. Several servers:
 Erlang's formulas, bounds for SRPT and Gittins on k of them, servers of unequal speed, the power of d choices with its
 term for finite n, also with predicted classes, jobs that give up, and the pool of jobs that need several servers at
-once.
+once. Programs of calls: fork and join, a closed network of users, votes and rules of stopping, speculation.
 
 Everything here raises `BadInput` for a number out of its range, `Unstable` for a load of 1 or more (but where jobs give
 up, so that no load is too high), and `NotApplicable` for sizes without a second moment where the result needs one.
@@ -12,6 +12,7 @@ up, so that no load is too high), and `NotApplicable` for sizes without a second
 
 from llmqueue_gym.theory.analysis import Analysis, analyse
 from llmqueue_gym.theory.class_choices import ClassChoices
+from llmqueue_gym.theory.closed_network import ClosedNetwork
 from llmqueue_gym.theory.erlang import MMk, erlang_b, erlang_c, servers_for
 from llmqueue_gym.theory.gittins import gittins_of_samples, gittins_table
 from llmqueue_gym.theory.impatience import ErlangA, Fluid, NoisyOverload, erlang_a, fluid_fcfs, fluid_fcfs_wait
@@ -22,12 +23,15 @@ from llmqueue_gym.theory.one_bit_choices import OneBitChoices
 from llmqueue_gym.theory.packing import Pool, pooled
 from llmqueue_gym.theory.power_of_d import PowerOfD
 from llmqueue_gym.theory.processor_sharing import discriminatory_sharing, processor_sharing
+from llmqueue_gym.theory.speculation import BatchedSpeculation
 from llmqueue_gym.theory.unequal_servers import UnequalServers, fastest_first, one_fast_server, shared_fastest
 
 __all__ = [
     "Analysis",
+    "BatchedSpeculation",
     "Bracket",
     "ClassChoices",
+    "ClosedNetwork",
     "ErlangA",
     "Fluid",
     "JointLaw",

@@ -6,9 +6,10 @@ from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.accounts import open_account
 from llmqueue_gym.engines.batching.block_pass import line_up
 from llmqueue_gym.engines.batching.cache import TREE
-from llmqueue_gym.engines.batching.pool import promised_blocks, release
+from llmqueue_gym.engines.batching.kept import leave_context
+from llmqueue_gym.engines.batching.pool import promised_blocks
 from llmqueue_gym.engines.batching.queue import enqueue
-from llmqueue_gym.engines.batching.sharing import keep_tokens
+from llmqueue_gym.engines.batching.sharing import keep_tokens, release
 from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_PASSES
 from llmqueue_gym.engines.batching.turns_pass import take_place
 from llmqueue_gym.requests import DONE, PREFILLING
@@ -86,7 +87,7 @@ def note_leaver(e, r, i):
     state, request = r.state[e], r.requests[i]
     r.notes[e, state.leavers].leaver = i
     state.leavers += 1
-    if not state.caching:
+    if not (state.caching or state.retains):
         r.system[e].free += request.blocks
         request.blocks = 0
 
@@ -132,18 +133,21 @@ def let_leave(e, r, rules):
 def leave(e, r, rules, i):
     """Let request i go."""
     state, request, truth, clock = r.state[e], r.requests[i], r.truth[i], r.system[e].clock
-    if state.caching:
+    if state.retains:
+        leave_context(e, r, i)
+    elif state.caching:
         release(e, r, i)
     request.status = DONE
     request.scheduled = 0
     truth.service.completion = clock
     state.cost_rate -= truth.cost
-    state.done += 1
-    state.blocked = 0
     if state.in_fleet:
+        r.inbox[e, state.done & (r.inbox.shape[1] - 1)] = i  # a place that has been read; see `fleet.arrivals.answer`
         state.fulfilled += promised_blocks(request, rules.block_size)
         state.gone += truth.cost
         state.gone_time += truth.cost * clock
+    state.done += 1
+    state.blocked = 0
     if state.sent < state.n:
         follower = r.requests[r.inbox[e, state.sent & (r.inbox.shape[1] - 1)]]
         follower.arrival = follower.ready = follower.last_token = follower.last_scheduled = clock

@@ -21,7 +21,8 @@ MANY = 1 << 40  # more tokens than any request has
 def begin(e, r, rules):
     """Open an iteration: the whole budget is there [3, 5]. Nothing is scheduled since the last one was computed."""
     system, state = r.system[e], r.state[e]
-    state.cursor = state.admitted = state.victims = state.forced = state.moved = state.longest = 0
+    state.cursor = state.admitted = state.victims = state.forced = state.longest = 0
+    state.moved, state.owed = state.owed, 0
     state.budget = rules.token_budget
     alone = system.running + system.waiting == 1
     capped = rules.threshold > 0 and (rules.threshold_alone or not alone)
@@ -187,7 +188,7 @@ def coast(e, r, rules, form, numbers, stop_at_refresh):
         whether any iteration was passed.
     """
     system, state, running, n = r.system[e], r.state[e], r.running[e], r.system[e].running
-    if n > rules.token_budget or not state.calm:
+    if n > rules.token_budget or not state.calm or state.owed > 0:
         return False
     # At the static rules an end means more than a seat.
     steps = steps_in_memory(e, r, rules, state.least_left - 1 if rules.request_level else state.least_left)

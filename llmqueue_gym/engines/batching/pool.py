@@ -4,8 +4,9 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.kept import drop_kept
 from llmqueue_gym.engines.batching.queue import enqueue, row_at
-from llmqueue_gym.engines.batching.sharing import give_back, take_blocks
+from llmqueue_gym.engines.batching.sharing import release, take_blocks
 from llmqueue_gym.engines.batching.tables import AS_RULES, RECOMPUTE, SWAP
 from llmqueue_gym.requests import PREFILLING
 
@@ -48,16 +49,6 @@ def count_taken(e, r, i, tokens, block_size):
         r.system[e].free -= need
         r.state[e].most_blocks = max(r.state[e].most_blocks, r.system[e].blocks - r.system[e].free)
     return need
-
-
-@inner_kernel
-def release(e, r, i):
-    """Give back all blocks of request i."""
-    freed = r.requests[i].blocks
-    if r.state[e].caching:
-        freed = give_back(e, r, i)
-    r.system[e].free += freed
-    r.requests[i].blocks = 0
 
 
 @part_kernel
@@ -156,8 +147,9 @@ def room_held_by_the_queue(e, r, rules, wanted):
 
 @part_kernel
 def clear_queue(e, r, rules):
-    """Let all in the queue give up kept blocks; return whether any came free."""
+    """Let all in the queue, and all who are away, give up kept blocks; return whether any came free."""
     before = r.system[e].free
+    drop_kept(e, r, r.system[e].blocks)
     room_held_by_the_queue(e, r, rules, r.system[e].blocks)
     return r.system[e].free > before
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count, count_decodes
+from llmqueue_gym.engines.batching.kept import drop_kept
 from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, count_taken, preempt, room_held_by_the_queue
 from llmqueue_gym.engines.batching.sharing import occupy
 from llmqueue_gym.engines.batching.tables import AS_RULES, DECODE_FIRST, RESERVE
@@ -82,6 +83,9 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
         if missing > 0 and rules.keep_head:
             room_held_by_the_queue(e, r, rules, system.free + missing)
             missing = blocks_for(ahead, rules.block_size) - request.blocks - system.free
+        if missing > 0 and state.kept > 0:
+            drop_kept(e, r, system.free + missing)
+            continue
         if missing <= 0:
             return THERE
         if state.keeps and system.running == 1 and clear_queue(e, r, rules):  # else it could go and come for ever

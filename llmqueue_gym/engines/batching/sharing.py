@@ -50,6 +50,16 @@ def give_back(e, r, i):
 
 
 @inner_kernel
+def release(e, r, i):
+    """Give back all blocks of request i."""
+    freed = r.requests[i].blocks
+    if r.state[e].caching:
+        freed = give_back(e, r, i)
+    r.system[e].free += freed
+    r.requests[i].blocks = 0
+
+
+@inner_kernel
 def give_back_of(e, r, holder, path):
     """Let whoever holds the blocks of a path, a `REQUEST` or a `FLOW` record, use them no more; see `give_back`."""
     state = r.state[e]

@@ -34,7 +34,12 @@ REPLICA_STATE = np.dtype(
         ("next", "f8"),  # s, when the next request of the inbox comes; infinity where that is not known
         ("in_fleet", "?"),  # whether it is one of several, so that somebody reads `fulfilled` and the sums after it
         ("hands_over", "?"),  # whether whoever has a first token here may have to go elsewhere
-        ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere
+        ("keeps", "?"),  # whether requests in the queue may hold blocks that came from elsewhere, or were kept for them
+        ("retains", "?"),  # whether the context of who leaves is kept for the call that goes on with it
+        ("kept", "i8"),  # such contexts; those of calls that wait here are not counted
+        ("first_kept", "i8"),  # row of the call that the first of them is for: the first to go
+        ("last_kept", "i8"),
+        ("owed", "i8"),  # blocks to be moved in the next iteration
         ("out", "i8"),  # requests that had their first token in the last iteration, where that matters
         ("fulfilled", "i8"),  # blocks that all who left for good were promised, by the predictions on arrival
         ("gone", "f8"),  # cost per second of all that left for good
@@ -299,7 +304,9 @@ class ReplicaTables(NamedTuple):
     state: np.ndarray  # REPLICA_STATE rows (replicas,)
     requests: np.ndarray  # REQUEST rows (E * n,), those of each run together
     truth: np.ndarray  # TRUTH rows (E * n,)
-    inbox: np.ndarray  # ring of the rows of the requests that are sent here, in order (replicas, a power of two)
+    # Ring of the rows of requests that are sent here, in order, and in a fleet, up to `done`, of those that have left,
+    # in order, with -1 for who went to another replica (replicas, a power of two).
+    inbox: np.ndarray
     waiting: np.ndarray  # ring of those in the queue (replicas, twice that: a rule set may have two entries of each)
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)

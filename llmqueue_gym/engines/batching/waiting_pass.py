@@ -5,6 +5,7 @@ The numbers in brackets are those of vLLM's decision rules, as they are listed i
 
 from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.batch import count
+from llmqueue_gym.engines.batching.kept import drop_one
 from llmqueue_gym.engines.batching.pool import blocks_for, clear_queue, count_taken, is_swapped, preempt
 from llmqueue_gym.engines.batching.queue import dequeue, find, row_at
 from llmqueue_gym.engines.batching.running_pass import status_on_admission, value_of
@@ -228,6 +229,10 @@ def schedule_waiting(e, r, rules, conduct, rank, victim, length, params):
                 continue
         if conduct.skips and position + 1 < system.waiting:
             position += 1
+            continue
+        if system.running == 0 and state.kept > 0:
+            drop_one(e, r, state.first_kept)
+            position = 0
             continue
         if (rules.keep_head or state.keeps) and system.running == 0:
             if clear_queue(e, r, rules):  # else caches kept in the queue could block it for ever

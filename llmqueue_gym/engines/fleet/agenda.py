@@ -22,12 +22,18 @@ from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.moments import is_watched, left, next_moment
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
-from llmqueue_gym.engines.fleet.promises import keep_promises_here
+from llmqueue_gym.engines.fleet.programs import come
+from llmqueue_gym.engines.fleet.promises import keep_promises_here, promise
+from llmqueue_gym.engines.fleet.record import remember
+from llmqueue_gym.engines.fleet.retention import expire, review, settle
 from llmqueue_gym.engines.fleet.sites import fits, report
+from llmqueue_gym.engines.fleet.stopping import withdraw_cancelled
 from llmqueue_gym.engines.fleet.tables import (
     ARRIVE,
     BEGIN,
+    CANCELLED,
     DRAINING,
+    EXPIRES,
     HAND,
     HANDS,
     HAPPEN,
@@ -37,6 +43,7 @@ from llmqueue_gym.engines.fleet.tables import (
     ON,
     OVER,
     PAUSED,
+    READY,
     RETRIED,
     RETURNS,
     ROUTE,
@@ -49,6 +56,7 @@ from llmqueue_gym.engines.fleet.transfers import (
     arrive_from_elsewhere,
     begin_transfers,
     hand_over,
+    send,
     try_transfer,
     vanish,
 )
@@ -56,14 +64,14 @@ from llmqueue_gym.requests import DONE
 
 
 @part_kernel
-def happen_now(e, f, r, course):
+def happen_now(e, f, r, course, retain, stop):
     """Let the events of run e happen that are due."""
     while f.fleet[e].events > 0 and f.events[e, 0].time <= f.fleet[e].clock:
-        happen(e, f, r, course)
+        happen(e, f, r, course, retain, stop)
 
 
 @part_kernel
-def happen(e, f, r, course):
+def happen(e, f, r, course, retain, stop):
     """Let the first event of run e happen, which is due."""
     fleet, event = f.fleet[e], f.events[e, 0]
     kind, subject = event.kind, event.subject
@@ -74,6 +82,18 @@ def happen(e, f, r, course):
         try_transfer(e, f, r, subject, course)
     elif kind == RETURNS:
         hold(e, f, subject)
+    elif kind == READY:
+        if f.calls[subject].place == CANCELLED:
+            return
+        q = come(e, f, r, subject)
+        if q < 0:
+            hold(e, f, subject)
+        else:  # where its context is
+            promise(e, f, r, subject, q, 1)
+            remember(e, f, r, subject, q)
+            send(e, f, r, subject, q, course)
+    elif kind == EXPIRES:
+        expire(e, f, r, subject)
     elif kind == STARTED:
         g = e * len(f.forms) + subject
         f.members[g].power, f.members[g].starts = ON, -1
@@ -84,8 +104,8 @@ def happen(e, f, r, course):
             wanted = member.power != DRAINING or member.becomes >= 0
             role = member.becomes if member.becomes >= 0 else member.home
             vanish(e, f, r, subject, course)
-            if course.closed:
-                answer(e, f, r)
+            if course.follows:
+                answer(e, f, r, retain, stop)
             if wanted:  # another one is asked for in its place
                 begin_start(e, f, r, subject, role, course.start_up, course)
 
@@ -111,7 +131,26 @@ def ask_for_next_read(e, f, r, q):
 
 
 @lean_kernel
-def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, victim, length, progress, params, work):
+def go_on(
+    e,
+    f,
+    r,
+    course,
+    conduct,
+    agent,
+    score,
+    scores,
+    hand,
+    hands,
+    retain,
+    stop,
+    rank,
+    victim,
+    length,
+    progress,
+    params,
+    work,
+):
     """Go on with run e until somebody has to decide, the run is over, or so much is done that Python has its turn.
 
     Args:
@@ -125,6 +164,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
         scores: its numbers.
         hand: compiled function that chooses who goes on with what was read; None where an agent does.
         hands: its numbers.
+        retain: functions of a policy of retention and its numbers, see `retention`; None where no context is kept.
+        stop: function of a rule of stopping and its numbers, see `stopping`; None where every call is served.
         rank: of the order, as in `proceed`.
         victim: likewise.
         length: likewise.
@@ -203,8 +244,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             fleet.clock = until
             if course.borrows:
                 come_home(e, f, r)
-            if course.closed:
-                answer(e, f, r)
+            if course.follows:
+                answer(e, f, r, retain, stop)
             if when < course.horizon:
                 fleet.phase = HAPPEN
             continue
@@ -212,11 +253,15 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             for g in range(first, first + replicas):
                 if f.members[g].awaited > 0:
                     begin_transfers(e, f, r, g, course)
-            happen_now(e, f, r, course)
+            happen_now(e, f, r, course, retain, stop)
             switch_off(e, f, r, course)
             if course.migrate_every > 0:
                 migrate(e, f, r, course)
-                happen_now(e, f, r, course)  # who moves in no time is there before iterations begin
+                happen_now(e, f, r, course, retain, stop)  # who moves in no time is there before iterations begin
+            if stop is not None:
+                withdraw_cancelled(e, f, r)
+            if retain is not None:
+                review(e, f, r, retain)
             if fleet.next_report <= fleet.clock:
                 report_all(e, f, r, course)
                 fleet.next_report = np.inf
@@ -238,7 +283,8 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             soon = np.nextafter(fleet.clock, np.inf)
             for q in range(replicas):
                 g = first + q
-                if is_watched(e, f, g, course) and f.members[g].power in (ON, DRAINING):
+                ends_next = fleet.clock < r.state[g].ends <= soon  # which is the next moment, and not before it
+                if is_watched(e, f, g, course) and f.members[g].power in (ON, DRAINING) and not ends_next:
                     r.state[g].until = soon
                     proceed(
                         g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
@@ -261,6 +307,10 @@ def go_on(e, f, r, course, conduct, agent, score, scores, hand, hands, rank, vic
             else:
                 q = route(e, f, r, i, course, score, scores)
             sent_to(e, f, r, q, course)
+            if retain is not None:
+                settle(e, f, r, i, q, retain)
+    if len(f.calls) > 0:
+        answer(e, f, r, retain, stop)  # who has left since the last moment
     return OVER
 
 

@@ -1,10 +1,16 @@
-"""Requests come to a fleet, are sent to replicas, and are followed by the next of their clients when they leave."""
+"""Requests come to a fleet, are sent to replicas, and are followed by others when they leave.
+
+Those are the next of clients who wait for their answers, or calls of the same program, see `programs`.
+"""
 
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.fleet.programs import begin_program, end_call
 from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.record import remember
+from llmqueue_gym.engines.fleet.retention import begin_away
+from llmqueue_gym.engines.fleet.stopping import stop_or_not
 from llmqueue_gym.engines.fleet.transfers import send
 from llmqueue_gym.requests import PREFILL
 
@@ -23,6 +29,8 @@ def arrive(e, f, r):
     i = fleet.first + fleet.arrived
     cost = r.truth[i].cost
     fleet.arrived += 1
+    if len(f.calls) > 0:
+        begin_program(e, f, r, i)
     fleet.arrived_cost += cost
     fleet.arrived_time += cost * r.requests[i].arrival
     return i
@@ -42,14 +50,23 @@ def sent_to(e, f, r, q, course):
 
 
 @inner_kernel
-def answer(e, f, r):
-    """Let the clients of requests that have left send their next."""
+def answer(e, f, r, retain, stop):
+    """Let those follow who come after requests that have left since it was last called; for the rest see `go_on`."""
     fleet = f.fleet[e]
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         member = f.members[g]
         while member.done < r.state[g].done:
+            i = r.inbox[g, member.done & (r.inbox.shape[1] - 1)]
             member.done += 1
-            if fleet.sent < fleet.n:
+            if i < 0:
+                continue
+            if len(f.calls) > 0:
+                end_call(e, f, r, i)
+                if retain is not None:
+                    begin_away(e, f, r, i, retain)
+                if stop is not None:
+                    stop_or_not(e, f, r, i, stop)
+            elif fleet.sent < fleet.n:
                 request = r.requests[fleet.first + fleet.sent]
                 request.arrival = request.ready = request.last_token = request.last_scheduled = fleet.clock
                 fleet.sent += 1

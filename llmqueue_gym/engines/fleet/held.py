@@ -6,7 +6,7 @@ That is so while nobody is on who could, and where the fleet `holds` until a rep
 from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.fleet.power import outstanding
 from llmqueue_gym.engines.fleet.sites import fits, takes
-from llmqueue_gym.engines.fleet.tables import ON, STARTING
+from llmqueue_gym.engines.fleet.tables import AT_ROUTER, ON, STARTING
 from llmqueue_gym.requests import DECODE, PREFILL
 
 
@@ -34,6 +34,8 @@ def hold(e, f, i):
     """Let request i wait at the router of run e; what returns from a replica may have come before others that wait."""
     fleet, before = f.fleet[e], -1
     fleet.held += 1
+    if len(f.calls) > 0:
+        f.calls[i].place = AT_ROUTER
     if i > fleet.back:
         before = fleet.back
     elif i > fleet.front:
@@ -58,3 +60,18 @@ def let_go(e, f):
     fleet.held -= 1
     if fleet.held == 0:
         fleet.back = -1
+
+
+@part_kernel
+def let_go_of(e, f, i):
+    """Take request i out of those that wait at the router of run e."""
+    fleet, before = f.fleet[e], -1
+    while (fleet.front if before < 0 else f.flows[before].next) != i:
+        before = fleet.front if before < 0 else f.flows[before].next
+    if before < 0:
+        fleet.front = f.flows[i].next
+    else:
+        f.flows[before].next = f.flows[i].next
+    fleet.held -= 1
+    if fleet.back == i:
+        fleet.back = before

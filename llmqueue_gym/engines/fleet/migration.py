@@ -101,7 +101,7 @@ def migrate(e, f, r, course):
             continue
         i = member.leaving
         member.leaving = -1
-        member.emits = r.state[g].hands_over or course.closed or member.awaited > 0
+        member.emits = r.state[g].hands_over or course.follows or member.awaited > 0
         target, stays = f.members[first + member.goes_to], r.requests[i].site != g - first
         if stays or r.requests[i].status != DECODING or target.power != ON or target.role == PREFILL:
             continue

@@ -9,8 +9,8 @@ from llmqueue_gym.engines.fleet.tables import DRAINING
 
 @inner_kernel
 def left(e, f, r):
-    """Return how many requests of run e have been done."""
-    total = -f.fleet[e].pulled
+    """Return how many requests of run e have been done, or were cancelled."""
+    total = f.fleet[e].cancelled - f.fleet[e].pulled
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         total += r.state[g].done
     return total

@@ -11,6 +11,7 @@ from llmqueue_gym._jit import lean_kernel, part_kernel
 from llmqueue_gym.engines.batching.sharing import lose_all
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.record import forget_replica
+from llmqueue_gym.engines.fleet.retention import lose_kept
 from llmqueue_gym.engines.fleet.tables import DRAINING, OFF, ON, STARTED, STARTING
 from llmqueue_gym.requests import PREFILL, ROLES
 
@@ -23,6 +24,8 @@ def turn_off(e, f, r, g):
         cancel(e, f, member.starts)
     member.power, member.starts, member.becomes = OFF, -1, -1
     forget_replica(e, f, g - e * len(f.forms))
+    if len(f.calls) > 0:
+        lose_kept(e, f, r, g - e * len(f.forms))
     if r.state[g].caching:
         lose_all(r.cells, r.state[g])
     member.on_time += clock - member.since
@@ -49,7 +52,7 @@ def begin_start(e, f, r, q, role, delay, course):
     member.home = role
     member.starts = note(e, f, clock + delay, STARTED, q)
     r.state[g].hands_over = role == PREFILL or course.paired
-    member.emits = r.state[g].hands_over or course.closed
+    member.emits = r.state[g].hands_over or course.follows
 
 
 @part_kernel

@@ -6,7 +6,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.tables import RULES, ReplicaTables
-from llmqueue_gym.requests import SITE
+from llmqueue_gym.requests import AWAY, SITE, TOLD
 
 # The state of a run.
 FLEET = np.dtype(
@@ -14,7 +14,10 @@ FLEET = np.dtype(
         ("clock", "f8"),  # s
         ("phase", "i8"),  # what is to be done next, a code below
         ("first", "i8"),  # row of its first request
-        ("arrived", "i8"),
+        ("arrived", "i8"),  # of those that come by themselves
+        ("came", "i8"),  # calls of programs that came after others
+        ("cancelled", "i8"),  # of calls that were cancelled, those at no replica, which are nowhere counted as done
+        ("withdrawn", "i8"),  # row of the first call that is to be taken from a replica, -1 for none; see `behind`
         ("sent", "i8"),  # those of which it is known when; of clients who wait the next comes when one leaves
         ("n", "i8"),  # requests in all
         ("subject", "i8"),  # row of the request that is to be sent somewhere
@@ -64,7 +67,7 @@ MEMBER = np.dtype(
         ("full", "?"),  # whether requests wait at the router rather than here
         ("starts", "i8"),  # event that ends its start, -1 where it does not start
         ("becomes", "i8"),  # role that it takes on once it has ended what it has, -1 where it is then switched off
-        ("done", "i8"),  # of those that left, those whose clients have sent their next
+        ("done", "i8"),  # of those that left, those after whom others have come, if any
         ("since", "f8"),  # s, when it was last switched on or off
         ("on_time", "f8"),  # s that were paid for before
         ("leaving", "i8"),  # row of the request that is to move when its iteration ends, -1 for none
@@ -87,7 +90,61 @@ FLOW = np.dtype(
 
 # What is to come: the earliest first, at one time by kind, then in the order in which they were noted.
 EVENT = np.dtype([("time", "f8"), ("kind", "i8"), ("order", "i8"), ("subject", "i8")], align=True)
-MOVED, STARTED, VANISHES, RETURNS, RETRIED = 0, 1, 2, 3, 4
+MOVED, STARTED, VANISHES, RETURNS, RETRIED, READY, EXPIRES = 0, 1, 2, 3, 4, 5, 6
+
+# A call of a program, as nobody but the agenda sees it.
+CALL = np.dtype(
+    [
+        ("program", "i8"),  # row of it
+        ("awaits", "i8"),  # parents that have not ended
+        ("first", "i8"),  # where its children begin in `children`, and where they end
+        ("end", "i8"),
+        ("gap", "f8"),  # s from the end of its last parent until it comes
+        ("path", "f8"),  # s of service on the longest path that has ended before it
+        # Of the context that it goes on with, while that is kept for it; what is predicted is there from the beginning.
+        ("predicted_gap", "f8"),  # s
+        ("next_prompt", "f8"),  # tokens that it adds to the context, as predicted
+        ("calls_left", "f8"),  # calls of the program still to come, itself included, as predicted
+        ("strategy", "f8"),  # what was fixed beforehand; NaN where nothing was
+        ("stored", "f8"),  # the waste that was reckoned then; NaN likewise
+        ("since", "f8"),  # s, when the call before it ended
+        ("until", "f8"),  # s, when it is dropped; infinity where it stays
+        ("expires", "?"),  # whether an event is noted for that
+        ("place", "i8"),  # where it is, a code below
+        ("cluster", "i8"),  # the answer that it gives, by its number in its program; -1 for none
+        ("score", "f8"),  # of that answer, as predicted
+    ],
+    align=True,
+)
+
+TO_COME, AT_ROUTER, SENT, CANCELLED = 0, 1, 2, 3  # where a call is; it stays SENT when it has ended
+
+# A program.
+PROGRAM = np.dtype(
+    [
+        ("left", "i8"),  # calls that have not ended
+        ("cost", "f8"),  # per second from its arrival until its last call ends
+        ("began", "f8"),  # s, its arrival; NaN before
+        ("completion", "f8"),  # s; NaN until then
+        ("attained", "f8"),  # s of service of its calls that have ended
+        ("first", "i8"),  # where its rows begin in `of_programs`, and its answers in `votes`; and where they end
+        ("end", "i8"),
+        ("over", "?"),  # whether it has been stopped, or its last call has ended
+        ("planned", "i8"),  # answers that it gives at most
+        ("answers", "i8"),  # that it has given
+        ("last", "i8"),  # the last of them, -1 for none
+        ("agree", "i8"),  # the last answers that were the same
+        ("leading", "i8"),  # the answer that most have given, -1 for none
+        ("tokens", "f8"),  # output tokens of its calls that have ended
+        ("depth", "i8"),  # of the deepest of them
+        ("scores", "f8"),  # sum of the scores of its answers
+        ("best", "f8"),  # the best of them
+        ("predicted", "f8"),  # output tokens until it is done, as predicted
+        ("confidence", "f8"),  # of that
+        ("cancelled", "i8"),  # calls that did not end because it was stopped
+    ],
+    align=True,
+)
 
 # Settings of all replicas of a run.
 COURSE = np.dtype(
@@ -108,7 +165,7 @@ COURSE = np.dtype(
         ("retry", "f8"),  # s between two tries of a transfer that found no room; 0: as soon as there is some, in order
         ("paired", "?"),  # whether who decodes is chosen on arrival, too
         ("borrows", "?"),  # whether replicas of one role help out with the other, see `pools`
-        ("closed", "?"),  # whether clients wait for their answers
+        ("follows", "?"),  # whether others come after who leaves: of clients who wait for answers, or of programs
         ("splits", "?"),  # whether requests are read at one replica and go on at another
         ("holds", "?"),  # whether requests wait at the router until a replica has a seat for them
     ],
@@ -137,6 +194,13 @@ class FleetTables(NamedTuple):
     choices: np.ndarray  # replicas that each request is shown, as many as a router looks at (E * n, d); d = 0: all
     ties: np.ndarray  # numbers in [0, 1) by which one of several equal replicas is chosen (E * n,)
     record: np.ndarray  # prefixes that a router sent to each replica, see `record` (E * R, places), or (E * R, 0)
+    calls: np.ndarray  # CALL rows (E * n,), or none where each request is by itself
+    children: np.ndarray  # rows of calls, those that wait for each call one after another (E * m,)
+    programs: np.ndarray  # PROGRAM rows (E * n,)
+    of_programs: np.ndarray  # rows of calls, those of each program one after another (E * n,)
+    votes: np.ndarray  # how often each answer of each program has been given (E * n,)
+    away: np.ndarray  # AWAY row (1,), what a policy of retention is shown
+    told: np.ndarray  # TOLD row (1,), what a rule of stopping is shown
     scores: np.ndarray  # space (R,)
     rules: np.ndarray  # RULES rows (R,)
     forms: np.ndarray  # of the cost profiles (R,), index into `cost.FORMS`
@@ -150,7 +214,8 @@ class FleetTables(NamedTuple):
 
 
 # The parts of the tables that each run has of its own; the others say what the replicas are.
-OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties", "record")
+OF_PROGRAMS = ("calls", "children", "programs", "of_programs", "votes")
+OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties", "record", *OF_PROGRAMS)
 
 
 def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> FleetTables:
@@ -173,6 +238,13 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> Fl
         choices=np.zeros((runs * n, d), np.int64),
         ties=np.zeros(runs * n),
         record=np.zeros((size, places), np.int64),
+        calls=records(np.zeros(0, CALL)),
+        children=np.zeros(0, np.int64),
+        programs=records(np.zeros(0, PROGRAM)),
+        of_programs=np.zeros(0, np.int64),
+        votes=np.zeros(0, np.int64),
+        away=records(np.zeros(1, AWAY)),
+        told=records(np.zeros(1, TOLD)),
         scores=np.zeros(replicas),
         rules=records(np.zeros(replicas, RULES)),
         forms=np.zeros(replicas, np.int64),
@@ -203,7 +275,8 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     f.fleet["first"][e], f.fleet["n"][e], f.fleet["sent"][e] = rows.start, n, sent
     f.fleet["clock"][e], f.fleet["next_tick"][e] = -np.inf, course["tick"]
     f.fleet["next_report"][e] = np.inf
-    f.fleet["source"][e] = f.fleet["front"][e] = f.fleet["back"][e] = -1
+    for name in ("source", "front", "back", "withdrawn"):
+        f.fleet[name][e] = -1
     mine = slice(e * replicas, (e + 1) * replicas)
     roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
     f.members[mine] = 0

@@ -4,14 +4,15 @@ from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, stay_here
 from llmqueue_gym.engines.batching.block_queue import remove, row_of, stands_for_itself
 from llmqueue_gym.engines.batching.comings import leave
-from llmqueue_gym.engines.batching.pool import release
 from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.batching.sharing import release
 from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_TURNS
 from llmqueue_gym.engines.fleet.caches import claim, free_behind, leave_behind, settle
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.power import turn_off
 from llmqueue_gym.engines.fleet.promises import forget_promises, keep_promises_here, lend_room, promise
-from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS
+from llmqueue_gym.engines.fleet.retention import lose_kept
+from llmqueue_gym.engines.fleet.tables import MOVED, OFF, RETRIED, RETURNS, SENT
 from llmqueue_gym.requests import DONE, MOVING, PENDING, PREFILL, WAITING
 
 
@@ -24,6 +25,8 @@ def send(e, f, r, i, q, course):
     request.goes_on = f.flows[i].target != q if course.paired else f.members[g].role == PREFILL
     request.place = state.n  # among equals who came here first is first
     r.inbox[g, state.n & (r.inbox.shape[1] - 1)] = i
+    if len(f.calls) > 0:
+        f.calls[i].place = SENT
     state.n += 1
     state.sent += 1
     if state.arrived == state.n - 1:
@@ -42,8 +45,8 @@ def pull(e, f, r, g, i):
         system.running -= 1
         for k in range(position, system.running):
             r.running[g, k] = r.running[g, k + 1]
+    r.inbox[g, state.done & (r.inbox.shape[1] - 1)] = -1
     state.done += 1
-    f.members[g].done += 1
     f.members[g].pulled += 1
     state.cost_rate -= r.truth[i].cost
     state.calm, state.blocked = False, 0  # the next iteration is looked at by itself
@@ -121,7 +124,7 @@ def begin_transfers(e, f, r, g, course):
     while member.head >= 0 and transfer(e, f, r, member.head, course):
         member.head = f.flows[member.head].next
         member.awaited -= 1
-    member.emits = r.state[g].hands_over or course.closed or member.awaited > 0 or member.leaving >= 0
+    member.emits = r.state[g].hands_over or course.follows or member.awaited > 0 or member.leaving >= 0
 
 
 @part_kernel
@@ -165,6 +168,8 @@ def vanish(e, f, r, q, course):
     first = e * len(f.forms)
     g, fleet = first + q, f.fleet[e]
     system, state, member = r.system[g], r.state[g], f.members[g]
+    if len(f.calls) > 0:
+        lose_kept(e, f, r, q)
     done = state.done
     for k in range(system.running):
         i = r.running[g, k]
@@ -196,7 +201,10 @@ def vanish(e, f, r, q, course):
     member.head = member.tail = member.leaving = -1
     member.awaited = member.inbound = member.inbound_tokens = member.outbound = 0
     member.emits = False
-    member.done = state.n - (state.done - done)  # the clients of those send their next yet
+    ring, ended = r.inbox.shape[1] - 1, state.done - done
+    for k in range(ended - 1, -1, -1):  # those who follow them come yet
+        r.inbox[g, (state.n - ended + k) & ring] = r.inbox[g, (done + k) & ring]
+    member.done = state.n - ended
     state.done = state.arrived = member.pulled = state.n
     member.promised, member.reserved = 0, state.fulfilled
     system.running = system.waiting = state.head = 0

@@ -9,7 +9,7 @@ from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.base import Predictor
 from llmqueue_gym.predictors.lengths import LengthPredictor, length_predictor
-from llmqueue_gym.requests import Contexts, Requests, request_table
+from llmqueue_gym.requests import Contexts, Programs, Requests, request_table
 from llmqueue_gym.workloads import arrival_process
 from llmqueue_gym.workloads.arrivals import ArrivalProcess
 from llmqueue_gym.workloads.contexts import beginnings
@@ -18,8 +18,10 @@ from llmqueue_gym.workloads.requests.lengths import Lengths, length_law, sample_
 from llmqueue_gym.workloads.requests.sharing import SharedLengths
 from llmqueue_gym.workloads.streams import streams
 
-# `REQUEST` rows sorted by arrival, their true output tokens, int64, and, where prompts share, what these consist of.
-Rows = tuple[np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, Contexts]
+# `REQUEST` rows, their true output tokens, int64, what the prompts consist of, and of which program each is a call.
+ProgramRows = tuple[np.ndarray, np.ndarray, Contexts, Programs]
+# The same of requests by themselves, sorted by arrival; what prompts consist of is told where they share.
+Rows = tuple[np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, Contexts] | ProgramRows
 SAMPLE = 10_000  # requests of the sample that predictors are fitted to
 
 
@@ -29,8 +31,9 @@ class RequestSamples(Protocol):
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
         """Return n requests, at least 1, and their true outputs, or fewer where the workload has fewer.
 
-        What the prompts consist of is a third thing that is returned, only where they share. Arrivals and lengths have
-        a stream each; see `llmqueue_gym.workloads.workload.Samples`.
+        What the prompts consist of is a third thing that is returned, only where they share, and of which program each
+        request is a call the fourth, only where there are programs. Arrivals and lengths have a stream each; see
+        `llmqueue_gym.workloads.workload.Samples`.
         """
 
     def output_sample(self) -> np.ndarray:
@@ -50,16 +53,18 @@ def draw_requests(
         BadInput: n or seed is out of range, or the predictor needs `bind`.
     """
     arrival_rng, length_rng, prediction_rng = streams(seed, "arrivals", "sizes", "predictions")
-    requests, outputs, *contexts = workload.sample(n, arrival_rng, length_rng)
-    if contexts:
-        requests["prefix"] = beginnings(contexts[0])
+    drawn = workload.sample(n, arrival_rng, length_rng)
+    requests, outputs = drawn[:2]
+    contexts, programs = drawn[2] if len(drawn) > 2 else None, drawn[3] if len(drawn) > 3 else None
+    if contexts is not None:
+        requests["prefix"] = beginnings(contexts)
     bound = length_predictor(predictor)
     if isinstance(predictor, str):
         bound = bound.bind(workload.output_sample())
     forecast = bound.predict(requests, outputs, prediction_rng)
     requests["predicted"] = requests["first_predicted"] = forecast.predicted
     requests["lower"], requests["upper"] = forecast.lower, forecast.upper
-    return Requests(requests, outputs, forecast.refreshed, *contexts)
+    return Requests(requests, outputs, forecast.refreshed, contexts, programs)
 
 
 def check_count(n: int) -> None:

@@ -17,7 +17,7 @@ from llmqueue_gym.workloads.contexts import of_sessions
 from llmqueue_gym.workloads.traces.loaders import nanoseconds
 from llmqueue_gym.workloads.traces.trace import Trace, ordered_trace, read_json_columns
 
-_INPUTS = {"user_message", "tool_result"}  # events that a round of TraceLab waits for
+INPUTS = {"user_message", "tool_result"}  # events that a round of TraceLab waits for
 
 
 def load_sessions(
@@ -112,7 +112,7 @@ def load_tracelab_rounds(path: str | os.PathLike[str]) -> Trace:
     ticks = np.empty(len(events.cells), np.int64)
     for row, listed in enumerate(events.cells):
         try:
-            ticks[row] = max(nanoseconds(e["timestamp"]) for e in listed if e["event_type"] in _INPUTS)
+            ticks[row] = max(nanoseconds(e["timestamp"]) for e in listed if e["event_type"] in INPUTS)
         except (TypeError, KeyError, ValueError):
             events.refuse(row, "no user message or tool result with a time, so it is not known when the round arrived")
     times = (ticks - ticks.min()) / 1e9

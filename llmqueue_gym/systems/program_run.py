@@ -1,0 +1,93 @@
+"""What a run of programs leaves behind: one row for each program, and the calls that they consist of."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from llmqueue_gym.programs import Answers
+from llmqueue_gym.requests import Programs, service_table
+from llmqueue_gym.systems.run import Run
+
+SUMMED = ("prompt", "generated", "preemptions")  # columns of a program that are sums over its calls
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ProgramRun(Run):
+    """A run whose jobs are programs: each comes with its first calls, and is done when its last call has ended.
+
+    Attributes:
+        calls: the run of the calls by themselves; those that were cancelled have no completion.
+        program: of each call `(n,)`.
+        ended: `PROGRAM` rows `(p,)` as they were at the end.
+        right: whether the answer of each is right `(p,)`: of a thought its last one, else the one that most of its
+            calls have given; None where nobody asks.
+    """
+
+    calls: Run | None = None
+    program: np.ndarray | None = None
+    ended: np.ndarray | None = None
+    right: np.ndarray | None = None
+
+
+def first_calls(programs: Programs) -> np.ndarray:
+    """Return the first row of each program `(p,)`, which is a call that waits for nobody."""
+    return np.unique(programs.program, return_index=True)[1]
+
+
+def heirs(programs: Programs) -> np.ndarray:
+    """Return the row of the call that goes on with the context of each, -1 where none does, or several do `(n,)`."""
+    going_on = np.flatnonzero(programs.continues >= 0)
+    continued = programs.continues[going_on]
+    found = np.full(len(programs.program), -1)
+    found[continued] = going_on
+    found[np.bincount(continued, minlength=len(found)) > 1] = -1
+    return found
+
+
+def weights_of(programs: Programs, requests: np.ndarray) -> np.ndarray:
+    """Return what each program costs per second, the weight of its first call `(p,)`."""
+    weights: np.ndarray = requests["weight"][first_calls(programs)]
+    return weights
+
+
+def program_run(run: Run, programs: Programs, ended: np.ndarray, answers: Answers | None) -> ProgramRun:
+    """Return the run of programs that consists of the run of their calls.
+
+    Args:
+        run: of the calls.
+        programs: which calls are of one.
+        ended: `PROGRAM` rows as they were at the end.
+        answers: what is true of the answers of its calls.
+
+    A program's size, prompt and output are sums over its calls. It was first scheduled and had its first token when one
+    of its calls was and had.
+    """
+    first, program = first_calls(programs), programs.program
+    count = len(first)
+    jobs = run.jobs[first].copy()
+    for name in SUMMED:
+        jobs[name] = np.bincount(program, run.jobs[name], count)
+    np.maximum.at(jobs["longest_gap"], program, run.jobs["longest_gap"])
+    outcome, told = service_table(count), run.outcome
+    for name in ("scheduled", "first_token"):
+        np.fmin.at(outcome[name], program, told[name])
+    outcome["completion"] = ended["completion"][:count]
+    for name in ("recomputed", "swapped"):
+        outcome[name] = np.bincount(program, told[name], count)
+    sizes = np.bincount(program, run.sizes, count).astype(np.int64)
+    clock = float(run.totals["clock"])
+    stays = np.where(np.isnan(outcome["completion"]), clock, outcome["completion"]) - jobs["arrival"]
+    totals = {**run.totals, "integral": float((jobs["weight"] * np.maximum(stays, 0.0)).sum())}
+    shared = {field.name: getattr(run, field.name) for field in fields(Run)}
+    shared |= {"jobs": jobs, "outcome": outcome, "sizes": sizes, "totals": totals}
+    right = None if answers is None else _right(program, ended[:count], answers)
+    return ProgramRun(**shared, calls=run, program=program, ended=np.array(ended[:count]), right=right)
+
+
+def _right(program: np.ndarray, ended: np.ndarray, answers: Answers) -> np.ndarray:
+    """Return whether the answer of each program is right `(p,)`."""
+    given = np.where(answers.depth >= 0, ended["last"], ended["leading"])
+    right = np.zeros(len(ended), bool)
+    rows = np.flatnonzero((answers.cluster >= 0) & answers.right)
+    right[program[rows[answers.cluster[rows] == given[program[rows]]]]] = True
+    return right
