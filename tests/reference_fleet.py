@@ -232,7 +232,7 @@ class Fleet:
             self.pair_up()
         for source in [one for one in self.replicas if one in self.to_move and one.ends == NEVER]:
             request, target = self.to_move.pop(source)
-            if request in source.running and request.decodes and target.on:
+            if request in source.running and request.decodes and target.on and target.holds(request):
                 self.hand_turns += 1
                 self.move(source, request, target)
 
