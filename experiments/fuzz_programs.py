@@ -16,7 +16,6 @@ import numpy as np
 from fuzzing import main
 
 from llmqueue_gym import _jit
-from llmqueue_gym.engines.fleet import agenda
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.retention import RETENTION_POLICIES
 from llmqueue_gym.policies.serving import SERVING_POLICIES
@@ -174,5 +173,4 @@ def watched(fleet: ProgramFleet, drawn: Drawn, order: str, kept: dict) -> Run:
 
 if __name__ == "__main__":
     _jit.pointer = cache(_jit.pointer)
-    _ = agenda
     sys.exit(main(__doc__.splitlines()[0], play, OUT))
