@@ -10,6 +10,7 @@ from llmqueue_gym.evaluation.programs import measure_programs
 from llmqueue_gym.evaluation.statistics import cautious_batch_means
 from llmqueue_gym.policies.programs import PROGRAM_POLICIES
 from llmqueue_gym.policies.retention import RETENTION_POLICIES
+from llmqueue_gym.policies.retention.ttl_optimal import ttl_optimal
 from llmqueue_gym.policies.serving import SERVING_POLICIES
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.requests import Programs, never_refreshed, request_table
@@ -175,6 +176,17 @@ def test_no_order_undercuts_the_bound_of_programs(order):
         assert run.done.all() and scenario.bound(1) > 0
         assert (run.calls.jobs["generated"] == run.calls.sizes).all()
         assert scenario.system.numbers(run)["cost"] >= scenario.bound(1)
+
+
+def test_who_is_to_be_swapped_at_the_end_of_its_time_is_not_dropped():
+    calls, gaps = 60, np.random.default_rng(4).exponential(1.0, 59)
+    programs = chains(1, calls, gaps)._replace(continues=np.concatenate([[-1], np.arange(calls - 1)]))
+    arrivals = np.concatenate([[0.0], np.full(calls - 1, np.inf)])
+    keeper = ttl_optimal("hyperexponential:p=0.8;mean=1", 0.8, "swap")
+    fleet = ProgramFleet(retention=keeper, replicas=1)
+    outcome = fleet.simulate(drawn(arrivals, np.full(calls, 2), programs, 101), FCFS).calls.outcome
+    assert (outcome["recomputed"] == 0).all()
+    assert 0 < (outcome["swapped"] > 0).sum() < calls
 
 
 def test_a_majority_that_cannot_be_overtaken_is_the_majority_of_all():

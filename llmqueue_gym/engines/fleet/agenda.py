@@ -93,7 +93,8 @@ def happen(e, f, r, course, retain, stop):
             remember(e, f, r, subject, q)
             send(e, f, r, subject, q, course)
     elif kind == EXPIRES:
-        expire(e, f, r, subject)
+        if retain is not None:
+            expire(e, f, r, subject, retain)
     elif kind == STARTED:
         g = e * len(f.forms) + subject
         f.members[g].power, f.members[g].starts = ON, -1

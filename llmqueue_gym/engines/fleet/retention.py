@@ -49,7 +49,7 @@ def carry_out(e, f, r, g, i, told, retain):
             if r.state[g].owed + r.requests[i].blocks > limit:
                 return  # it stays for now
         move_out(r, g, i)
-    elif told <= 0.0 or np.isnan(told):
+    elif clock + told <= clock or np.isnan(told):  # also what is too short to be a time
         drop_one(g, r, i)
     else:
         call.until = clock + told
@@ -142,11 +142,14 @@ def settle(e, f, r, i, q, retain):
 
 
 @part_kernel
-def expire(e, f, r, i):
-    """Drop the context for call i if its time is over; where it was asked about since, that may be later."""
+def expire(e, f, r, i, retain):
+    """Drop the context for call i if its time is over; where it was asked about since, that may be later.
+
+    A policy that is asked again says at this very moment what happens then, see `review`: it may have it swapped.
+    """
     call = f.calls[i]
     call.expires = False
-    if r.requests[i].status != AWAITED or r.requests[i].blocks == 0:
+    if retain[AGAIN] or r.requests[i].status != AWAITED or r.requests[i].blocks == 0:
         return
     if call.until <= f.fleet[e].clock:
         drop_one(e * len(f.forms) + r.requests[i].site, r, i)

@@ -22,6 +22,7 @@ from llmqueue_gym.requests import SWAP
 from llmqueue_gym.theory.retention import best_time, best_times
 
 _COSTS = len(Costs._fields)
+_NOTHING = 1e-9  # s; what may be left of a time by rounding alone
 
 
 def looked_up(even, params):
@@ -47,7 +48,7 @@ def keep_or_swap(away, system, params):
     context = max(away.blocks * away.block_size, 1)
     _, moved = wastes_by(context, away.scheduled, away.held, params)
     left = looked_up(moved / context, params) - away.elapsed
-    return left if left > 0 else SWAP
+    return left if left > _NOTHING else SWAP
 
 
 @dataclass(frozen=True)
