@@ -24,6 +24,9 @@ SYSTEMS = Registry(
         "predict": f"{_HERE}.predict:Predict",
         "replica": f"{_HERE}.replica:Replica",
         "fleet": f"{_HERE}.fleet:Fleet",
+        "programs": f"{_HERE}.programs:ProgramFleet",
+        "tools": f"{_HERE}.tools:ToolFleet",
+        "reasoning": f"{_HERE}.reasoning:ReasoningFleet",
         "speculative": f"{_HERE}.speculative:Speculative",
     },
 )

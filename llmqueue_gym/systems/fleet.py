@@ -378,7 +378,7 @@ class Fleet(Replica):
         (score,), scores = policy.compiled(), policy.params_for(**first)
         (hand,), hands = self.taker.compiled(), self.taker.params_for(**first)
         *functions, _ = arguments[0][-1]
-        rest = (arguments[0][1], 0, score, scores, hand, hands, *self.follows(f, r, rows, given), *functions, params)
+        rest = (arguments[0][1], 0, 0, score, scores, hand, hands, *self.follows(f, r, rows, given), *functions, params)
         checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params)]
         return f, r, course, rest, checked
 

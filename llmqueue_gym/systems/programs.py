@@ -20,12 +20,16 @@ from llmqueue_gym.policies.stopping import STOPPING_POLICIES, StoppingPolicy
 from llmqueue_gym.predictors.programs import FORESIGHTS, Foresight, foresee
 from llmqueue_gym.programs import depths, earliest_ends
 from llmqueue_gym.requests import Requests
+from llmqueue_gym.systems.agents.base import Agent
+from llmqueue_gym.systems.agents.programs import ProgramAgent
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress
 from llmqueue_gym.systems.fleet import Fleet
-from llmqueue_gym.systems.program_run import heirs, program_run
+from llmqueue_gym.systems.members import LONGEST
+from llmqueue_gym.systems.program_run import ProgramRun, heirs, program_run
+from llmqueue_gym.systems.program_view import ProgramEpisodes, ProgramView
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View
+from llmqueue_gym.systems.view import View, check_between
 from llmqueue_gym.workloads.requests.program_workload import CallsAlone, ProgramWorkload
 from llmqueue_gym.workloads.streams import stream, streams
 
@@ -42,12 +46,14 @@ class ProgramFleet(Fleet):
         retention: what happens to the context of a call, in the time until another one goes on with it.
         stopping: when the answers that the calls of a program have given suffice, so that the others are cancelled.
         foresight: how well gaps, calls and tokens to come, answers and depths are foreseen; see `predictors.programs`.
+        wrong: s of a program's time that a wrong answer costs as much as.
     """
 
     name: ClassVar[str] = "programs"
     title: ClassVar[str] = "Programs of calls on replicas of a language model"
     policies: ClassVar[Policies] = PROGRAM_POLICIES
-    view: ClassVar[type[View] | None] = None  # type: ignore[assignment]
+    view: ClassVar[type[View]] = ProgramView  # type: ignore[assignment]
+    decided: ClassVar[str] = "order"  # the field that a policy of this system takes the place of
     base: ClassVar[str] = "fcfs"
     report: ClassVar[str] = "llmqueue_gym.cli.programs"
     timed: ClassVar[bool] = False
@@ -70,10 +76,12 @@ class ProgramFleet(Fleet):
     retention: str | RetentionPolicy = "discard"
     stopping: str | StoppingPolicy = "never"
     foresight: str | Foresight = "foresight"
+    wrong: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.retention == "discard":
+        check_between(self, 0, LONGEST, "wrong")
+        if not self.keeps:
             return
         if self.caches:
             raise BadInput(
@@ -85,14 +93,23 @@ class ProgramFleet(Fleet):
         if any(one.rules.asynchronous for one in self.members):
             raise BadInput(f"retention={self.keeper.name!r} beside asynchronous=true; choose asynchronous=false")
         if getattr(self.keeper, "moves", False):
-            for kind in self.distinct:
-                kind.profile.check_transfers(f"retention={self.keeper.name!r}")
+            self.check_moves(f"retention={self.keeper.name!r}")
 
     @cached_property
     def keeper(self) -> RetentionPolicy:
         """What happens to contexts whose programs are away."""
         made: RetentionPolicy = RETENTION_POLICIES(self.retention)
         return made
+
+    @property
+    def keeps(self) -> bool:
+        """Whether any context is kept while its program is away."""
+        return self.keeper.name != "discard"
+
+    @property
+    def stops(self) -> bool:
+        """Whether a program may stop before all of its calls have ended."""
+        return self.rule.name != "never"
 
     @cached_property
     def rule(self) -> StoppingPolicy:
@@ -157,34 +174,53 @@ class ProgramFleet(Fleet):
         return Drawn(work, {**drawn.truth, "answers": answers, "foreseen": foreseen})
 
     def under(self, policy: Any) -> "ProgramFleet":  # type: ignore[override]
-        """Return the replicas that serve in the order of a policy."""
-        return self if policy is None else replace(self, order=policy)
+        """Return the replicas that do as a policy says."""
+        return self if policy is None else replace(self, **{self.decided: policy})
+
+    def let_decide(self, decides: str) -> "ProgramFleet":
+        """Return the replicas as they are where an agent decides that; see `ProgramView`.
+
+        They hold calls that it picks among, keep contexts that it is asked about, and stop no program by themselves.
+        """
+        fields: dict[str, Any] = {"hold": True} if "order" in decides else {}
+        if "retain" in decides:
+            self.check_moves("the agent")
+            fields["retention"] = "preserve"
+        if "stop" in decides:
+            fields["stopping"] = "never"
+        return replace(self, **fields)
+
+    def check_moves(self, who: str) -> None:
+        """Refuse replicas of which it is not known how long a context takes to the host."""
+        for kind in self.distinct:
+            kind.profile.check_transfers(who)
 
     def simulate(self, drawn: Drawn, policy: ServingPolicy, **facts: Any) -> Run:  # type: ignore[override]
-        """Serve the programs to the end, calls in the order of the policy."""
+        """Serve the programs to the end, as the policy says."""
         run = super(ProgramFleet, self.under(policy)).simulate(drawn, self.sender, **facts)
         return replace(run, player=policy.name)
 
     def follows(self, f: Any, r: Any, rows: slice, given: Requests) -> tuple[Any, Any]:
         """Return what `go_on` takes for retention and stopping, and let replicas keep contexts where any is kept."""
-        return self._retains(r, rows, given), self._stops()
-
-    def _retains(self, r: Any, rows: slice, given: Requests) -> Any:
         assert given.programs is not None
-        r.requests["heir"][rows] = np.where(heirs(given.programs) < 0, -1, rows.start + heirs(given.programs))
-        if self.retention == "discard":
+        heir = heirs(given.programs)
+        r.requests["heir"][rows] = np.where(heir < 0, -1, rows.start + heir)
+        r.state["retains"] = r.state["keeps"] = self.keeps
+        return self.retains(), self.ends()
+
+    def retains(self) -> Any:
+        """Return what `go_on` takes for retention, None where no context is kept; see `engines.fleet.retention`."""
+        if not self.keeps:
             return None
-        r.state["retains"] = r.state["keeps"] = True
         keep, waste, fix, _, swap_out = self.keeper.compiled()
         member = self.members[0]
         numbers = self.keeper.params_for(profile=member.profile, rules=member.rules)
         has = tuple(getattr(self.keeper, name) is not None for name in ("waste", "fix", "swap_out"))
         return numbers, self.keeper.again, *has, keep, waste, fix, swap_out
 
-    def _stops(self) -> Any:
-        if self.stopping == "never":
-            return None
-        return self.rule.params_for(), self.rule.compiled()[0]
+    def ends(self) -> Any:
+        """Return what `go_on` takes for stopping, None where no program stops; see `engines.fleet.stopping`."""
+        return (self.rule.params_for(), self.rule.compiled()[0]) if self.stops else None
 
     def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run of programs."""
@@ -194,7 +230,8 @@ class ProgramFleet(Fleet):
         """Return a mean time of programs that no policy undercuts: what they take alone, every prompt in a cache.
 
         Of a path of calls it is the gaps, and for each token of output the shortest iteration that there is. Where a
-        program may be stopped it is the earliest that any of its answers can be there.
+        program may be stopped it is the earliest that any of its answers can be there. Who has answers, but no right
+        one, ends with a wrong one.
         """
         programs, answers = drawn.truth["programs"], drawn.truth.get("answers")
         ends = earliest_ends(programs, drawn.work["arrival"], drawn.sizes * self.shortest_iteration)
@@ -202,11 +239,14 @@ class ProgramFleet(Fleet):
         over, began, first = np.full(count, -np.inf), np.full(count, np.inf), np.full(count, np.inf)
         np.maximum.at(over, programs.program, ends)
         np.minimum.at(began, programs.program, drawn.work["arrival"])
-        if self.stopping != "never" and answers is not None:
-            gives = answers.cluster >= 0
+        if answers is None:
+            return float((over - began).mean())
+        gives = answers.cluster >= 0
+        if self.decided == "stopping" or self.stops:
             np.minimum.at(first, programs.program[gives], ends[gives])
             over = np.minimum(over, first)
-        return float((over - began).mean())
+        can, tries = (np.bincount(programs.program, gives & which, count) for which in (answers.right, True))
+        return float((over - began + self.wrong * ((can == 0) & (tries > 0))).mean())
 
     @cached_property
     def shortest_iteration(self) -> float:
@@ -222,6 +262,22 @@ class ProgramFleet(Fleet):
         return float(min(times))
 
     def numbers(self, run: Run) -> dict[str, float]:
-        """Return mean and 99th percentile of the times of programs; who is never done is late."""
+        """Return mean and 99th percentile of the times of programs; who is never done is late.
+
+        The cost is the mean with what wrong answers cost; their share of the programs that have answered is `wrong`.
+        """
         times = np.where(run.done, run.response_times, np.inf)
-        return {"cost": float(times.mean()), "p99": float(np.percentile(times, 99, method="higher"))}
+        found = {"cost": float(times.mean()), "p99": float(np.percentile(times, 99, method="higher"))}
+        if isinstance(run, ProgramRun) and run.right is not None:
+            wrong = ~run.right & (run.ended["answers"] > 0)  # type: ignore[index]
+            found["cost"] += self.wrong * float(wrong.mean())
+            found["wrong"] = float(wrong.mean())
+        return found
+
+    def open(self, scenario: "Scenario", view: Any, size: int) -> ProgramEpisodes:  # type: ignore[override]
+        """Return E fleets."""
+        return ProgramEpisodes(scenario, view, size)
+
+    def agent(self, policy: Any, scenario: "Scenario", view: Any) -> Agent:  # type: ignore[override]
+        """Return the agent that does as the policy says, and for the rest as the fleet does."""
+        return ProgramAgent(policy, scenario, view)

@@ -307,12 +307,12 @@ def request_metrics(
         "ended": np.array(REASONS, object)[reason],
         "preemptions": preemptions,
         "mean_response_time": of_all["mean_response_time"],
-        "p99_response_time": _p99(times, of_all["jobs"]),
+        "p99_response_time": p99(times, of_all["jobs"]),
         "mean_ttft": summary(first)["mean_response_time"],
     }
 
 
-def _p99(times: np.ndarray, count: np.ndarray) -> np.ndarray:
+def p99(times: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Return `np.nanpercentile(times, 99, axis=1)`, which is slow beside an episode; `count` are those not NaN."""
     ordered, rows = np.sort(times, axis=1), np.arange(len(times))
     place = 0.99 * np.maximum(count - 1, 0)

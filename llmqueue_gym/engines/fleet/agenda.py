@@ -13,11 +13,11 @@ from llmqueue_gym._jit import lean_kernel, part_kernel
 from llmqueue_gym.engines.batching.closed_loop import proceed
 from llmqueue_gym.engines.batching.tables import DRAINED, ENDLESS, GOING, HORIZON, STUCK
 from llmqueue_gym.engines.batching.tables import PAUSED as BUSY
-from llmqueue_gym.engines.fleet.arrivals import answer, arrive, next_arrival, sent_to
+from llmqueue_gym.engines.fleet.arrivals import arrive, follow, next_arrival, sent_to
 from llmqueue_gym.engines.fleet.choice import choose
-from llmqueue_gym.engines.fleet.decider import may_stay, route
+from llmqueue_gym.engines.fleet.decider import route
 from llmqueue_gym.engines.fleet.events import drop_first
-from llmqueue_gym.engines.fleet.held import has_place, hold, let_go
+from llmqueue_gym.engines.fleet.held import first_held, has_place, hold, let_go, may_pick
 from llmqueue_gym.engines.fleet.migration import migrate
 from llmqueue_gym.engines.fleet.moments import is_watched, left, next_moment
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
@@ -34,6 +34,7 @@ from llmqueue_gym.engines.fleet.tables import (
     CANCELLED,
     DRAINING,
     EXPIRES,
+    FOLLOW,
     HAND,
     HANDS,
     HAPPEN,
@@ -43,6 +44,8 @@ from llmqueue_gym.engines.fleet.tables import (
     ON,
     OVER,
     PAUSED,
+    PICK,
+    PICKS,
     READY,
     RETRIED,
     RETURNS,
@@ -81,13 +84,13 @@ def happen(e, f, r, course, retain, stop):
     elif kind == RETRIED:
         try_transfer(e, f, r, subject, course)
     elif kind == RETURNS:
-        hold(e, f, subject)
+        hold(e, f, r, subject)
     elif kind == READY:
         if f.calls[subject].place == CANCELLED:
             return
         q = come(e, f, r, subject)
         if q < 0:
-            hold(e, f, subject)
+            hold(e, f, r, subject)
         else:  # where its context is
             promise(e, f, r, subject, q, 1)
             remember(e, f, r, subject, q)
@@ -106,7 +109,7 @@ def happen(e, f, r, course, retain, stop):
             role = member.becomes if member.becomes >= 0 else member.home
             vanish(e, f, r, subject, course)
             if course.follows:
-                answer(e, f, r, retain, stop)
+                follow(e, f, r, retain, stop, 0)
             if wanted:  # another one is asked for in its place
                 begin_start(e, f, r, subject, role, course.start_up, course)
 
@@ -139,6 +142,7 @@ def go_on(
     course,
     conduct,
     agent,
+    slots,
     score,
     scores,
     hand,
@@ -160,7 +164,8 @@ def go_on(
         r: `ReplicaTables`, replica k of run e in row e * R + k.
         course: `COURSE` record.
         conduct: `CONDUCT` record of the order in which replicas serve.
-        agent: which decisions are the agent's: ROUTES, HANDS, added; 0 for none.
+        agent: which decisions are the agent's: ROUTES, HANDS, PICKS, KEEPS, STOPS, added; 0 for none.
+        slots: of those that wait at the router the first that an agent can pick among.
         score: compiled function of the router, or None where an agent routes.
         scores: its numbers.
         hand: compiled function that chooses who goes on with what was read; None where an agent does.
@@ -176,8 +181,10 @@ def go_on(
 
     Returns:
         ROUTE where the agent sends request `fleet.subject` somewhere by `sent_to`, HAND where it says who goes on with
-        it by `hand_over`, TICK where the controller is to be asked, PAUSED where the work is done, OVER where the run
-        is over, for `fleet.reason`.
+        it by `hand_over`, PICK where it says in `fleet.picked` who is sent on next of those that wait at the router,
+        KEEP where it says what happens to the context for call `fleet.subject` by `do_with`, STOP where it may end the
+        program of call `fleet.subject`, which has answered, by `stop_program`, TICK where the controller is to be
+        asked, PAUSED where the work is done, OVER where the run is over, for `fleet.reason`.
     """
     fleet, replicas = f.fleet[e], len(f.forms)
     first = e * replicas
@@ -246,9 +253,15 @@ def go_on(
             if course.borrows:
                 come_home(e, f, r)
             if course.follows:
-                answer(e, f, r, retain, stop)
-            if when < course.horizon:
+                fleet.phase = FOLLOW
+            elif when < course.horizon:
                 fleet.phase = HAPPEN
+            continue
+        if fleet.phase == FOLLOW:
+            ask = follow(e, f, r, retain, stop, agent)
+            if ask > 0:
+                return ask
+            fleet.phase = HAPPEN if fleet.clock < course.horizon else MOVE_ON
             continue
         if fleet.phase == HAPPEN:
             for g in range(first, first + replicas):
@@ -273,13 +286,18 @@ def go_on(
             continue
         elif fleet.phase == ARRIVE:
             if next_arrival(e, f, r) <= fleet.clock:
-                hold(e, f, arrive(e, f, r))
+                hold(e, f, r, arrive(e, f, r))
                 continue
-            i = fleet.front
-            if i < 0 or not has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds):
+            i = fleet.picked
+            fleet.picked = -1
+            if i < 0:
+                if agent & PICKS and may_pick(e, f, r, course, slots):
+                    return PICK
+                i = first_held(e, f, r, course, rank, params[0])
+            if i < 0:
                 fleet.phase = BEGIN
                 continue
-            let_go(e, f)
+            let_go(e, f, i)
         else:
             soon = np.nextafter(fleet.clock, np.inf)
             for q in range(replicas):
@@ -311,7 +329,7 @@ def go_on(
             if retain is not None:
                 settle(e, f, r, i, q, retain)
     if len(f.calls) > 0:
-        answer(e, f, r, retain, stop)  # who has left since the last moment
+        follow(e, f, r, retain, stop, 0)  # who has left since the last moment
     return OVER
 
 

@@ -9,8 +9,9 @@ from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.fleet.programs import begin_program, end_call
 from llmqueue_gym.engines.fleet.promises import lend_room, promise
 from llmqueue_gym.engines.fleet.record import remember
-from llmqueue_gym.engines.fleet.retention import begin_away
-from llmqueue_gym.engines.fleet.stopping import stop_or_not
+from llmqueue_gym.engines.fleet.retention import begin_away, is_away
+from llmqueue_gym.engines.fleet.stopping import has_answered, stop_or_not
+from llmqueue_gym.engines.fleet.tables import KEEP, KEEPS, STOP, STOPS
 from llmqueue_gym.engines.fleet.transfers import send
 from llmqueue_gym.requests import PREFILL
 
@@ -50,8 +51,12 @@ def sent_to(e, f, r, q, course):
 
 
 @inner_kernel
-def answer(e, f, r, retain, stop):
-    """Let those follow who come after requests that have left since it was last called; for the rest see `go_on`."""
+def follow(e, f, r, retain, stop, agent):
+    """Let those follow who come after requests that have left since it was last called; for the rest see `go_on`.
+
+    Returns:
+        KEEP or STOP where the agent is asked what comes of one of them, and it is to be called again; 0 at the end.
+    """
     fleet = f.fleet[e]
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         member = f.members[g]
@@ -64,9 +69,14 @@ def answer(e, f, r, retain, stop):
                 end_call(e, f, r, i)
                 if retain is not None:
                     begin_away(e, f, r, i, retain)
+                elif agent & KEEPS and is_away(e, f, r, i):
+                    return KEEP
                 if stop is not None:
                     stop_or_not(e, f, r, i, stop)
+                elif agent & STOPS and has_answered(e, f, r, i):
+                    return STOP
             elif fleet.sent < fleet.n:
                 request = r.requests[fleet.first + fleet.sent]
                 request.arrival = request.ready = request.last_token = request.last_scheduled = fleet.clock
                 fleet.sent += 1
+    return 0

@@ -3,7 +3,10 @@
 That is so while nobody is on who could, and where the fleet `holds` until a replica has a seat free.
 """
 
+import numpy as np
+
 from llmqueue_gym._jit import part_kernel
+from llmqueue_gym.engines.fleet.decider import may_stay
 from llmqueue_gym.engines.fleet.power import outstanding
 from llmqueue_gym.engines.fleet.sites import fits, takes
 from llmqueue_gym.engines.fleet.tables import AT_ROUTER, ON, STARTING
@@ -30,17 +33,24 @@ def has_place(e, f, r, i, decodes, holds):
 
 
 @part_kernel
-def hold(e, f, i):
+def comes_after(r, i, j):
+    """Whether request i came after request j."""
+    came, before = r.requests[i].arrival, r.requests[j].arrival
+    return i > j if came == before else came > before
+
+
+@part_kernel
+def hold(e, f, r, i):
     """Let request i wait at the router of run e; what returns from a replica may have come before others that wait."""
     fleet, before = f.fleet[e], -1
     fleet.held += 1
     if len(f.calls) > 0:
         f.calls[i].place = AT_ROUTER
-    if i > fleet.back:
+    if fleet.held == 1 or comes_after(r, i, fleet.back):
         before = fleet.back
-    elif i > fleet.front:
+    elif comes_after(r, i, fleet.front):
         before = fleet.front
-        while f.flows[before].next < i:
+        while comes_after(r, i, f.flows[before].next):
             before = f.flows[before].next
     if before >= 0:
         f.flows[i].next = f.flows[before].next
@@ -48,18 +58,15 @@ def hold(e, f, i):
     else:
         f.flows[i].next = fleet.front
         fleet.front = i
-    fleet.back = max(fleet.back, i)
+    if before == fleet.back:
+        fleet.back = i
 
 
 @part_kernel
-def let_go(e, f):
-    """Make the first request that waits at the router of run e the one in question."""
-    fleet = f.fleet[e]
-    fleet.subject, fleet.source = fleet.front, -1
-    fleet.front = f.flows[fleet.front].next
-    fleet.held -= 1
-    if fleet.held == 0:
-        fleet.back = -1
+def let_go(e, f, i):
+    """Make request i, which waits at the router of run e, the one in question."""
+    let_go_of(e, f, i)
+    f.fleet[e].subject, f.fleet[e].source = i, -1
 
 
 @part_kernel
@@ -75,3 +82,65 @@ def let_go_of(e, f, i):
     fleet.held -= 1
     if fleet.back == i:
         fleet.back = before
+
+
+@part_kernel
+def any_free(e, f, r):
+    """Whether a replica of run e that is on has a seat free."""
+    for q in range(len(f.forms)):
+        g = e * len(f.forms) + q
+        if f.members[g].power == ON and outstanding(f, r, g) < f.rules[q].max_seqs:
+            return True
+    return False
+
+
+@part_kernel
+def show_whole(e, f, r):
+    """Write what an order may know of all replicas of run e together; the duration of an iteration is of the first."""
+    whole, first = f.whole[0], r.system[e * len(f.forms)]
+    whole.clock, whole.step_time, whole.mean_step_time = f.fleet[e].clock, first.step_time, first.mean_step_time
+    whole.free = whole.blocks = whole.running = whole.iterations = 0
+    whole.waiting = f.fleet[e].held
+    for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+        system = r.system[g]
+        whole.free += system.free
+        whole.blocks += system.blocks
+        whole.running += system.running
+        whole.iterations += system.iterations
+
+
+@part_kernel
+def first_held(e, f, r, course, rank, numbers):
+    """Return who goes on first of those that wait at the router of run e and have a place, -1 where nobody has.
+
+    Where nobody is ranked that is the first that came, and then nobody overtakes one that has no place.
+    """
+    i = f.fleet[e].front
+    if not course.picks or i < 0:
+        return i if i >= 0 and has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds) else -1
+    if not any_free(e, f, r):
+        return -1
+    best, least = -1, np.inf
+    show_whole(e, f, r)
+    while i >= 0:
+        if has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds):
+            mine = rank(r.requests[i], f.whole[0], numbers) if rank is not None else r.requests[i].arrival
+            if best < 0 or mine < least:
+                best, least = i, mine
+        i = f.flows[i].next
+    return best
+
+
+@part_kernel
+def may_pick(e, f, r, course, slots):
+    """Whether an agent has a choice among the first of those that wait at the router of run e."""
+    i = f.fleet[e].front
+    if f.fleet[e].held < 2 or not any_free(e, f, r):
+        return False
+    for _ in range(slots):
+        if i < 0:
+            return False
+        if has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds):
+            return True
+        i = f.flows[i].next
+    return False

@@ -17,6 +17,7 @@ def begin_program(e, f, r, i):
     fleet, program, request = f.fleet[e], f.programs[f.calls[i].program], r.requests[i]
     if np.isnan(program.began):
         program.began = request.arrival
+        fleet.inside += 1
         fleet.arrived_cost += program.cost
         fleet.arrived_time += program.cost * program.began
     request.began = program.began
@@ -53,6 +54,9 @@ def end_program(e, f, program, clock):
     """Let a program of run e be over; it costs nothing from now on."""
     program.over = True
     program.completion = clock
+    f.fleet[e].inside -= 1
+    if program.answers > 0:
+        f.fleet[e].wrong += not f.rights[program.first + (program.last if program.thinks else program.leading)]
     f.fleet[e].arrived_cost -= program.cost
     f.fleet[e].arrived_time -= program.cost * clock
 
@@ -92,6 +96,7 @@ def with_programs(f: FleetTables, runs: int, n: int, edges: int) -> FleetTables:
         programs=records(np.zeros(runs * n, PROGRAM)),
         of_programs=np.zeros(runs * n, np.int64),
         votes=np.zeros(runs * n, np.int64),
+        rights=np.zeros(runs * n, np.bool_),
         events=records(np.zeros((runs, f.events.shape[1] + n), EVENT)),  # contexts that expire
     )
 
@@ -126,6 +131,8 @@ def lay_out(
     calls["cluster"] = -1 if answers is None else answers.cluster
     f.of_programs[rows] = first + np.argsort(given.program, kind="stable")
     f.votes[rows] = 0
+    f.programs["began"][room : room + len(f.programs) // runs] = np.nan
+    f.programs["completion"][room : room + len(f.programs) // runs] = np.nan
     programs = f.programs[room : room + len(costs)]
     programs[:] = 0
     programs["left"], programs["cost"] = np.bincount(given.program, minlength=len(costs)), costs
@@ -134,8 +141,13 @@ def lay_out(
     programs["began"] = programs["completion"] = np.nan
     programs["last"] = programs["leading"] = -1
     calls["predicted_gap"] = given.gap if foreseen is None else foreseen.gap
+    f.rights[rows] = False
     if answers is not None:
-        programs["planned"] = np.bincount(given.program[answers.cluster >= 0], minlength=len(costs))
+        gives = answers.cluster >= 0
+        programs["planned"] = np.bincount(given.program[gives], minlength=len(costs))
+        programs["thinks"] = answers.depth >= 0
+        right = gives & answers.right
+        f.rights[programs["first"][given.program[right]] + answers.cluster[right]] = True
     if foreseen is not None:
         calls["calls_left"], calls["score"] = foreseen.calls, np.nan_to_num(foreseen.right)
         programs["predicted"], programs["confidence"] = foreseen.depth, foreseen.confidence

@@ -16,6 +16,7 @@ from llmqueue_gym.engines.fleet.tables import CANCELLED, EXPIRES, ON
 from llmqueue_gym.requests import AWAITED, PENDING, SWAP
 
 NUMBERS, AGAIN, RANKS, FIXES, LIMITS, KEEP, WASTE, FIX, SWAP_OUT = range(9)  # of the tuple
+DROPS, KEEPS_IT, MOVES = 0, 1, 2  # what an agent says
 
 
 @part_kernel
@@ -78,19 +79,39 @@ def forget_context(e, f, r, i):
 
 
 @part_kernel
-def begin_away(e, f, r, i, retain):
-    """Ask what happens to the context of call i of run e, which has just ended, if somebody goes on with it."""
+def is_away(e, f, r, i):
+    """Whether somebody goes on with the context of call i of run e, which has just ended; it is then in question."""
     heir = r.requests[i].heir
     if heir < 0 or r.requests[heir].status != AWAITED:
-        return
-    g = e * len(f.forms) + r.requests[heir].site
-    if f.calls[heir].place == CANCELLED:  # its program was stopped while call i was in its last iteration
+        return False
+    if f.calls[heir].place == CANCELLED:
         forget_context(e, f, r, heir)
-        return
+        return False
     f.calls[heir].since, f.calls[heir].until = f.fleet[e].clock, np.inf
+    f.fleet[e].subject = heir
+    return True
+
+
+@part_kernel
+def begin_away(e, f, r, i, retain):
+    """Ask what happens to the context of call i of run e, which has just ended, if somebody goes on with it."""
+    if not is_away(e, f, r, i):
+        return
+    heir = r.requests[i].heir
+    g = e * len(f.forms) + r.requests[heir].site
     show(e, f, r, g, heir)
     if not retain[AGAIN]:  # else `review` asks at once
         carry_out(e, f, r, g, heir, retain[KEEP](f.away[0], r.system[g], retain[NUMBERS]), retain)
+
+
+@part_kernel
+def do_with(e, f, r, i, told):
+    """Do with the context for call i of run e what an agent says: one of DROPS, KEEPS_IT and MOVES."""
+    g = e * len(f.forms) + r.requests[i].site
+    if told == DROPS:
+        drop_one(g, r, i)
+    elif told == MOVES:
+        move_out(r, g, i)
 
 
 @part_kernel

@@ -222,8 +222,8 @@ def step_batch(
         ask = ROUTE if fleet.elsewhere else PAUSED
         while ask == PAUSED:
             ask = go_on(
-                e, f, r, course, conduct, agent, score, scores, hand, hands, None, None, rank, victim, length, progress,
-                params, WORK,
+                e, f, r, course, conduct, agent, 0, score, scores, hand, hands, None, None, rank, victim, length,
+                progress, params, WORK,
             )  # fmt: skip
         asks[e] = ask
         now = time_of(e, f, r, ask == OVER)

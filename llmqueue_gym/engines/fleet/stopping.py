@@ -41,16 +41,29 @@ def show(f, program):
 @part_kernel
 def stop_or_not(e, f, r, i, stop):
     """Stop the program of call i of run e, which has just ended, if the rule says that its answers suffice."""
+    if has_answered(e, f, r, i):
+        program = f.programs[f.calls[i].program]
+        show(f, program)
+        if stop[1](f.told[0], stop[0]) > 0:
+            stop_program(e, f, r, program)
+
+
+@part_kernel
+def has_answered(e, f, r, i):
+    """Whether call i of run e, which has just ended, has given an answer and its program is not over."""
     call, program = f.calls[i], f.programs[f.calls[i].program]
     program.depth = max(program.depth, r.requests[i].depth)
-    if call.cluster < 0 or program.over:
-        return
-    show(f, program)
-    if stop[1](f.told[0], stop[0]) > 0:
-        end_program(e, f, program, f.fleet[e].clock)
-        for k in range(program.first, program.end):
-            cancel(e, f, r, f.of_programs[k])
-        program.cancelled = program.left
+    f.fleet[e].subject = i
+    return call.cluster >= 0 and not program.over
+
+
+@part_kernel
+def stop_program(e, f, r, program):
+    """Let a program of run e be over with the answer that it has, and cancel its calls that have not ended."""
+    end_program(e, f, program, f.fleet[e].clock)
+    for k in range(program.first, program.end):
+        cancel(e, f, r, f.of_programs[k])
+    program.cancelled = program.left
 
 
 @part_kernel

@@ -6,7 +6,7 @@ import numpy as np
 
 from llmqueue_gym._jit import records
 from llmqueue_gym.engines.batching.tables import RULES, ReplicaTables
-from llmqueue_gym.requests import AWAY, SITE, TOLD
+from llmqueue_gym.requests import AWAY, SITE, SYSTEM, TOLD
 
 # The state of a run.
 FLEET = np.dtype(
@@ -43,6 +43,9 @@ FLEET = np.dtype(
         ("held", "i8"),  # requests that wait at the router
         ("front", "i8"),  # the first of them, a row, -1 for none; the next is that of `FLOW`
         ("back", "i8"),  # the last, -1 for none
+        ("picked", "i8"),  # the one of them that an agent has picked, a row, -1 for none
+        ("inside", "i8"),  # programs that have begun and are not over
+        ("wrong", "i8"),  # of those that are over and have given answers, those that ended with a wrong one
     ],
     align=True,
 )
@@ -130,6 +133,7 @@ PROGRAM = np.dtype(
         ("first", "i8"),  # where its rows begin in `of_programs`, and its answers in `votes`; and where they end
         ("end", "i8"),
         ("over", "?"),  # whether it has been stopped, or its last call has ended
+        ("thinks", "?"),  # whether its answer is the last that it gave; otherwise the one that leads
         ("planned", "i8"),  # answers that it gives at most
         ("answers", "i8"),  # that it has given
         ("last", "i8"),  # the last of them, -1 for none
@@ -168,6 +172,7 @@ COURSE = np.dtype(
         ("follows", "?"),  # whether others come after who leaves: of clients who wait for answers, or of programs
         ("splits", "?"),  # whether requests are read at one replica and go on at another
         ("holds", "?"),  # whether requests wait at the router until a replica has a seat for them
+        ("picks", "?"),  # whether they are then sent on in the order in which replicas serve; else as they came
     ],
     align=True,
 )
@@ -177,9 +182,10 @@ ALL, SAMPLE, TURN = 0, 1, 2
 SUMS, CACHED, KNOWN, LUCK, TWICE, FIRST = 1, 2, 4, 8, 16, 32
 
 OFF, STARTING, ON, DRAINING = POWERS = 0, 1, 2, 3
-MOVE_ON, HAPPEN, ARRIVE, BEGIN = 0, 1, 2, 3  # phases: on to the next moment; what happens there; who comes; after
-ROUTE, HAND, TICK, OVER, PAUSED = 1, 2, 3, 4, 5  # what the agenda comes back for
-ROUTES, HANDS = 1, 2  # what an agent may own, as bits
+# Phases: on to the next moment; what happens there; who comes; after; and before it all, who has just left.
+MOVE_ON, HAPPEN, ARRIVE, BEGIN, FOLLOW = 0, 1, 2, 3, 4
+ROUTE, HAND, TICK, OVER, PAUSED, PICK, KEEP, STOP = 1, 2, 3, 4, 5, 6, 7, 8  # what the agenda comes back for
+ROUTES, HANDS, PICKS, KEEPS, STOPS = 1, 2, 4, 8, 16  # what an agent may own, as bits
 RESUME = -3  # no action of an agent: a run goes on from a tick at which a controller was asked in its stead
 
 
@@ -199,8 +205,10 @@ class FleetTables(NamedTuple):
     programs: np.ndarray  # PROGRAM rows (E * n,)
     of_programs: np.ndarray  # rows of calls, those of each program one after another (E * n,)
     votes: np.ndarray  # how often each answer of each program has been given (E * n,)
+    rights: np.ndarray  # whether that answer is right, likewise; the truth (E * n,)
     away: np.ndarray  # AWAY row (1,), what a policy of retention is shown
     told: np.ndarray  # TOLD row (1,), what a rule of stopping is shown
+    whole: np.ndarray  # SYSTEM row (1,), what an order is shown of all replicas
     scores: np.ndarray  # space (R,)
     rules: np.ndarray  # RULES rows (R,)
     forms: np.ndarray  # of the cost profiles (R,), index into `cost.FORMS`
@@ -214,7 +222,7 @@ class FleetTables(NamedTuple):
 
 
 # The parts of the tables that each run has of its own; the others say what the replicas are.
-OF_PROGRAMS = ("calls", "children", "programs", "of_programs", "votes")
+OF_PROGRAMS = ("calls", "children", "programs", "of_programs", "votes", "rights")
 OF_RUNS = ("fleet", "members", "sites", "events", "flows", "choices", "ties", "record", *OF_PROGRAMS)
 
 
@@ -243,8 +251,10 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> Fl
         programs=records(np.zeros(0, PROGRAM)),
         of_programs=np.zeros(0, np.int64),
         votes=np.zeros(0, np.int64),
+        rights=np.zeros(0, np.bool_),
         away=records(np.zeros(1, AWAY)),
         told=records(np.zeros(1, TOLD)),
+        whole=records(np.zeros(1, SYSTEM)),
         scores=np.zeros(replicas),
         rules=records(np.zeros(replicas, RULES)),
         forms=np.zeros(replicas, np.int64),
@@ -275,7 +285,7 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     f.fleet["first"][e], f.fleet["n"][e], f.fleet["sent"][e] = rows.start, n, sent
     f.fleet["clock"][e], f.fleet["next_tick"][e] = -np.inf, course["tick"]
     f.fleet["next_report"][e] = np.inf
-    for name in ("source", "front", "back", "withdrawn"):
+    for name in ("source", "front", "back", "withdrawn", "picked"):
         f.fleet[name][e] = -1
     mine = slice(e * replicas, (e + 1) * replicas)
     roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
