@@ -4,11 +4,11 @@ The table is `requests.Programs`. Its parents lie in rows above their children, 
 is enough for whatever follows from parents or from children.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from llmqueue_gym._jit import kernel
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import Programs
 
@@ -55,17 +55,16 @@ def began(programs: Programs, arrivals: np.ndarray) -> np.ndarray:
 
 def depths(programs: Programs) -> np.ndarray:
     """Return the number of calls on the longest path before each call `(n,)`, int64; 0 for those without parents."""
-    child, depth = children(programs), np.zeros(len(programs.program), np.int64)
-    waits = np.diff(programs.first)  # parents whose depth is not known yet
-    order = np.argsort(programs.parents, kind="stable")
-    begins = np.searchsorted(programs.parents[order], np.arange(len(depth) + 1))
-    here = np.flatnonzero(waits == 0)
-    while len(here):
-        edges = order[ranges(begins[here], begins[here + 1] - begins[here])]
-        np.maximum.at(depth, child[edges], depth[programs.parents[edges]] + 1)
-        waits = waits - np.bincount(child[edges], minlength=len(depth))
-        here = np.unique(child[edges][waits[child[edges]] == 0])
+    depth = np.zeros(len(programs.program), np.int64)
+    _write_depths(programs.parents, programs.first, depth)
     return depth
+
+
+@kernel
+def _write_depths(parents, first, depth):  # type: ignore[no-untyped-def]
+    for row in range(len(depth)):  # parents lie above
+        for edge in range(first[row], first[row + 1]):
+            depth[row] = max(depth[row], depth[parents[edge]] + 1)
 
 
 def ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -105,29 +104,38 @@ def to_come(programs: Programs, amounts: np.ndarray) -> np.ndarray:
         programs: the table.
         amounts: what each call has `(n,)`: tokens, or 1 to count calls.
     """
-    depth = depths(programs)
-    order = np.lexsort((-depth, programs.program))
-    program, level = programs.program[order], depth[order]
-    sums = np.cumsum(amounts[order])
-    last = np.append((np.diff(program) != 0) | (np.diff(level) != 0), True)  # of its depth in its program
-    ends = np.flatnonzero(last)[np.cumsum(last) - last]
-    heads = np.searchsorted(program, program)
-    found = np.empty(len(order), sums.dtype)
-    found[order] = sums[ends] - sums[heads] + amounts[order][heads]
+    depth, found = depths(programs), np.zeros(len(programs.program))
+    levels = np.zeros(len(sizes(programs)), np.int64)
+    np.maximum.at(levels, programs.program, depth + 1)
+    begins = np.concatenate([[0], np.cumsum(levels)])
+    _write_to_come(programs.program, depth, np.asarray(amounts, float), begins, np.zeros(begins[-1]), found)
     return found
+
+
+@kernel
+def _write_to_come(program, depth, amounts, begins, of_level, found):  # type: ignore[no-untyped-def]
+    for row in range(len(program)):
+        of_level[begins[program[row]] + depth[row]] += amounts[row]
+    for p in range(len(begins) - 1):
+        for level in range(begins[p + 1] - 2, begins[p] - 1, -1):
+            of_level[level] += of_level[level + 1]
+    for row in range(len(program)):
+        found[row] = of_level[begins[program[row]] + depth[row]]
 
 
 def longest_path(programs: Programs, amounts: np.ndarray) -> np.ndarray:
     """Return the most that any path of children from each call on has, the call itself included `(n,)`, float64."""
-    child, depth = children(programs), depths(programs)
-    most = np.zeros(len(depth))  # of the children of each call
-    found = np.asarray(amounts, float).copy()
-    order = np.argsort(-depth[child], kind="stable")
-    for edges in _of_equal(depth[child][order], order):
-        np.maximum.at(most, programs.parents[edges], found[child[edges]])
-        rows = np.unique(programs.parents[edges])
-        found[rows] = amounts[rows] + most[rows]
+    found, most = np.array(amounts, float), np.zeros(len(programs.program))
+    _write_paths(programs.parents, programs.first, found, most)
     return found
+
+
+@kernel
+def _write_paths(parents, first, found, most):  # type: ignore[no-untyped-def]
+    for row in range(len(found) - 1, -1, -1):  # children lie below
+        found[row] += most[row]
+        for edge in range(first[row], first[row + 1]):
+            most[parents[edge]] = max(most[parents[edge]], found[row])
 
 
 def earliest_ends(programs: Programs, arrivals: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -143,11 +151,6 @@ def earliest_ends(programs: Programs, arrivals: np.ndarray, times: np.ndarray) -
         own = programs.parents[programs.first[row] : programs.first[row + 1]]
         ends[row] = ends[own].max() + programs.gap[row] + times[row]
     return ends
-
-
-def _of_equal(values: np.ndarray, items: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the items whose values, which are sorted, are equal."""
-    yield from np.split(items, np.flatnonzero(np.diff(values)) + 1) if len(items) else ()
 
 
 def check_programs(programs: Programs, n: int, seats: int | None = None, arrivals: np.ndarray | None = None) -> None:

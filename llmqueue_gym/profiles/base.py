@@ -115,6 +115,16 @@ class Profile:
         if wrong := _wrong(self.form, numbers):
             raise BadInput(f"profile {self.name!r}: {wrong}")
 
+    @property
+    def shortest(self) -> float:
+        """S that an iteration takes at least, whatever its batch; 0 for a form of which this is not known."""
+        numbers = self.numbers
+        if self.form == "roofline" and (numbers[2:] >= 0).all():
+            return max(float(numbers[0]), float(numbers[1] + numbers[2]), 0.0)
+        if self.form == "experts" and (numbers[[0, 1, 2, 5, 6]] >= 0).all() and numbers[2] <= 1:
+            return float(numbers[0] + numbers[1] * numbers[2])  # one token reads no less than its own share
+        return 0.0
+
     def check_transfers(self, who: str) -> None:
         """Refuse to time moves of blocks to the host and back, which `who` makes, where the bytes are not known."""
         if np.isnan(self.kv_bytes_per_token):

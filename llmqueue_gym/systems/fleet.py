@@ -348,6 +348,7 @@ class Fleet(Replica):
             f.rules[q], f.forms[q] = rules, form
             f.numbers[q, : len(numbers)] = numbers
         f.bytes_each[:] = [member.profile.kv_bytes_per_token for member in members]
+        f.shortest[:] = [self.shortest_of(member) for member in members]
         pairs = np.ix_(which, which)
         f.latency[:], f.byte_time[:] = self.plan.latency[pairs], self.plan.byte_time[pairs]
         f.longest[:] = [member.rules.longest for member in members]
@@ -381,6 +382,14 @@ class Fleet(Replica):
         rest = (arguments[0][1], 0, 0, score, scores, hand, hands, *self.follows(f, r, rows, given), *functions, params)
         checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params)]
         return f, r, course, rest, checked
+
+    @staticmethod
+    def shortest_of(member: Member) -> float:
+        """Return s that an iteration of a replica takes at least, a little less for rounding; 0 where unknown."""
+        rules = member.rules
+        if rules.stages > 1 or rules.asynchronous or rules.batching != "passes":
+            return 0.0
+        return (1 - 1e-9) * member.profile.shortest
 
     def refuse_too_long(self, drawn: Drawn) -> None:
         """Refuse requests that no replica could ever serve, in the words of the roomiest."""

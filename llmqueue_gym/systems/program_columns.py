@@ -21,7 +21,9 @@ HELD: Columns = {  # calls that wait at the router, in order of their coming
     "leading": Column("votes of the answer that most have given"),
 }
 PROGRAMS: Columns = {
-    "question": Column("6: who goes on next, 7: what happens to the context, 8: does the program stop; 0 when it is over"),
+    "question": Column(
+        "6: who goes on next, 7: what comes of the context, 8: does the program stop; 0 when all is over"
+    ),
     "since_decision": Column('since the last decision, as in info["dt"], s', "iteration"),
     "in_system": Column("programs that have begun and are not over", "seats"),
     "held": Column("calls that wait at the router", "seats"),

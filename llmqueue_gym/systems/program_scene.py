@@ -44,5 +44,6 @@ def _bar(episodes: Any, row: int, active: bool = False) -> Bar:
 def _over(episodes: Any) -> Panel:
     """Return the panel of the programs that were over last, the latest first."""
     times = np.asarray(episodes.response_times()[0])
-    bars = (Bar(f"p{p}", float(times[p]), note=f"{short(float(times[p]))} s") for p in latest(episodes.completions()[0]))
+    over = latest(episodes.completions()[0])
+    bars = (Bar(f"p{p}", float(times[p]), note=f"{short(float(times[p]))} s") for p in over)
     return Panel("programs over last (s)", tuple(bars))

@@ -79,7 +79,9 @@ class ProgramView(SlotView):
         if len(system.rows[0]) > len(system.members):
             raise BadInput("replicas that are pipelines of several GPUs serve no agent; choose stages=1")
         if system.steersman.name != "none" or system.spot or system.splits:
-            raise BadInput("an agent of programs plays on replicas that stay, read and decode: no controller, spot, prefill")
+            raise BadInput(
+                "programs serve an agent on replicas that stay, read and decode: no controller, spot, prefill"
+            )
         system.let_decide(self.decides)
 
     @property
@@ -186,7 +188,8 @@ class ProgramEpisodes(FleetEpisodes):
 
     def give(self, e: Any, drawn: Drawn) -> None:
         """Let run `e` begin with these programs, at empty replicas."""
-        system, f, r, size, refreshed = self._system, self.fleet, self.replica, len(self.actions), drawn.truth["refreshed"]
+        system, f, r, size = self._system, self.fleet, self.replica, len(self.actions)
+        refreshed = drawn.truth["refreshed"]
         system.refuse_too_long(drawn)
         if (m := len(refreshed.total)) > (room := len(r.total) // size):
             self.replica = r = roomier(r, size, room, 2 * m)

@@ -31,7 +31,7 @@ def next_moment(e, f, r, course):
         when = min(when, fleet.next_migration)
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         if is_watched(e, f, g, course):
-            when = min(when, r.state[g].ends)
+            when = min(when, none_before(e, f, r, g, course))
     if course.staleness > 0 and when < np.inf:
         fleet.next_report = report_before(fleet.clock, when, course.staleness)
         when = min(when, fleet.next_report)
@@ -40,9 +40,27 @@ def next_moment(e, f, r, course):
 
 @inner_kernel
 def is_watched(e, f, g, course):
-    """Whether the ends of the iterations of replica g of run e concern others, so that each is a moment by itself."""
+    """Whether the ends of iterations of replica g of run e concern others, at which somebody leaves at least."""
     member = f.members[g]
     return member.emits or member.power == DRAINING or (course.holds and f.fleet[e].held > 0)
+
+
+@inner_kernel
+def none_before(e, f, r, g, course):
+    """Return a time before which no iteration ends at replica g of run e that concerns others, s.
+
+    Where only those concern them at which somebody leaves, as many iterations lie before the next of these as the
+    shortest output that is left has tokens, but for one; each takes as long as the shortest that there is, at least.
+    """
+    state, system, shortest = r.state[g], r.system[g], f.shortest[g % len(f.forms)]
+    others = course.each or course.splits or f.fleet[e].withdrawn >= 0
+    if others or shortest == 0 or system.waiting > 0 or state.n > state.arrived or system.running == 0:
+        return state.ends
+    fewest = np.iinfo(np.int64).max
+    for k in range(system.running):
+        i = r.running[g, k]
+        fewest = min(fewest, r.truth[i].output - r.requests[i].generated)
+    return state.ends + max(fewest - 1, 0) * shortest
 
 
 @inner_kernel

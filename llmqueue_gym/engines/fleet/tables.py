@@ -172,6 +172,7 @@ COURSE = np.dtype(
         ("follows", "?"),  # whether others come after who leaves: of clients who wait for answers, or of programs
         ("splits", "?"),  # whether requests are read at one replica and go on at another
         ("holds", "?"),  # whether requests wait at the router until a replica has a seat for them
+        ("each", "?"),  # whether each iteration concerns others, and not those alone at which somebody leaves
         ("picks", "?"),  # whether they are then sent on in the order in which replicas serve; else as they came
     ],
     align=True,
@@ -217,6 +218,7 @@ class FleetTables(NamedTuple):
     longest: np.ndarray  # most tokens of a request (R,)
     widest: np.ndarray  # most tokens of its prompt (R,)
     cuts: np.ndarray  # whether an output that would be longer ends there (R,)
+    shortest: np.ndarray  # s that an iteration takes at least, a little less; 0 where that is not known (R,)
     latency: np.ndarray  # of the link from one replica to another, s (R, R)
     byte_time: np.ndarray  # s that a byte takes there (R, R)
 
@@ -263,6 +265,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> Fl
         longest=np.zeros(replicas, np.int64),
         widest=np.zeros(replicas, np.int64),
         cuts=np.zeros(replicas, np.bool_),
+        shortest=np.zeros(replicas),
         latency=np.zeros((replicas, replicas)),
         byte_time=np.zeros((replicas, replicas)),
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llmqueue_gym.programs import ranges
+from llmqueue_gym._jit import kernel, records
 from llmqueue_gym.requests import OUTPUT, SEGMENT, Contexts
 
 
@@ -11,7 +11,7 @@ def of_calls(
 ) -> Contexts:
     """Return the contexts of calls, whose own tokens and outputs are a text each.
 
-    A context is a prompt and then its output. Calls are treated together that go on from a context equally often.
+    A context is a prompt and then its output. The row that a prompt goes on from lies above its own.
 
     Args:
         base: `(n,)`, the row whose context the prompt begins with, or -1.
@@ -21,44 +21,36 @@ def of_calls(
         outputs: tokens `(n,)`.
     """
     n = len(prompts)
-    own_text = 1 + int(text.max(initial=0)) + np.arange(n)
-    begins, counts = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    pieces, filled = np.zeros(4 * n, SEGMENT), 0
-    waiting = np.arange(n)
-    done = np.zeros(n + 1, bool)
-    done[-1] = True  # the base of those that have none
-    while len(waiting):
-        now = done[base[waiting]]
-        rows, waiting = waiting[now], waiting[~now]
-        taken = np.zeros(len(rows), np.int64)
-        if len(waiting) + len(rows) < n:  # somebody has been treated before: these all have a base
-            of = base[rows]
-            here = ranges(begins[of], counts[of] + 1)
-            inner = pieces[np.minimum(here, filled - 1)]  # the last of each is the output, which is put in below
-            ends = np.cumsum(counts[of] + 1)
-            inner[ends - 1] = 0
-            inner["text"][ends - 1], inner["length"][ends - 1] = OUTPUT + of, outputs[of]
-            up_to = np.cumsum(inner["length"])
-            row = np.repeat(np.arange(len(rows)), counts[of] + 1)
-            before = up_to - inner["length"] - np.concatenate([[0], up_to[ends - 1]])[row]
-            inner["length"] = np.clip(kept[rows][row] - before, 0, inner["length"])
-            row, inner = row[inner["length"] > 0], inner[inner["length"] > 0]
-        else:
-            shares = kept[rows] > 0
-            row, inner = np.flatnonzero(shares), np.zeros(int(shares.sum()), SEGMENT)
-            inner["text"], inner["length"] = text[rows][shares], kept[rows][shares]
-        taken = np.bincount(row, minlength=len(rows))
-        own = prompts[rows] - kept[rows]
-        adds = own > 0
-        counts[rows] = taken + adds
-        begins[rows] = filled + np.cumsum(counts[rows]) - counts[rows]
-        end = filled + int(counts[rows].sum())
-        if end > len(pieces):
-            pieces = np.append(pieces, np.zeros(max(end, 2 * len(pieces)) - len(pieces), SEGMENT))
-        pieces[ranges(begins[rows], taken)] = inner
-        last = begins[rows][adds] + taken[adds]
-        pieces["text"][last], pieces["length"][last] = own_text[rows][adds], own[adds]
-        filled = end
-        done[rows] = True
-    first = np.concatenate([[0], np.cumsum(counts)])
-    return Contexts(pieces[ranges(begins, counts)], first, OUTPUT + np.arange(n))
+    own_text = 1 + int(text.max(initial=0))
+    first, room, filled = np.zeros(n + 1, np.int64), 16 * n, -1
+    while filled < 0:
+        pieces = np.zeros(room, SEGMENT)
+        filled = _write_pieces(base, kept, text, prompts, outputs, own_text, records(pieces), first)
+        room *= 2
+    return Contexts(pieces[:filled].copy(), first, OUTPUT + np.arange(n))
+
+
+@kernel
+def _write_pieces(base, kept, text, prompts, outputs, own_text, pieces, first):  # type: ignore[no-untyped-def]
+    """Write the pieces of all prompts; return how many there are, -1 where there is no room for them."""
+    at = 0
+    for i in range(len(prompts)):
+        of, left = base[i], kept[i]
+        begin = first[of] if of >= 0 else 0
+        count = first[of + 1] - begin if of >= 0 else 0
+        if at + count + 2 > len(pieces):
+            return -1
+        for k in range(count):
+            if left > 0:
+                length = min(left, pieces[begin + k].length)
+                pieces[at].text, pieces[at].start, pieces[at].length = pieces[begin + k].text, 0, length
+                left -= length
+                at += 1
+        if left > 0:
+            pieces[at].text, pieces[at].length = (OUTPUT + of if of >= 0 else text[i]), left
+            at += 1
+        if prompts[i] > kept[i]:
+            pieces[at].text, pieces[at].length = own_text + i, prompts[i] - kept[i]
+            at += 1
+        first[i + 1] = at
+    return at
