@@ -80,7 +80,7 @@ class ProgramView(SlotView):
             raise BadInput("replicas that are pipelines of several GPUs serve no agent; choose stages=1")
         if system.steersman.name != "none" or system.spot or system.splits:
             raise BadInput(
-                "programs serve an agent on replicas that stay, read and decode: no controller, spot, prefill"
+                "programs serve agents on replicas that stay, read and decode: no controller, spot, prefill"
             )
         system.let_decide(self.decides)
 
@@ -236,7 +236,9 @@ class ProgramEpisodes(FleetEpisodes):
 
     def metrics(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return how the episodes ended, and times of their programs that are over, s, `(rows,)` each."""
-        fleet, times = self.fleet.fleet[rows], self.response_times()[rows]
+        fleet = self.fleet.fleet[rows]
+        completion, began = (self._of_programs(name)[rows] for name in ("completion", "began"))
+        times = completion - began
         of_all = summary(times)
         return {
             "programs": np.array([int(self._truth[e]["programs"].program.max()) + 1 for e in rows]),

@@ -96,6 +96,12 @@ class ProgramFleet(Fleet):
             self.check_moves(f"retention={self.keeper.name!r}")
 
     @cached_property
+    def discipline(self) -> ServingPolicy:
+        """The order in which calls are served."""
+        made: ServingPolicy = PROGRAM_POLICIES(self.order)
+        return made
+
+    @cached_property
     def keeper(self) -> RetentionPolicy:
         """What happens to contexts whose programs are away."""
         made: RetentionPolicy = RETENTION_POLICIES(self.retention)

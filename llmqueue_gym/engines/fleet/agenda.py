@@ -272,7 +272,7 @@ def go_on(
             if course.migrate_every > 0:
                 migrate(e, f, r, course)
                 happen_now(e, f, r, course, retain, stop)  # who moves in no time is there before iterations begin
-            if stop is not None:
+            if fleet.withdrawn >= 0:
                 withdraw_cancelled(e, f, r)
             if retain is not None:
                 review(e, f, r, retain)

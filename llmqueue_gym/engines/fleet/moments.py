@@ -3,8 +3,11 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.arrivals import next_arrival
 from llmqueue_gym.engines.fleet.tables import DRAINING
+
+FEW = 64  # who wait at a replica; it would take too long to look at more
 
 
 @inner_kernel
@@ -54,13 +57,23 @@ def none_before(e, f, r, g, course):
     """
     state, system, shortest = r.state[g], r.system[g], f.shortest[g % len(f.forms)]
     others = course.each or course.splits or f.fleet[e].withdrawn >= 0
-    if others or shortest == 0 or system.waiting > 0 or state.n > state.arrived or system.running == 0:
+    coming = state.n - state.arrived
+    if others or shortest == 0 or system.waiting + coming > FEW or system.running == 0:
         return state.ends
     fewest = np.iinfo(np.int64).max
     for k in range(system.running):
-        i = r.running[g, k]
-        fewest = min(fewest, r.truth[i].output - r.requests[i].generated)
+        fewest = min(fewest, tokens_left(r, r.running[g, k]))
+    for k in range(system.waiting):  # who waits joins the next iteration at the earliest
+        fewest = min(fewest, 1 + tokens_left(r, row_at(g, r, k)))
+    for k in range(coming):
+        fewest = min(fewest, 1 + tokens_left(r, r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]))
     return state.ends + max(fewest - 1, 0) * shortest
+
+
+@inner_kernel
+def tokens_left(r, i):
+    """Return the output tokens that request i still has to make."""
+    return r.truth[i].output - r.requests[i].generated
 
 
 @inner_kernel

@@ -35,6 +35,9 @@ def end_call(e, f, r, i):
     program.tokens += r.requests[i].generated
     if call.cluster >= 0:
         note_answer(f, program, call)
+    heir, g = r.requests[i].heir, e * len(f.forms) + r.requests[i].site
+    if heir >= 0 and not r.state[g].retains and not r.state[g].caching:  # its context is gone, and computed anew
+        r.truth[heir].service.recomputed += min(r.requests[i].computed, r.requests[heir].prompt - 1)
     for k in range(call.first, call.end):
         child = f.calls[f.children[k]]
         child.awaits -= 1
