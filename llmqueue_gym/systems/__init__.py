@@ -24,6 +24,7 @@ SYSTEMS = Registry(
         "predict": f"{_HERE}.predict:Predict",
         "replica": f"{_HERE}.replica:Replica",
         "fleet": f"{_HERE}.fleet:Fleet",
+        "programs": f"{_HERE}.programs:ProgramFleet",
         "speculative": f"{_HERE}.speculative:Speculative",
     },
 )
