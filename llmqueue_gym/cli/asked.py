@@ -171,6 +171,7 @@ def _refuse_policy_of_another_system(spec: str) -> None:
         return
     others = set().union(*(scenario_fields(other) for other in kinds if not issubclass(other, kind)))
     ways = [f"write --{option} {spec} --policy fcfs" for option, what in kind.unnamed.items() if what == "policy"]
+    others |= {option for other in kinds for option in other.unnamed}
     for field, value in scenario_fields(kind).items():
         if isinstance(value, str) and field not in others:
             ways.append(f"add --{kind.options.get(field, field).replace('_', '-')} {value}")

@@ -175,6 +175,8 @@ class BySystem(click.Group):
         takes = {name: self._names(name) for name in self.list_commands(ctx)}
         mine = takes[kind.name] if kind else set().union(*takes.values())
         word, field = f"unknown option {option!r}", option.lstrip("-").replace("-", "_")
+        if kind and field in kind.settled:
+            return f"{word} of system {kind.name!r}: {kind.settled[field]}"
         if kind:
             own = {name: kind.options.get(name, name) for name in scenario_fields(kind)}
             others = [other.options for other in kinds_of_systems()]

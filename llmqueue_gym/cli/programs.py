@@ -14,11 +14,14 @@ __all__ = ["found", "notes", "show", "told"]
 
 def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None) -> dict[str, Any]:
     """Return what is served, in words, how, and what was made of a trace."""
+    from llmqueue_gym.workloads.traces.program_trace import NO_CLOCK
+
     words, system = serving.told(asked, scenario, seed, quiet, policy), scenario.system
     ways = {name: str(getattr(system, name)) for name in ("router", "retention", "stopping", "foresight")}
     words |= {**fleet.replicas(system), **ways}
     trace = getattr(scenario.source, "trace", None)
-    return {**words, "recorded": [] if trace is None else trace.report()}
+    said = [] if trace is None else trace.report()
+    return {**words, "recorded": [line for line in said if line != NO_CLOCK]}  # a rate was told
 
 
 def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict[str, Any]:

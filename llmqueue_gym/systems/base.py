@@ -67,7 +67,7 @@ class System(ABC):
         timed: whether what each job did can be drawn as a timeline; see `evaluation.timeline`.
         compared: policies that `llmqueue compare` compares unless others are named.
         recorded: makes of a recorded trace and further arguments the fields of a scenario; None where it has no trace.
-        settled: fields that something else says here, so that there is no option for them.
+        settled: fields that something else says here, so that there is no option for them, and what that is.
     """
 
     name: ClassVar[str]
@@ -89,7 +89,7 @@ class System(ABC):
     timed: ClassVar[bool] = False
     compared: ClassVar[tuple[str, ...]] = ()
     recorded: ClassVar[Callable[..., dict[str, Any]] | None] = None
-    settled: ClassVar[tuple[str, ...]] = ()
+    settled: ClassVar[Mapping[str, str]] = {}
 
     @property
     def lossy(self) -> bool:

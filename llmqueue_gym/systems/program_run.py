@@ -79,8 +79,8 @@ def program_run(run: Run, programs: Programs, ended: np.ndarray, answers: Answer
         ended: `PROGRAM` rows as they were at the end.
         answers: what is true of the answers of its calls.
 
-    A program's size, prompt, output and predictions are sums over its calls. It was first scheduled and had its first token when one
-    of its calls was and had.
+    A program's size, prompt, output and predictions are sums over its calls. It was first scheduled and had its first
+    token when one of its calls was and had.
     """
     first, program = first_calls(programs), programs.program
     count = len(first)

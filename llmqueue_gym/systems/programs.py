@@ -1,5 +1,6 @@
 """Programs of calls on replicas: a call comes when those that it waits for have ended and a gap has passed."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,14 +36,6 @@ from llmqueue_gym.workloads.traces.programs import ProgramTrace, load_programs
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
-SETTLED = {  # fields of replicas that are said otherwise of programs
-    "order": "the policy is the order of calls",
-    "concurrency": "each call waits for those before it, and programs come by themselves; give a rate",
-    "classes": "the law says of what kind each call is",
-    "scored": "their time is",
-}
-
-
 @dataclass(frozen=True)
 class ProgramFleet(Fleet):
     """Replicas that serve programs; what is scored is how long programs take, from their arrival to their last call.
@@ -51,7 +44,11 @@ class ProgramFleet(Fleet):
         router: sends each call to a replica.
         retention: what happens to the context of a call, in the time until another one goes on with it.
         stopping: when the answers that the calls of a program have given suffice, so that the others are cancelled.
-        foresight: how well gaps, calls and tokens to come, answers and depths are foreseen; see `predictors.programs`.
+        foresight: how well gaps, calls and tokens to come, answers and depths are foreseen; see `llmqueue predictors`.
+        size: of the scenario: the law of programs; see `llmqueue workloads`.
+        load: of the scenario: share of what can be served, were calls to come by themselves with every context anew.
+        rate: of the scenario: programs per s, in place of the load.
+        n_jobs: of the scenario: programs in a run, or as many as the workload has.
     """
 
     name: ClassVar[str] = "programs"
@@ -76,7 +73,12 @@ class ProgramFleet(Fleet):
     defaults: ClassVar[Mapping[str, Any]] = {**Fleet.defaults, "size": "tool-calls", "n_jobs": 1000}
     metrics: ClassVar[str] = "llmqueue_gym.evaluation.programs"
     objectives: ClassVar[Mapping[str, str]] = {"e2e_slo": "most s from a program's arrival to its end, for goodput"}
-    settled: ClassVar[tuple[str, ...]] = tuple(SETTLED)
+    settled: ClassVar[Mapping[str, str]] = {
+        "order": "the policy is the order of calls",
+        "concurrency": "programs come by themselves, each call of them after others; give a rate",
+        "classes": "their law says of what kind each call is",
+        "scored": "their times are",
+    }
 
     router: str | RoutingPolicy = "least-outstanding"
     retention: str | RetentionPolicy = "discard"
@@ -87,6 +89,9 @@ class ProgramFleet(Fleet):
         super().__post_init__()
         if self.retention == "discard":
             return
+        prepare = self.keeper.prepare
+        if prepare is not None and "gap" in inspect.signature(prepare).parameters:
+            raise BadInput(f"retention={self.retention!r} needs the law of the gaps: {self.retention}:gap=exponential")
         if self.caches:
             raise BadInput(
                 f"retention={self.keeper.name!r} beside caching={self.bound_rules.caching}, which keeps what it has "
@@ -129,15 +134,20 @@ class ProgramFleet(Fleet):
         return str(getattr(scenario.source, "law", scenario.source))
 
     @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields that nothing reads as the others are set."""
+        return (*super().unread, *self.settled)
+
+    @property
     def chained(self) -> bool:
         """Whether requests are calls of programs, which come after one another."""
         return True
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse what no program can be."""
-        for name in self.settled:
+        for name, instead in self.settled.items():
             if (told := getattr(self, name)) != getattr(type(self), name):
-                raise BadInput(f"{name}={told!r} has no place beside programs: {SETTLED[name]}")
+                raise BadInput(f"{name}={told!r} has no place where there are programs: {instead}")
         if scenario.workload is not None and not hasattr(scenario.workload, "answers"):
             raise BadInput(f"workload={scenario.workload!r} gives no programs; see workloads.requests.ProgramSamples")
         if scenario.load is not None and scenario.workload is not None:
