@@ -91,17 +91,21 @@ class Registry:
             self._entries[name] = target
         return target
 
-    def make(self, spec: str) -> Any:
+    def make(self, spec: str, *given: Any) -> Any:
         """Build from `name`, `name:value` or `name:key=value,...`, for example `weibull:shape=0.5`.
 
         A value is read as its parameter is annotated: a number, `true` or `false`, `none`, or otherwise text.
+
+        Args:
+            spec: see above.
+            given: the first arguments of the builder, which a spec does not tell.
 
         Raises:
             BadInput: an unknown name or key, a missing one, or a value that is not of its type.
         """
         name, colon, rest = spec.partition(":")
         builder = self.builder(name)
-        parameters = _parameters_of(builder)
+        parameters = dict(list(_parameters_of(builder).items())[len(given) :])
         arguments = {}
         for part in rest.split(",") if "=" in rest else [rest] if colon else []:
             key, equals, text = part.partition("=")
@@ -116,7 +120,7 @@ class Registry:
         missing = [k for k, p in parameters.items() if p.default is p.empty and k not in arguments]
         if missing:
             raise BadInput(f"{self.kind} {name!r} needs {missing[0]!r}, as in {name}:{missing[0]}=...")
-        return builder(**arguments)
+        return builder(*given, **arguments)
 
     def read(self, name: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
         """Return the value that a text stands for, read as the parameter of an entry is annotated."""

@@ -15,13 +15,14 @@ from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.program_view import BITS
 
 TOOLS, AGENTS, REASONING = (f"llmqueue/{name}-v0" for name in ("ToolCalls", "Agents", "Reasoning"))
-SMALL = {"n_jobs": 25}
+SMALL = {"n_jobs": 12}
+ROOMY = {"profile": "a100-llama3-8b:kv_tokens=65536"}  # nobody waits at a replica
 PLAYED = [
     (AGENTS, "fcfs", {}),
-    (AGENTS, "program-srpt", {"order": "program-srpt"}),
-    (AGENTS, "critical-path", {"order": "critical-path"}),
-    (AGENTS, "plas-like", {"order": "plas-like"}),
-    (AGENTS, "parrot-groups", {"order": "parrot-groups", "law": "map-reduce:output=40,chunk=256,document=1500"}),
+    (AGENTS, "program-srpt", ROOMY),
+    (AGENTS, "critical-path", ROOMY),
+    (AGENTS, "plas-like", ROOMY),
+    (AGENTS, "parrot-groups", {**ROOMY, "law": "map-reduce:output=40,chunk=256,document=1500"}),
     (TOOLS, "discard", {"rate": 5.0}),
     (TOOLS, "preserve", {}),
     (TOOLS, "swap", {}),

@@ -20,9 +20,9 @@ MORE = ["chat-chain:turns=7,fixed=true,prefix=50", "self-consistency:n=5,aggrega
 
 
 def drawn(law, n=4000, seed=1, **named):
-    """Rows of a workload of programs, and the answers of its calls."""
+    """Rows of a workload of programs of some n calls, and the answers of these."""
     workload = ProgramWorkload(law, 1.0, **named)
-    rows = workload.sample(n, stream(seed, "arrivals"), stream(seed, "sizes"))
+    rows = workload.sample(round(n / workload.calls), stream(seed, "arrivals"), stream(seed, "sizes"))
     requests, outputs, _, programs = rows
     return *rows, workload.answers(requests, outputs, programs, stream(seed, "programs.answers"))
 
@@ -37,7 +37,7 @@ def near(sample, mean):
 def test_every_law_gives_programs(law):
     requests, outputs, contexts, programs, answers = drawn(law)
     n, m = len(requests), len(sizes(programs))
-    assert n <= 4000 and outputs.min() >= 1 and requests["prompt"].min() >= 1
+    assert m == round(4000 / program_law(law).calls) and outputs.min() >= 1 and requests["prompt"].min() >= 1
     check_programs(programs, n)
     roots = np.diff(programs.first) == 0
     assert np.isfinite(requests["arrival"][roots]).all() and np.isinf(requests["arrival"][~roots]).all()
@@ -71,16 +71,15 @@ def test_mean_number_of_calls(law):
 
 
 @pytest.mark.parametrize("law", PROGRAMS)
-def test_whole_programs_of_at_most_n_calls(law):
-    all_counts = [len(drawn(law, n)[0]) for n in (1, 2, 50, 500)]
-    first = program_law(law).draw_within(1, stream(1, "sizes"))
-    assert first.program[-1] == 0 and all_counts[0] == len(first.program)  # one at least, however many calls it has
-    assert all(found <= n for n, found in zip((50, 500), all_counts[2:], strict=True) if found > len(first.program))
+def test_as_many_programs_as_are_asked_for(law):
+    for m in (1, 2, 50):
+        *_, programs = ProgramWorkload(law, 1.0).sample(m, stream(1, "arrivals"), stream(1, "sizes"))
+        assert len(sizes(programs)) == m
 
 
 def test_the_same_programs_at_every_rate():
     laws = ProgramWorkload("planner", 1.0), ProgramWorkload("planner", 50.0), ProgramWorkload("planner", np.inf)
-    slow, fast, at_once = (law.sample(500, stream(1, "arrivals"), stream(1, "sizes")) for law in laws)
+    slow, fast, at_once = (law.sample(60, stream(1, "arrivals"), stream(1, "sizes")) for law in laws)
     for other in (fast, at_once):
         np.testing.assert_array_equal(slow[0]["prompt"], other[0]["prompt"])
         np.testing.assert_array_equal(slow[3].gap, other[3].gap)
@@ -341,8 +340,8 @@ def test_bad_workloads():
 def test_errors_change_nothing_else():
     """Each error has a stream of its own, and none touches the programs."""
     workload = ProgramWorkload("reasoning:thought=500", 1.0)
-    exact = draw_programs(workload, "exact", Foresight(), 500, 7)
-    wrong = draw_programs(workload, "lognormal", Foresight(gap=1.0, calls=0.5, depth=0.3), 500, 7)
+    exact = draw_programs(workload, "exact", Foresight(), 50, 7)
+    wrong = draw_programs(workload, "lognormal", Foresight(gap=1.0, calls=0.5, depth=0.3), 50, 7)
     np.testing.assert_array_equal(exact.requests.outputs, wrong.requests.outputs)
     np.testing.assert_array_equal(exact.answers.cluster, wrong.answers.cluster)
     np.testing.assert_array_equal(exact.foreseen.right, wrong.foreseen.right)

@@ -25,7 +25,7 @@ def near(sample, mean):
 
 @pytest.fixture(scope="module")
 def run():
-    return draw_programs(ProgramWorkload("self-consistency:aggregate=50", 1.0), "exact", GOOD, 9000, 3)
+    return draw_programs(ProgramWorkload("self-consistency:aggregate=50", 1.0), "exact", GOOD, 1000, 3)
 
 
 def test_exactly(run):
@@ -41,7 +41,7 @@ def test_exactly(run):
 
 
 def test_what_is_to_come_of_a_chain():
-    run = draw_programs(ProgramWorkload("tool-calls", 1.0), "exact", GOOD, 2000, 3)
+    run = draw_programs(ProgramWorkload("tool-calls", 1.0), "exact", GOOD, 400, 3)
     programs = run.requests.programs
     size = sizes(programs)[programs.program]
     np.testing.assert_array_equal(run.foreseen.calls, size - depths(programs))
@@ -51,8 +51,8 @@ def test_what_is_to_come_of_a_chain():
 
 def test_tokens_rest_on_predicted_outputs():
     workload = ProgramWorkload("map-reduce", 1.0)
-    exact = draw_programs(workload, "exact", GOOD, 500, 3)
-    none = draw_programs(workload, "none", GOOD, 500, 3)
+    exact = draw_programs(workload, "exact", GOOD, 50, 3)
+    none = draw_programs(workload, "none", GOOD, 50, 3)
     rows = none.requests.requests
     expected = to_come(none.requests.programs, rows["prompt"] + rows["predicted"])
     np.testing.assert_array_equal(none.foreseen.to_come, expected)
@@ -127,7 +127,7 @@ def test_depths_say_how_sure_they_are():
 
 
 def test_no_prediction_tells_whether_a_thought_ends_rightly():
-    run = draw_programs(ProgramWorkload("reasoning:thought=500", 1.0), "exact", Foresight(depth=0.2), 2000, 1)
+    run = draw_programs(ProgramWorkload("reasoning:thought=500", 1.0), "exact", Foresight(depth=0.2), 150, 1)
     assert np.isfinite(run.foreseen.depth).all() and not run.answers.correct.all()
 
 

@@ -160,12 +160,14 @@ def test_prompts_go_on_from_what_is_no_longer_than_they_are():
 
 def test_bad_files(tmp_path):
     path = write(tmp_path, TINY["lmcache-gaps"])
-    with pytest.raises(BadInput, match="has lost the lengths of its prompts; tell prompt=TOKENS"):
+    with pytest.raises(
+        BadInput, match="lost the lengths of its prompts; .* format lmcache-gaps:prompt=2000,returned=500"
+    ):
         load_programs(path)
     with pytest.raises(BadInput, match="prompt=0 must be from 1 to a million"):
         load_programs(path, prompt=0, returned=1)
     path = write(tmp_path, TINY["taubench"])
-    with pytest.raises(BadInput, match="has no times; tell gap=LAW"):
+    with pytest.raises(BadInput, match="has no times; .* format taubench:gap=lognormal"):
         load_programs(path)
     with pytest.raises(BadInput, match="unknown size law 'normal'"):
         load_programs(path, gap="normal")
@@ -210,22 +212,22 @@ def test_windows_are_of_whole_programs():
     trace = chains(3, 1, 4, 2, 2, 5, starts=[0, 1, 3, 4, 7, 9])
     seen = set()
     for seed in range(60):
-        requests, outputs, programs = sample(TracePrograms(trace), 7, seed)
-        assert len(requests) <= 7 and requests["arrival"][0] == 0
+        requests, outputs, programs = sample(TracePrograms(trace), 3, seed)
+        assert len(sizes(programs)) == 3 and requests["arrival"][0] == 0
         first = int(outputs[0]) - 1
         seen.add(first)
         np.testing.assert_array_equal(np.diff(np.unique(outputs)), 1)  # one after another
         np.testing.assert_array_equal(sizes(programs), [3, 1, 4, 2, 2, 5][first : first + len(sizes(programs))])
-    assert seen == {0, 1, 2, 3, 4}  # those with 7 calls from them on
-    requests, outputs, programs = sample(TracePrograms(trace, order="first", rate_scale=2), 8)
+    assert seen == {0, 1, 2, 3}
+    requests, outputs, programs = sample(TracePrograms(trace, order="first", rate_scale=2), 3)
     np.testing.assert_array_equal(requests["arrival"][:3], [0, 0.5, 1.5])
     assert len(sample(TracePrograms(trace), 99)[0]) == 17
-    assert len(sample(TracePrograms(trace, order="first"), 1)[0]) == 3  # one at least
+    assert len(sample(TracePrograms(trace, order="first"), 1)[0]) == 3
 
 
 def test_rates_of_programs():
     trace = chains(3, 1, 4, 2)
-    with pytest.raises(BadInput, match="no common clock; tell a rate, or load it with apart=SECONDS"):
+    with pytest.raises(BadInput, match="no common clock; tell a rate, or s from one to the next"):
         TracePrograms(trace)
     slow, fast = (sample(TracePrograms(trace, rate=rate), 10, 5) for rate in (1.0, 4.0))
     roots = np.isfinite(slow[0]["arrival"])
@@ -233,8 +235,8 @@ def test_rates_of_programs():
     np.testing.assert_allclose(slow[0]["arrival"][roots], 4 * fast[0]["arrival"][roots])
     at_once = sample(TracePrograms(trace, rate=np.inf), 10, 5)[0]
     assert (at_once["arrival"][roots] == 0).all()
-    requests, _, programs = sample(TracePrograms(trace, rate=1.0, order="bootstrap"), 500)
-    assert 490 < len(requests) <= 500 and set(sizes(programs).tolist()) == {1, 2, 3, 4}
+    requests, _, programs = sample(TracePrograms(trace, rate=1.0, order="bootstrap"), 200)
+    assert len(sizes(programs)) == 200 and set(sizes(programs).tolist()) == {1, 2, 3, 4}
     workload = TracePrograms(trace, rate=1.0, max_tokens=15)
     assert workload.too_long == 2 and len(workload) == 2
     np.testing.assert_array_equal(workload.output_sample(), [1, 1, 1, 2])

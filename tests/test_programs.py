@@ -153,9 +153,9 @@ def test_the_best_time_to_live_in_a_run_is_the_computed_one(law):
 @pytest.mark.parametrize("retention", [*RETENTION_POLICIES])
 def test_contexts_that_are_kept_are_not_computed_again(retention):
     spec = "ttl-optimal:gap=exponential:mean=1" if retention == "ttl-optimal" else retention
-    told = {"law": "tool-calls:stretch=0.05", "rate": 2.0, "n_calls": 300, "replicas": 2}
-    run = Scenario(ProgramFleet(retention=spec), **told).simulate("fcfs", 1)
-    kept = Scenario(ProgramFleet(retention="preserve"), **told).simulate("fcfs", 1)
+    told = {"law": "tool-calls:stretch=0.05", "rate": 2.0, "n_programs": 50, "replicas": 2}
+    run = Scenario("programs", retention=spec, **told).simulate("fcfs", 1)
+    kept = Scenario("programs", retention="preserve", **told).simulate("fcfs", 1)
     assert run.done.all() and run.reason == "drained"
     first = run.calls.jobs["prompt"][run.calls.jobs["depth"] == 0].sum()
     assert run.totals["prefill_tokens"] >= first
@@ -171,7 +171,7 @@ def test_contexts_that_are_kept_are_not_computed_again(retention):
 @pytest.mark.parametrize("order", [*PROGRAM_POLICIES])
 def test_no_order_undercuts_the_bound_of_programs(order):
     for law in ("tool-calls:stretch=0.02", "map-reduce"):
-        scenario = Scenario(ProgramFleet(), law=law, rate=3.0, n_calls=300)
+        scenario = Scenario("programs", law=law, rate=3.0, n_programs=40)
         run = scenario.simulate(order, 1)
         assert run.done.all() and scenario.bound(1) > 0
         assert (run.calls.jobs["generated"] == run.calls.sizes).all()
@@ -190,17 +190,17 @@ def test_who_is_to_be_swapped_at_the_end_of_its_time_is_not_dropped():
 
 
 def test_a_majority_that_cannot_be_overtaken_is_the_majority_of_all():
-    told = {"law": "self-consistency", "rate": 1.0, "n_calls": 400}
-    whole = Scenario(ProgramFleet(), **told).simulate("fcfs", 1)
-    early = Scenario(ProgramFleet(stopping="majority"), **told).simulate("fcfs", 1)
+    told = {"law": "self-consistency", "rate": 1.0, "n_programs": 50}
+    whole = Scenario("programs", **told).simulate("fcfs", 1)
+    early = Scenario("programs", stopping="majority", **told).simulate("fcfs", 1)
     assert early.ended["cancelled"].sum() > 0 and whole.ended["cancelled"].sum() == 0
     np.testing.assert_array_equal(early.ended["cancelled"] + early.ended["answers"], whole.ended["answers"])
     # Who is ahead by more than are to come stays ahead; of several that end level, the one that led first is taken.
-    votes = [np.bincount(cluster[cluster >= 0]) for cluster in clusters_of(Scenario(ProgramFleet(), **told), whole)]
+    votes = [np.bincount(cluster[cluster >= 0]) for cluster in clusters_of(Scenario("programs", **told), whole)]
     clear = np.array([np.sum(count == count.max()) == 1 for count in votes])
     np.testing.assert_array_equal(early.ended["leading"][clear], whole.ended["leading"][clear])
     assert early.response_times.mean() < whole.response_times.mean()
-    assert Scenario(ProgramFleet(stopping="majority"), **told).bound(1) <= early.response_times.mean()
+    assert Scenario("programs", stopping="majority", **told).bound(1) <= early.response_times.mean()
 
 
 def clusters_of(scenario, run):
@@ -210,14 +210,14 @@ def clusters_of(scenario, run):
 
 
 def test_the_numbers_of_a_run_add_up():
-    run = Scenario(ProgramFleet(stopping="majority"), law="self-consistency", rate=1.0, n_calls=200).simulate("fcfs", 2)
+    told = {"law": "self-consistency", "rate": 1.0, "n_programs": 25}
+    run = Scenario("programs", stopping="majority", **told).simulate("fcfs", 2)
     told = measure_programs(run)
     assert told["calls"] == 200 and told["answers"] + told["cancelled"] == told["planned_answers"] == 200
     assert told["away_time"]["mean"] == pytest.approx(0.0, abs=1e-9)  # somebody is always there
     assert told["program_time"]["mean"] == pytest.approx(run.response_times.mean())
     assert 0 < told["accuracy"] <= 1
-    chain = Scenario(ProgramFleet(), law="tool-calls", rate=1.0, n_calls=200).simulate("fcfs", 2)
-    gaps = np.bincount(
-        chain.program, Scenario(ProgramFleet(), law="tool-calls", rate=1.0, n_calls=200).draw(2).truth["programs"].gap
-    )
+    chains = Scenario("programs", law="tool-calls", rate=1.0, n_programs=40)
+    chain = chains.simulate("fcfs", 2)
+    gaps = np.bincount(chain.program, chains.draw(2).truth["programs"].gap)
     assert measure_programs(chain)["away_time"]["mean"] == pytest.approx(gaps.mean())

@@ -86,14 +86,12 @@ class Asked:
                     words = f"{value:g}" if isinstance(value, float) else value
                     raise BadInput(f"--{self.options[name]} {words} goes with --trace FILE; add it")
             return {}
-        from llmqueue_gym.workloads.traces import load_trace
-
         for name in ("size", "arrivals"):
             if name in given and name not in takes:
                 option = f"--{self.options[name]} {given[name]}"
                 raise BadInput(f"{option} has no place beside --trace {self.trace}; give one of them")
-        unit = {"unit": self.told["trace_unit"]} if "trace_unit" in self.told else {}
-        trace = load_trace(self.trace, self.told.get("trace_format", "auto"), **unit)
+        how = {name: self.told[f"trace_{name}"] for name in ("format", "unit") if f"trace_{name}" in self.told}
+        trace = self.kind.read(self.trace, **how)
         return self.kind.recorded(trace, **{name: self.told[name] for name in takes if name in self.told})
 
     def echo(self, scenario: Any, policy: Any = None) -> dict[str, Any]:
@@ -173,6 +171,7 @@ def _refuse_policy_of_another_system(spec: str) -> None:
         return
     others = set().union(*(scenario_fields(other) for other in kinds if not issubclass(other, kind)))
     ways = [f"write --{option} {spec} --policy fcfs" for option, what in kind.unnamed.items() if what == "policy"]
+    others |= {option for other in kinds for option in other.unnamed}
     for field, value in scenario_fields(kind).items():
         if isinstance(value, str) and field not in others:
             ways.append(f"add --{kind.options.get(field, field).replace('_', '-')} {value}")

@@ -119,20 +119,28 @@ def _arguments(environment: Any) -> dict[str, Any]:
 @click.command()
 @as_json
 def policies(as_json: bool) -> None:
-    """List the policies of all systems, each with what it is told, and the controllers of fleets."""
+    """List the policies of all systems, each with what it is told, the controllers of fleets and rules of programs."""
     from llmqueue_gym.policies.control import CONTROLLERS
+    from llmqueue_gym.policies.expansion import EXPANSION_POLICIES
+    from llmqueue_gym.policies.retention import RETENTION_POLICIES
+    from llmqueue_gym.policies.stopping import STOPPING_POLICIES
 
-    tables: dict[str, list[Entry]] = {}
-    for kind in kinds_of_systems():
-        for registry in kind.policies.parts:
-            if _of_kind(registry) in tables:
-                continue
-            entries = tables[_of_kind(registry)] = []
-            for name in registry:
-                made = registry.make(name)
-                traits = {trait: getattr(made, trait) for trait in TRAITS if hasattr(made, trait)}
-                entries.append({**_entry(name, registry.builder(name)), **traits})
-    _show({**tables, "controllers": _entries(CONTROLLERS)}, as_json)
+    tables: dict[str, dict[str, Entry]] = {}
+    parts = [part for kind in kinds_of_systems() for part in kind.policies.parts]
+    for registry in (*parts, RETENTION_POLICIES, STOPPING_POLICIES, EXPANSION_POLICIES):
+        entries = tables.setdefault(_of_kind(registry), {})
+        entries |= {name: _policy(name, registry) for name in registry if name not in entries}
+    listed = {kind: list(entries.values()) for kind, entries in tables.items()}
+    _show({**listed, "controllers": _entries(CONTROLLERS)}, as_json)
+
+
+def _policy(name: str, registry: Registry) -> Entry:
+    """Describe a policy: what it is, and its traits, unless something has to be told to make it."""
+    entry = _entry(name, registry.builder(name))
+    if None in entry["parameters"].values():
+        return {**entry, "told": ""}
+    made = registry.make(name)
+    return {**entry, **{trait: getattr(made, trait) for trait in TRAITS if hasattr(made, trait)}}
 
 
 def _of_kind(registry: Any) -> str:
@@ -144,12 +152,14 @@ def _of_kind(registry: Any) -> str:
 @as_json
 @click.pass_context
 def predictors(ctx: click.Context, as_json: bool) -> None:
-    """List the prediction models, of job sizes and of output lengths; or fit some to measured pairs."""
+    """List the prediction models, of job sizes, output lengths and programs; or fit some to measured pairs."""
     from llmqueue_gym.predictors import PREDICTORS
     from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS
+    from llmqueue_gym.predictors.programs import FORESIGHTS
 
     if ctx.invoked_subcommand is None:
-        _show({"predictors": _entries(PREDICTORS), "length_predictors": _entries(LENGTH_PREDICTORS)}, as_json)
+        kinds = {"predictors": PREDICTORS, "length_predictors": LENGTH_PREDICTORS, "foresights": FORESIGHTS}
+        _show({kind: _entries(registry) for kind, registry in kinds.items()}, as_json)
 
 
 @predictors.command("fit")
@@ -183,12 +193,15 @@ def fit_predictors(file: str, true: str, predicted: str, as_json: bool) -> None:
 @click.command()
 @as_json
 def workloads(as_json: bool) -> None:
-    """List size laws, arrival processes, trace formats, and laws of prompt and output lengths."""
+    """List size laws, arrival processes, trace formats, laws of prompt and output lengths, and laws of programs."""
     from llmqueue_gym.distributions import DISTRIBUTIONS
     from llmqueue_gym.workloads import ARRIVALS, TRACE_FORMATS
+    from llmqueue_gym.workloads.programs import PROGRAMS
     from llmqueue_gym.workloads.requests import LENGTHS
+    from llmqueue_gym.workloads.traces.programs import PROGRAM_FORMATS
 
     kinds = {"size_laws": DISTRIBUTIONS, "arrivals": ARRIVALS, "trace_formats": TRACE_FORMATS, "lengths": LENGTHS}
+    kinds |= {"programs": PROGRAMS, "program_formats": PROGRAM_FORMATS}
     _show({kind: _entries(registry) for kind, registry in kinds.items()}, as_json)
 
 

@@ -20,15 +20,20 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     words, system = serving.told(asked, scenario, seed, quiet, policy), scenario.system
     if system.discipline.uses_predictions:
         words["predictor"] = str(system.predictor(scenario, policy))
-    if system.fleet is not None:  # its replicas are those of the file
-        profiles = [member.profile for member in system.members]
-        for word, name in (("profile", "name"), ("model", "model"), ("gpu", "gpu"), ("profile_error", "error")):
-            words[word] = _each(getattr(profile, name) for profile in profiles)
-        words["rules"] = _each(member.rules.name for member in system.members)
-        words["fleet"] = str(system.fleet)
-    words |= {"order": system.discipline.name, "replicas": len(system.members), "staleness": system.staleness}
+    words |= {**replicas(system), "order": system.discipline.name, "staleness": system.staleness}
     words["pooled_capacity"] = system.splits or bool(policy and policy.paired)
     return words | ({"handover": system.taker.name} if system.splits else {})
+
+
+def replicas(system: Any) -> dict[str, Any]:
+    """Return how many replicas there are, and of a file also what they are, in words."""
+    words: dict[str, Any] = {"replicas": len(system.members)}
+    if system.fleet is None:
+        return words
+    profiles = [member.profile for member in system.members]
+    for word, name in (("profile", "name"), ("model", "model"), ("gpu", "gpu"), ("profile_error", "error")):
+        words[word] = _each(getattr(profile, name) for profile in profiles)
+    return {**words, "rules": _each(member.rules.name for member in system.members), "fleet": str(system.fleet)}
 
 
 def _each(texts: Iterable[str]) -> str:

@@ -175,6 +175,8 @@ class BySystem(click.Group):
         takes = {name: self._names(name) for name in self.list_commands(ctx)}
         mine = takes[kind.name] if kind else set().union(*takes.values())
         word, field = f"unknown option {option!r}", option.lstrip("-").replace("-", "_")
+        if kind and field in kind.settled:
+            return f"{word} of system {kind.name!r}: {kind.settled[field]}"
         if kind:
             own = {name: kind.options.get(name, name) for name in scenario_fields(kind)}
             others = [other.options for other in kinds_of_systems()]
@@ -204,7 +206,8 @@ class BySystem(click.Group):
             words |= documented(one, "Attributes")
         defaults, renamed = {**scenario_fields(kind), **self._defaults(kind)}, {} if named else self._renamed(kind)
         made = []
-        for name in (name for name in defaults if name not in self.left_out and name not in renamed.values()):
+        hidden = {*self.left_out, *kind.settled, *renamed.values()}
+        for name in (name for name in defaults if name not in hidden):
             option = kind.options.get(name, name)
             limits = {"type": Whole(1, 10**9)} if name == "n_jobs" else {}
             made.append(_option(option, name, types[name], words.get(name, ""), defaults[name], **limits))
@@ -235,8 +238,10 @@ def _trace_options(kind: Any) -> list[click.Option]:
     made = [
         _option("trace", "trace", str, words["trace"], metavar="FILE"),
         _option("format", "trace_format", str, "format of the trace; see `llmqueue workloads`", "auto"),
-        _option("trace_unit", "trace_unit", str, f"unit of its times, {', '.join(UNITS)}; of its format's unless told"),
     ]
+    if "unit" in inspect.signature(kind.read).parameters:
+        text = f"unit of its times, {', '.join(UNITS)}; of its format's unless told"
+        made.append(_option("trace_unit", "trace_unit", str, text))
     own = {name: p for name, p in recorded_arguments(kind).items() if name not in known}
     return made + [_option(name, name, float, words[name], p.default, type=POSITIVE) for name, p in own.items()]
 

@@ -1,5 +1,6 @@
 """What `llmqueue simulate` tells of a replica: latencies of its requests, how busy it is, its rate beside capacity."""
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
         "rules": rules if isinstance(rules, str) else rules.name,
     }
     if asked.trace:
-        words["left_out"] = {name: getattr(scenario.source, name) for name in ("without_output", "too_long")}
+        words["left_out"] = {name: getattr(scenario.source, name, 0) for name in ("without_output", "too_long")}
     from llmqueue_gym.workloads.contexts import shared_share
 
     contexts = scenario.draw(seed).truth.get("contexts")
@@ -70,12 +71,10 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
 
 def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict[str, Any]:
     """Return what came of a run of a policy."""
-    from llmqueue_gym.evaluation.serving import measure, per_request
     from llmqueue_gym.evaluation.steady_state import shortness, steady_state_mean
 
-    numbers = measure(run, **asked.objectives, warmup=asked.warmup)
-    times, kept = per_request(run)["e2e"], run.done & (np.arange(len(run)) >= int(asked.warmup * len(run)))
-    times = times[kept]
+    numbers = importlib.import_module(asked.kind.metrics).measure(run, **asked.objectives, warmup=asked.warmup)
+    times = run.response_times[run.done & (np.arange(len(run)) >= int(asked.warmup * len(run)))]
     estimate = steady_state_mean(times, run, scenario) if len(times) else None
     return {
         "notes": shortness(times, estimate, run, scenario) if estimate else [],
@@ -89,14 +88,13 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
 
 def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     """Return the rate of a run, what fcfs sustains, and if that is exceeded; None where all requests come at once."""
-    from llmqueue_gym.systems.capacity import recorded_rate
-
     unknown = {"rate": None, "capacity": None, "load": None, "overloaded": False}
     if scenario.system.closed:
         return unknown
     given = replace(scenario, load=None, rate=scenario.rate or (1.0 if scenario.workload is None else None)).draw(seed)
     scenario.system.refuse_too_long(given)
-    if scenario.load is None and not given.work["arrival"].any():  # all at time 0
+    arrivals = given.work["arrival"]
+    if scenario.load is None and not arrivals[np.isfinite(arrivals)].any():  # all at time 0
         return unknown
     try:
         with progress_bar("compiling, then finding what fcfs sustains", quiet) as step:
@@ -104,15 +102,15 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     except BadInput:
         if scenario.load is not None:
             raise
-        return {**unknown, "rate": recorded_rate(given.work)}  # the run itself will tell that it got stuck
-    rate = recorded_rate(given.work if scenario.load is None else scenario.draw(seed).work)
+        return {**unknown, "rate": scenario.system.rate_of(given)}  # the run itself will tell that it got stuck
+    rate = scenario.system.rate_of(given if scenario.load is None else scenario.draw(seed))
     load = scenario.load or rate / found.rate
     return {"rate": rate, "capacity": found._asdict(), "load": load, "overloaded": load > 1}
 
 
 def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     """Return what a reader of the numbers has to know."""
-    told = list(found.get("notes", ()))
+    told, what = list(found.get("notes", ())), asked.kind.options["n_jobs"]
     for name, most in USUAL.items():
         given = asked.objectives.get(name)
         if given is not None and given > most:
@@ -121,8 +119,8 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     recorded = asked.trace and asked.told.keys().isdisjoint(("load", "rate", "rate_scale"))
     if recorded and rate and not (1 / ABSURD_RATE < rate < ABSURD_RATE and 1 / ABSURD_LOAD < load < ABSURD_LOAD):
         told.append(
-            f"the trace has {rate:.3g} requests/s, {load:.3g} of what {_who(found)}: are its times in another unit? "
-            "--trace-unit tells it"
+            f"the trace has {rate:.3g} {what}/s, {load:.3g} of what {_who(found)}: are its times in another unit?"
+            + (" --trace-unit tells it" if "trace_unit" in asked.options else "")
         )
     left = {key: value for key, value in found.get("left_out", {}).items() if value}
     if left:
@@ -137,12 +135,12 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
     if found["overloaded"]:
         rate, most = found["rate"], found["capacity"]["rate"]
         told.append(
-            f"OVERLOADED: {rate:.3g} requests/s arrive, {most:.3g} are what {_who(found)}; "
-            "the queue grows as long as requests come, so times tell how long the run was, nothing else"
+            f"OVERLOADED: {rate:.3g} {what}/s arrive, {most:.3g} are what {_who(found)}; "
+            f"the queue grows as long as {what} come, so times tell how long the run was, nothing else"
         )
     if found.get("truncated"):
         told.append(
-            f"INCOMPLETE ({found['reason']}): {found['done']:,} of {found['requests']:,} requests were done; "
+            f"INCOMPLETE ({found['reason']}): {found['done']:,} of {found[what]:,} {what} were done; "
             "latencies are of those alone"
         )
     for profile in {member.profile.name: member.profile for member in scenario.system.members}.values():
@@ -155,7 +153,8 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
 
 def _who(found: dict[str, Any]) -> str:
     """Return in words by whom the capacity is that was looked for."""
-    return "fcfs sustains" + (" where all replicas read and decode" if found.get("pooled_capacity") else "")
+    apart = " where calls come by themselves and every context is computed anew" if "retention" in found else ""
+    return "fcfs sustains" + (" where all replicas read and decode" if found.get("pooled_capacity") else apart)
 
 
 def show(found: dict[str, Any], whole: str = "replica") -> None:

@@ -38,8 +38,7 @@ def _span(run: Run) -> float:
 
 
 def _mean_wait(run: Run) -> float:
-    start = run.outcome["start" if "start" in (run.outcome.dtype.names or ()) else "scheduled"]
-    return float(np.nanmean(start - run.jobs["arrival"])) if run.done.any() else float("nan")
+    return float(np.nanmean(run.waits)) if run.done.any() else float("nan")
 
 
 def _preemptions(run: Run) -> float:
@@ -79,6 +78,7 @@ WORDS = {  # of what is compared; the first that a system has is taken where not
     "wait": "wait",
     "ttft": "time to first token",
     "tpot": "time per output token",
+    "away": "time at tools and people",
     "longest_gap": "longest gap between tokens",
     "normalised_latency": "time per token end to end",
 }

@@ -4,9 +4,44 @@ from typing import Any
 
 import numpy as np
 
+from llmqueue_gym.evaluation.metrics import Latency
+from llmqueue_gym.evaluation.serving import SERVING_METRICS, Measured, summary
 from llmqueue_gym.systems.program_run import ProgramRun
 
-PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
+WHOLE = (  # of those of a serving run, what is said of programs, too
+    *("span", "output_tokens_per_second", "tokens_per_second", "goodput", "attainment", "mean_in_system", "mean_batch"),
+    *("kv_share", "most_kv_share", "hit_share", "preemptions", "recomputed_tokens", "swapped_bytes"),
+    *("busy_share", "useful_share", "joules_per_output_token", "idle_joules_per_output_token"),
+    *("dollars_per_million_output_tokens", "grams_per_thousand_output_tokens"),
+)
+
+
+def measure(run: ProgramRun, e2e_slo: float | None = None, warmup: float = 0.0) -> dict[str, Any]:
+    """Return every number of a run of programs.
+
+    Args:
+        run: the run.
+        e2e_slo: most s that a program takes; None asks for nothing.
+        warmup: share of the programs, from the first on, that times and `attainment` leave out.
+
+    Returns:
+        `programs`, `done`, `reason`, `truncated` and `latencies_of`; each of `LATENCIES` with its mean, p50, p90, p95
+        and p99; `programs_per_second`, and of the whole run what `WHOLE` names; what `measure_programs` says.
+    """
+    whole, n, done = Measured(run, e2e_slo=e2e_slo, warmup=warmup), len(run), int(run.done.sum())
+    told = {
+        "programs": n,
+        "done": done,
+        "reason": run.reason,
+        "truncated": done < n,
+        "latencies_of": "all programs" if done == n else f"completed programs only, {done} of {n}",
+    }
+    with np.errstate(invalid="ignore", divide="ignore"):  # a run in which nothing was done has NaN, not a warning
+        times = {
+            name: summary(np.where(run.done, latency(run), np.nan)[whole.kept]) for name, latency in LATENCIES.items()
+        }
+        numbers = {name: float(SERVING_METRICS[name](whole)) for name in WHOLE}
+        return {**told, **times, "programs_per_second": done / whole.span, **numbers, **measure_programs(run, warmup)}
 
 
 def measure_programs(run: ProgramRun, warmup: float = 0.0) -> dict[str, Any]:
@@ -17,8 +52,9 @@ def measure_programs(run: ProgramRun, warmup: float = 0.0) -> dict[str, Any]:
 
     Returns:
         `program_time`, `away_time`, `call_time`, `call_ttft`: mean and percentiles, s; `calls`, `calls_per_program`,
-        `cancelled`; `answers` given, `planned_answers`; `accuracy`, the share of programs with answers whose answer is
-        right, None where there are none.
+        `cancelled`; `prompt_tokens` of the calls that began, and `prefill_tokens`, those that were computed;
+        `answers` given, `planned_answers`; `accuracy`, the share of programs with answers whose answer is right, None
+        where there are none.
     """
     assert run.calls is not None and run.program is not None and run.ended is not None
     kept = run.done & (np.arange(len(run)) >= int(warmup * len(run)))
@@ -26,10 +62,12 @@ def measure_programs(run: ProgramRun, warmup: float = 0.0) -> dict[str, Any]:
     times = run.response_times
     answers = run.ended["answers"] > 0
     return {
-        "program_time": _spread(times[kept]),
-        "away_time": _spread((times - together(run))[kept]),
-        "call_time": _spread(calls.response_times[ended]),
-        "call_ttft": _spread((calls.outcome["first_token"] - calls.jobs["arrival"])[ended]),
+        "program_time": summary(times[kept]),
+        "away_time": summary((times - together(run))[kept]),
+        "call_time": summary(calls.response_times[ended]),
+        "call_ttft": summary((calls.outcome["first_token"] - calls.jobs["arrival"])[ended]),
+        "prompt_tokens": int(calls.jobs["prompt"][~np.isnan(calls.outcome["scheduled"])].sum()),
+        "prefill_tokens": int(calls.totals["prefill_tokens"]),
         "calls": len(calls),
         "calls_per_program": len(calls) / len(run),
         "cancelled": int(run.ended["cancelled"].sum()),
@@ -60,9 +98,10 @@ def together(run: ProgramRun) -> np.ndarray:
     return found
 
 
-def _spread(values: np.ndarray) -> dict[str, float]:
-    """Return the mean and percentiles of values; NaN where there are none."""
-    if not len(values):
-        return dict.fromkeys(("mean", *PERCENTILES), float("nan"))
-    found = {name: float(np.percentile(values, share)) for name, share in PERCENTILES.items()}
-    return {"mean": float(values.mean()), **found}
+# Of each program: an array (p,), s.
+LATENCIES: dict[str, Latency] = {
+    "e2e": lambda run: run.response_times,
+    "ttft": lambda run: run.outcome["first_token"] - run.jobs["arrival"],  # of any of its calls
+    "wait": lambda run: run.waits,  # of its calls, all together
+    "away": lambda run: run.response_times - together(run),  # while none of its calls waits or is served
+}

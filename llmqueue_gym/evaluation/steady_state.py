@@ -34,15 +34,16 @@ def steady_state_mean(values: np.ndarray, run: Run, scenario: Scenario, level: f
     sizes = _sizes(scenario)
     work = batches(_work_met(run) if sizes else values, 0)
     n, spread = len(work), float(work.var())
+    least = 0.0 if np.min(values) >= 0 else -np.inf
     if sizes is None or len(values) != len(run) or n < 3 or not spread > 0:
-        return cautious_batch_means(values, level, warmup=0)
+        found = cautious_batch_means(values, level, warmup=0)
+        return found._replace(low=least) if found.low < least else found
     means, off = batches(values, 0), work - work.mean()
     slope = float(off @ means) / (n * spread)
     left = float(np.sum((means - means.mean() - slope * off) ** 2)) / (n - 2) / n
     known = variance_of_mean_work(sizes, scenario.source.rate, len(run))
     half = student(level, n - 2) * np.sqrt(slope**2 * max(known, spread / (n - 1)) + left)
     mean = float(np.mean(values))
-    least = 0.0 if np.min(values) >= 0 else -np.inf
     return Estimate(mean, max(mean - half, least), mean + half, level, n - 1)
 
 

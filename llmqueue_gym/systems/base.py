@@ -15,6 +15,7 @@ import numpy as np
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.systems.run import Run
+from llmqueue_gym.workloads.traces import load_trace
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.agents.base import Agent
@@ -66,6 +67,7 @@ class System(ABC):
         timed: whether what each job did can be drawn as a timeline; see `evaluation.timeline`.
         compared: policies that `llmqueue compare` compares unless others are named.
         recorded: makes of a recorded trace and further arguments the fields of a scenario; None where it has no trace.
+        settled: fields that something else says here, so that there is no option for them, and what that is.
     """
 
     name: ClassVar[str]
@@ -87,6 +89,7 @@ class System(ABC):
     timed: ClassVar[bool] = False
     compared: ClassVar[tuple[str, ...]] = ()
     recorded: ClassVar[Callable[..., dict[str, Any]] | None] = None
+    settled: ClassVar[Mapping[str, str]] = {}
 
     @property
     def lossy(self) -> bool:
@@ -111,6 +114,11 @@ class System(ABC):
     def asked(cls, policy: Any) -> dict[str, Any]:
         """Return fields that a policy asks for, where the command line does not tell them."""
         return {}
+
+    @staticmethod
+    def read(path: str, format: str = "auto", unit: str | None = None) -> Any:
+        """Return what is recorded in a file, as `recorded` takes it; for the arguments see `load_trace`."""
+        return load_trace(path, format, **({} if unit is None else {"unit": unit}))
 
     def check(self, scenario: "Scenario") -> None:  # noqa: B027 (most have nothing to refuse)
         """Refuse a scenario that makes no sense here; BadInput names the bad value."""

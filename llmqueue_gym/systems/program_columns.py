@@ -21,9 +21,7 @@ HELD: Columns = {  # calls that wait at the router, in order of their coming
     "leading": Column("votes of the answer that most have given"),
 }
 PROGRAMS: Columns = {
-    "question": Column(
-        "6: who goes on next, 7: what comes of the context, 8: does the program stop; 0 at the end"
-    ),
+    "question": Column("6: who goes on next, 7: what comes of the context, 8: does the program stop; 0 at the end"),
     "since_decision": Column('since the last decision, as in info["dt"], s', "iteration"),
     "in_system": Column("programs that have begun and are not over", "seats"),
     "held": Column("calls that wait at the router", "seats"),

@@ -1,6 +1,6 @@
 """What a run of programs leaves behind: one row for each program, and the calls that they consist of."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -8,7 +8,8 @@ from llmqueue_gym.programs import Answers
 from llmqueue_gym.requests import Programs, service_table
 from llmqueue_gym.systems.run import Run
 
-SUMMED = ("prompt", "generated", "preemptions")  # columns of a program that are sums over its calls
+# Columns of a program that are sums over its calls.
+SUMMED = ("prompt", "generated", "predicted", "first_predicted", "lower", "upper", "preemptions")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,6 +28,25 @@ class ProgramRun(Run):
     program: np.ndarray | None = None
     ended: np.ndarray | None = None
     right: np.ndarray | None = None
+
+    @property
+    def waits(self) -> np.ndarray:
+        """Time until the calls of each program were first served, of all together `(p,)`, s."""
+        assert self.calls is not None and self.program is not None
+        waits = self.calls.waits
+        began = ~np.isnan(waits)
+        waits = np.bincount(self.program[began], waits[began], len(self))
+        return np.where(np.isnan(self.outcome["scheduled"]), np.nan, waits)
+
+    def after_warmup(self, share: float = 0.1) -> "ProgramRun":
+        """Return the run without its first programs and their calls; totals stay whole."""
+        assert self.calls is not None and self.program is not None and self.ended is not None
+        left_out = int(share * len(self))
+        calls, mine = self.calls, self.program >= left_out
+        tables = {name: getattr(calls, name)[mine] for name in ("jobs", "sizes", "outcome")}
+        right = None if self.right is None else self.right[left_out:]
+        own = {"ended": self.ended[left_out:], "right": right, "program": self.program[mine] - left_out}
+        return replace(super().after_warmup(share), calls=replace(calls, read_at=None, **tables), **own)  # type: ignore
 
 
 def first_calls(programs: Programs) -> np.ndarray:
@@ -59,15 +79,16 @@ def program_run(run: Run, programs: Programs, ended: np.ndarray, answers: Answer
         ended: `PROGRAM` rows as they were at the end.
         answers: what is true of the answers of its calls.
 
-    A program's size, prompt and output are sums over its calls. It was first scheduled and had its first token when one
-    of its calls was and had.
+    A program's size, prompt, output and predictions are sums over its calls. It was first scheduled and had its first
+    token when one of its calls was and had.
     """
     first, program = first_calls(programs), programs.program
     count = len(first)
     jobs = run.jobs[first].copy()
     for name in SUMMED:
         jobs[name] = np.bincount(program, run.jobs[name], count)
-    np.maximum.at(jobs["longest_gap"], program, run.jobs["longest_gap"])
+    for name in ("longest_gap", "last_token"):
+        np.fmax.at(jobs[name], program, np.where(np.isfinite(run.jobs[name]), run.jobs[name], np.nan))
     outcome, told = service_table(count), run.outcome
     for name in ("scheduled", "first_token"):
         np.fmin.at(outcome[name], program, told[name])
@@ -79,7 +100,7 @@ def program_run(run: Run, programs: Programs, ended: np.ndarray, answers: Answer
     stays = np.where(np.isnan(outcome["completion"]), clock, outcome["completion"]) - jobs["arrival"]
     totals = {**run.totals, "integral": float((jobs["weight"] * np.maximum(stays, 0.0)).sum())}
     shared = {field.name: getattr(run, field.name) for field in fields(Run)}
-    shared |= {"jobs": jobs, "outcome": outcome, "sizes": sizes, "totals": totals}
+    shared |= {"jobs": jobs, "outcome": outcome, "sizes": sizes, "totals": totals, "read_at": None}
     right = None if answers is None else _right(program, ended[:count], answers)
     return ProgramRun(**shared, calls=run, program=program, ended=np.array(ended[:count]), right=right)
 

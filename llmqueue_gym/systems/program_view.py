@@ -79,9 +79,7 @@ class ProgramView(SlotView):
         if len(system.rows[0]) > len(system.members):
             raise BadInput("replicas that are pipelines of several GPUs serve no agent; choose stages=1")
         if system.steersman.name != "none" or system.spot or system.splits:
-            raise BadInput(
-                "programs serve agents on replicas that stay, read and decode: no controller, spot, prefill"
-            )
+            raise BadInput("programs serve agents on replicas that stay, read and decode: no controller, spot, prefill")
         system.let_decide(self.decides)
 
     @property

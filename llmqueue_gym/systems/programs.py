@@ -1,5 +1,6 @@
 """Programs of calls on replicas: a call comes when those that it waits for have ended and a gap has passed."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,15 +24,18 @@ from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.agents.programs import ProgramAgent
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.capacity import Capacity, Progress
+from llmqueue_gym.systems.capacity import Capacity, Progress, recorded_rate
 from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.members import LONGEST
-from llmqueue_gym.systems.program_run import ProgramRun, heirs, program_run
+from llmqueue_gym.systems.program_run import ProgramRun, first_calls, heirs, program_run
 from llmqueue_gym.systems.program_view import ProgramEpisodes, ProgramView
+from llmqueue_gym.systems.replica import Replica
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_between
-from llmqueue_gym.workloads.requests.program_workload import CallsAlone, ProgramWorkload
+from llmqueue_gym.workloads.requests import ProgramWorkload, TracePrograms
+from llmqueue_gym.workloads.requests.program_workload import CallsAlone
 from llmqueue_gym.workloads.streams import stream, streams
+from llmqueue_gym.workloads.traces.programs import ProgramTrace, load_programs
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -45,8 +49,12 @@ class ProgramFleet(Fleet):
         router: sends each call to a replica.
         retention: what happens to the context of a call, in the time until another one goes on with it.
         stopping: when the answers that the calls of a program have given suffice, so that the others are cancelled.
-        foresight: how well gaps, calls and tokens to come, answers and depths are foreseen; see `predictors.programs`.
+        foresight: how well gaps, calls and tokens to come, answers and depths are foreseen; see `llmqueue predictors`.
         wrong: s of a program's time that a wrong answer costs as much as.
+        size: of the scenario: the law of programs; see `llmqueue workloads`.
+        load: of the scenario: share of what can be served, were calls to come by themselves with every context anew.
+        rate: of the scenario: programs per s, in place of the load.
+        n_jobs: of the scenario: programs in a run, or as many as the workload has.
     """
 
     name: ClassVar[str] = "programs"
@@ -57,7 +65,6 @@ class ProgramFleet(Fleet):
     base: ClassVar[str] = "fcfs"
     report: ClassVar[str] = "llmqueue_gym.cli.programs"
     timed: ClassVar[bool] = False
-    recorded: ClassVar[Any] = None
     cost: ClassVar[str] = "mean time of a program, s"
     unnamed: ClassVar[Mapping[str, str]] = {}
     compared: ClassVar[tuple[str, ...]] = (
@@ -68,9 +75,17 @@ class ProgramFleet(Fleet):
         "program-srpt",
         "critical-path",
     )
-    spelled: ClassVar[Mapping[str, str]] = {"law": "size", "n_calls": "n_jobs"}
-    options: ClassVar[Mapping[str, str]] = {"size": "law", "n_jobs": "calls"}
-    defaults: ClassVar[Mapping[str, Any]] = {**Fleet.defaults, "size": "tool-calls"}
+    spelled: ClassVar[Mapping[str, str]] = {"law": "size", "n_programs": "n_jobs"}
+    options: ClassVar[Mapping[str, str]] = {"size": "law", "n_jobs": "programs"}
+    defaults: ClassVar[Mapping[str, Any]] = {**Fleet.defaults, "size": "tool-calls", "n_jobs": 1000}
+    metrics: ClassVar[str] = "llmqueue_gym.evaluation.programs"
+    objectives: ClassVar[Mapping[str, str]] = {"e2e_slo": "most s from a program's arrival to its end, for goodput"}
+    settled: ClassVar[Mapping[str, str]] = {
+        "order": "the policy is the order of calls",
+        "concurrency": "programs come by themselves, each call of them after others; give a rate",
+        "classes": "their law says of what kind each call is",
+        "scored": "their times are",
+    }
 
     router: str | RoutingPolicy = "least-outstanding"
     retention: str | RetentionPolicy = "discard"
@@ -83,6 +98,9 @@ class ProgramFleet(Fleet):
         check_between(self, 0, LONGEST, "wrong")
         if not self.keeps:
             return
+        prepare = self.keeper.prepare
+        if prepare is not None and "gap" in inspect.signature(prepare).parameters:
+            raise BadInput(f"retention={self.retention!r} needs the law of the gaps: {self.retention}:gap=exponential")
         if self.caches:
             raise BadInput(
                 f"retention={self.keeper.name!r} beside caching={self.bound_rules.caching}, which keeps what it has "
@@ -140,32 +158,83 @@ class ProgramFleet(Fleet):
         return str(getattr(scenario.source, "law", scenario.source))
 
     @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields that nothing reads as the others are set."""
+        return (*super().unread, *self.settled)
+
+    @property
     def chained(self) -> bool:
         """Whether requests are calls of programs, which come after one another."""
         return True
 
     def check(self, scenario: "Scenario") -> None:
         """Refuse what no program can be."""
-        super().check(scenario)
+        for name, instead in self.settled.items():
+            if (told := getattr(self, name)) != getattr(type(self), name):
+                raise BadInput(f"{name}={told!r} has no place where there are programs: {instead}")
+        if scenario.workload is not None and not hasattr(scenario.workload, "answers"):
+            raise BadInput(f"workload={scenario.workload!r} gives no programs; see workloads.requests.ProgramSamples")
         if scenario.load is not None and scenario.workload is not None:
             raise BadInput(f"load={scenario.load:g} of recorded programs is not known; give a rate, programs per s")
+        if scenario.rate is not None and not isinstance(scenario.workload, (TracePrograms, type(None))):
+            raise BadInput(f"rate={scenario.rate:g} has no place beside a workload that comes at its own; leave it out")
+        super().check(scenario)
 
     def source(self, scenario: "Scenario") -> Any:
         """Return what programs are drawn from; a law at the rate, or at 1 program/s where a load is told."""
+        if isinstance(scenario.workload, TracePrograms) and scenario.rate is not None:
+            return replace(scenario.workload, rate_scale=1.0, rate=float(scenario.rate), arrivals=scenario.arrivals)
         if scenario.workload is not None:
             return scenario.workload
-        longest = self.max_tokens or self.bound_rules.longest
-        return ProgramWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, longest)
+        return ProgramWorkload(scenario.size, float(scenario.rate or 1.0), scenario.arrivals, self.longest)
+
+    @staticmethod
+    def read(path: str, format: str = "auto") -> ProgramTrace:  # type: ignore[override]
+        """Return the programs that are recorded in a file; for the arguments see `load_programs`."""
+        return load_programs(path, format)
+
+    @classmethod
+    def recorded(  # type: ignore[override]
+        cls,
+        trace: ProgramTrace,
+        rate_scale: float | None = None,
+        load: float | None = None,
+        rate: float | None = None,
+        arrivals: str | None = None,
+        max_tokens: int | None = None,
+    ) -> dict[str, Any]:
+        """Return the fields of a scenario in which recorded programs are replayed.
+
+        Args:
+            trace: recorded programs to serve, in place of a law, at their own rate unless told otherwise.
+            rate_scale: with a trace, factor on its rate; gaps are as they are.
+            load: of the scenario; not of recorded programs.
+            rate: of the scenario; programs/s, in place of the recorded beginnings.
+            arrivals: arrival process in place of the recorded beginnings.
+            max_tokens: most tokens of prompt and output together; programs with a longer call are left out.
+        """
+        if rate_scale is not None and rate is not None:
+            raise BadInput(f"rate_scale={rate_scale:g} and rate={rate:g} both set the rate; give one of them")
+        if rate is None and arrivals is not None:
+            rate = trace.rate * (rate_scale or 1.0)
+        own = {"rate": rate, "arrivals": arrivals or "poisson"} if rate else {"rate_scale": rate_scale or 1.0}
+        workload = TracePrograms(trace, max_tokens=max_tokens, **own)  # type: ignore[arg-type]
+        return {"workload": workload, "n_jobs": len(workload), "load": load, "rate": rate}
 
     def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
-        """Return what all replicas sustain of the calls by themselves, every context computed anew for each."""
-        return super().sustains(replace(scenario, workload=CallsAlone(scenario.source), load=None, rate=None), progress)
+        """Return what all replicas sustain, programs/s, whose calls come by themselves, each context computed anew."""
+        calls = float(scenario.source.calls)
+        told = {"workload": CallsAlone(scenario.source), "n_jobs": int(scenario.n_jobs * calls) + 1}
+        found = super().sustains(replace(scenario, system=Replica(), load=None, rate=None, **told), progress)
+        return found._replace(rate=found.rate / calls, backlog_rate=found.backlog_rate / calls)
+
+    def rate_of(self, drawn: Drawn) -> float:
+        """Return at which rate programs of a run begin, programs/s."""
+        return recorded_rate(drawn.work[first_calls(drawn.truth["programs"])])
 
     def rate_scale(self, scenario: "Scenario") -> float:
         """Return the factor on the rate of what is sampled."""
-        if scenario.load is None:
-            return 1.0
-        return float(scenario.load * self.sustains(scenario).rate / scenario.source.calls)
+        return 1.0 if scenario.load is None else float(scenario.load * self.sustains(scenario).rate)
 
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return calls and their truth: the `programs` that they make up, their `answers`, and what is `foreseen`."""

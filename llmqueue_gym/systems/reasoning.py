@@ -25,6 +25,10 @@ class ReasoningFleet(ProgramFleet):
     policies: ClassVar[Policies] = STOPPING_POLICIES
     view: ClassVar[type[View]] = ReasoningView  # type: ignore[assignment]
     decided: ClassVar[str] = "stopping"
+    settled: ClassVar[Mapping[str, str]] = {
+        **{name: instead for name, instead in ProgramFleet.settled.items() if name != "order"},
+        "stopping": "the policy says it",
+    }
     base: ClassVar[str] = "never"
     cost: ClassVar[str] = "mean time of a program and what wrong answers cost, s"
     compared: ClassVar[tuple[str, ...]] = ("never", "majority", "posterior", "certaindex")

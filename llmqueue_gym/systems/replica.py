@@ -248,6 +248,10 @@ class Replica(System):
         """Return the largest rate at which first come first served keeps up; see `systems.capacity`."""
         return capacity(scenario, progress=progress)
 
+    def rate_of(self, drawn: Drawn) -> float:
+        """Return the rate of what `sustains` tells the most of, requests/s; BadInput where all come at one time."""
+        return recorded_rate(drawn.work)
+
     def rate_scale(self, scenario: "Scenario") -> float:
         """Return the factor on the rate of what is sampled."""
         if scenario.load is not None:
@@ -264,9 +268,10 @@ class Replica(System):
         """
         model = scenario.fitted if policy is None or policy.predictor is None else self.predictor(scenario, policy)
         given = draw_requests(scenario.source, model, int(scenario.n_jobs), seed)
-        most = np.inf if given.programs is not None else scenario.n_jobs  # one program at least, whatever its calls
-        if not 1 <= len(given.outputs) <= most:
-            raise BadInput(f"the workload returned {len(given.outputs)} requests, not 1 to {scenario.n_jobs}")
+        count = len(given.outputs) if given.programs is None else len(np.unique(given.programs.program))
+        if not 1 <= count <= scenario.n_jobs:
+            what = "requests" if given.programs is None else "programs"
+            raise BadInput(f"the workload returned {count} {what}, not 1 to {scenario.n_jobs}")
         requests = given.requests
         if self.concurrency is not None:
             set_arrivals(requests, np.where(np.arange(len(requests)) < self.concurrency, 0.0, np.inf))

@@ -54,6 +54,13 @@ class Run:
         return self.outcome["completion"] - self.jobs["arrival"]
 
     @property
+    def waits(self) -> np.ndarray:
+        """Time until each was first served `(n,)`, s; NaN for who never was."""
+        start = "start" if "start" in (self.outcome.dtype.names or ()) else "scheduled"
+        waits: np.ndarray = self.outcome[start] - self.jobs["arrival"]
+        return waits
+
+    @property
     def slowdowns(self) -> np.ndarray:
         """Response time over true size `(n,)`."""
         return self.response_times / self.sizes

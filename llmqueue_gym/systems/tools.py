@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.retention import RETENTION_POLICIES
@@ -24,8 +24,11 @@ class ToolFleet(ProgramFleet):
     policies: ClassVar[Policies] = RETENTION_POLICIES
     view: ClassVar[type[View]] = ToolView  # type: ignore[assignment]
     decided: ClassVar[str] = "retention"
+    settled: ClassVar[Mapping[str, str]] = {
+        **{name: instead for name, instead in ProgramFleet.settled.items() if name != "order"},
+        "retention": "the policy says it",
+    }
     base: ClassVar[str] = "discard"
     compared: ClassVar[tuple[str, ...]] = ("discard", "preserve", "swap", "infercept", "lamps", "ttl")
-    defaults: ClassVar[Mapping[str, Any]] = {**ProgramFleet.defaults, "size": "tool-calls"}
 
     replicas: int = 1

@@ -6,8 +6,9 @@ Python functions of a row of the request table, a record of the replica, and num
     def rank(request, system, params):
         return request.predicted - request.generated
 
-They can read every column of `requests.REQUEST` and of `requests.SYSTEM` (clock, step_time,
-mean_step_time, free, blocks, running, waiting, iterations). The true output length is in neither.
+They can read every column of `requests.REQUEST`, but for those that would tell which call comes later, and of
+`requests.SYSTEM` (clock, step_time, mean_step_time, free, blocks, running, waiting, iterations). The true output length
+is in neither.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,8 +26,9 @@ Function = Callable[[Any, Any, np.ndarray], float]  # (request, system, params) 
 ADMISSIONS = ("fits", "reserve", "peak")
 PREEMPTIONS = ("recompute", "swap", "free")
 OWNERS = ("tenant", "class")
-READABLE = tuple(name for name in REQUEST.names or () if name != ROOM)
-PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
+HIDDEN = (ROOM, "heir", "behind")  # the latter two tell who comes later
+READABLE = tuple(name for name in REQUEST.names or () if name not in HIDDEN)
+PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper", "to_come", "path_to_come"))
 
 
 @dataclass(frozen=True)

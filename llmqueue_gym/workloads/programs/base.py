@@ -49,13 +49,11 @@ class ProgramLaw(Named):
         """
         return None
 
-    def draw_within(self, n: int, rng: np.random.Generator, most: float = np.inf) -> Calls:
-        """Return the first programs whose calls are n together, or fewer where the next program is too large for that.
-
-        There is one program at least, which alone may have more calls.
+    def draw_within(self, m: int, rng: np.random.Generator, most: float = np.inf) -> Calls:
+        """Return m independent programs, none of whose calls is too long.
 
         Args:
-            n: calls, at least 1.
+            m: programs, at least 1.
             rng: stream of all.
             most: tokens of prompt and output of any call; a program that has a longer one is drawn again, whole.
 
@@ -63,16 +61,13 @@ class ProgramLaw(Named):
             BadInput: next to none is so short.
         """
         parts: list[Calls] = []
-        total = 0
+        left = m
         for _ in range(ROUNDS):
-            drawn = self.draw(int((n - total) / self.calls) + 2, rng)
-            counts = np.bincount(drawn.program)
+            drawn = self.draw(left, rng)
             good = np.flatnonzero(longest_call(drawn) <= most)
-            sums = total + np.cumsum(counts[good])
-            fits = int(np.searchsorted(sums, n, side="right"))
-            if fits or (len(good) and not parts):
-                parts.append(chosen(drawn, good[: fits if parts else max(fits, 1)]))
-                total = int(sums[max(fits, 1) - 1])
-            if fits < len(good) or total >= n:
+            left -= len(good)
+            if len(good):
+                parts.append(drawn if len(good) == drawn.program[-1] + 1 else chosen(drawn, good))
+            if not left:
                 return joined(parts)
         raise BadInput(f"max_tokens={most:g}: next to no program of {self} is so short")

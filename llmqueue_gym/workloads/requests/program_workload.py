@@ -22,8 +22,12 @@ from llmqueue_gym.workloads.streams import stream, streams
 class ProgramSamples(Protocol):
     """Whatever can draw programs: `ProgramWorkload`, `TracePrograms`, or a class of your own."""
 
+    @property
+    def calls(self) -> float:
+        """Mean number of calls of a program."""
+
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> ProgramRows:
-        """Return whole programs of at most n calls together, but one program at least, whatever its calls are."""
+        """Return n programs, at least 1, or fewer where the workload has fewer."""
 
     def output_sample(self) -> np.ndarray:
         """Return output lengths `(m,)` of the workload, the same at each call, for predictors to be fitted to."""
@@ -55,7 +59,7 @@ def draw_programs(
     n: int,
     seed: int,
 ) -> ProgramRun:
-    """Draw one run of programs of n calls, and all that is predicted of it.
+    """Draw one run of n programs, and all that is predicted of it.
 
     Requests are drawn as `draw_requests` draws them, so predictors of either kind change nothing else. What is foreseen
     rests on the output lengths that are predicted.
@@ -108,11 +112,10 @@ class ProgramWorkload:
         return program_law(self.law).calls
 
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> ProgramRows:
-        """Return programs of at most n calls together, but one at least; BadInput where none is within `max_tokens`."""
-        check_count(n)
+        """Return n programs; BadInput where next to none is within `max_tokens`."""
+        check_count(n, "program")
         calls = program_law(self.law).draw_within(n, length_rng, self.max_tokens or np.inf)
-        m, process = int(calls.program[-1]) + 1, arrival_process(self.arrivals)
-        starts = np.zeros(m) if np.isinf(self.rate) else process.times(m, self.rate, arrival_rng)
+        starts = np.zeros(n) if np.isinf(self.rate) else arrival_process(self.arrivals).times(n, self.rate, arrival_rng)
         return rows_of(laid_out(calls, starts))
 
     def answers(
@@ -123,7 +126,7 @@ class ProgramWorkload:
 
     def output_sample(self) -> np.ndarray:
         """Return output lengths of some 10,000 calls from a fixed seed."""
-        return self.sample(SAMPLE, np.random.default_rng(1), np.random.default_rng(0))[1]
+        return self.sample(int(SAMPLE / self.calls) + 1, np.random.default_rng(1), np.random.default_rng(0))[1]
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,10 @@ class CallsAlone:
     programs: ProgramSamples
 
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
-        """Return calls of at most n together, or of one program, in any order."""
-        requests, outputs, *_ = self.programs.sample(n, arrival_rng, length_rng)
-        order = arrival_rng.permutation(len(outputs))
-        times = arrival_process("poisson").times(len(outputs), 1.0, arrival_rng)
+        """Return at most n calls of as many programs as have about so many, in any order."""
+        requests, outputs, *_ = self.programs.sample(int(n / self.programs.calls) + 1, arrival_rng, length_rng)
+        order = arrival_rng.permutation(len(outputs))[:n]
+        times = arrival_process("poisson").times(len(order), 1.0, arrival_rng)
         return request_table(times, requests["prompt"][order]), outputs[order]
 
     def output_sample(self) -> np.ndarray:

@@ -16,6 +16,7 @@ from llmqueue_gym.workloads.programs.calls import chosen, longest_call
 from llmqueue_gym.workloads.requests.program_workload import rows_of
 from llmqueue_gym.workloads.requests.trace_requests import ORDERS
 from llmqueue_gym.workloads.requests.workload import ProgramRows, check_count
+from llmqueue_gym.workloads.traces.program_trace import NO_CLOCK
 from llmqueue_gym.workloads.traces.programs import ProgramTrace, load_programs
 
 
@@ -63,7 +64,7 @@ class TracePrograms:
         if self.order not in ORDERS:
             raise BadInput(f"order={self.order!r}; {nearest(self.order, ORDERS)}")
         if self.rate is None and trace.starts is None:
-            raise BadInput(f"{trace.name}: sessions have no common clock; tell a rate, or load it with apart=SECONDS")
+            raise BadInput(f"{trace.name}: {NO_CLOCK}")
         if self.rate is None and self.order == "bootstrap":
             raise BadInput("order='bootstrap' has no recorded times; tell a rate, or take window")
         kept = np.flatnonzero(longest_call(trace.calls) <= (self.max_tokens or np.inf))
@@ -83,14 +84,18 @@ class TracePrograms:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> ProgramRows:
-        """Return programs of at most n calls together, but one at least; the first of them begins at 0.
+    @property
+    def calls(self) -> float:
+        """Mean number of calls of a program."""
+        return float(self._counts[self._kept].mean())
 
-        Where the trace has fewer calls, all of its programs are returned, but for `bootstrap`. A window begins at a
-        program that has n calls from it on. Which programs is drawn from `length_rng`, so that the same ones come at
-        every rate. `arrival_rng` is used for beginnings at a rate alone.
+    def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> ProgramRows:
+        """Return n programs, or all where the trace has fewer, but for `bootstrap`; the first of them begins at 0.
+
+        Which programs is drawn from `length_rng`, so that the same ones come at every rate. `arrival_rng` is used for
+        beginnings at a rate alone.
         """
-        check_count(n)
+        check_count(n, "program")
         which = self._picked(n, length_rng)
         trace = self.trace
         assert isinstance(trace, ProgramTrace)  # set on construction
@@ -104,16 +109,12 @@ class TracePrograms:
         return rows_of(laid_out(chosen(trace.calls, which), starts))
 
     def _picked(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return programs whose calls are at most n together, or one."""
-        counts, kept = self._counts[self._kept], self._kept
+        """Return n programs, or all."""
+        kept = self._kept
         if self.order == "bootstrap":
-            drawn = rng.integers(len(kept), size=1 + n // int(counts.min()))
-            kept, counts = kept[drawn], counts[drawn]
-        elif self.order == "window" and counts.sum() > n:
-            rest = counts[::-1].cumsum()[::-1]  # calls from each program on
-            start = int(rng.integers(np.searchsorted(-rest, -n, side="right")))
-            kept, counts = kept[start:], counts[start:]
-        return kept[: max(int(np.searchsorted(counts.cumsum(), n, side="right")), 1)]
+            return kept[rng.integers(len(kept), size=n)]
+        start = int(rng.integers(len(kept) - n + 1)) if self.order == "window" and len(kept) > n else 0
+        return kept[start : start + n]
 
     def answers(
         self, requests: np.ndarray, outputs: np.ndarray, programs: Programs, rng: np.random.Generator

@@ -29,7 +29,7 @@ class RequestSamples(Protocol):
     """Whatever can draw requests: `RequestWorkload`, `TraceRequests`, `McSf`, or a class of your own."""
 
     def sample(self, n: int, arrival_rng: np.random.Generator, length_rng: np.random.Generator) -> Rows:
-        """Return n requests, at least 1, and their true outputs, or fewer where the workload has fewer.
+        """Return n requests, or calls of n programs, and their true outputs, or fewer where the workload has fewer.
 
         What the prompts consist of is a third thing that is returned, only where they share, and of which program each
         request is a call the fourth, only where there are programs. Arrivals and lengths have a stream each; see
@@ -67,10 +67,10 @@ def draw_requests(
     return Requests(requests, outputs, forecast.refreshed, contexts, programs)
 
 
-def check_count(n: int) -> None:
+def check_count(n: int, what: str = "request") -> None:
     """Raise BadInput where n is less than 1."""
     if n < 1:
-        raise BadInput(f"n={n}: at least one request is needed")
+        raise BadInput(f"n={n}: at least one {what} is needed")
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ def load_lmcache_gaps(
     """
     if prompt is None or returned is None:
         raise BadInput(
-            f"{path} has lost the lengths of its prompts; tell prompt=TOKENS of a session's first and returned=TOKENS "
-            "that come in a gap, for example 2000 and 500, and prompts are rebuilt from them and the outputs"
+            f"{path} has lost the lengths of its prompts; tell the tokens of a session's first and those that come "
+            "in a gap, as in the format lmcache-gaps:prompt=2000,returned=500, and prompts are rebuilt"
         )
     for what, value in (("prompt", prompt), ("returned", returned)):
         if not 1 <= value <= MOST_TOKENS // 1000:
@@ -66,7 +66,10 @@ def load_taubench(path: Path, gap: str = "", seed: int = 0, apart: float | None 
         apart: see above.
     """
     if not gap:
-        raise BadInput(f"{path} has no times; tell gap=LAW from which gaps are drawn, such as lognormal:sigma=1,mean=5")
+        raise BadInput(
+            f"{path} has no times; tell the law from which gaps are drawn, as in the format "
+            "taubench:gap=lognormal:sigma=1;mean=5"
+        )
     names = ["session", "call", "prompt_tokens", "output_tokens", "tool_calls"]
     session, call, prompts, outputs, _ = read_columns(path, names)
     tokens, law = outputs.counts(), size_law(gap.replace(";", ","))

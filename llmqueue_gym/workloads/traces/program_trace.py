@@ -14,6 +14,8 @@ from llmqueue_gym.workloads.traces.trace import read_json_columns
 
 ROUNDING = 1e-3  # s; a call that begins so little before another ends begins after it: files round their times
 
+NO_CLOCK = "sessions have no common clock; tell a rate, or s from one to the next with the format, as in auto:apart=60"
+
 
 @dataclass(frozen=True, eq=False)
 class ProgramTrace:
@@ -47,6 +49,15 @@ class ProgramTrace:
     def __len__(self) -> int:
         return int(self.calls.program[-1]) + 1
 
+    @property
+    def rate(self) -> float:
+        """Programs per s, by the gaps between their beginnings; BadInput where these are not known."""
+        if self.starts is None:
+            raise BadInput(f"{self.name}: {NO_CLOCK}")
+        if not self.starts[-1] > 0:
+            raise BadInput(f"{self.name}: {len(self)} program(s) that begin at one time have no rate; tell one")
+        return (len(self) - 1) / float(self.starts[-1])
+
     def report(self) -> list[str]:
         """Return what was made of the file, a line each."""
         counted = {
@@ -56,7 +67,7 @@ class ProgramTrace:
             "gaps are stated as less than 0 and taken as 0": self.negative,
         }
         said = [f"{count:,} {what}" for what, count in counted.items() if count]
-        no_clock = [] if self.starts is not None else ["sessions have no common clock; tell a rate, or apart"]
+        no_clock = [] if self.starts is not None else [NO_CLOCK]
         return [f"{len(self):,} programs of {len(self.calls.program):,} calls", *said, *self.notes, *no_clock]
 
 

@@ -44,7 +44,8 @@ def load_programs(path: str | os.PathLike[str], format: str = "auto", **options:
 
     Args:
         path: the file.
-        format: a name in `PROGRAM_FORMATS`; "auto" looks at the file's first line.
+        format: a name in `PROGRAM_FORMATS`, or a spec of it such as `claude:apart=60`; "auto" looks at the file's first
+            line, and takes options, too.
         options: passed on to the loader, such as `apart=60`, which most have, or `gap=LAW` of `taubench`.
 
     Raises:
@@ -52,8 +53,11 @@ def load_programs(path: str | os.PathLike[str], format: str = "auto", **options:
             message names the file, the data row (from 1) and the column; or what it lacks is not told; or the form has
             no such option.
     """
-    name = detect_programs(path) if format == "auto" else format
+    name, colon, told = format.partition(":")
+    name = detect_programs(path) if name == "auto" else name
     load = PROGRAM_FORMATS.builder(name)
+    if told:
+        return PROGRAM_FORMATS.make(f"{name}{colon}{told}", path)  # type: ignore[no-any-return]
     known = list(inspect.signature(load).parameters)[1:]
     for option, value in options.items():
         if option not in known:
