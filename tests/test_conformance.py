@@ -130,7 +130,9 @@ def test_no_column_that_is_read_holds_what_is_true(kind):
     hidden = {name: table for name, table in drawn.truth.items() if isinstance(table, np.ndarray)}
     for name in drawn.truth.keys() - {"refreshed", "foreseen"}:
         table = drawn.truth[name]
-        hidden |= {f"{name}.{part}": getattr(table, part) for part in getattr(table, "_fields", ()) if part != "program"}
+        hidden |= {
+            f"{name}.{part}": getattr(table, part) for part in getattr(table, "_fields", ()) if part != "program"
+        }
     for name, table in hidden.items():
         if np.shape(table) == (len(drawn.work),) and len(np.unique(table)) > 2:
             for column in set(shown.readable) & set(drawn.work.dtype.names):

@@ -36,6 +36,7 @@ from llmqueue_gym.workloads.traces.programs import ProgramTrace, load_programs
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
+
 @dataclass(frozen=True)
 class ProgramFleet(Fleet):
     """Replicas that serve programs; what is scored is how long programs take, from their arrival to their last call.

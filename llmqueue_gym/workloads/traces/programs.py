@@ -33,10 +33,7 @@ _FILES = {"lmcache-gaps": "chains", "taubench": "chains", "tracelab": "chains", 
 # Each entry is a function load(path, ...) -> ProgramTrace.
 PROGRAM_FORMATS = Registry(
     "form of recorded programs",
-    {
-        name: f"{_HERE}.program_{_FILES.get(name, 'loaders')}:load_{name.replace('-', '_')}"
-        for name in _MARKS
-    },
+    {name: f"{_HERE}.program_{_FILES.get(name, 'loaders')}:load_{name.replace('-', '_')}" for name in _MARKS},
 )
 
 
