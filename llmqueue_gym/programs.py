@@ -180,11 +180,7 @@ def check_programs(programs: Programs, n: int, seats: int | None = None, arrival
     child = np.repeat(np.arange(n), np.diff(first))
     for edge in np.flatnonzero((parents < 0) | (parents >= n)).tolist():
         raise BadInput(f"programs: row {child[edge]}: the parent {parents[edge]} is no row; rows are 0 to {n - 1}")
-    _check_cycles(programs)
-    for edge in np.flatnonzero(parents >= child).tolist():
-        raise BadInput(
-            f"programs: row {child[edge]}: the parent {parents[edge]} is in the future; parents stand in rows above"
-        )
+    _check_order(programs, child)
     for edge in np.flatnonzero(program[parents] != program[child]).tolist():
         of = f"{program[child[edge]]}: its parent {parents[edge]} is of program {program[parents[edge]]}"
         raise BadInput(f"programs: row {child[edge]} is of program {of}; both must be of one")
@@ -220,8 +216,8 @@ def _check_numbers(program: np.ndarray) -> None:
         raise BadInput(f"programs: program {absent[0]} has no calls; number programs from 0 on without a break")
 
 
-def _check_cycles(programs: Programs) -> None:
-    """Refuse calls that wait for one another in a ring, and name one of them."""
+def ring(programs: Programs) -> list[int]:
+    """Return the rows of calls that wait for one another in a ring, the first again at its end; none where none do."""
     child, waits = children(programs), np.diff(programs.first)
     here = np.flatnonzero(waits == 0)
     reached = np.zeros(len(waits), bool)
@@ -231,13 +227,23 @@ def _check_cycles(programs: Programs) -> None:
         waits = waits - np.bincount(child[going], minlength=len(waits))
         here = np.flatnonzero((waits == 0) & ~reached)
     if reached.all():
-        return
+        return []
     row = int(np.flatnonzero(~reached)[0])
     seen: list[int] = []
     while row not in seen:  # some parent of whoever is not reached is not reached either
         seen.append(row)
         own = programs.parents[programs.first[row] : programs.first[row + 1]]
         row = int(own[~reached[own]][0])
-    ring = [*seen[seen.index(row) :], row]
-    shown = " -> ".join(str(one) for one in ring[:6]) + (" -> ..." if len(ring) > 6 else "")
-    raise BadInput(f"programs: row {row} waits for itself in a cycle of parents, {shown}")
+    return [*seen[seen.index(row) :], row]
+
+
+def _check_order(programs: Programs, child: np.ndarray) -> None:
+    """Refuse parents that do not stand in rows above, and say whether they ever could."""
+    below = np.flatnonzero(programs.parents >= child)
+    if not len(below):
+        return
+    if found := ring(programs):
+        shown = " -> ".join(str(one) for one in found[:6]) + (" -> ..." if len(found) > 6 else "")
+        raise BadInput(f"programs: row {found[0]} waits for itself in a cycle of parents, {shown}")
+    row, parent = child[below[0]], programs.parents[below[0]]
+    raise BadInput(f"programs: row {row}: the parent {parent} is in the future; parents stand in rows above")

@@ -14,13 +14,19 @@ from llmqueue_gym.engines.batching.rule_sets import RULE_SETS
 from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.policies.base import TOLD
 from llmqueue_gym.policies.control import CONTROLLERS
+from llmqueue_gym.policies.expansion import EXPANSION_POLICIES
+from llmqueue_gym.policies.retention import RETENTION_POLICIES
+from llmqueue_gym.policies.stopping import STOPPING_POLICIES
 from llmqueue_gym.predictors import PREDICTORS
 from llmqueue_gym.predictors.lengths import LENGTH_PREDICTORS
+from llmqueue_gym.predictors.programs import FORESIGHTS
 from llmqueue_gym.systems import SYSTEMS, Scenario
 from llmqueue_gym.systems.mg1 import MG1
 from llmqueue_gym.systems.scenario import scenario_fields
 from llmqueue_gym.workloads import ARRIVALS, TRACE_FORMATS
+from llmqueue_gym.workloads.programs import PROGRAMS
 from llmqueue_gym.workloads.requests import LENGTHS
+from llmqueue_gym.workloads.traces.programs import PROGRAM_FORMATS
 
 SYSTEMS_COMMANDS = cli.commands
 KINDS = [SYSTEMS.builder(name) for name in SYSTEMS]
@@ -34,18 +40,21 @@ def list_of(kind):
 
 
 LISTS = {
-    "predictors": {"predictors": PREDICTORS, "length_predictors": LENGTH_PREDICTORS},
-    "workloads": {"size_laws": DISTRIBUTIONS, "arrivals": ARRIVALS, "trace_formats": TRACE_FORMATS, "lengths": LENGTHS},
+    "predictors": {"predictors": PREDICTORS, "length_predictors": LENGTH_PREDICTORS, "foresights": FORESIGHTS},
+    "workloads": {
+        **{"size_laws": DISTRIBUTIONS, "arrivals": ARRIVALS, "trace_formats": TRACE_FORMATS, "lengths": LENGTHS},
+        **{"programs": PROGRAMS, "program_formats": PROGRAM_FORMATS},
+    },
     "rules": {"rules": RULE_SETS},
     "systems": {"systems": SYSTEMS},
     "envs": {"envs": ENVIRONMENTS},
-    "policies": {
-        part.made.kind.replace("policy", "policies").replace(" ", "_"): part
-        for kind in KINDS
-        for part in kind.policies.parts
-    }
-    | {"controllers": CONTROLLERS},
+    "policies": {},
 }
+RULES_OF_PROGRAMS = (RETENTION_POLICIES, STOPPING_POLICIES, EXPANSION_POLICIES)
+for part in [*(part for kind in KINDS for part in kind.policies.parts), *RULES_OF_PROGRAMS]:
+    kind_of_it = part.made.kind.replace("policy", "policies").replace(" ", "_")  # which several systems may have
+    LISTS["policies"][kind_of_it] = dict.fromkeys([*LISTS["policies"].get(kind_of_it, ()), *part])
+LISTS["policies"]["controllers"] = CONTROLLERS
 
 
 @pytest.mark.parametrize("command", LISTS)
@@ -100,8 +109,8 @@ def test_help_of_a_system_tells_its_fields_from_their_docstrings(run, kind):
     assert ("--trace" in out) == (kind.recorded is not None)
     for name, default in scenario_fields(kind).items():
         option = f"--{kind.options.get(name, name).replace('_', '-')}"
-        assert (name == "workload") != (f"{option} " in words), option
-        if isinstance(default, str):
+        assert (name == "workload" or name in kind.settled) != (f"{option} " in words), option
+        if isinstance(default, str) and name not in kind.settled:
             assert f"[default:{default}]" in "".join(out.split())
     documented = next((line for line in kind.__doc__.splitlines() if line.strip().startswith("servers: ")), "")
     assert documented.partition(": ")[2].strip().capitalize()[:30] in words

@@ -74,6 +74,7 @@ POLICIES = {
     "predict": ["skip-predict", "sprpt-paid"],
     "moldable": ["equal-share", "finish-soonest"],
     "replica": ["sjf", "trail"],
+    "programs": ["program-srpt", "sprpt"],
 }
 
 

@@ -6,14 +6,14 @@ from dataclasses import fields, replace
 import gymnasium as gym
 import numpy as np
 import pytest
-from conforming import NOISY, SYSTEM, N, playable, wide
+from conforming import NOISY, SYSTEM, N, alone, jobs_of, playable, wide
 from played import finish
 
 import llmqueue_gym  # noqa: F401 (registers the environments)
 from llmqueue_gym.envs.rollout import rollout, rollouts
 from llmqueue_gym.errors import BadInput, TruthError
 from llmqueue_gym.requests import ROOM
-from llmqueue_gym.systems import SYSTEMS, Drawn, Scenario
+from llmqueue_gym.systems import SYSTEMS, Scenario
 from llmqueue_gym.systems.scenario import scenario_fields
 
 
@@ -80,12 +80,11 @@ def test_all_jobs_leave_when_their_work_is_done_and_no_sooner_than_alone(kind):
     system, drawn, run = scenario.system, scenario.draw(1), scenario.simulate(scenario.system.base, 1)
     assert run.done.all() and len(run) == 300
     received = run.jobs["age" if "age" in run.jobs.dtype.names else "generated"]
-    np.testing.assert_allclose(received, drawn.sizes, rtol=1e-9)
+    sizes = np.bincount(jobs_of(drawn), drawn.sizes)  # a job may have several rows of work
+    np.testing.assert_allclose(received, sizes, rtol=1e-9)
+    np.testing.assert_allclose(run.sizes, sizes, rtol=1e-9)
     for i in range(0, 300, 20):
-        cut = {
-            name: t[i : i + 1] if isinstance(t, np.ndarray) and len(t) == 300 else t for name, t in drawn.truth.items()
-        }
-        assert run.response_times[i] >= system.bound(Drawn(drawn.work[i : i + 1], cut)) * (1 - 1e-9) > 0
+        assert run.response_times[i] >= system.bound(alone(drawn, i)) * (1 - 1e-9) > 0
 
 
 @SYSTEM
@@ -122,6 +121,23 @@ def test_a_policy_that_reads_the_truth_is_refused(kind):
     reads = {1: lambda job, params: job.size, 2: lambda job, other, params: job.size}[len(made.shown)]
     with pytest.raises(TruthError, match="size"):
         Scenario(kind).policy(reads)
+
+
+@SYSTEM
+def test_no_column_that_is_read_holds_what_is_true(kind):
+    """Whatever is drawn of each row beside what is predicted, but for which program it is a call of."""
+    drawn, shown = Scenario(kind, n_jobs=300, predictor=NOISY).draw(4), SYSTEMS.builder(kind).policies.made.shown[0]
+    hidden = {name: table for name, table in drawn.truth.items() if isinstance(table, np.ndarray)}
+    for name in drawn.truth.keys() - {"refreshed", "foreseen"}:
+        table = drawn.truth[name]
+        hidden |= {
+            f"{name}.{part}": getattr(table, part) for part in getattr(table, "_fields", ()) if part != "program"
+        }
+    for name, table in hidden.items():
+        if np.shape(table) == (len(drawn.work),) and len(np.unique(table)) > 2:
+            for column in set(shown.readable) & set(drawn.work.dtype.names):
+                told = (drawn.work[column] == table) & (table > 0)
+                assert told.mean() < 0.2, f"{column} tells {name}"
 
 
 @SYSTEM

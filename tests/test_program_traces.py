@@ -161,13 +161,13 @@ def test_prompts_go_on_from_what_is_no_longer_than_they_are():
 def test_bad_files(tmp_path):
     path = write(tmp_path, TINY["lmcache-gaps"])
     with pytest.raises(
-        BadInput, match="lost the lengths of its prompts; .* format lmcache-gaps:prompt=2000,returned=500"
+        BadInput, match=r"lost the lengths of its prompts; .* format lmcache-gaps:prompt=2000,returned=500"
     ):
         load_programs(path)
     with pytest.raises(BadInput, match="prompt=0 must be from 1 to a million"):
         load_programs(path, prompt=0, returned=1)
     path = write(tmp_path, TINY["taubench"])
-    with pytest.raises(BadInput, match="has no times; .* format taubench:gap=lognormal"):
+    with pytest.raises(BadInput, match=r"has no times; .* format taubench:gap=lognormal"):
         load_programs(path)
     with pytest.raises(BadInput, match="unknown size law 'normal'"):
         load_programs(path, gap="normal")
@@ -235,7 +235,7 @@ def test_rates_of_programs():
     np.testing.assert_allclose(slow[0]["arrival"][roots], 4 * fast[0]["arrival"][roots])
     at_once = sample(TracePrograms(trace, rate=np.inf), 10, 5)[0]
     assert (at_once["arrival"][roots] == 0).all()
-    requests, _, programs = sample(TracePrograms(trace, rate=1.0, order="bootstrap"), 200)
+    _, _, programs = sample(TracePrograms(trace, rate=1.0, order="bootstrap"), 200)
     assert len(sizes(programs)) == 200 and set(sizes(programs).tolist()) == {1, 2, 3, 4}
     workload = TracePrograms(trace, rate=1.0, max_tokens=15)
     assert workload.too_long == 2 and len(workload) == 2

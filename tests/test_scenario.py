@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conforming import same as same_table
 
 from llmqueue_gym import _jit
 from llmqueue_gym.distributions.base import Distribution
 from llmqueue_gym.errors import BadInput, NotApplicable
+from llmqueue_gym.jobs import JOB
 from llmqueue_gym.policies.dispatch import dispatch_policy
 from llmqueue_gym.systems import SYSTEMS, Scenario
 from llmqueue_gym.workloads import TraceWorkload
@@ -27,7 +29,7 @@ PLAYED = [
     if not SYSTEMS.builder(kind).policies(name).drops
 ]
 KINDS = pytest.mark.parametrize("kind", list(SYSTEMS))
-QUEUES = [kind for kind in SYSTEMS if kind not in ("replica", "fleet")]  # of jobs; lengths always have a prediction
+QUEUES = [kind for kind in SYSTEMS if SYSTEMS.builder(kind).policies.made.shown[0].dtype == JOB]  # others: requests
 
 
 def scenario(kind, **given):
@@ -37,11 +39,9 @@ def scenario(kind, **given):
 def same(a, b, *but):
     """Whether two draws are alike, but for some columns of the work or tables of the truth."""
     assert a.truth.keys() == b.truth.keys()
-    tables = [(a.truth[name], b.truth[name]) for name in a.truth if name not in (*but, "refreshed")]
+    tables = [(a.truth[name], b.truth[name]) for name in a.truth if name not in but]
     columns = [(a.work[name], b.work[name]) for name in a.work.dtype.names if name not in but]
-    if "refreshed" in a.truth and "refreshed" not in but:
-        tables += zip(a.truth["refreshed"], b.truth["refreshed"], strict=True)
-    return all(np.array_equal(*pair) for pair in (*tables, *columns))
+    return all(same_table(*pair) for pair in (*tables, *columns))
 
 
 @pytest.mark.parametrize(("kind", "name"), PLAYED)
@@ -58,8 +58,9 @@ def test_same_seed_same_jobs_whoever_plays_and_the_draw_is_left_alone(kind):
     here = scenario(kind)
     policies = here.system.policies
     first, again, other = here.draw(4), here.draw(4), here.draw(5)
-    assert same(first, again) and not (first.sizes == other.sizes).all()
-    told = ("predicted", "first_predicted", "lower", "upper", "refreshed", "choices", "ties")  # may differ by policy
+    assert same(first, again) and not np.array_equal(first.sizes, other.sizes)
+    predictions = policies.made.shown[0].predictions
+    told = (*predictions, "lower", "upper", "refreshed", "foreseen", "choices", "ties")  # may differ by policy
     for name in list(policies)[:6]:
         if policies(name).drops:
             continue

@@ -285,9 +285,13 @@ class Fleet(Replica):
         choices = chosen.choices(n, len(self.members), stream(seed, "choices"))
         truth = {**drawn.truth, "choices": choices, "ties": stream(seed, "ties").random(n)}
         if self.spot > 0:
-            last = float(drawn.work["arrival"][-1])
-            truth["vanishing"] = reclaims(self.spot, len(self.members), last, stream(seed, "fleet.spot"))
+            last, rng = self.last_of(drawn), stream(seed, "fleet.spot")
+            truth["vanishing"] = reclaims(self.spot, len(self.members), last, rng)
         return Drawn(drawn.work, truth)
+
+    def last_of(self, drawn: Drawn) -> float:
+        """Return when the last request comes, s."""
+        return float(drawn.work["arrival"][-1])
 
     def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
         """Return the cost profile and the rules, and what one replica does where the controller has to know."""
@@ -332,7 +336,7 @@ class Fleet(Replica):
         order, (members, which) = self.discipline, self.rows
         self.refuse_too_long(drawn)
         n, refreshed, size = len(drawn.sizes), drawn.truth["refreshed"], len(members)
-        course = self.course(policy, float(drawn.work["arrival"][-1]))
+        course = self.course(policy, self.last_of(drawn))
         recalls = self.caches and (course["wants"] | course["hand_wants"]) & tables.KNOWN
         f = tables.fresh_fleet(1, n, drawn.truth["choices"].shape[1], size, PLACES if recalls else 0)
         seats = max(

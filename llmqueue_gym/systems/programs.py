@@ -19,7 +19,7 @@ from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.policies.stopping import STOPPING_POLICIES, StoppingPolicy
 from llmqueue_gym.predictors.programs import FORESIGHTS, Foresight, foresee
-from llmqueue_gym.programs import depths, earliest_ends
+from llmqueue_gym.programs import check_programs, depths, earliest_ends
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.agents.programs import ProgramAgent
@@ -95,6 +95,7 @@ class ProgramFleet(Fleet):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _ = self.sender, self.keeper, self.rule, self.foresees
         check_between(self, 0, LONGEST, "wrong")
         if not self.keeps:
             return
@@ -228,6 +229,10 @@ class ProgramFleet(Fleet):
         found = super().sustains(replace(scenario, system=Replica(), load=None, rate=None, **told), progress)
         return found._replace(rate=found.rate / calls, backlog_rate=found.backlog_rate / calls)
 
+    def last_of(self, drawn: Drawn) -> float:
+        """Return when the last program begins, s."""
+        return float(drawn.work["arrival"][first_calls(drawn.truth["programs"])].max())
+
     def rate_of(self, drawn: Drawn) -> float:
         """Return at which rate programs of a run begin, programs/s."""
         return recorded_rate(drawn.work[first_calls(drawn.truth["programs"])])
@@ -271,7 +276,12 @@ class ProgramFleet(Fleet):
             kind.profile.check_transfers(who)
 
     def simulate(self, drawn: Drawn, policy: ServingPolicy, **facts: Any) -> Run:  # type: ignore[override]
-        """Serve the programs to the end, as the policy says."""
+        """Serve the programs to the end, as the policy says.
+
+        Raises:
+            BadInput: what is drawn is no table of programs, or as `Fleet.simulate` says.
+        """
+        check_programs(drawn.truth["programs"], len(drawn.work))
         run = super(ProgramFleet, self.under(policy)).simulate(drawn, self.sender, **facts)
         return replace(run, player=policy.name)
 

@@ -25,17 +25,15 @@ _MARKS: dict[str, tuple[set[str], ...]] = {
     "taubench": ({"session", "call", "tool_calls", "prompt_tokens", "output_tokens"},),
     "tracelab": ({"session_id", "round_idx", "prefix_len", "input_len", "output_len", "tool_wait_after_ms"},),
     "tracelab-rounds": ({"session_id", "round_index", "timing_events", "input_tokens_total", "output_tokens"},),
+    "calls": ({"program", "call", "after", "start_s", "gap_s", "prompt_tokens", "output_tokens"},),
 }
 
-_CHAINS = ("lmcache-gaps", "taubench", "tracelab")
+_FILES = {"lmcache-gaps": "chains", "taubench": "chains", "tracelab": "chains", "calls": "calls"}
 
 # Each entry is a function load(path, ...) -> ProgramTrace.
 PROGRAM_FORMATS = Registry(
     "form of recorded programs",
-    {
-        name: f"{_HERE}.program_{'chains' if name in _CHAINS else 'loaders'}:load_{name.replace('-', '_')}"
-        for name in _MARKS
-    },
+    {name: f"{_HERE}.program_{_FILES.get(name, 'loaders')}:load_{name.replace('-', '_')}" for name in _MARKS},
 )
 
 

@@ -1,0 +1,82 @@
+"""The loader of programs that somebody wrote down call by call: who comes after whom, and how much later."""
+
+import os
+
+import numpy as np
+
+from llmqueue_gym.columns import Column, read_columns
+from llmqueue_gym.errors import nearest
+from llmqueue_gym.programs import ring
+from llmqueue_gym.requests import Programs
+from llmqueue_gym.workloads.programs.calls import calls_of
+from llmqueue_gym.workloads.traces.program_trace import ProgramTrace, begun_at, names_of
+
+NAMES = ["program", "call", "after", "start_s", "gap_s", "prompt_tokens", "output_tokens"]
+
+
+def load_calls(path: str | os.PathLike[str]) -> ProgramTrace:
+    """Read programs of one's own, `program,call,after,start_s,gap_s,prompt_tokens,output_tokens`, a call a row.
+
+    A call comes `gap_s` after the last of the calls that `after` names has ended, and its prompt goes on from the
+    context of that which stands last there and fits into it; where `after` names none it comes at `start_s`.
+
+    Args:
+        path: a csv file; names in `after` are separated by spaces, and stand above those who wait for them.
+
+    Raises:
+        BadInput: as `load_programs` says; or calls wait for one another in a ring, or for one that is not there or
+            stands below.
+    """
+    program, call, after, start, gap, prompts, outputs = read_columns(path, NAMES)
+    of, names = names_of(program), names_of(call)
+    row_of: dict[tuple[str, str], int] = {}
+    for row, key in enumerate(zip(of, names, strict=True)):
+        if row_of.setdefault(key, row) != row:
+            call.refuse(row, f"program {key[0]} has a call of this name in row {row_of[key] + 1}")
+    parents: list[list[int]] = []
+    for row, cell in enumerate(after.cells):
+        for name in cell.split():
+            if (of[row], name) not in row_of:
+                known = [other for which, other in row_of if which == of[row]]
+                after.refuse(row, f"program {of[row]} has no call {name!r}; {nearest(name, known)}")
+        parents.append([row_of[of[row], name] for name in cell.split()])
+    counts = np.array([len(mine) for mine in parents])
+    edges = np.array([parent for mine in parents for parent in mine], np.int64)
+    nothing = np.zeros(len(counts), np.int64)
+    found = ring(Programs(nothing, edges, np.concatenate([[0], np.cumsum(counts)]), nothing, nothing))
+    if found:
+        after.refuse(found[0], "calls wait for one another: " + " -> ".join(names[row] for row in found))
+    for row, mine in enumerate(parents):
+        for parent in mine:
+            if parent > row:
+                after.refuse(row, f"{names[parent]!r} is in the future, in row {parent + 1}; put it above")
+    number: dict[str, int] = {}
+    which = np.array([number.setdefault(name, len(number)) for name in of])
+    order = np.argsort(which, kind="stable")
+    place = np.argsort(order)
+    begins = _seconds(start, counts == 0)
+    heads = np.full(len(number), np.inf)
+    np.minimum.at(heads, which[counts == 0], begins[counts == 0])
+    waits, tokens, context = _seconds(gap, counts > 0), outputs.counts(), prompts.counts()
+    for row in np.flatnonzero(tokens < 1).tolist():
+        outputs.refuse(row, "0 output tokens; each call needs at least one")
+    fits = [[p for p in mine if context[p] + tokens[p] <= context[row]] for row, mine in enumerate(parents)]
+    base = np.array([mine[-1] if mine else -1 for mine in fits])
+    calls = calls_of(
+        which[order],
+        np.array([place[parent] for row in order for parent in parents[row]], np.int64),
+        np.concatenate([[0], np.cumsum(counts[order])]),
+        np.maximum(context, 1)[order],
+        tokens[order],
+        gap=waits[order],
+        offset=np.where(counts == 0, begins - heads[which], 0.0)[order],
+        base=np.where(base < 0, -1, place[base])[order],
+        kept=np.where(base < 0, 0, (context + tokens)[base])[order],
+    )
+    return begun_at(path, calls, heads, "", "")
+
+
+def _seconds(column: Column, told: np.ndarray) -> np.ndarray:
+    """Return the s of rows that are told `(n,)`, 0 in the others, whose cells may be empty."""
+    cells = [cell if mine else 0 for cell, mine in zip(column.cells, told.tolist(), strict=True)]
+    return Column(column.path, column.name, cells).seconds()
