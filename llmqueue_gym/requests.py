@@ -67,6 +67,10 @@ REQUEST = whole_lines(
         ("path_to_come", "f8"),  # the same on the longest path from it on
         ("heir", "i4"),  # the row of the call that goes on with its context, -1 for none
         ("behind", "i4"),  # the next of those whose contexts a replica keeps while they are away
+        ("gap", "f4"),  # s from its end until another call goes on with its context, as predicted; -1 where none does
+        ("returned", "f4"),  # tokens that this other call adds to the context, as predicted
+        ("strategy", "f4"),  # what is to happen to the context meanwhile: DISCARD, unless a policy has fixed it
+        ("unsettled", "f4"),  # tokens of thought until its program settles, as predicted; negative where it overruns
     ]
 )
 

@@ -138,4 +138,5 @@ def lay_out(
         programs["planned"] = np.bincount(given.program[answers.cluster >= 0], minlength=len(costs))
     if foreseen is not None:
         calls["calls_left"], calls["score"] = foreseen.calls, np.nan_to_num(foreseen.right)
+        calls["next_prompt"] = foreseen.adds
         programs["predicted"], programs["confidence"] = foreseen.depth, foreseen.confidence

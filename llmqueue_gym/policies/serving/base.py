@@ -26,7 +26,8 @@ ADMISSIONS = ("fits", "reserve", "peak")
 PREEMPTIONS = ("recompute", "swap", "free")
 OWNERS = ("tenant", "class")
 READABLE = tuple(name for name in REQUEST.names or () if name != ROOM)
-PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper"))
+_OF_PROGRAMS = ("to_come", "path_to_come", "gap", "returned", "strategy", "unsettled")
+PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper", *_OF_PROGRAMS))
 
 
 @dataclass(frozen=True)
