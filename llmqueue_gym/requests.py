@@ -153,6 +153,7 @@ AWAY = np.dtype(
     ],
     align=True,
 )
+NO_ANSWER, HESITATES = -1, -2  # in place of the number of an answer: nobody asked, or who was asked gave none
 DISCARD, PRESERVE, SWAP = 0.0, np.inf, -1.0  # what a policy answers; other numbers are s for which it is kept
 
 # What a rule of stopping may read of a program that reasons: what it has answered, spent and been predicted so far.

@@ -7,7 +7,7 @@ from scipy import stats
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.programs import Foresight
 from llmqueue_gym.programs import check_programs, children, depths, sizes, together
-from llmqueue_gym.requests import OUTPUT
+from llmqueue_gym.requests import HESITATES, OUTPUT
 from llmqueue_gym.workloads.contexts import repeated_tokens
 from llmqueue_gym.workloads.programs import PROGRAMS, program_law
 from llmqueue_gym.workloads.programs.answers import scores
@@ -270,7 +270,7 @@ def test_reasoning_is_probed():
     correct = answers.correct[programs.program]
     near(answers.right[late & correct], 0.9)
     assert not answers.right[probe & ~late].any() and not answers.right[late & ~correct].any()
-    silent = answers.cluster[probe & ~late] == -1
+    silent = answers.cluster[probe & ~late] == HESITATES
     assert abs(silent.mean() - (0.3 * 0.2 + 0.7 * 0.5)) < 0.03
 
 

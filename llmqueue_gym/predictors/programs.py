@@ -72,6 +72,7 @@ class Foreseen(NamedTuple):
 def foresee(
     foresight: Foresight,
     requests: np.ndarray,
+    outputs: np.ndarray,
     programs: Programs,
     answers: Answers | None,
     rngs: Sequence[np.random.Generator],
@@ -81,6 +82,7 @@ def foresee(
     Args:
         foresight: how well.
         requests: `REQUEST` rows `(n,)`, with the outputs that are predicted of them.
+        outputs: those that they truly have, tokens `(n,)`.
         programs: their table.
         answers: what is true of their answers.
         rngs: streams of gaps, calls, tokens, answers and depths.
@@ -93,7 +95,7 @@ def foresee(
         foreseen_gaps(programs.gap, foresight.gap, gaps),
         foreseen_calls(programs, foresight.calls, calls),
         *foreseen_tokens(programs, amounts, foresight.tokens, tokens),
-        foreseen_additions(programs, requests, foresight.tokens, tokens),
+        foreseen_additions(programs, requests["prompt"], outputs, foresight.tokens, tokens),
         np.full(n, np.nan) if answers is None else foreseen_right(answers, foresight.auc, right),
         *(no_depth if answers is None else foreseen_depth(answers.depth, foresight.depth, depth)),
     )
@@ -132,22 +134,22 @@ def foreseen_tokens(
 
 
 def foreseen_additions(
-    programs: Programs, requests: np.ndarray, error: float, rng: np.random.Generator
+    programs: Programs, prompts: np.ndarray, outputs: np.ndarray, error: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Return the tokens that each call adds to the context that it goes on with, times 1 + N(0, error^2) `(n,)`.
 
-    A context is the prompt of the call before and the output that is predicted of it. Nothing is below 0.
+    Nothing is below 0, and where there is no context it is the prompt.
 
     Args:
         programs: the table.
-        requests: `REQUEST` rows `(n,)`.
+        prompts: tokens `(n,)`.
+        outputs: tokens `(n,)`.
         error: of each, in its tokens.
         rng: the stream of tokens.
     """
-    found, goes_on = requests["prompt"].astype(float), programs.continues >= 0
-    before = requests[programs.continues[goes_on]]
-    found[goes_on] -= before["prompt"] + before["predicted"]
-    wrong: np.ndarray = np.maximum(found * (1 + error * rng.standard_normal(len(found))), 0.0)
+    goes_on = programs.continues >= 0
+    true = prompts - np.where(goes_on, (prompts + outputs)[programs.continues], 0)
+    wrong: np.ndarray = np.maximum(true * (1 + error * rng.standard_normal(len(true))), 0.0)
     return wrong
 
 

@@ -151,7 +151,7 @@ class ProgramFleet(Fleet):
         rng = stream(seed, "programs.answers")
         answers = scenario.source.answers(work, drawn.sizes, programs, rng)
         rngs = streams(seed, "programs.gaps", "programs.calls", "programs.tokens", "programs.right", "programs.depth")
-        foreseen = foresee(self.foresees, work, programs, answers, rngs)
+        foreseen = foresee(self.foresees, work, drawn.sizes, programs, answers, rngs)
         work["program"], work["depth"] = programs.program, depths(programs)
         work["to_come"], work["path_to_come"] = foreseen.to_come, foreseen.path
         heir = heirs(programs)

@@ -8,7 +8,7 @@ from llmqueue_gym._jit import part_kernel, records
 from llmqueue_gym.engines.fleet.events import note
 from llmqueue_gym.engines.fleet.retention import back_to
 from llmqueue_gym.engines.fleet.tables import CALL, EVENT, PROGRAM, READY, FleetTables
-from llmqueue_gym.requests import AWAITED, Programs
+from llmqueue_gym.requests import AWAITED, HESITATES, NO_ANSWER, Programs
 
 
 @part_kernel
@@ -31,9 +31,12 @@ def end_call(e, f, r, i):
         return
     program.left -= 1
     program.attained += served
-    program.tokens += r.requests[i].generated
+    if call.cluster == NO_ANSWER or not program.thinks:
+        program.tokens += r.requests[i].generated
     if call.cluster >= 0:
         note_answer(f, program, call)
+    elif call.cluster == HESITATES:
+        program.agree = 0
     for k in range(call.first, call.end):
         child = f.calls[f.children[k]]
         child.awaits -= 1
@@ -123,7 +126,7 @@ def lay_out(
     calls["program"], calls["awaits"], calls["gap"] = room + given.program, np.diff(given.first), given.gap
     calls["first"], calls["end"] = ends - counts, ends
     calls["strategy"] = calls["stored"] = np.nan
-    calls["cluster"] = -1 if answers is None else answers.cluster
+    calls["cluster"] = NO_ANSWER if answers is None else answers.cluster
     f.of_programs[rows] = first + np.argsort(given.program, kind="stable")
     f.votes[rows] = 0
     programs = f.programs[room : room + len(costs)]
@@ -136,6 +139,7 @@ def lay_out(
     calls["predicted_gap"] = given.gap if foreseen is None else foreseen.gap
     if answers is not None:
         programs["planned"] = np.bincount(given.program[answers.cluster >= 0], minlength=len(costs))
+        programs["thinks"] = answers.depth >= 0
     if foreseen is not None:
         calls["calls_left"], calls["score"] = foreseen.calls, np.nan_to_num(foreseen.right)
         calls["next_prompt"] = foreseen.adds

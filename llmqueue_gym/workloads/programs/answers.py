@@ -25,10 +25,10 @@ def clusters(answer: np.ndarray, program: np.ndarray, kinds: int, rng: np.random
     """Return numbers of answers that do not tell which is right `(n,)`: those of a program are turned round by chance.
 
     Args:
-        answer: 0 for right ones, from 1 on for kinds of wrong ones, -1 for none `(n,)`.
+        answer: 0 for right ones, from 1 on for kinds of wrong ones, negative for none, which stay as they are `(n,)`.
         program: of each `(n,)`, from 0 on.
         kinds: right and wrong ones that there are.
         rng: the stream that belongs to answers.
     """
     turn = rng.integers(kinds, size=int(program.max()) + 1)
-    return np.where(answer < 0, -1, (answer + turn[program]) % kinds)
+    return np.where(answer < 0, answer, (answer + turn[program]) % kinds)
