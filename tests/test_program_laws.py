@@ -274,6 +274,15 @@ def test_reasoning_is_probed():
     assert abs(silent.mean() - (0.3 * 0.2 + 0.7 * 0.5)) < 0.03
 
 
+@pytest.mark.parametrize("text", ["self-consistency:n=2,wrong=50,zipf=0", "reasoning:thought=60,wrong=50,hesitant=0"])
+def test_answers_are_numbered_below_the_calls_of_their_program(text):
+    _, _, _, programs, answers = drawn(text, 3000)
+    assert (answers.cluster < sizes(programs)[programs.program]).all()
+    pairs = np.unique(np.column_stack([programs.program, answers.cluster])[answers.cluster >= 0], axis=0)
+    fresh = np.append(True, np.diff(pairs[:, 0]) != 0)  # those of a program are counted from 0 on
+    assert (pairs[fresh, 1] == 0).all() and (np.diff(pairs[:, 1])[~fresh[1:]] == 1).all()
+
+
 def test_probes_on_a_plateau_agree_too_early():
     text = "reasoning:thought=2000,sigma=0,plateau=1,stuck=1,accuracy=1,steady=1"
     requests, _, _, programs, answers = drawn(text, 6000)
