@@ -8,7 +8,8 @@ import numpy as np
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.programs import ProgramFleet
 
-PROFILE, RULES = "a100-llama3-8b", "vllm-v1:caching=vllm"  # chunks of a thought and branches find what they share
+PROFILE = "a100-llama3-8b"
+RULES = "vllm-v1:caching=vllm,max_seqs=32"  # chunks of a thought, and branches, find what they share
 WARMUP = 0.1  # share of the programs that is left out
 BACKLOG = 1000.0  # programs/s, more than anybody serves
 

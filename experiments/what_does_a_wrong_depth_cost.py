@@ -1,8 +1,8 @@
 """What does a wrong depth cost? It is predicted beforehand at how many tokens of thought a program settles.
 
 A chain of thought, probed every 64 tokens (`workloads.programs.reasoning` with its defaults), on one replica,
-a100-llama3-8b under vllm-v1 with vLLM's cache. Predicted depths have a log-normal error whose deviation is exponential
-over programs with the mean that is the axis; the prediction's confidence tells how large it is.
+a100-llama3-8b under vllm-v1 with vLLM's cache and 32 seats. Predicted depths have a log-normal error whose deviation is
+exponential over programs with the mean that is the axis; the prediction's confidence tells how large it is.
 
 Above, where the depth is a budget: a thought is stopped at 1, 1.5 and 2 times its predicted depth, or so only if the
 prediction is within a factor of 2 with probability .8 at least. Accuracy and mean time, at .8 of what the replica
