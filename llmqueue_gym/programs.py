@@ -17,8 +17,8 @@ class Answers(NamedTuple):
     """What is true of the answers of calls; the truth, which engines and reports hold and policies never read.
 
     Attributes:
-        cluster: `(n,)`, int64, the number of a call's answer within its program, equal where answers are equal; -1
-            where it gives none.
+        cluster: `(n,)`, int64, the number of a call's answer within its program, equal where answers are equal;
+            `requests.NO_ANSWER` where nobody asks for one, and `HESITATES` where it was asked for one and gave none.
         right: `(n,)`, bool, whether that answer is right.
         score: `(n,)`, float64, between 0 and 1, what a reward model says of the answer; NaN where there is none.
         chance: `(programs,)`, float64, the probability that an answer of the program is right; NaN where answers are

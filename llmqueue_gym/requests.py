@@ -67,6 +67,10 @@ REQUEST = whole_lines(
         ("path_to_come", "f8"),  # the same on the longest path from it on
         ("heir", "i4"),  # the row of the call that goes on with its context, -1 for none
         ("behind", "i4"),  # the next of those whose contexts a replica keeps while they are away
+        ("gap", "f4"),  # s from its end until another call goes on with its context, as predicted; -1 where none does
+        ("returned", "f4"),  # tokens that this other call adds to the context, as predicted
+        ("strategy", "f4"),  # what is to happen to the context meanwhile: DISCARD, unless a policy has fixed it
+        ("unsettled", "f4"),  # tokens of thought until its program settles, as predicted; negative where it overruns
     ]
 )
 
@@ -149,6 +153,7 @@ AWAY = np.dtype(
     ],
     align=True,
 )
+NO_ANSWER, HESITATES = -1, -2  # in place of the number of an answer: nobody asked, or who was asked gave none
 DISCARD, PRESERVE, SWAP = 0.0, np.inf, -1.0  # what a policy answers; other numbers are s for which it is kept
 
 # What a rule of stopping may read of a program that reasons: what it has answered, spent and been predicted so far.

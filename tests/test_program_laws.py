@@ -7,7 +7,7 @@ from scipy import stats
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.predictors.programs import Foresight
 from llmqueue_gym.programs import check_programs, children, depths, sizes, together
-from llmqueue_gym.requests import OUTPUT
+from llmqueue_gym.requests import HESITATES, OUTPUT
 from llmqueue_gym.workloads.contexts import repeated_tokens
 from llmqueue_gym.workloads.programs import PROGRAMS, program_law
 from llmqueue_gym.workloads.programs.answers import scores
@@ -269,8 +269,17 @@ def test_reasoning_is_probed():
     correct = answers.correct[programs.program]
     near(answers.right[late & correct], 0.9)
     assert not answers.right[probe & ~late].any() and not answers.right[late & ~correct].any()
-    silent = answers.cluster[probe & ~late] == -1
+    silent = answers.cluster[probe & ~late] == HESITATES
     assert abs(silent.mean() - (0.3 * 0.2 + 0.7 * 0.5)) < 0.03
+
+
+@pytest.mark.parametrize("text", ["self-consistency:n=2,wrong=50,zipf=0", "reasoning:thought=60,wrong=50,hesitant=0"])
+def test_answers_are_numbered_below_the_calls_of_their_program(text):
+    _, _, _, programs, answers = drawn(text, 3000)
+    assert (answers.cluster < sizes(programs)[programs.program]).all()
+    pairs = np.unique(np.column_stack([programs.program, answers.cluster])[answers.cluster >= 0], axis=0)
+    fresh = np.append(True, np.diff(pairs[:, 0]) != 0)  # those of a program are counted from 0 on
+    assert (pairs[fresh, 1] == 0).all() and (np.diff(pairs[:, 1])[~fresh[1:]] == 1).all()
 
 
 def test_probes_on_a_plateau_agree_too_early():

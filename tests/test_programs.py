@@ -1,6 +1,7 @@
 """Programs of calls against what theory says of them: forks that join, users who think, contexts that are kept."""
 
 from math import factorial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from llmqueue_gym.evaluation.statistics import cautious_batch_means
 from llmqueue_gym.policies.programs import PROGRAM_POLICIES
 from llmqueue_gym.policies.retention import RETENTION_POLICIES
 from llmqueue_gym.policies.retention.ttl_optimal import ttl_optimal
-from llmqueue_gym.policies.serving import SERVING_POLICIES
+from llmqueue_gym.policies.serving import SERVING_POLICIES, lamps
 from llmqueue_gym.profiles.base import Profile
-from llmqueue_gym.requests import Programs, never_refreshed, request_table
+from llmqueue_gym.programs import Answers
+from llmqueue_gym.requests import HESITATES, NO_ANSWER, PRESERVE, Programs, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.programs import ProgramFleet
@@ -209,6 +211,22 @@ def clusters_of(scenario, run):
     return [cluster[run.program == p] for p in range(len(run))]
 
 
+@pytest.mark.parametrize(("second", "ends"), [(HESITATES, 7), (1, 3), (0, 5)])
+def test_a_probe_that_hesitates_agrees_with_nothing_and_its_tokens_are_no_thought(second, ends):
+    """Four chunks of thought, a probe off each: 1, what is told, then 1 or 0, and 1."""
+    parents, first = np.array([0, 0, 2, 2, 4, 4, 6]), np.concatenate([[0], np.arange(8)])
+    programs = Programs(np.zeros(8, np.int64), parents, first, np.zeros(8), np.full(8, -1))
+    cluster = np.full(8, NO_ANSWER)
+    cluster[1::2] = 1, second, int(second != 0), 1
+    given = drawn(np.array([0.0, *[np.inf] * 7]), np.array([60, 5] * 4), programs)
+    given.truth["answers"] = Answers(
+        cluster, cluster == 1, np.zeros(8), np.full(1, np.nan), np.ones(1), np.ones(1, bool)
+    )
+    run = ProgramFleet(constant(), "vllm-v1", replicas=1, stopping="probes-agree:k=2").simulate(given, FCFS)
+    assert run.outcome["completion"][0] == run.calls.outcome["completion"][ends]
+    assert run.ended["tokens"][0] == 60 * (ends + 1) / 2 and run.right[0] == (second != 0)
+
+
 def test_the_numbers_of_a_run_add_up():
     told = {"law": "self-consistency", "rate": 1.0, "n_programs": 25}
     run = Scenario("programs", stopping="majority", **told).simulate("fcfs", 2)
@@ -221,3 +239,38 @@ def test_the_numbers_of_a_run_add_up():
     chain = chains.simulate("fcfs", 2)
     gaps = np.bincount(chain.program, chains.draw(2).truth["programs"].gap)
     assert measure_programs(chain)["away_time"]["mean"] == pytest.approx(gaps.mean())
+
+
+def test_calls_are_told_what_follows_them_and_lamps_ranks_by_it():
+    """A call that is kept in memory for long goes behind one that comes back at once; nothing follows the last call."""
+    calls = Scenario(ProgramFleet(), law="tool-calls:kind=ve", rate=1.0, n_calls=200).draw(1)
+    work, programs = calls.work, calls.truth["programs"]
+    goes_on = work["gap"] >= 0
+    follower = np.full(len(work), -1)
+    follower[programs.continues[programs.continues >= 0]] = np.flatnonzero(programs.continues >= 0)
+    np.testing.assert_array_equal(goes_on, follower >= 0)
+    np.testing.assert_allclose(work["gap"][goes_on], programs.gap[follower[goes_on]], rtol=1e-6)
+    whole = work["prompt"] + calls.sizes
+    np.testing.assert_array_equal(work["returned"][goes_on], (work["prompt"][follower] - whole)[goes_on])
+    row = np.repeat(work[:1], 2).view(np.recarray)
+    row["strategy"], row["gap"] = PRESERVE, [5.0, 0.5]
+    assert row[0].predicted == row[1].predicted and lamps_rank(row[0]) > lamps_rank(row[1])
+
+
+def lamps_rank(request):
+    return lamps.rank(request, SimpleNamespace(running=10), np.zeros(0))
+
+
+def test_who_thinks_longer_than_predicted_goes_behind_or_first():
+    calls = Scenario(ProgramFleet(), law="reasoning:thought=500", rate=1.0, n_calls=400).draw(1)
+    thinks = calls.work["klass"] == 0
+    left = calls.work["unsettled"][thinks]
+    depth = calls.truth["answers"].depth[calls.truth["programs"].program[thinks]]
+    opening = calls.work["depth"][thinks] == 0
+    assert (left <= depth).all() and (left < 0).any() and (left[opening] == depth[opening]).all()
+    order = {spec: PROGRAM_POLICIES(f"thought-srpt:overrun={spec}") for spec in ("behind", "first")}
+    ranks = {
+        spec: [policy.rank(SimpleNamespace(unsettled=x), None, policy.params) for x in (-9.0, -5.0, 7.0, 90.0)]
+        for spec, policy in order.items()
+    }
+    assert ranks["first"] == sorted(ranks["first"]) and np.argsort(ranks["behind"]).tolist() == [2, 3, 1, 0]

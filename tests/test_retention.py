@@ -102,8 +102,13 @@ def test_rank_by_hand():
         (0, SWAP, 25 + after),
     ):
         assert memory_time(**call, calls_left=left, strategy=strategy) == pytest.approx(expected, rel=1e-14)
-        request = SimpleNamespace(**call, calls_left=left, strategy=strategy)
-        assert rank(request, SimpleNamespace(scheduled=284), np.zeros(0)) == pytest.approx(expected, rel=1e-14)
+        if left:
+            request = SimpleNamespace(**call, strategy=strategy)
+            assert rank(request, SimpleNamespace(running=284), np.zeros(0)) == pytest.approx(expected, rel=1e-14)
+    last = SimpleNamespace(
+        **{**call, "gap": -1.0, "returned": 0.0}, strategy=DISCARD
+    )  # nobody goes on with its context
+    assert rank(last, SimpleNamespace(running=284), np.zeros(0)) == pytest.approx(both, rel=1e-14)
 
 
 # Decisions.

@@ -53,6 +53,7 @@ class Foreseen(NamedTuple):
         calls: `(n,)`, float64, calls of its program to come once it is ready, itself included.
         to_come: `(n,)`, float64, tokens of prompts and outputs of these calls.
         path: `(n,)`, float64, the same on the longest path from it on.
+        adds: `(n,)`, float64, tokens that it adds to the context that it goes on with; its prompt where there is none.
         right: `(n,)`, float64, the probability that its answer is right; NaN where it gives none.
         depth: `(programs,)`, float64, tokens of thought at which a program settles; NaN where it has none.
         confidence: `(programs,)`, float64, the probability that the depth is within a factor of 2 of that; likewise.
@@ -62,6 +63,7 @@ class Foreseen(NamedTuple):
     calls: np.ndarray
     to_come: np.ndarray
     path: np.ndarray
+    adds: np.ndarray
     right: np.ndarray
     depth: np.ndarray
     confidence: np.ndarray
@@ -70,6 +72,7 @@ class Foreseen(NamedTuple):
 def foresee(
     foresight: Foresight,
     requests: np.ndarray,
+    outputs: np.ndarray,
     programs: Programs,
     answers: Answers | None,
     rngs: Sequence[np.random.Generator],
@@ -79,6 +82,7 @@ def foresee(
     Args:
         foresight: how well.
         requests: `REQUEST` rows `(n,)`, with the outputs that are predicted of them.
+        outputs: those that they truly have, tokens `(n,)`.
         programs: their table.
         answers: what is true of their answers.
         rngs: streams of gaps, calls, tokens, answers and depths.
@@ -91,6 +95,7 @@ def foresee(
         foreseen_gaps(programs.gap, foresight.gap, gaps),
         foreseen_calls(programs, foresight.calls, calls),
         *foreseen_tokens(programs, amounts, foresight.tokens, tokens),
+        foreseen_additions(programs, requests["prompt"], outputs, foresight.tokens, tokens),
         np.full(n, np.nan) if answers is None else foreseen_right(answers, foresight.auc, right),
         *(no_depth if answers is None else foreseen_depth(answers.depth, foresight.depth, depth)),
     )
@@ -126,6 +131,26 @@ def foreseen_tokens(
     """
     wrong = np.maximum(amounts * (1 + error * rng.standard_normal(len(amounts))), 0.0)
     return to_come(programs, wrong), longest_path(programs, wrong)
+
+
+def foreseen_additions(
+    programs: Programs, prompts: np.ndarray, outputs: np.ndarray, error: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the tokens that each call adds to the context that it goes on with, times 1 + N(0, error^2) `(n,)`.
+
+    Nothing is below 0, and where there is no context it is the prompt.
+
+    Args:
+        programs: the table.
+        prompts: tokens `(n,)`.
+        outputs: tokens `(n,)`.
+        error: of each, in its tokens.
+        rng: the stream of tokens.
+    """
+    goes_on = programs.continues >= 0
+    true = prompts - np.where(goes_on, (prompts + outputs)[programs.continues], 0)
+    wrong: np.ndarray = np.maximum(true * (1 + error * rng.standard_normal(len(true))), 0.0)
+    return wrong
 
 
 def foreseen_right(answers: Answers, auc: float, rng: np.random.Generator) -> np.ndarray:

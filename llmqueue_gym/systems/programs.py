@@ -248,9 +248,14 @@ class ProgramFleet(Fleet):
         rng = stream(seed, "programs.answers")
         answers = scenario.source.answers(work, drawn.sizes, programs, rng)
         rngs = streams(seed, "programs.gaps", "programs.calls", "programs.tokens", "programs.right", "programs.depth")
-        foreseen = foresee(self.foresees, work, programs, answers, rngs)
+        foreseen = foresee(self.foresees, work, drawn.sizes, programs, answers, rngs)
         work["program"], work["depth"] = programs.program, depths(programs)
         work["to_come"], work["path_to_come"] = foreseen.to_come, foreseen.path
+        heir = heirs(programs)
+        work["gap"] = np.where(heir < 0, -1.0, foreseen.gap[heir])
+        work["returned"] = np.where(heir < 0, 0.0, foreseen.adds[heir])
+        thought = work["prompt"] - work["prompt"][first_calls(programs)][programs.program]  # that a call goes on from
+        work["unsettled"] = np.nan_to_num(foreseen.depth[programs.program] - thought)
         return Drawn(work, {**drawn.truth, "answers": answers, "foreseen": foreseen})
 
     def under(self, policy: Any) -> "ProgramFleet":  # type: ignore[override]

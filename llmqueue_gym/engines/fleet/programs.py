@@ -8,7 +8,7 @@ from llmqueue_gym._jit import part_kernel, records
 from llmqueue_gym.engines.fleet.events import note
 from llmqueue_gym.engines.fleet.retention import back_to
 from llmqueue_gym.engines.fleet.tables import CALL, EVENT, PROGRAM, READY, FleetTables
-from llmqueue_gym.requests import AWAITED, Programs
+from llmqueue_gym.requests import AWAITED, HESITATES, NO_ANSWER, Programs
 
 
 @part_kernel
@@ -32,9 +32,12 @@ def end_call(e, f, r, i):
         return
     program.left -= 1
     program.attained += served
-    program.tokens += r.requests[i].generated
+    if call.cluster == NO_ANSWER or not program.thinks:
+        program.tokens += r.requests[i].generated
     if call.cluster >= 0:
         note_answer(f, program, call)
+    elif call.cluster == HESITATES:
+        program.agree = 0
     heir, g = r.requests[i].heir, e * len(f.forms) + r.requests[i].site
     if heir >= 0 and not r.state[g].retains and not r.state[g].caching:  # its context is gone, and computed anew
         r.truth[heir].service.recomputed += min(r.requests[i].computed, r.requests[heir].prompt - 1)
@@ -131,7 +134,7 @@ def lay_out(
     calls["program"], calls["awaits"], calls["gap"] = room + given.program, np.diff(given.first), given.gap
     calls["first"], calls["end"] = ends - counts, ends
     calls["strategy"] = calls["stored"] = np.nan
-    calls["cluster"] = -1 if answers is None else answers.cluster
+    calls["cluster"] = NO_ANSWER if answers is None else answers.cluster
     f.of_programs[rows] = first + np.argsort(given.program, kind="stable")
     f.votes[rows] = 0
     f.programs["began"][room : room + len(f.programs) // runs] = np.nan
@@ -153,4 +156,5 @@ def lay_out(
         f.rights[programs["first"][given.program[right]] + answers.cluster[right]] = True
     if foreseen is not None:
         calls["calls_left"], calls["score"] = foreseen.calls, np.nan_to_num(foreseen.right)
+        calls["next_prompt"] = foreseen.adds
         programs["predicted"], programs["confidence"] = foreseen.depth, foreseen.confidence

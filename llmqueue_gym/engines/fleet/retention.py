@@ -157,7 +157,7 @@ def settle(e, f, r, i, q, retain):
     away.context = request.prompt + np.int64(max(request.predicted, 1.0))
     away.blocks = (away.context + size - 1) // size
     away.since, away.elapsed, away.strategy, away.stored = away.clock, 0.0, np.nan, np.nan
-    call.strategy = retain[FIX](away, r.system[g], retain[NUMBERS])
+    call.strategy = request.strategy = retain[FIX](away, r.system[g], retain[NUMBERS])
     if retain[RANKS]:
         call.stored = retain[WASTE](away, r.system[g], retain[NUMBERS])
 

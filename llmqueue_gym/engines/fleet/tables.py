@@ -114,7 +114,7 @@ CALL = np.dtype(
         ("until", "f8"),  # s, when it is dropped; infinity where it stays
         ("expires", "?"),  # whether an event is noted for that
         ("place", "i8"),  # where it is, a code below
-        ("cluster", "i8"),  # the answer that it gives, by its number in its program; -1 for none
+        ("cluster", "i8"),  # the answer that it gives, by its number in its program; -1 for none, or HESITATES
         ("score", "f8"),  # of that answer, as predicted
     ],
     align=True,
@@ -139,7 +139,7 @@ PROGRAM = np.dtype(
         ("last", "i8"),  # the last of them, -1 for none
         ("agree", "i8"),  # the last answers that were the same
         ("leading", "i8"),  # the answer that most have given, -1 for none
-        ("tokens", "f8"),  # output tokens of its calls that have ended
+        ("tokens", "f8"),  # output tokens of its calls that have ended; of a thought without its probes
         ("depth", "i8"),  # of the deepest of them
         ("scores", "f8"),  # sum of the scores of its answers
         ("best", "f8"),  # the best of them

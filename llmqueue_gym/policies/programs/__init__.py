@@ -26,6 +26,8 @@ PROGRAM_POLICIES = Policies(
         "program-srpt": f"{_HERE}.program_srpt:program_srpt",
         "program-srpt-preemptive": f"{_HERE}.program_srpt:program_srpt_preemptive",
         "critical-path": f"{_HERE}.critical_path:critical_path",
+        "thought-srpt": f"{_HERE}.thought_srpt:thought_srpt",
+        "lamps-like": f"{_SERVING}.lamps:lamps_like",
         "deepest-first": f"{_HERE}.deepest_first:deepest_first",
         "parrot-groups": f"{_HERE}.parrot_groups:parrot_groups",
     },

@@ -28,7 +28,8 @@ PREEMPTIONS = ("recompute", "swap", "free")
 OWNERS = ("tenant", "class")
 HIDDEN = (ROOM, "heir", "behind")  # the latter two tell who comes later
 READABLE = tuple(name for name in REQUEST.names or () if name not in HIDDEN)
-PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper", "to_come", "path_to_come"))
+_OF_PROGRAMS = ("to_come", "path_to_come", "gap", "returned", "strategy", "unsettled")
+PREDICTIONS = frozenset(("predicted", "first_predicted", "lower", "upper", *_OF_PROGRAMS))
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,17 @@ what the budget leaves. A call is ranked by what it holds until its program goes
 is back, where as many tokens are thought to be written again. Constants, block and units are those of the code: the
 block is 64 tokens whatever the engine's is, and a swap counts in blocks squared.
 
-The columns that it reads besides `prompt` and `predicted` are those of programs: of the request `gap` (s, predicted),
-`returned` (tokens that the tool brings back, predicted), `calls_left` (after this one, predicted) and `strategy`
-(DISCARD, PRESERVE or SWAP of `requests`, as `lamps` fixed it), and of the replica `scheduled` (tokens of this iteration
-of those who run). Those who run keep their order of arrival.
+What happens to contexts is fixed by the retention policy that goes with it, `retention=lamps`; without one they are
+dropped.
+
+"-like": LAMPS counts the tokens that those who run compute in this iteration, here one for each who runs; its ranks are
+those of the moment, here those of when a call comes; and it lifts a call that has not been served for 100 iterations.
 
 Source: Shahout et al., "Fast Inference for Augmented Large Language Models" (LAMPS, MARS), NeurIPS 2025;
 mars-repository/mars-codebase 4cedd10, policy.py.
 """
 
+from llmqueue_gym.policies.serving.base import ServingPolicy
 from llmqueue_gym.requests import DISCARD, PRESERVE
 
 BLOCK, BUDGET = 64, 384  # tokens
@@ -58,8 +60,14 @@ def rank(request, system, params):
         request.prompt,
         request.predicted,
         request.returned,
-        request.gap,
-        request.calls_left,
+        max(float(request.gap), 0.0),
+        float(request.gap >= 0),
         request.strategy,
-        system.scheduled,
+        system.running,
     )
+
+
+def lamps_like() -> ServingPolicy:
+    """Least memory over the whole life first, by predicted output, time away and tokens that the tool returns."""
+    source = "Shahout et al., LAMPS (MARS), NeurIPS 2025; mars-repository/mars-codebase"
+    return ServingPolicy("lamps-like", rank, source=source)

@@ -24,11 +24,18 @@ def scores(right: np.ndarray, auc: float, rng: np.random.Generator) -> np.ndarra
 def clusters(answer: np.ndarray, program: np.ndarray, kinds: int, rng: np.random.Generator) -> np.ndarray:
     """Return numbers of answers that do not tell which is right `(n,)`: those of a program are turned round by chance.
 
+    No number is as large as the number of calls of its program: where that is less than kinds, kinds that nobody
+    answers are left out.
+
     Args:
-        answer: 0 for right ones, from 1 on for kinds of wrong ones, -1 for none `(n,)`.
+        answer: 0 for right ones, from 1 on for kinds of wrong ones, negative for none, which stay as they are `(n,)`.
         program: of each `(n,)`, from 0 on.
         kinds: right and wrong ones that there are.
         rng: the stream that belongs to answers.
     """
     turn = rng.integers(kinds, size=int(program.max()) + 1)
-    return np.where(answer < 0, -1, (answer + turn[program]) % kinds)
+    found = np.where(answer < 0, answer, (answer + turn[program]) % kinds)
+    few = (answer >= 0) & (np.bincount(program)[program] < kinds)
+    given, places = np.unique(program[few] * kinds + found[few], return_inverse=True)
+    found[few] = places - np.searchsorted(given, program[few] * kinds)
+    return found

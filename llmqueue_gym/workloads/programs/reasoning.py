@@ -7,7 +7,7 @@ import numpy as np
 
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.programs import Answers
-from llmqueue_gym.requests import Programs
+from llmqueue_gym.requests import HESITATES, NO_ANSWER, Programs
 from llmqueue_gym.workloads.programs.answers import clusters, scores
 from llmqueue_gym.workloads.programs.base import ProgramLaw
 from llmqueue_gym.workloads.programs.calls import Calls, calls_of, chain
@@ -113,11 +113,11 @@ class Reasoning(ProgramLaw):
         placeholder = np.where(rng.random(m) < self.plateau, 1 + rng.integers(self.wrong, size=m), 0)
         luck, any_wrong = rng.random(n), 1 + rng.integers(self.wrong, size=n)
         on_plateau = placeholder[program] > 0
-        early = np.where(luck < self.hesitant, -1, any_wrong)
-        early[on_plateau] = np.where(luck < self.stuck, placeholder[program], -1)[on_plateau]
+        early = np.where(luck < self.hesitant, HESITATES, any_wrong)
+        early[on_plateau] = np.where(luck < self.stuck, placeholder[program], HESITATES)[on_plateau]
         late = np.where(luck < self.steady, final[program], any_wrong)
         answer = np.where(self._said(programs, klass, outputs) >= settled[program], late, early)
-        answer = np.where(probe, answer, -1)
+        answer = np.where(probe, answer, NO_ANSWER)
         right = answer == 0
         score = np.where(answer >= 0, scores(right, self.auc, rng), np.nan)
         cluster = clusters(answer, program, 1 + self.wrong, rng)

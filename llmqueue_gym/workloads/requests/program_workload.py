@@ -71,7 +71,7 @@ def draw_programs(
     assert drawn.programs is not None  # of any sample of programs
     answers = workload.answers(drawn.requests, drawn.outputs, drawn.programs, stream(seed, "programs.answers"))
     rngs = streams(seed, "programs.gaps", "programs.calls", "programs.tokens", "programs.right", "programs.depth")
-    return ProgramRun(drawn, answers, foresee(foresight, drawn.requests, drawn.programs, answers, rngs))
+    return ProgramRun(drawn, answers, foresee(foresight, drawn.requests, drawn.outputs, drawn.programs, answers, rngs))
 
 
 def rows_of(laid: Laid) -> ProgramRows:

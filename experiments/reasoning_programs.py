@@ -1,0 +1,59 @@
+"""Programs that reason on one replica, for the studies of them: where they run, what of, and how many can be served."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.programs import ProgramFleet
+
+PROFILE = "a100-llama3-8b"
+RULES = "vllm-v1:caching=vllm,max_seqs=32"  # chunks of a thought, and branches, find what they share
+WARMUP = 0.1  # share of the programs that is left out
+BACKLOG = 1000.0  # programs/s, more than anybody serves
+
+
+def reasoning(law: str, stopping: str, programs: int, rate: float, foresight: str = "foresight") -> Scenario:
+    """Return so many programs at a rate, programs/s; the last of them may be cut off."""
+    where = Scenario(
+        ProgramFleet(PROFILE, RULES, replicas=1, stopping=stopping, foresight=foresight), law=law, rate=rate
+    )
+    return replace(where, n_jobs=round(programs * where.source.calls))
+
+
+def sustained(law: str, stopping: str, programs: int, seed: int) -> float:
+    """Return the programs/s of the middle half of a backlog, first come first served, program by program."""
+    run = reasoning(law, stopping, programs, BACKLOG).simulate("program-fcfs", seed)
+    ends = np.sort(run.outcome["completion"])
+    low, high = len(ends) // 4, 3 * len(ends) // 4
+    return float((high - low) / (ends[high] - ends[low]))
+
+
+def kept(run: Any) -> np.ndarray:
+    """Return which programs of a run count `(p,)`: not the first ones, nor the last, which may lack calls."""
+    place = np.arange(len(run))
+    return (place >= WARMUP * len(run)) & (place < len(run) - 1)
+
+
+def measured(run: Any) -> dict[str, float]:
+    """Return the mean time of programs, s, the share that is right, and the tokens of a program without probes."""
+    counted = kept(run)
+    found = {"time": run.response_times, "accuracy": run.right, "tokens": run.ended["tokens"]}
+    return {name: float(values[counted].mean()) for name, values in found.items()}
+
+
+def hypervolume(points: list[tuple[float, float]], most: float) -> float:
+    """Return the area that points of time and accuracy dominate, over that of times up to `most` and accuracies to 1.
+
+    It is the mean, over times that one has, of the best accuracy that a point gives within it.
+
+    Args:
+        points: time, s, and accuracy of each.
+        most: the reference, s, with accuracy 0; who takes longer counts nothing.
+    """
+    area, last = 0.0, most
+    for time, _ in sorted((point for point in points if point[0] < most), reverse=True):
+        area += (last - time) * max(accuracy for at, accuracy in points if at <= time)
+        last = time
+    return area / most
