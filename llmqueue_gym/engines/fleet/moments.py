@@ -3,6 +3,7 @@
 import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym.engines.batching.tables import COMPUTE
 from llmqueue_gym.engines.fleet.arrivals import next_arrival
 from llmqueue_gym.engines.fleet.tables import DRAINING
 
@@ -43,6 +44,16 @@ def is_watched(e, f, g, course):
     """Whether the ends of the iterations of replica g of run e concern others, so that each is a moment by itself."""
     member = f.members[g]
     return member.emits or member.power == DRAINING or (course.holds and f.fleet[e].held > 0)
+
+
+@inner_kernel
+def is_amid(f, r, q, g, until):
+    """Whether replica q, in row g, is in an iteration that ends after a time, so that nothing happens there before.
+
+    A pipeline is not looked at, as another stage of it may begin.
+    """
+    state = r.state[g]
+    return state.phase == COMPUTE and until < state.ends < np.inf and f.rules[q].stages == 1
 
 
 @inner_kernel
