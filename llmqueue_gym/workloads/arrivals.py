@@ -22,11 +22,9 @@ class ArrivalProcess(Named):
 
     Attributes:
         name: in the registry.
-        together: whether `_times` takes the streams of several runs at once, as in `streams.Together`.
     """
 
     name: ClassVar[str] = "arrival process"
-    together: ClassVar[bool] = False
 
     def times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         """Return the first arrival times after 0.
@@ -46,9 +44,6 @@ class ArrivalProcess(Named):
             raise BadInput(f"n={n}: at least one arrival is needed")
         if not SLOWEST <= rate <= FASTEST:
             raise BadInput(f"rate={rate:g} must be positive and finite, from {SLOWEST:g} to {FASTEST:g} a second")
-        runs = apart(rng)
-        if len(runs) > 1 and not self.together:
-            return np.concatenate([self._times(n // len(runs), rate, one) for one in runs])
         return self._times(n, rate, rng)
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
@@ -60,7 +55,6 @@ class Poisson(ArrivalProcess):
     """Independent exponential gaps: the M of M/G/1."""
 
     name: ClassVar[str] = "poisson"
-    together: ClassVar[bool] = True
 
     def _times(self, n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
         return _sums(rng.standard_exponential(n), rng) / rate
@@ -76,7 +70,6 @@ class Renewal(ArrivalProcess):
     """
 
     name: ClassVar[str] = "renewal"
-    together: ClassVar[bool] = True
     law: str | Distribution = "hyperexponential"
 
     def __post_init__(self) -> None:

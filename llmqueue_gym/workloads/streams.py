@@ -43,7 +43,7 @@ class Together:
     def __init__(self, apart: list[np.random.Generator]):
         self.apart, self._size = apart, 0
 
-    def random(self, size: int | tuple[int, ...]) -> np.ndarray:
+    def random(self, size: int) -> np.ndarray:
         """Return numbers from [0, 1)."""
         return self._filled("random", size)
 
@@ -51,7 +51,7 @@ class Together:
         """Return exponential numbers."""
         return self._filled("standard_exponential", size)
 
-    def standard_normal(self, size: int | tuple[int, ...]) -> np.ndarray:
+    def standard_normal(self, size: int) -> np.ndarray:
         """Return normal numbers."""
         return self._filled("standard_normal", size)
 
@@ -60,13 +60,11 @@ class Together:
         n = self._each(size)
         return np.concatenate([one.integers(low, high, n) for one in self.apart])
 
-    def _filled(self, kind: str, size: int | tuple[int, ...]) -> np.ndarray:
-        """Return numbers of a shape in whose last axis the runs lie one after another."""
-        *front, last = size if isinstance(size, tuple) else (size,)
-        table = np.empty((len(self.apart), *front, self._each(last)))
+    def _filled(self, kind: str, size: int) -> np.ndarray:
+        table = np.empty((len(self.apart), self._each(size)))
         for one, row in zip(self.apart, table, strict=True):
             getattr(one, kind)(out=row)
-        return np.moveaxis(table, 0, -2).reshape(*front, last)
+        return table.ravel()
 
     def _each(self, size: int) -> int:
         """Return how many numbers each run draws; where some jobs draw again they can only be drawn apart."""

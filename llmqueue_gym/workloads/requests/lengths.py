@@ -19,7 +19,6 @@ import numpy as np
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.registry import Named, Registry
-from llmqueue_gym.workloads.streams import apart
 from llmqueue_gym.workloads.traces import load_lengths
 
 MEASURED = {
@@ -58,20 +57,10 @@ def sample_within(law: Lengths, n: int, rng: np.random.Generator, most: float) -
         BadInput: next to none is so short.
     """
     prompts, outputs = law.sample(n, rng)
-    runs = apart(rng)
-    for one, *lengths in zip(runs, prompts.reshape(len(runs), -1), outputs.reshape(len(runs), -1), strict=True):
-        _draw_again(law, *lengths, one, most)
-    return prompts, outputs
-
-
-def _draw_again(
-    law: Lengths, prompts: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, most: float
-) -> None:
-    """Let the requests of a run that have more than so many tokens have others."""
     for _ in range(ROUNDS):
         again = np.flatnonzero(prompts + outputs > most)
         if not len(again):
-            return
+            return prompts, outputs
         prompts[again], outputs[again] = law.sample(len(again), rng)
     raise BadInput(f"max_tokens={most:g}: next to no request of {law} is so short")
 
