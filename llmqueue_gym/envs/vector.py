@@ -220,6 +220,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             ended: those whose episode has ended with this step.
         """
         batch, steps = self.episodes, self.episodes.steps
+        in_place = not self.copy and valid is self._all
         columns = {
             "dt": steps["dt"],
             "clock": steps["clock"],
@@ -236,8 +237,8 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
         if len(ended):
             for key, values in batch.metrics(ended).items():
                 metrics[key][ended] = values
-        told = {**{key: values.copy() for key, values in columns.items()}, "episode_metrics": _masked(metrics, valid)}
-        return _masked(told, valid)
+        told = columns if in_place else {key: values.copy() for key, values in columns.items()}
+        return _masked({**told, "episode_metrics": _masked(metrics, valid)}, valid)
 
     @property
     def response_times(self) -> np.ndarray:

@@ -243,7 +243,7 @@ class BasePolicy:
 
 
 def _pointer(function: Any, dtypes: tuple[np.dtype, ...]) -> Any:
-    constants = constants_of(function)
+    constants = () if _is_of_the_library(function) else constants_of(function)
     if constants is not None:
         return _kept_pointer(function, dtypes, constants)
     return _kept_pointer.__wrapped__(function, dtypes, None)  # what it reads may change between calls
@@ -253,7 +253,12 @@ def _pointer(function: Any, dtypes: tuple[np.dtype, ...]) -> Any:
 def _kept_pointer(function: Any, dtypes: tuple[np.dtype, ...], constants: Any) -> Any:
     from llmqueue_gym._jit import pointer  # numba, which listing the policies does not need
 
-    return pointer(function, dtypes, cache=str(function.__module__).startswith("llmqueue_gym."))
+    return pointer(function, dtypes, cache=_is_of_the_library(function))
+
+
+def _is_of_the_library(function: Any) -> bool:
+    """Whether what a function takes from around it never changes, as it is no user's."""
+    return str(function.__module__).startswith("llmqueue_gym.")
 
 
 def _zero(job: Any, params: np.ndarray) -> float:

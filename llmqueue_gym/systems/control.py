@@ -14,6 +14,7 @@ from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
 from llmqueue_gym.engines.batching.tables import BATCH, LIVELOCK, ReplicaTables
 from llmqueue_gym.engines.fleet import tables
 from llmqueue_gym.engines.fleet.power import follow
+from llmqueue_gym.engines.fleet.scaling import HOUR
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.control import Controller, Seen, Unit
 from llmqueue_gym.requests import BOTH, DECODE, PREFILL, ROLES
@@ -26,7 +27,6 @@ from llmqueue_gym.systems.view import check_between, check_flags
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
-HOUR = 3600.0  # s
 SOONEST, LONGEST = 1e-3, 1e9  # s between ticks, and that anything may take; h until a machine vanishes
 HISTORY = np.dtype(
     [("arrivals", "f8"), ("prompts", "f8"), ("outputs", "f8"), ("ended", "f8", 3), ("busy", "f8", 3)]

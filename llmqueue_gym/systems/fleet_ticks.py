@@ -11,11 +11,19 @@ import numpy as np
 
 from llmqueue_gym.engines.batching.tables import LIVELOCK
 from llmqueue_gym.engines.fleet import tables
-from llmqueue_gym.engines.fleet.scaling import OF_FLEET, OF_REPLICA, fresh_watch, observe_ticks, take_targets
+from llmqueue_gym.engines.fleet.scaling import (
+    HOUR,
+    OF_FLEET,
+    OF_REPLICA,
+    bill,
+    fresh_watch,
+    observe_ticks,
+    take_targets,
+)
 from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.predictors.arrivals import ArrivalForecast
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.control import HOUR, NEVER, Steering, noted, on_times, present
+from llmqueue_gym.systems.control import NEVER, Steering, noted, present
 from llmqueue_gym.systems.fleet_view import SCALES, FleetEpisodes, FleetView
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.targets import targets_of
@@ -56,17 +64,7 @@ class ChangingEpisodes(FleetEpisodes):
         """Carry out `actions` as `advance` does, and pay for the replicas; all until the first with the second."""
         super().proceed()
         if self.view.price > 0:
-            hours = self._paid_hours()
-            begun, skipped = self.actions == START, self.actions == SKIP
-            more = np.where(begun | skipped, 0.0, hours - self._owed)
-            self._owed = np.where(skipped, self._owed, np.where(begun, 0.0, hours))
-            self.steps["reward"] -= self.view.price * more
-
-    def _paid_hours(self) -> np.ndarray:
-        """Return the hours for which replicas of each run are paid by now, all together `(E,)`."""
-        runs, each = len(self.actions), len(self.fleet.forms)
-        times = on_times(self.fleet, slice(None), np.repeat(self.steps["clock"], each))
-        return times.reshape(runs, each).sum(axis=1) / HOUR
+            bill(self.fleet, self.steps, self.actions, self._owed, float(self.view.price))
 
     def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:
         """Return what has come of run `e` so far; `price` is what its replicas cost, in the unit of the reward."""
@@ -126,7 +124,7 @@ class ScaledEpisodes(ChangingEpisodes):
         self.targets = targets_of(system)
         self.first = int(self.action_space.n) - len(self.targets)
         self.watch = fresh_watch(size, len(self.fleet.forms))
-        self._patience, self._barren = system.bound_rules.patience, np.zeros(size, np.int64)
+        self._patience = system.bound_rules.patience
         jobs, fleet = list(view.jobs), list(view.system)
         places = (np.array([names.index(one) for one in of]) for names, of in ((jobs, OF_REPLICA), (fleet, OF_FLEET)))
         self._places = tuple(places)
@@ -148,11 +146,11 @@ class ScaledEpisodes(ChangingEpisodes):
             watch = self.watch = watch._replace(forecast=np.pad(watch.forecast, ((0, 0), (0, more)), "edge"))
         watch.forecast[e, : len(told)], watch.forecast[e, len(told) :] = told, told[-1]
         each = len(self.fleet.forms)
-        for name in ("arrived", "made"):
+        for name in ("arrived", "made", "barren"):
             getattr(watch, name)[e] = 0
         for name in ("done", "batch_time"):
             getattr(watch, name)[e * each : (e + 1) * each] = 0
-        watch.ticks[e], self._barren[e] = -1, 0  # the first is number 0
+        watch.ticks[e] = -1  # the first is number 0
         watch.asked[e] = np.bincount(self._begins["role"], minlength=3)
 
     def advance(self) -> None:
@@ -178,11 +176,8 @@ class ScaledEpisodes(ChangingEpisodes):
 
         So it is where an agent leaves those off who alone could serve the first that waits.
         """
-        at_ticks = (self.asks == tables.TICK) & (self.actions != SKIP)
-        idle = (self.watch.arrivals == 0) & (self.watch.outputs == 0)
-        self._barren = np.where(at_ticks, np.where(idle, self._barren + 1, 0), self._barren)
-        over = at_ticks & (self._barren > self._patience)
-        if over.any():
+        if self.watch.barren.max() > self._patience:
+            over = (self.watch.barren > self._patience) & (self.asks == tables.TICK) & (self.actions != SKIP)
             self.fleet.fleet["reason"][over], self.asks[over] = LIVELOCK, tables.OVER
             self.steps["truncated"][over] = True
 

@@ -170,9 +170,10 @@ class FleetEpisodes(Episodes):
     def __init__(self, scenario: "Scenario", view: FleetView, size: int):
         super().__init__(scenario, view, size)
         system: Any = scenario.system
-        n, each, looks = int(scenario.n_jobs), len(system.members), view.looks
+        n, each, self._looks = int(scenario.n_jobs), len(system.members), view.looks
         order: Any = system.discipline
-        one, alone, course, (conduct, *_, params), checked = system.loaded(scenario.draw(0, looks), looks)
+        drawn = scenario.draw(0, self._looks)
+        one, alone, course, (conduct, *_, params), checked = system.loaded(drawn, self._looks)
         fresh = tables.fresh_fleet(size, n, one.choices.shape[1], each, PLACES if system.caches else 0)
         self.fleet = one._replace(**{name: getattr(fresh, name) for name in tables.OF_RUNS})
         for name in ("role", "power"):
@@ -194,7 +195,7 @@ class FleetEpisodes(Episodes):
 
     def draw(self, seed: Any, scenario: "Scenario | None" = None) -> Drawn:
         """Return the requests of a seed and the replicas that they see."""
-        return (scenario or self.scenario).draw(seed, self.view.looks)
+        return (scenario or self.scenario).draw(seed, self._looks)
 
     def give(self, e: Any, drawn: Drawn) -> None:
         """Let run `e` begin with these requests, at empty replicas."""

@@ -11,11 +11,13 @@ Places are said to be natural numbers, which saves compiled code a look at their
 from llmqueue_gym._jit import inner_kernel, natural, part_kernel, prefetch
 from llmqueue_gym.engines.batching.cache import (
     AT,
+    BITS,
     BLOCK,
     END,
     FIRST,
     HELD,
     LENGTH,
+    LOOK,
     NEXT,
     NOTHING,
     OFFSET,
@@ -28,10 +30,12 @@ from llmqueue_gym.engines.batching.cache import (
     TEXT,
     TEXT_OF_OUTPUT,
     USERS,
+    WHERE,
 )
 from llmqueue_gym.engines.batching.prefixes import next_prefix
 
 SOON = 16  # blocks ahead of the one at hand that are asked for
+LAST = (1 << BITS) - 1  # bits of a look-up's number; where they are those of another one there is a look-up too many
 
 
 @inner_kernel
@@ -98,8 +102,20 @@ def forget(cells, buckets, b):
 @inner_kernel
 def disturb(cells, state, looks, b):
     """Let the last look-up count no more if it found block b; it is the one of number `looks`."""
-    if cells[b + SEEN] == looks:
+    if cells[b + SEEN] & LAST == looks & LAST:
         state.looked = 0
+
+
+@inner_kernel
+def note_change(cells, looks, b):
+    """Note that block b holds something else now, which the look-up after number `looks` is the first to find."""
+    cells[b + SEEN] = (looks + 1) << BITS
+
+
+@inner_kernel
+def note_seen(cells, looks, b):
+    """Note that look-up number `looks` found block b."""
+    cells[b + SEEN] = (cells[b + SEEN] & ~LAST) | (looks & LAST)
 
 
 @inner_kernel
@@ -138,6 +154,7 @@ def take_blocks(cells, state, request, path, count):
         disturb(cells, state, looks, b)
         if cells[b + PREFIX] != 0:
             forget(cells, buckets, b)
+            note_change(cells, looks, b)
         cells[b + USERS] = 1
     cells[queue + FIRST] = first
 
@@ -183,11 +200,12 @@ def hold_more(cells, state, path, tokens, size):
     """Do the work of `hold_tokens` where there is some."""
     path, buckets, mask, missing = natural(path), natural(state.buckets), natural(state.bucket_mask), state.missing
     prefix, at, offset, spot = cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + SPOT]
-    first, full = natural(path + cells[path + PAGES]), tokens // size
+    first, full, looks = natural(path + cells[path + PAGES]), tokens // size, state.looks
     for k in range(first + cells[path + HELD], first + full):
         prefix, at, offset, spot = next_block(cells, path, size, prefix, at, offset, spot)
         b = natural(cells[k])
         cells[b + PREFIX] = prefix
+        note_change(cells, looks, b)
         enter(cells, buckets, natural(buckets + (spot & mask)), b)
         if prefix == missing:
             state.looked = 0
@@ -196,38 +214,54 @@ def hold_more(cells, state, path, tokens, size):
 
 
 @inner_kernel
-def look_up(e, r, i, size):
-    """Find the blocks that hold the first tokens of waiting request i, all but one of its tokens at most [19].
+def known_hits(cells, state, path, first):
+    """Return how many blocks the last look-up of a path found, and how many of them nobody uses now; 0 and 0 where one
+    of them has changed since, or it was elsewhere.
 
-    What is found stands in `state` until one of these blocks changes or the first one that is missing appears.
+    Whoever waits is looked up again and again while little changes. A block that still holds what it did is still the
+    one to be found, as others that come to hold the same stand behind it.
     """
-    if r.state[e].looked != i + 1:
-        find_hits(r.cells, r.state[e], r.requests[i], r.truth[i].path, size)
-        r.state[e].looked = i + 1
+    hits, idle, last, looks = cells[path + HELD], 0, cells[path + LOOK], state.looks
+    if cells[path + WHERE] != state.queue:
+        return 0, 0
+    for k in range(first, first + hits):
+        b = natural(cells[k])
+        prefetch(cells, cells[min(k + SOON, first + hits - 1)], 0)
+        if cells[b + SEEN] >> BITS > last:
+            return 0, 0
+        note_seen(cells, looks, b)
+        if cells[b + USERS] <= 0:
+            idle += 1
+    return hits, idle
 
 
 @part_kernel
 def find_hits(cells, state, request, path, size):
-    """Do the work of `look_up` where there is some."""
+    """Find the blocks that hold the first tokens of a waiting request, all but one of its tokens at most [19].
+
+    What is found stands in `state` until one of these blocks changes or the first one that is missing appears.
+    """
     state.looks += 1
-    path = natural(path)
+    path, looks = natural(path), state.looks
     most, first = (request.prompt + request.generated - 1) // size, natural(path + cells[path + PAGES])
-    hits, idle, missing = 0, 0, 0
-    prefix, at, offset, spot = NOTHING, PATH, 0, 0
-    cells[path + PREFIX], cells[path + AT], cells[path + OFFSET] = prefix, at, offset
+    hits, idle = known_hits(cells, state, path, first)
+    if hits == 0:
+        cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + SPOT] = NOTHING, PATH, 0, 0
+    prefix, at, offset, spot = cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + SPOT]
+    missing = 0
     while hits < most:
         prefix, at, offset, spot = next_block(cells, path, size, prefix, at, offset, spot)
         b = holder_of(cells, state, spot, prefix)
         if b == 0:
             missing = prefix
             break
-        cells[b + SEEN] = state.looks
+        note_seen(cells, looks, b)
         if cells[b + USERS] <= 0:
             idle += 1
         cells[first + hits] = b
         hits += 1
         cells[path + PREFIX], cells[path + AT], cells[path + OFFSET], cells[path + SPOT] = prefix, at, offset, spot
-    cells[path + HELD] = hits
+    cells[path + HELD], cells[path + LOOK], cells[path + WHERE] = hits, looks, state.queue
     state.hits, state.idle_hits, state.missing = hits, idle, missing
     request.cached = min(hits * size, request.prompt)
 
@@ -272,6 +306,7 @@ def lose_all(cells, state):
     """Let all blocks of a replica hold nothing; nobody uses one."""
     for b in range(state.queue + BLOCK, ring_of(state), BLOCK):
         cells[b + PREFIX] = 0
+        note_change(cells, state.looks, b)
     for bucket in range(state.buckets, state.buckets + state.bucket_mask + 1):
         cells[bucket] = 0
     state.looked = 0

@@ -27,7 +27,8 @@ NOTHING = 1  # the number of no tokens; 0 stands for a block that holds none
 # A block. Two of them are a cache line.
 USERS = 1  # requests that hold it; where nobody does, its place in the ring of free blocks, with a minus
 NEXT = 2  # the next block of the same bucket, or the bucket behind the last one
-SEEN = 3  # the last look-up that found it
+SEEN = 3  # the last look-up that found it, by its last bits, and above them the first one to find what it holds now
+BITS = 20
 BLOCK = 4
 
 # The queue of free blocks: it stands in a ring, from the first, which is taken next, to the end. A 0 is a gap.
@@ -40,7 +41,8 @@ TEXT_OF_OUTPUT = 4
 SPOT = 5  # of the last of these blocks, see `blocks`
 PAGES = 6  # the place of its first page, which is the end of its pieces, from the path
 LEFT = 7  # the place of the path for what it leaves behind where it moves, from this one; 0 where nobody moves
-PATH = 8
+LOOK, WHERE = 8, 9  # the number of the last look-up of these blocks, and the queue of the replica that it was at
+PATH = 10
 
 # A piece: so many tokens of a text.
 TEXT, START, LENGTH = 0, 1, 2

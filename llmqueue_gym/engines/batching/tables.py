@@ -318,20 +318,22 @@ class ReplicaTables(NamedTuple):
         """`SERVICE` rows (E * n,)."""
         return self.truth["service"]
 
-    def clear(self, e: int) -> None:
-        """Let replica e be empty, with nobody in sight."""
-        blocks, kept = self.system["blocks"][e], {name: self.state[name][e] for name in _KEPT}
-        self.system[e] = self.state[e] = 0
-        self.system["free"][e] = self.system["blocks"][e] = blocks
-        self.state["ends"][e] = self.state["next"][e] = np.inf
+    def clear(self, rows: slice) -> None:
+        """Let these replicas be empty, with nobody in sight."""
+        system, state = self.system[rows], self.state[rows]
+        blocks, kept = system["blocks"].copy(), {name: state[name].copy() for name in _KEPT}
+        for table in (system, state):
+            table.view(np.int64)[:] = 0  # much faster than column by column
+        system["free"] = system["blocks"] = blocks
+        state["ends"] = state["next"] = state["stage_ends"] = np.inf
         for name, value in kept.items():
-            self.state[name][e] = value
-        if kept["caching"] == cache.BLOCKS:
-            cache.clear(self, e)
-        if kept["caching"] == cache.TREE:
-            radix_tables.cut_down(self.cells, int(kept["tree"]))
-        self.notes["received"][e], self.notes["share"][e] = 0.0, 1.0
-        self.state["stage_ends"][e] = np.inf
+            state[name] = value
+        self.notes["received"][rows], self.notes["share"][rows] = 0.0, 1.0
+        for e in np.flatnonzero(kept["caching"]).tolist():
+            if kept["caching"][e] == cache.BLOCKS:
+                cache.clear(self, rows.start + e)
+            else:
+                radix_tables.cut_down(self.cells, int(kept["tree"][e]))
 
     def fill(self, run: int, runs: int, given: Requests, cost: np.ndarray) -> slice:
         """Write the requests of one of the runs, of these costs per second in system; there is room for them.
@@ -362,8 +364,7 @@ class ReplicaTables(NamedTuple):
         """Let a run, which is one replica of so many rows, begin with these requests, of these costs per second."""
         rows, e = self.fill(run, len(self.system) // stages, given, cost), run * stages
         n = rows.stop - rows.start
-        for q in range(e, e + stages):
-            self.clear(q)
+        self.clear(slice(e, e + stages))
         self.inbox[e, :n] = np.arange(rows.start, rows.stop)
         self.state["n"][e], self.state["every"][e] = n, given.refreshed.every
         self.state["sent"][e] = np.isfinite(given.requests["arrival"]).sum()

@@ -19,7 +19,7 @@ from llmqueue_gym.engines.fleet.decider import route
 from llmqueue_gym.engines.fleet.events import drop_first
 from llmqueue_gym.engines.fleet.held import first_held, has_place, hold, let_go, may_pick
 from llmqueue_gym.engines.fleet.migration import migrate
-from llmqueue_gym.engines.fleet.moments import is_watched, left, next_moment
+from llmqueue_gym.engines.fleet.moments import is_amid, is_watched, left, next_moment
 from llmqueue_gym.engines.fleet.pools import choose_both, come_home
 from llmqueue_gym.engines.fleet.power import begin_start, switch_off
 from llmqueue_gym.engines.fleet.programs import come
@@ -227,6 +227,8 @@ def go_on(
                 if closes and state.ends == np.inf:
                     continue
                 state.until = state.ends if closes else until
+                if is_amid(f, r, q, g, state.until):
+                    continue
                 found = proceed(
                     g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,
                     params[q], ENDLESS if until < np.inf else (work + 1) * 1000,
@@ -303,7 +305,8 @@ def go_on(
             for q in range(replicas):
                 g = first + q
                 ends_next = fleet.clock < r.state[g].ends <= soon  # which is the next moment, and not before it
-                if is_watched(e, f, g, course) and f.members[g].power in (ON, DRAINING) and not ends_next:
+                held = ends_next or is_amid(f, r, q, g, soon)
+                if is_watched(e, f, g, course) and f.members[g].power in (ON, DRAINING) and not held:
                     r.state[g].until = soon
                     proceed(
                         g, r, f.rules[q], conduct, f.forms[q], f.numbers[q], 0, 0, rank, victim, length, progress,

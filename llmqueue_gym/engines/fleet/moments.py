@@ -4,6 +4,7 @@ import numpy as np
 
 from llmqueue_gym._jit import inner_kernel
 from llmqueue_gym.engines.batching.queue import row_at
+from llmqueue_gym.engines.batching.tables import COMPUTE
 from llmqueue_gym.engines.fleet.arrivals import next_arrival
 from llmqueue_gym.engines.fleet.tables import DRAINING
 
@@ -74,6 +75,16 @@ def none_before(e, f, r, g, course):
 def tokens_left(r, i):
     """Return the output tokens that request i still has to make."""
     return r.truth[i].output - r.requests[i].generated
+
+
+@inner_kernel
+def is_amid(f, r, q, g, until):
+    """Whether replica q, in row g, is in an iteration that ends after a time, so that nothing happens there before.
+
+    A pipeline is not looked at, as another stage of it may begin.
+    """
+    state = r.state[g]
+    return state.phase == COMPUTE and until < state.ends < np.inf and f.rules[q].stages == 1
 
 
 @inner_kernel

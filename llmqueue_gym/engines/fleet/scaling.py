@@ -8,17 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmqueue_gym._jit import lean_kernel, part_kernel, records
+from llmqueue_gym._jit import lean_kernel, part_kernel, prefetch, records
 from llmqueue_gym.engines.batching.block_queue import row_of, stands_for_itself
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.fleet.moments import left
 from llmqueue_gym.engines.fleet.power import follow
-from llmqueue_gym.engines.fleet.sites import add
+from llmqueue_gym.engines.fleet.sites import SOON, add
 from llmqueue_gym.engines.fleet.stepping import first_open
 from llmqueue_gym.engines.fleet.tables import DRAINING, OFF, ON, OVER, STARTING, TICK
-from llmqueue_gym.engines.state import SKIP
+from llmqueue_gym.engines.state import SKIP, START
 from llmqueue_gym.requests import ROLES, SITE
 
+HOUR = 3600.0  # s
 # Columns of a replica and of a fleet, in the order in which `observe_ticks` has them.
 OF_REPLICA = (
     *("present", "role", "running", "waiting", "free", "blocks", "pending", "work"),
@@ -28,6 +29,9 @@ OF_FLEET = (
     *("question", "in_system", "since_decision", "ticks", "arrivals", "prompts", "outputs", "held"),
     *("asked_both", "asked_prefill", "asked_decode", "forecast"),
 )
+
+
+COUNTS = ("ticks", "arrived", "made", "arrivals", "prompts", "outputs", "barren")
 
 
 class Watch(NamedTuple):
@@ -45,12 +49,13 @@ class Watch(NamedTuple):
     busy: np.ndarray  # (E * R,)
     asked: np.ndarray  # replicas that were asked for, by role (E, 3)
     forecast: np.ndarray  # requests that are predicted to come soon, at each tick (E, k); the last from then on
+    barren: np.ndarray  # ticks one after another at which nobody had come or got a token (E,)
     burden: np.ndarray  # space, a SITE row (1,)
 
 
 def fresh_watch(runs: int, replicas: int) -> Watch:
     """Return what has been seen of runs that have not begun."""
-    counts = {name: np.zeros(runs, np.int64) for name in ("ticks", "arrived", "made", "arrivals", "prompts", "outputs")}
+    counts = {name: np.zeros(runs, np.int64) for name in COUNTS}
     each = {name: np.zeros(runs * replicas, np.int64) for name in ("done", "ended")}
     times = {name: np.zeros(runs * replicas) for name in ("batch_time", "busy")}
     asked, forecast, burden = np.zeros((runs, 3), np.int64), np.zeros((runs, 1)), records(np.zeros(1, SITE))
@@ -115,6 +120,7 @@ def take_note(e, f, r, watch):
         prompts,
     )
     watch.arrived[e], watch.made[e] = fleet.arrived, made
+    watch.barren[e] = watch.barren[e] + 1 if watch.arrivals[e] == 0 and watch.outputs[e] == 0 else 0
     watch.ticks[e] += 1
 
 
@@ -126,10 +132,36 @@ def add_up(g, f, r, burden):
     for k in range(system.running):
         add(burden, r.requests[r.running[g, k]])
     for k in range(system.waiting):
+        prefetch(r.requests, row_at(g, r, k + SOON), 0)
         if stands_for_itself(r, rules, row_at(g, r, k)):
             add(burden, r.requests[row_of(row_at(g, r, k))])
     for k in range(state.n - state.arrived):
         add(burden, r.requests[r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]])
+
+
+@lean_kernel
+def bill(f, steps, actions, owed, price):
+    """Take what the replicas of each run cost in a step from its reward; all until the first decision with the second.
+
+    Args:
+        f: `FleetTables` of E runs.
+        steps: `STEP` rows `(E,)`, written.
+        actions: `(E,)`, those that led here; a run with SKIP is left alone.
+        owed: `(E,)`, the hours for which each run had paid at its last decision, written.
+        price: of an hour.
+    """
+    for e in range(actions.shape[0]):
+        if actions[e] == SKIP:
+            continue
+        hours = 0.0
+        if actions[e] != START:
+            for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
+                member = f.members[g]
+                on = max(steps[e].clock - member.since, 0.0) if member.power != OFF else 0.0
+                hours += member.on_time + on
+            hours /= HOUR
+            steps[e].reward -= price * (hours - owed[e])
+        owed[e] = hours
 
 
 @part_kernel

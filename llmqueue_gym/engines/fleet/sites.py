@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llmqueue_gym._jit import inner_kernel
+from llmqueue_gym._jit import inner_kernel, prefetch
 from llmqueue_gym.engines.batching.block_queue import row_of, stands_for_itself
 from llmqueue_gym.engines.batching.pool import blocks_for
 from llmqueue_gym.engines.batching.queue import row_at
@@ -12,6 +12,7 @@ from llmqueue_gym.engines.fleet.tables import CACHED, KNOWN, LUCK, OFF, ON, SUMS
 from llmqueue_gym.requests import DECODE, PREFILL
 
 BITS = (1 << 31) - 1  # products of these stay below what an integer holds, which compiled code relies on
+SOON = 8  # requests of the queue ahead of the one at hand that are asked for, because the queue may be long
 MIX, STEP = 0x45D9F3B, 0x1E3779B9  # odd numbers without a pattern
 
 
@@ -42,6 +43,7 @@ def report(g, f, r, clock, wants):
     for k in range(r.system[h].running):
         add(site, r.requests[r.running[h, k]])
     for k in range(r.system[h].waiting):
+        prefetch(r.requests, row_at(h, r, k + SOON), 0)
         if stands_for_itself(r, rules, row_at(h, r, k)):
             wait_there(site, r.requests[row_of(row_at(h, r, k))], rules)
     for k in range(coming):

@@ -147,13 +147,12 @@ def first_open(e, mask):
 def ask_for(e, f, r):
     """Ask for the rows that a step of run e will look at, because the tables of many runs lie in no near cache.
 
-    As in `batching.stepping`, rows of requests that have left are asked for, too.
+    More than these would take the place of others that are needed.
     """
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
-        for k in range(min(FEW, r.running.shape[1])):
+        for k in range(min(FEW, r.system[g].running)):
             i = r.running[g, k]
             prefetch(r.requests, i, 0)
-            prefetch(r.requests, i, 64)
             prefetch(r.truth, i, 0)
         i = row_at(g, r, 0)
         prefetch(r.requests, i, 0)

@@ -284,24 +284,21 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
         course: `COURSE` record.
     """
     replicas, n = len(f.forms), rows.stop - rows.start
-    f.fleet[e] = 0
-    f.fleet["first"][e], f.fleet["n"][e], f.fleet["sent"][e] = rows.start, n, sent
-    f.fleet["clock"][e], f.fleet["next_tick"][e] = -np.inf, course["tick"]
-    f.fleet["next_report"][e] = np.inf
-    for name in ("source", "front", "back", "withdrawn", "picked"):
-        f.fleet[name][e] = -1
     mine = slice(e * replicas, (e + 1) * replicas)
     roles, power = f.members["role"][mine].copy(), f.members["power"][mine].copy()
-    f.members[mine] = 0
-    f.members["role"][mine], f.members["power"][mine] = roles, power
-    f.members["home"][mine], f.members["joined"][mine], f.fleet["joined"][e] = roles, np.arange(replicas), replicas
-    for name in ("head", "tail", "starts", "becomes"):
-        f.members[name][mine] = -1
-    f.sites[mine] = 0
+    for table in (f.fleet[e : e + 1], f.members[mine], f.sites[mine]):
+        table.view(np.int64)[:] = 0  # much faster than column by column
     f.record[mine] = 0
-    f.sites["index"][mine] = np.arange(replicas)
+    fleet, members = f.fleet, f.members
+    fleet["first"][e], fleet["n"][e], fleet["sent"][e], fleet["joined"][e] = rows.start, n, sent, replicas
+    fleet["clock"][e], fleet["next_tick"][e], fleet["next_report"][e] = -np.inf, course["tick"], np.inf
+    fleet["next_migration"][e] = course["migrate_every"]
+    for name in ("source", "front", "back", "withdrawn", "picked"):
+        fleet[name][e] = -1
+    members["role"][mine], members["home"][mine], members["power"][mine] = roles, roles, power
+    members["joined"][mine] = f.sites["index"][mine] = np.arange(replicas)
+    for name in ("head", "tail", "starts", "becomes", "leaving"):
+        members[name][mine] = -1
     f.sites["role"][mine] = roles
-    f.members["leaving"][mine], f.fleet["next_migration"][e] = -1, course["migrate_every"]
-    for q in range(mine.start, mine.stop):
-        r.clear(q)
+    r.clear(mine)
     r.state["until"][mine] = -np.inf

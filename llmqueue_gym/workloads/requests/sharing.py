@@ -5,6 +5,7 @@ of the lengths, after what is its own.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -96,10 +97,14 @@ class Prefixes(SharedLengths):
 
     def beginnings(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return the system prompts, one uniform number of `rng` for each request."""
-        normal = np.random.default_rng(0).standard_normal(self.texts)
-        lengths = whole_tokens(self.prefix * np.exp(self.sigma * normal - self.sigma**2 / 2))
         texts = popular(n, self.texts, self.zipf, rng)
-        return texts[:, None], lengths[texts, None]
+        return texts[:, None], self._lengths[texts, None]
+
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        """Tokens of each system prompt."""
+        normal = np.random.default_rng(0).standard_normal(self.texts)
+        return whole_tokens(self.prefix * np.exp(self.sigma * normal - self.sigma**2 / 2))
 
 
 @dataclass(frozen=True)
