@@ -25,5 +25,6 @@ SYSTEMS = Registry(
         "replica": f"{_HERE}.replica:Replica",
         "fleet": f"{_HERE}.fleet:Fleet",
         "speculative": f"{_HERE}.speculative:Speculative",
+        "model-choice": f"{_HERE}.choice:ModelChoice",
     },
 )
