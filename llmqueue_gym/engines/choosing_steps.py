@@ -5,7 +5,7 @@ a batch of one.
 """
 
 from llmqueue_gym._jit import inner_kernel, kernel, lean_kernel
-from llmqueue_gym.engines.choosing import NOT, ask, leave, least, proceed, show
+from llmqueue_gym.engines.choosing import NOT, ask, least, leave, proceed, show
 from llmqueue_gym.engines.state import SKIP, START
 
 

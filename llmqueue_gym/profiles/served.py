@@ -2,13 +2,14 @@
 
     llama-1b:seats=2/llama-70b:seats=16
 
-are two models, the weakest first. A model of one's own is `model` with its numbers, such as `model:tpot=0.02,right=0.7`.
+are two models, the weakest first. One of your own is `model` with its numbers, such as `model:tpot=0.02,right=0.7`.
 """
 
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def served_models(given: Any) -> tuple[Served, ...]:
         models = tuple(SERVED(one) for one in given)
     except BadInput as error:
         raise BadInput(f"models={'/'.join(map(str, given))!r:.120}: {error}") from None
-    for before, after in zip(models, models[1:], strict=False):
+    for before, after in pairwise(models):
         if after.right < before.right:
             raise BadInput(
                 f"models: {after.name}, right={after.right:g}, stands behind {before.name}, right={before.right:g}; "

@@ -156,7 +156,9 @@ class ModelChoice(JobSystem):
         super().check(scenario)
         calls, there = scenario.workload, len(self.served)
         if isinstance(calls, RecordedCalls) and calls.tokens.shape[1] != there:
-            raise BadInput(f"models={self.models!r} are {there}, and the recorded answers are of {calls.tokens.shape[1]}")
+            raise BadInput(
+                f"models={self.models!r} are {there}, and the recorded answers are of {calls.tokens.shape[1]}"
+            )
 
     def kinds(self, scenario: "Scenario") -> int:
         """Return how many kinds of calls there are."""
@@ -252,7 +254,14 @@ class ModelChoice(JobSystem):
         return Run(policy.name, jobs, sizes, outcome, elapsed, self, totals=totals_of(state), parts=parts)
 
     def _play(
-        self, jobs: np.ndarray, sizes: np.ndarray, drawn: Drawn, score: Any, again: Any, params: np.ndarray, at_once: int
+        self,
+        jobs: np.ndarray,
+        sizes: np.ndarray,
+        drawn: Drawn,
+        score: Any,
+        again: Any,
+        params: np.ndarray,
+        at_once: int,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """Return the outcome table `(n,)`, the state and the stations at the end, and the seconds in the kernel."""
         n, m, state = len(jobs), len(self.served), beginning()
@@ -320,9 +329,7 @@ class ModelChoice(JobSystem):
     def more(self, run: Run) -> dict[str, float]:
         """Return accuracy, money and models asked for each call, the shares of answers by model, and the cost."""
         told, end = self.numbers(run), run.outcome
-        shares = {
-            f"answers of {m}, {one.name}": float((end["model"] == m).mean()) for m, one in enumerate(self.served)
-        }
+        shares = {f"answers of {m}, {one.name}": float((end["model"] == m).mean()) for m, one in enumerate(self.served)}
         found = {name: told[name] for name in ("cost", "accuracy")}
         return {**found, "usd_per_call": told["usd"], "asked_per_call": float(end["asked"].mean()), **shares}
 

@@ -205,7 +205,9 @@ def choice_scene(episodes: Any, title: str) -> Scene:
         first = int(episodes.serving["first"][m])
         rows = episodes.seats["row"][0, first : first + int(here["taken"])].tolist()
         bars = [job_bar(episodes, row, False) for row in sorted(rows)]
-        words = f"{m}: {model.name}, {int(here['taken'])} of {model.seats} seats, {int(here['waiting'])} waiting (tokens)"
+        words = (
+            f"{m}: {model.name}, {int(here['taken'])} of {model.seats} seats, {int(here['waiting'])} waiting (tokens)"
+        )
         panels.append(Panel(words, tuple(bars[:MOST]), len(bars)))
     said, answers = ended(episodes), episodes.run().outcome
     if asked >= 0:

@@ -32,7 +32,8 @@ class ChoiceAgent(Agent):
         """Return the call and the models from observations."""
         columns = {name: np.atleast_2d(c) for name, c in columns_of(observation, "jobs", self.view.jobs).items()}
         system = {name: np.atleast_1d(c) for name, c in columns_of(observation, "system", self.view.system).items()}
-        calls, models = np.zeros(len(system["answered"]), CALL), np.zeros(columns["asked"].shape, MODEL)
+        runs, count = columns["asked"].shape[:2]
+        calls, models = np.zeros(runs, CALL), np.zeros((runs, count), MODEL)
         for name in ("verified", "win", "luck", "load", "spent"):
             calls[name] = system[name]
         for name in ("asked", "prompt", "klass", "calls"):
@@ -42,8 +43,8 @@ class ChoiceAgent(Agent):
             models[name] = columns[name]
         for name in ("asked", "trials"):
             models[name] = np.rint(columns[name])
-        models["index"] = models["strength"] = np.arange(models.shape[1])
-        models["models"] = models.shape[1]
+        models["index"] = models["strength"] = np.arange(count)
+        models["models"] = count
         return {"call": calls, "models": models, "answered": system["answered"] > 0}
 
     def look(self, seen: Mapping[str, Any]) -> dict[str, Any]:
