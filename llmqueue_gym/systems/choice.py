@@ -78,7 +78,7 @@ class ModelChoice(JobSystem):
     title: ClassVar[str] = "Several models"
     policies: ClassVar[Policies] = CHOICE_POLICIES
     view: ClassVar[type[View]] = ChoiceView
-    cost: ClassVar[str] = "mean response time, and price of wrong answers and of money, s"
+    cost: ClassVar[str] = "mean of response time and the price of wrong answers and of money, in s"
     base: ClassVar[str] = "weakest"
     covered: ClassVar[str] = "weakest, strongest and random-share, where sizes are exponential and nothing else varies"
     metrics: ClassVar[str] = "llmqueue_gym.evaluation.choice"
@@ -245,7 +245,7 @@ class ModelChoice(JobSystem):
         self._play(jobs[:0], sizes, drawn, score, again, params, 1)  # the first call loads the kernel, which takes time
         at_once = min(policy.at_once, len(self.served))
         outcome, state, stations, elapsed = self._play(jobs, sizes, drawn, score, again, params, at_once)
-        policy.refuse_failure(params)
+        policy.refuse_failure(params, jobs)
         shares = outcome["model"][:, None] == np.arange(len(self.served))
         parts = tuple(
             {"busy": float(here["busy"] / one.seats / max(state["clock"], 1e-300)), "answers": float(kept)}
