@@ -64,7 +64,7 @@ def test_odd_rules_are_played_as_by_the_slow_simulator(at_once):
 
 def compare(scenario, policy, seed):
     drawn, run = scenario.draw(seed), scenario.simulate(policy, seed)
-    slow, end = Slow(drawn, scenario.system, policy, policy.params_for()), run.outcome
+    slow, end = Slow(drawn, scenario.system, policy, policy.params_for(**scenario.facts())), run.outcome
     np.testing.assert_allclose(end["completion"], slow.completions, rtol=1e-10)
     np.testing.assert_allclose(end["spent"], slow.spent, rtol=1e-9)
     np.testing.assert_array_equal(end["model"], slow.kept)

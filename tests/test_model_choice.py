@@ -139,7 +139,7 @@ def test_every_rule_compiles_cites_and_pickles(name):
     rule = choice_policy(name)
     assert rule.name == name and rule.source and len(rule.compiled()) == 2
     assert pickle.loads(pickle.dumps(rule)) == rule
-    assert rule.uses_predictions == (name in ("win-threshold", "hedge", "budgeted"))
+    assert rule.uses_predictions == (name in ("win-threshold", "hedge", "budgeted", "least-cost"))
 
 
 def scores(rule, call, models):

@@ -9,7 +9,7 @@ __all__ = ["CHOICE_METRICS", "LATENCIES", "measure"]
 
 CHOICE_METRICS: dict[str, Callable[[Run], float]] = {
     "accuracy": lambda run: float(run.outcome["right"][run.done].mean()),  # share of the answers that are right
-    "usd_per_call": lambda run: float(run.outcome["spent"].mean()),
+    "usd_per_thousand": lambda run: float(1000 * run.outcome["spent"].mean()),  # calls
     "asked_per_call": lambda run: float(run.outcome["asked"].mean()),  # models
     "given_up_per_call": lambda run: float(run.outcome["preemptions"].mean()),  # models that were asked in vain
     "strongest": lambda run: float((run.outcome["model"] == len(run.system.served) - 1).mean()),  # share of answers

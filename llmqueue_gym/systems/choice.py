@@ -160,6 +160,10 @@ class ModelChoice(JobSystem):
                 f"models={self.models!r} are {there}, and the recorded answers are of {calls.tokens.shape[1]}"
             )
 
+    def facts(self, scenario: "Scenario", policy: Any = None) -> dict[str, Any]:
+        """Return the laws, and what wrong answers and money are worth, s."""
+        return {**super().facts(scenario, policy), "wrong": float(self.wrong), "usd": float(self.usd)}
+
     def kinds(self, scenario: "Scenario") -> int:
         """Return how many kinds of calls there are."""
         calls = scenario.workload
