@@ -48,7 +48,7 @@ def none_is_left(episodes):
 # Against a slow simulator.
 
 
-@pytest.mark.parametrize("policy", [*CHOICE_POLICIES, "cascade:level=0.95", "hedge:models=3"])
+@pytest.mark.parametrize("policy", [*CHOICE_POLICIES, "cascade:level=0.95", "hedge:models=3", "bandit-cost:prior=5"])
 def test_every_rule_is_played_as_by_the_slow_simulator(policy):
     for seed, load in enumerate((0.2, 0.9)):
         scenario = Scenario("model-choice", **{**CROWDED, "load": load})
