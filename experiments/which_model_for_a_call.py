@@ -3,18 +3,18 @@
 Three parts, all of them played by the system `model-choice`:
 
 * accuracy against mean time in system, as the load grows: Llama 1B with 4 seats and 70B with 16, which keep up with all
-  calls alone up to loads of .79 and .21. Each family of rules has a parameter that leads from one end to the other; what
-  the family is worth at a load is the area that it dominates, time up to 20 s and accuracy from that of 1B on, over the
-  whole of that;
+  calls alone up to loads of .79 and .21. Each family of rules has a parameter that leads from one end to the other;
+  what the family is worth at a load is the area that it dominates, time up to 20 s and accuracy from that of 1B on,
+  over the whole of that;
 * RouteLLM's cost at equal quality: its published answers of Mixtral-8x7B and GPT-4 to GSM8K, in their order, with
-  prices as in its paper and seats for all. Predictions that the strong model alone is right have an AUC; what calls cost
-  where accuracy is 95 % of the strong model's, and where it is all of it, over what the strong model costs;
+  prices as in its paper and seats for all. Predictions that the strong model alone is right have an AUC; what calls
+  cost where accuracy is 95 % of the strong model's, and where it is all of it, over what the strong model costs;
 * feedback against predictions: four kinds of calls that differ in difficulty, of which users say with 10 % errors
   whether the answer was right. The cost of rules that read predicted quality, by its AUC, beside that of a bandit
   that reads feedback on the kind alone, and of both together.
 
-Writes `which_model_for_a_call.json`, `.svg` and `.png` into `results`; a few minutes on two cores. Without the published
-answers the second part is left out.
+Writes `which_model_for_a_call.json`, `.svg` and `.png` into `results`; some minutes on two cores. Without the
+published answers the second part is left out.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def published(auc: float, jobs: int, seeds: int) -> dict[str, Any]:
             policy = scenario.policy(f"win-threshold:threshold={threshold!r}")
             told = scenario.system.numbers(scenario.system.simulate(drawn, policy))
             points.append((told["usd"], told["accuracy"]))
-        for (name, values), quality in zip(shares.items(), (0.95, 1.0), strict=True):
+        for values, quality in zip(shares.values(), (0.95, 1.0), strict=True):
             values.append(cost_at(*np.array(points).T, quality * strong["accuracy"]) / strong["usd"])
     rows = []
     for name, values in shares.items():
