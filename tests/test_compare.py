@@ -73,6 +73,7 @@ POLICIES = {
     "packing": ["first-fit", "server-filling"],
     "predict": ["skip-predict", "sprpt-paid"],
     "moldable": ["equal-share", "finish-soonest"],
+    "model-choice": ["cascade", "budgeted"],
     "replica": ["sjf", "trail"],
     "programs": ["program-srpt", "sprpt"],
 }

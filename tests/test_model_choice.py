@@ -139,7 +139,7 @@ def test_every_rule_compiles_cites_and_pickles(name):
     rule = choice_policy(name)
     assert rule.name == name and rule.source and len(rule.compiled()) == 2
     assert pickle.loads(pickle.dumps(rule)) == rule
-    assert rule.uses_predictions == (name in ("win-threshold", "hedge", "budgeted"))
+    assert rule.uses_predictions == (name in ("win-threshold", "hedge", "budgeted", "least-cost", "bandit-cost"))
 
 
 def scores(rule, call, models):
@@ -194,7 +194,7 @@ def test_ends_hedges_and_random_shares():
 @pytest.mark.parametrize(
     "spec",
     ["random-share:share=2", "cascade:level=0", "hedge:models=1", "budgeted:price=-1", "bandit:c=-1",
-     "effort-by-load:low=1"],
+     "bandit-cost:prior=-1",     "effort-by-load:low=1"],
 )  # fmt: skip
 def test_bad_parameters_are_named(spec):
     with pytest.raises(BadInput, match=spec.split(":")[1]):

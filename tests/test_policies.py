@@ -293,7 +293,8 @@ def written(kind, name, body):
     """Return a policy of a kind whose first function has a body."""
     made = TABLES[kind].made
     arguments, first = [shown.name for shown in made.shown], made.shown[0].name
-    body = body.replace("FIRST", first)
+    column = "arrival" if "arrival" in made.shown[0].readable else made.shown[0].readable[0]
+    body = body.replace("FIRST", first).replace("arrival", column)
     names = {"put": put}
     exec(f"def {name}({', '.join(arguments)}, params):\n  {body}\n  return 0.0", names)
     return made.from_function(names[name], params=(1.0, 2.0))

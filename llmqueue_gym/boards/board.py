@@ -34,6 +34,7 @@ TRACKS = (
     "fleet",
     "prefix",
     "classes",
+    "models",
 )  # files of `DATA`, in the order in which they are shown
 Fields = Mapping[str, Any]
 

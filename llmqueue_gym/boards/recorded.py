@@ -18,10 +18,12 @@ from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.predictors.pairs import Pairs
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.workloads import TraceWorkload, load_trace
+from llmqueue_gym.workloads.answered import RecordedCalls
 from llmqueue_gym.workloads.arrivals import Renewal
 from llmqueue_gym.workloads.quantiles import azure_conv_gaps, azure_conv_sizes, ssjf_pairs
 from llmqueue_gym.workloads.requests import TraceRequests
 from llmqueue_gym.workloads.traces import Trace
+from llmqueue_gym.workloads.traces.routing import load_answers
 
 Fields = dict[str, Any]
 Recording = Mapping[str, Any]
@@ -134,6 +136,14 @@ def _lengths(system: str, recording: Recording, fields: Fields, order: str = "bo
     return {**given, "load": None, "workload": _trace(system, recording, fields, order, rate)}
 
 
+def _answers(system: str, recording: Recording, fields: Fields) -> Fields:
+    """Questions drawn from those of a data set, with the recorded answers of each model."""
+    if recording["path"] is None:
+        return {**recording["embedded"], **fields}
+    answers, dataset = load_answers(recording["path"]), recording.get("options", {}).get("dataset")
+    return {**fields, "workload": RecordedCalls(answers if dataset is None else answers.of(dataset))}
+
+
 def _trace(system: str, recording: Recording, fields: Fields, order: str, rate: float | None = None) -> TraceRequests:
     own = {key: value for key, value in fields.items() if key not in _OF_WORK}
     there: Any = Scenario(system, rate=1.0, **own).system
@@ -172,4 +182,5 @@ KINDS: dict[str, Callable[[str, Recording, Fields], Fields]] = {
     "requests": _requests,
     "rows": _rows,
     "lengths": _lengths,
+    "answers": _answers,
 }

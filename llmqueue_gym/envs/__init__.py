@@ -133,6 +133,13 @@ ENVIRONMENTS: dict[str, Environment] = {
         order="by-load",
         discount_time=5.0,
     ),
+    "llmqueue/ModelChoice-v0": Environment(
+        "Models of different speed, price and skill: pick who answers each call, and whether that is enough.",
+        "model-choice",
+        order="budgeted",
+        n_jobs=500,
+        discount_time=10.0,
+    ),
     "llmqueue/Routing-v0": Environment(
         "Four LLM replicas behind a router: pick the one that each request goes to.",
         "fleet",

@@ -205,11 +205,7 @@ class BasePolicy:
         if failed is None:
             return
         records = [np.frombuffer(row, shown.dtype)[0] for row, shown in zip(failed.records, self.shown, strict=True)]
-        who, shown = f"a {self.shown[0].name}", []
-        if work is not None:
-            came = np.flatnonzero(work["arrival"] == records[0]["arrival"])
-            alike = came[work["predicted"][came] == records[0]["predicted"]]
-            who = f"{self.shown[0].name} {[*alike, *came][0]}"
+        who, shown = self._who(records[0], work), []
         for position, record in enumerate(records):
             where = self.shown[position]
             shown += [
@@ -224,6 +220,14 @@ class BasePolicy:
         constants.flags.writeable = False
         error = self._error_of([*(record.view(np.recarray) for record in records), constants])
         raise BadInput(f"{what} fails at {at}: {error}")
+
+    def _who(self, record: Any, work: np.ndarray | None) -> str:
+        """Return in words of whom a record is that one of its functions was shown first."""
+        if work is None:
+            return f"a {self.shown[0].name}"
+        came = np.flatnonzero(work["arrival"] == record["arrival"])
+        alike = came[work["predicted"][came] == record["predicted"]]
+        return f"{self.shown[0].name} {[*alike, *came][0]}"
 
     def _error_of(self, given: list[Any]) -> str:
         """Return in words what one of its functions raises of these arguments."""

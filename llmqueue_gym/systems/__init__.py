@@ -28,5 +28,6 @@ SYSTEMS = Registry(
         "tools": f"{_HERE}.tools:ToolFleet",
         "reasoning": f"{_HERE}.reasoning:ReasoningFleet",
         "speculative": f"{_HERE}.speculative:Speculative",
+        "model-choice": f"{_HERE}.choice:ModelChoice",
     },
 )

@@ -57,6 +57,26 @@ def floor(
     return max(srpt_mean(arrivals, pooled), shortest, float(begun) + 0.5 * shortest)
 
 
+def floor_of_choices(arrivals: np.ndarray, times: np.ndarray, shares: np.ndarray, prices: np.ndarray) -> float:
+    """Return a floor of the mean of response time and price of any policy, where each job is served in one of m ways.
+
+    The three floors above hold of the way that each job is served in, whatever else is done for it, with the least
+    share of all servers' work that it can take. A price is paid once for that way, so each floor adds the least that it
+    leaves open: of the price alone; of time and price; of half of the time and the price.
+
+    Args:
+        arrivals: sorted `(n,)`, s.
+        times: of each job in each way `(n, m)`, s, positive.
+        shares: of all servers' work that a job takes meanwhile `(m,)`.
+        prices: of each job in each way `(n, m)`, s, not negative.
+    """
+    pooled = np.ascontiguousarray((times * shares).min(axis=1))
+    begun = float(_mean_busy_delay(np.ascontiguousarray(arrivals, np.float64), pooled))
+    cheapest = srpt_mean(arrivals, pooled) + float(prices.min(axis=1).mean())
+    alone = float((times + prices).min(axis=1).mean())
+    return max(cheapest, alone, begun + float((0.5 * times + prices).min(axis=1).mean()))
+
+
 def lost_share(arrivals: np.ndarray, sizes: np.ndarray, patience: np.ndarray, speeds: np.ndarray) -> float:
     """Return the share of impatient jobs that is lost at least.
 

@@ -197,6 +197,29 @@ def speculative_scene(episodes: Any, title: str) -> Scene:
     return Scene(title, facts(episodes), panels, (left,), ended(episodes), legend=LEGEND)
 
 
+def choice_scene(episodes: Any, title: str) -> Scene:
+    """Return the frame of several models: whose call is asked about, and for each model who is there."""
+    asked, models = int(episodes.states["asked"][0]), episodes.scenario.system.served
+    panels = []
+    for m, (model, here) in enumerate(zip(models, episodes.stations[0], strict=True)):
+        first = int(episodes.serving["first"][m])
+        rows = episodes.seats["row"][0, first : first + int(here["taken"])].tolist()
+        bars = [job_bar(episodes, row, False) for row in sorted(rows)]
+        words = (
+            f"{m}: {model.name}, {int(here['taken'])} of {model.seats} seats, {int(here['waiting'])} waiting (tokens)"
+        )
+        panels.append(Panel(words, tuple(bars[:MOST]), len(bars)))
+    said, answers = ended(episodes), episodes.run().outcome
+    if asked >= 0:
+        call = episodes.called[0, asked]
+        kept = f"answer of model {int(call['best'])} to #{asked}: enough, or whom else?"
+        said = kept if call["best"] >= 0 else f"which model for #{asked}?"
+    right = answers["right"][np.isfinite(answers["completion"])]
+    more = ("right", f"{right.mean():.1%}" if len(right) else "-"), ("spent", f"{episodes.states['spent'][0]:.3g} USD")
+    left = replace(departures(episodes), title="left last, predicted -> true size (tokens)")
+    return Scene(title, facts(episodes, *more), tuple(panels), (left,), said, legend=LEGEND)
+
+
 def job_bar(episodes: "JobEpisodes", row: int, active: bool, speed: float = 1.0) -> Bar:
     """Return the bar of a job in system, whose deadline is marked for a server of this speed."""
     job = episodes.jobs[0, row]

@@ -17,7 +17,9 @@ CHOICE_POLICIES = Policies(
         "cascade": f"{_HERE}.cascade:cascade",
         "hedge": f"{_HERE}.hedge:hedge",
         "budgeted": f"{_HERE}.budgeted:budgeted",
+        "least-cost": f"{_HERE}.least_cost:least_cost",
         "bandit": f"{_HERE}.bandit:bandit",
+        "bandit-cost": f"{_HERE}.bandit_cost:bandit_cost",
         "effort-by-load": f"{_HERE}.effort_by_load:effort_by_load",
     },
 )

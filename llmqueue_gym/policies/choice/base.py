@@ -61,3 +61,7 @@ class ChoicePolicy(BasePolicy):
         if self.at_once < 1:
             raise BadInput(f"{self.name}: at_once={self.at_once} models; 1 or more")
         self.check()
+
+    def _who(self, record: Any, work: np.ndarray | None) -> str:
+        """Return in words which call a `CALL` record is of."""
+        return f"call {record['calls']}" if work is not None else super()._who(record, work)
