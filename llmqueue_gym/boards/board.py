@@ -35,6 +35,7 @@ TRACKS = (
     "prefix",
     "classes",
     "models",
+    "programs",
 )  # files of `DATA`, in the order in which they are shown
 Fields = Mapping[str, Any]
 

@@ -21,8 +21,9 @@ from llmqueue_gym.workloads import TraceWorkload, load_trace
 from llmqueue_gym.workloads.answered import RecordedCalls
 from llmqueue_gym.workloads.arrivals import Renewal
 from llmqueue_gym.workloads.quantiles import azure_conv_gaps, azure_conv_sizes, ssjf_pairs
-from llmqueue_gym.workloads.requests import TraceRequests
+from llmqueue_gym.workloads.requests import TracePrograms, TraceRequests
 from llmqueue_gym.workloads.traces import Trace
+from llmqueue_gym.workloads.traces.programs import load_programs
 from llmqueue_gym.workloads.traces.routing import load_answers
 
 Fields = dict[str, Any]
@@ -32,7 +33,7 @@ _FOLDERS = ("../shared/traces/data", "shared/traces/data")
 _PAIRS = 20_000  # as many as SSJF's file has
 _REQUESTS = 20_000  # by which a capacity is found where they are drawn; a recording is taken whole
 _OF_WORK = ("load", "rate", "n_jobs", "classes", "scored")  # fields that do not change what replicas can hold
-_KEYS = ("kind", "file", "options", "used", "instead", "embedded", "source", "licence")
+_KEYS = ("kind", "file", "options", "used", "instead", "embedded", "source", "licence", "longest")
 
 
 def data_folder(data: str | os.PathLike[str] | None = None) -> Path | None:
@@ -144,6 +145,16 @@ def _answers(system: str, recording: Recording, fields: Fields) -> Fields:
     return {**fields, "workload": RecordedCalls(answers if dataset is None else answers.of(dataset))}
 
 
+def _programs(system: str, recording: Recording, fields: Fields) -> Fields:
+    """Programs drawn from a recording, at a rate of their own, or of its embedded law."""
+    if recording["path"] is None:
+        return {**recording["embedded"], **fields}
+    given = {"rate": float(fields["rate"]), "order": "bootstrap", "max_tokens": recording.get("longest")}
+    trace = load_programs(recording["path"], **recording.get("options", {}))
+    rest = {key: value for key, value in fields.items() if key != "rate"}
+    return {**rest, "workload": TracePrograms(trace, **given)}
+
+
 def _trace(system: str, recording: Recording, fields: Fields, order: str, rate: float | None = None) -> TraceRequests:
     own = {key: value for key, value in fields.items() if key not in _OF_WORK}
     there: Any = Scenario(system, rate=1.0, **own).system
@@ -182,5 +193,6 @@ KINDS: dict[str, Callable[[str, Recording, Fields], Fields]] = {
     "requests": _requests,
     "rows": _rows,
     "lengths": _lengths,
+    "programs": _programs,
     "answers": _answers,
 }

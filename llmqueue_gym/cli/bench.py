@@ -14,7 +14,7 @@ from llmqueue_gym.cli.output import print_json
 @click.option("--out", metavar="FOLDER", default="results", show_default=True, help="Where the files go.")
 @click.option(
     "--track",
-    type=click.Choice(["mg1", "servers", "llm", "fleet", "prefix", "classes", "models", "all"]),
+    type=click.Choice(["mg1", "servers", "llm", "fleet", "prefix", "classes", "models", "programs", "all"]),
     default="all",
     show_default=True,
     help="Which kind of system.",
