@@ -10,7 +10,8 @@ import llmqueue_gym  # noqa: F401 (registers the environments)
 from llmqueue_gym.envs import ENVIRONMENTS
 from llmqueue_gym.envs.opened import baseline_agent
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.requests import Programs
+from llmqueue_gym.policies.serving.base import PREDICTIONS as REQUEST_PREDICTIONS
+from llmqueue_gym.requests import REQUEST, Programs
 from llmqueue_gym.systems import SYSTEMS, Drawn
 
 N = 60  # jobs
@@ -49,6 +50,12 @@ def jobs_of(drawn):
     """Which job each row of the work is part of `(n,)`: itself, or where there are programs, its program."""
     programs = drawn.truth.get("programs")
     return np.arange(len(drawn.work)) if programs is None else programs.program
+
+
+def predictions_of(kind, work):
+    """The columns of the work that hold what is predicted: those of requests, or those that policies are told so."""
+    told = REQUEST_PREDICTIONS if work.dtype == REQUEST else SYSTEMS.builder(kind).policies.made.shown[0].predictions
+    return {"predicted", *told} & set(work.dtype.names)
 
 
 def alone(drawn, job):

@@ -99,9 +99,13 @@ def program_run(run: Run, programs: Programs, ended: np.ndarray, answers: Answer
     clock = float(run.totals["clock"])
     stays = np.where(np.isnan(outcome["completion"]), clock, outcome["completion"]) - jobs["arrival"]
     totals = {**run.totals, "integral": float((jobs["weight"] * np.maximum(stays, 0.0)).sum())}
+    right = None if answers is None else _right(program, ended[:count], answers)
+    if right is not None:
+        totals["price"] = run.system.wrong * float(
+            (~right & ended["over"][:count] & (ended["answers"][:count] > 0)).sum()
+        )
     shared = {field.name: getattr(run, field.name) for field in fields(Run)}
     shared |= {"jobs": jobs, "outcome": outcome, "sizes": sizes, "totals": totals, "read_at": None}
-    right = None if answers is None else _right(program, ended[:count], answers)
     return ProgramRun(**shared, calls=run, program=program, ended=np.array(ended[:count]), right=right)
 
 

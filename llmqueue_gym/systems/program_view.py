@@ -107,10 +107,10 @@ class ProgramView(SlotView):
         """Return what each program costs per second `(p,)`."""
         return self.rewards[self.reward](drawn.work[first_calls(drawn.truth["programs"])], drawn.sizes)
 
-    def bill(self, drawn: Drawn, left: np.ndarray) -> np.ndarray:
-        """Return what each program costs in all `(p,)` that is over at such a time `(p,)`, s."""
-        arrival: np.ndarray = drawn.work["arrival"][first_calls(drawn.truth["programs"])]
-        return self.costs(drawn) * (left - arrival)
+    def arrivals(self, drawn: Drawn) -> np.ndarray:
+        """Return when each program comes `(p,)`, s."""
+        came: np.ndarray = drawn.work["arrival"][first_calls(drawn.truth["programs"])]
+        return came
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +171,7 @@ class ProgramEpisodes(FleetEpisodes):
         course["horizon"] = min(float(view.horizon), system.horizon)
         self._course, self._order, self._params = course, order, params
         self._rest = (*self.factors, course, conduct, bits, float(system.wrong))
+        self._others: Any = replace(system, retention="discard") if bits & tables.KEEPS else system
         self._truth: list[Mapping[str, Any]] = [{}] * size
 
     def draw(self, seed: Any, scenario: "Scenario | None" = None) -> Drawn:
@@ -211,10 +212,8 @@ class ProgramEpisodes(FleetEpisodes):
 
     def advance(self) -> None:
         """Carry out `actions` in every run, up to its next decision."""
-        system, bits = self._system, BITS[self.view.decides]
         (router, scores), (taker, hands) = self._checked[:2]
-        retain = None if bits & tables.KEEPS else system.retains()
-        stop = None if bits & tables.STOPS else system.ends()
+        retain, stop = self._others.asks()
         step_programs(
             *(self.fleet, self.replica, self.steps, self.asks, self._billed, self.actions, *self.observation.values()),
             *(*self._rest, *router.compiled(), scores, *taker.compiled(), hands, retain, stop),

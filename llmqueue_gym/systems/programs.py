@@ -296,21 +296,21 @@ class ProgramFleet(Fleet):
         heir = heirs(given.programs)
         r.requests["heir"][rows] = np.where(heir < 0, -1, rows.start + heir)
         r.state["retains"] = r.state["keeps"] = self.keeps
-        return self.retains(), self.ends()
+        return self.asks()
 
-    def retains(self) -> Any:
-        """Return what `go_on` takes for retention, None where no context is kept; see `engines.fleet.retention`."""
-        if not self.keeps:
-            return None
+    def asks(self) -> tuple[Any, Any]:
+        """Return what `go_on` takes for retention and stopping: None for both where neither is there.
+
+        Else there is a tuple for either, so that there are few kinds of arguments to compile for.
+        """
+        if not (self.keeps or self.stops):
+            return None, None
         keep, waste, fix, _, swap_out = self.keeper.compiled()
         member = self.members[0]
         numbers = self.keeper.params_for(profile=member.profile, rules=member.rules)
         has = tuple(getattr(self.keeper, name) is not None for name in ("waste", "fix", "swap_out"))
-        return numbers, self.keeper.again, *has, keep, waste, fix, swap_out
-
-    def ends(self) -> Any:
-        """Return what `go_on` takes for stopping, None where no program stops; see `engines.fleet.stopping`."""
-        return (self.rule.params_for(), self.rule.compiled()[0]) if self.stops else None
+        retain = numbers, self.keeps, self.keeper.again, *has, keep, waste, fix, swap_out
+        return retain, (self.rule.params_for(), self.stops, self.rule.compiled()[0])
 
     def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run of programs."""

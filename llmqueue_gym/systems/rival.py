@@ -37,7 +37,7 @@ class Rival:
     def begin(self, e: int, drawn: Drawn) -> None:
         """Let it play the work of run `e`."""
         run, gives_up = self._played(drawn)
-        arrival, costs = drawn.work["arrival"], self._view.costs(drawn)
+        arrival, costs = self._view.arrivals(drawn), self._view.costs(drawn)
         left = np.where(run.done, run.outcome["completion"], np.inf)
         lost = ~run.done
         if self._per_job:
@@ -84,7 +84,7 @@ class Rival:
         It plays in closed loop, or as an agent where only agents play by the rules of the view.
         """
         scenario, system, view = self._scenario, self._scenario.system, self._view
-        gives_up = drawn.work["arrival"] + drawn.truth.get("patience", np.inf)
+        gives_up = view.arrivals(drawn) + drawn.truth.get("patience", np.inf)
         if not view.own_rules:
             return system.simulate(drawn, self._policy, **scenario.facts(self._policy)), gives_up
         agent, alone = system.agent(self._policy, scenario, view), system.open(scenario, view, 1)

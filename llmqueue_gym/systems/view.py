@@ -198,11 +198,16 @@ class View:
         """Return what each job costs `(n,)` per second in system, or for a missed deadline, the unit of the reward."""
         return self.rewards[self.reward](drawn.work, drawn.sizes)
 
+    def arrivals(self, drawn: "Drawn") -> np.ndarray:
+        """Return when each job comes `(n,)`, s."""
+        came: np.ndarray = drawn.work["arrival"]
+        return came
+
     def bill(self, drawn: "Drawn", left: np.ndarray) -> np.ndarray:
         """Return what each job costs in all `(n,)` that leaves at such a time `(n,)`, s; the reward is minus that."""
         if self.counts_missed:
             return self.costs(drawn) * (left > drawn.work["deadline"])
-        return self.costs(drawn) * (left - drawn.work["arrival"])
+        return self.costs(drawn) * (left - self.arrivals(drawn))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,11 +69,11 @@ def follow(e, f, r, retain, stop, agent):
                 end_call(e, f, r, i)
                 if retain is not None:
                     begin_away(e, f, r, i, retain)
-                elif agent & KEEPS and is_away(e, f, r, i):
+                if agent & KEEPS and is_away(e, f, r, i):
                     return KEEP
                 if stop is not None:
                     stop_or_not(e, f, r, i, stop)
-                elif agent & STOPS and has_answered(e, f, r, i):
+                if agent & STOPS and has_answered(e, f, r, i):
                     return STOP
             elif fleet.sent < fleet.n:
                 request = r.requests[fleet.first + fleet.sent]

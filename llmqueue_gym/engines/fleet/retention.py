@@ -1,8 +1,8 @@
 """What happens to a context while its program is away: a policy keeps it, for a time or for good, or lets it go.
 
 The policy is asked when the call ends, and again before the iterations of the replica where it wants that. What it is
-asked with is a tuple: its numbers, whether it is asked again, whether it has the functions `waste`, `fix` and
-`swap_out`, and these behind `keep`; see `policies.retention`.
+asked with is a tuple: its numbers, whether it is asked at all, whether it is asked again, whether it has the functions
+`waste`, `fix` and `swap_out`, and these behind `keep`; see `policies.retention`.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from llmqueue_gym.engines.fleet.events import note
 from llmqueue_gym.engines.fleet.tables import CANCELLED, EXPIRES, ON
 from llmqueue_gym.requests import AWAITED, PENDING, SWAP
 
-NUMBERS, AGAIN, RANKS, FIXES, LIMITS, KEEP, WASTE, FIX, SWAP_OUT = range(9)  # of the tuple
+NUMBERS, ASKED, AGAIN, RANKS, FIXES, LIMITS, KEEP, WASTE, FIX, SWAP_OUT = range(10)  # of the tuple
 DROPS, KEEPS_IT, MOVES = 0, 1, 2  # what an agent says
 
 
@@ -95,7 +95,7 @@ def is_away(e, f, r, i):
 @part_kernel
 def begin_away(e, f, r, i, retain):
     """Ask what happens to the context of call i of run e, which has just ended, if somebody goes on with it."""
-    if not is_away(e, f, r, i):
+    if not (retain[ASKED] and is_away(e, f, r, i)):
         return
     heir = r.requests[i].heir
     g = e * len(f.forms) + r.requests[heir].site
@@ -117,7 +117,7 @@ def do_with(e, f, r, i, told):
 @part_kernel
 def review(e, f, r, retain):
     """Ask again about all contexts at the replicas of run e that are between two iterations."""
-    if not retain[AGAIN]:
+    if not (retain[ASKED] and retain[AGAIN]):
         return
     for g in range(e * len(f.forms), (e + 1) * len(f.forms)):
         if r.state[g].kept > 0 and r.state[g].phase == BEGIN:
@@ -150,7 +150,7 @@ def review_at(e, f, r, g, retain):
 def settle(e, f, r, i, q, retain):
     """Fix what is to happen to the context that call i, which goes to replica q, will leave; if the policy does so."""
     request, heir, g = r.requests[i], r.requests[i].heir, e * len(f.forms) + q
-    if heir < 0 or not retain[FIXES]:
+    if heir < 0 or not (retain[ASKED] and retain[FIXES]):
         return
     call, away, size = f.calls[heir], f.away[0], f.rules[q].block_size
     show(e, f, r, g, heir)

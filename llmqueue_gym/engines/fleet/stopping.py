@@ -1,7 +1,8 @@
 """Programs are stopped when their answers so far suffice, and their calls that have not ended are cancelled.
 
 A call that runs leaves at the end of the iteration that it is in. The rule is asked whenever a call has given an
-answer; what it is asked with is a tuple of its numbers and its function `stops`, see `policies.stopping`.
+answer; what it is asked with is a tuple: its numbers, whether it is asked at all, and its function `stops`; see
+`policies.stopping`.
 """
 
 import numpy as np
@@ -41,10 +42,10 @@ def show(f, program):
 @part_kernel
 def stop_or_not(e, f, r, i, stop):
     """Stop the program of call i of run e, which has just ended, if the rule says that its answers suffice."""
-    if has_answered(e, f, r, i):
+    if stop[1] and has_answered(e, f, r, i):
         program = f.programs[f.calls[i].program]
         show(f, program)
-        if stop[1](f.told[0], stop[0]) > 0:
+        if stop[2](f.told[0], stop[0]) > 0:
             stop_program(e, f, r, program)
 
 
