@@ -33,8 +33,8 @@ import matplotlib.pyplot as plt
 from study import study
 
 OUT = Path(__file__).parent / "results" / "how_early_may_a_program_that_reasons_stop"
-PROGRAMS, SEEDS, FIRST_SEED = 150, 4, 500
-LOADS = (0.5, 0.8, 0.95)
+PROGRAMS, SEEDS, FIRST_SEED = 120, 4, 500
+LOADS = (0.5, 0.9)
 NEVER, BRANCHES, THOUGHT = "never", "self-consistency:n=16", "reasoning"
 FORESIGHT, ALL = "foresight:depth=0.5", "all of them"
 RULES: dict[str, dict[str, list[tuple[str, str]]]] = {  # way of reasoning -> family -> law and rule of each level
@@ -131,7 +131,7 @@ def draw(found: dict[str, Any]) -> plt.Figure:
     """Return the figure: a row for each way of reasoning, a column for each load."""
     style = {"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "0"}
     with plt.rc_context(style):
-        figure, panels = plt.subplots(2, 3, figsize=(11, 6.6), layout="constrained", sharey="row")
+        figure, panels = plt.subplots(2, 2, figsize=(9, 6.6), layout="constrained", sharey="row")
         for row, (way, families) in zip(panels, RULES.items(), strict=True):
             for panel, load in zip(row, LOADS, strict=True):
                 cells = {

@@ -32,8 +32,8 @@ import matplotlib.pyplot as plt
 from study import study
 
 OUT = Path(__file__).parent / "results" / "what_does_a_wrong_depth_cost"
-PROGRAMS, SEEDS, FIRST_SEED = 150, 4, 600
-ERRORS = (0.0, 0.25, 0.5, 1.0, 2.0)
+PROGRAMS, SEEDS, FIRST_SEED = 120, 4, 600
+ERRORS = (0.0, 0.5, 1.0, 2.0)
 LAW, NEVER, STOPS, IN_TURN = "reasoning", "never", "dynasor:effort=mild", "program-fcfs"
 BUDGETS = {
     "predicted-budget:slack=1": "the predicted depth",
