@@ -164,7 +164,7 @@ def reasoning_rate(n: int, seeds: int) -> Factors:
         rule, _ = calibrated(law, programs)
         top = sustained(law, "never", programs, CALIBRATION[0])
         alone = _late(law, "never", "program-fcfs", programs, 0.05 * top, CALIBRATION[0])
-        for times in (1.2, 2.0):
+        for times in (1.5,):
             sides = (rule, "program-srpt"), ("never", "fcfs")
             told = programs, times * alone, top
             new, old = ([_rate(law, *side, *told, seed) for seed in range(seeds)] for side in sides)
