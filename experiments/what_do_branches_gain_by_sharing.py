@@ -5,8 +5,8 @@ question of 1,000 tokens on average (self-consistency), chains of thought that a
 on from the planner's context. Programs come all at once and go one after another; seen is how many end in a s, over the
 middle half of them, without a cache, with vLLM's, and with a radix tree, where memory holds all that runs (400,000
 tokens) and where it is tight (20,000). Factors are over no cache on the same programs, 95 % intervals over seeds by
-logarithms. A cache has what all programs share, too, such as an instruction of 500 tokens: once more without one. Nobody
-reads a shared context once for a whole batch.
+logarithms. A cache has what all programs share, too, such as an instruction of 500 tokens: once more without one.
+Nobody reads a shared context once for a whole batch.
 
 Writes `what_do_branches_gain_by_sharing.json`, `.svg` and `.png` into `results`; about a minute.
 """
