@@ -33,7 +33,7 @@ import matplotlib.pyplot as plt
 from study import study
 
 OUT = Path(__file__).parent / "results" / "how_early_may_a_program_that_reasons_stop"
-PROGRAMS, SEEDS, FIRST_SEED = 120, 4, 500
+PROGRAMS, SEEDS, FIRST_SEED = 80, 3, 500
 LOADS = (0.5, 0.9)
 NEVER, BRANCHES, THOUGHT = "never", "self-consistency:n=16", "reasoning"
 FORESIGHT, ALL = "foresight:depth=0.5", "all of them"

@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 from study import study
 
 OUT = Path(__file__).parent / "results" / "what_does_a_wrong_depth_cost"
-PROGRAMS, SEEDS, FIRST_SEED = 120, 4, 600
+PROGRAMS, SEEDS, FIRST_SEED = 80, 3, 600
 ERRORS = (0.0, 0.5, 1.0, 2.0)
 LAW, NEVER, STOPS, IN_TURN = "reasoning", "never", "dynasor:effort=mild", "program-fcfs"
 BUDGETS = {
