@@ -1,4 +1,4 @@
-"""The studies of shared prompts, of fleets and of programs: findings follow from what is stored, and their rules by hand."""
+"""The studies of shared prompts, of fleets and of programs: findings follow from what is stored, rules hold by hand."""
 
 import importlib
 from pathlib import Path
