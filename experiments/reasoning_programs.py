@@ -9,7 +9,7 @@ from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.programs import ProgramFleet
 
 PROFILE = "a100-llama3-8b"
-RULES = "vllm-v1:caching=vllm,max_seqs=32"  # chunks of a thought, and branches, find what they share
+SEATS = 32
 WARMUP = 0.1  # share of the programs that is left out
 BACKLOG = 1000.0  # programs/s, more than anybody serves
 
@@ -22,9 +22,9 @@ def reasoning(law: str, stopping: str, programs: int, rate: float, foresight: st
     return replace(where, n_jobs=round(programs * where.source.calls))
 
 
-def sustained(law: str, stopping: str, programs: int, seed: int) -> float:
+def sustained(law: str, stopping: str, programs: int, seed: int, seats: int = SEATS) -> float:
     """Return the programs/s of the middle half of a backlog, first come first served, program by program."""
-    run = reasoning(law, stopping, programs, BACKLOG).simulate("program-fcfs", seed)
+    run = reasoning(law, stopping, programs, BACKLOG, seats=seats).simulate("program-fcfs", seed)
     ends = np.sort(run.outcome["completion"])
     low, high = len(ends) // 4, 3 * len(ends) // 4
     return float((high - low) / (ends[high] - ends[low]))
