@@ -14,11 +14,16 @@ WARMUP = 0.1  # share of the programs that is left out
 BACKLOG = 1000.0  # programs/s, more than anybody serves
 
 
-def reasoning(law: str, stopping: str, programs: int, rate: float, foresight: str = "foresight") -> Scenario:
-    """Return so many programs at a rate, programs/s; the last of them may be cut off."""
-    where = Scenario(
-        ProgramFleet(PROFILE, RULES, replicas=1, stopping=stopping, foresight=foresight), law=law, rate=rate
-    )
+def reasoning(
+    law: str, stopping: str, programs: int, rate: float, foresight: str = "foresight", seats: int = SEATS
+) -> Scenario:
+    """Return so many programs at a rate, programs/s; the last of them may be cut off.
+
+    Chunks of a thought, and branches, find in the cache what they share.
+    """
+    rules = f"vllm-v1:caching=vllm,max_seqs={seats}"
+    replica = ProgramFleet(PROFILE, rules, replicas=1, stopping=stopping, foresight=foresight)
+    where = Scenario(replica, law=law, rate=rate)
     return replace(where, n_jobs=round(programs * where.source.calls))
 
 
