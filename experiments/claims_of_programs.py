@@ -28,7 +28,7 @@ import matplotlib.pyplot as plt
 from study import study
 
 OUT = Path(__file__).parent / "results" / "claims_of_programs"
-CALLS, SEEDS = 3000, 4
+CALLS, SEEDS = 1600, 3
 WORDS = {"reproduced": "#009e73", "same": "#e69f00", "not": "#d55e00"}
 TICKS = (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
 

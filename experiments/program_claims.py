@@ -19,12 +19,12 @@ from llmqueue_gym.systems.programs import ProgramFleet
 
 TOOLS, GPT_J_LIKE, WARMUP = "tool-calls", "a100-llama2-7b", 0.1
 LOADS = (0.5, 0.8, 0.95, 1.2, 1.6)  # of what first come first served sustains with every context computed anew
-CALIBRATION = tuple(range(90, 94))  # seeds on which levels are chosen
+CALIBRATION = tuple(range(90, 93))  # seeds on which levels are chosen
 LOST = 0.01  # accuracy that a level may lose there
 LEVELS = {
-    "self-consistency:n=16": tuple(f"certaindex:threshold={level}" for level in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
-    "reasoning": (*(f"dynasor:effort={name}" for name in ("high", "mid", "low", "mild")),
-                  *(f"probes-agree:k={k}" for k in (12, 16, 24, 32))),
+    "self-consistency:n=16": tuple(f"certaindex:threshold={level}" for level in (0.3, 0.5, 0.7, 0.8, 0.9)),
+    "reasoning": (*(f"dynasor:effort={name}" for name in ("mid", "low", "mild")),
+                  *(f"probes-agree:k={k}" for k in (16, 24, 32))),
 }  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def reasoning_rate(n: int, seeds: int) -> Factors:
         rule, _ = calibrated(law, programs)
         top = sustained(law, "never", programs, CALIBRATION[0])
         alone = _late(law, "never", "program-fcfs", programs, 0.05 * top, CALIBRATION[0])
-        for times in (1.2, 2.0):
+        for times in (1.5,):
             sides = (rule, "program-srpt"), ("never", "fcfs")
             told = programs, times * alone, top
             new, old = ([_rate(law, *side, *told, seed) for seed in range(seeds)] for side in sides)

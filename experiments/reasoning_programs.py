@@ -9,22 +9,27 @@ from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.programs import ProgramFleet
 
 PROFILE = "a100-llama3-8b"
-RULES = "vllm-v1:caching=vllm,max_seqs=32"  # chunks of a thought, and branches, find what they share
+SEATS = 32
 WARMUP = 0.1  # share of the programs that is left out
 BACKLOG = 1000.0  # programs/s, more than anybody serves
 
 
-def reasoning(law: str, stopping: str, programs: int, rate: float, foresight: str = "foresight") -> Scenario:
-    """Return so many programs at a rate, programs/s; the last of them may be cut off."""
-    where = Scenario(
-        ProgramFleet(PROFILE, RULES, replicas=1, stopping=stopping, foresight=foresight), law=law, rate=rate
-    )
+def reasoning(
+    law: str, stopping: str, programs: int, rate: float, foresight: str = "foresight", seats: int = SEATS
+) -> Scenario:
+    """Return so many programs at a rate, programs/s; the last of them may be cut off.
+
+    Chunks of a thought, and branches, find in the cache what they share.
+    """
+    rules = f"vllm-v1:caching=vllm,max_seqs={seats}"
+    replica = ProgramFleet(PROFILE, rules, replicas=1, stopping=stopping, foresight=foresight)
+    where = Scenario(replica, law=law, rate=rate)
     return replace(where, n_jobs=round(programs * where.source.calls))
 
 
-def sustained(law: str, stopping: str, programs: int, seed: int) -> float:
+def sustained(law: str, stopping: str, programs: int, seed: int, seats: int = SEATS) -> float:
     """Return the programs/s of the middle half of a backlog, first come first served, program by program."""
-    run = reasoning(law, stopping, programs, BACKLOG).simulate("program-fcfs", seed)
+    run = reasoning(law, stopping, programs, BACKLOG, seats=seats).simulate("program-fcfs", seed)
     ends = np.sort(run.outcome["completion"])
     low, high = len(ends) // 4, 3 * len(ends) // 4
     return float((high - low) / (ends[high] - ends[low]))

@@ -8,8 +8,9 @@ Above, where the depth is a budget: a thought is stopped at 1, 1.5 and 2 times i
 prediction is within a factor of 2 with probability .8 at least. Accuracy and mean time, at .8 of what the replica
 completes of a backlog if nobody stops. Below, where it is an order: thoughts stop when 8 probes agree (Dynasor's mild
 effort), and calls go by the fewest tokens of thought that are predicted to be left; who overruns goes behind, or, to
-the letter, before all others. Mean time over that of program by program in order of arrival, on the same programs, at
-.8 and .95 of what is completed of a backlog so; beside it the order by least attained service, which predicts nothing.
+the letter, before all others, or behind only 640 tokens later, as 8 probes take that long to agree. There are 8 seats.
+Mean time over that of program by program in order of arrival, on the same programs, at .8 and 1 of what is completed of
+a backlog so; beside it the order by least attained service, which predicts nothing.
 95 % intervals are Student's t over seeds, paired, of logarithms where they are of ratios.
 
 Writes `what_does_a_wrong_depth_cost.json`, `.svg` and `.png` into `results`; a few minutes.
@@ -20,7 +21,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from reasoning_programs import measured, reasoning, sustained
+from reasoning_programs import SEATS, measured, reasoning, sustained
 from rich.console import Console
 from rich.table import Table
 from survey_factors_llm import interval
@@ -32,8 +33,8 @@ import matplotlib.pyplot as plt
 from study import study
 
 OUT = Path(__file__).parent / "results" / "what_does_a_wrong_depth_cost"
-PROGRAMS, SEEDS, FIRST_SEED = 150, 4, 600
-ERRORS = (0.0, 0.25, 0.5, 1.0, 2.0)
+PROGRAMS, SEEDS, FIRST_SEED = 100, 5, 600
+ERRORS = (0.0, 0.5, 1.0, 2.0)
 LAW, NEVER, STOPS, IN_TURN = "reasoning", "never", "dynasor:effort=mild", "program-fcfs"
 BUDGETS = {
     "predicted-budget:slack=1": "the predicted depth",
@@ -43,16 +44,20 @@ BUDGETS = {
 }
 ORDERS = {
     "thought-srpt": "fewest tokens of thought left, overruns behind",
+    "thought-srpt:spare=640": "the same, behind 640 tokens later",
     "thought-srpt:overrun=first": "the same, overruns first",
     "plas-like": "least attained service, without predictions",
 }
-BUDGET_LOAD, ORDER_LOADS = 0.8, (0.8, 0.95)
+BUDGET_LOAD, ORDER_LOADS, ORDER_SEATS = 0.8, (0.8, 1.0), 8
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
 def tasks(options: Any) -> list[Any]:
     """Return the cells."""
-    tops = {rule: sustained(LAW, rule, options.programs, FIRST_SEED - 1) for rule in (NEVER, STOPS)}
+    tops = {
+        rule: sustained(LAW, rule, options.programs, FIRST_SEED - 1, seats)
+        for rule, seats in ((NEVER, SEATS), (STOPS, ORDER_SEATS))
+    }
     told = options.programs, options.seeds
     budgets = [("budget", BUDGET_LOAD, BUDGET_LOAD * tops[NEVER], error, *told) for error in ERRORS]
     return budgets + [("order", load, load * tops[STOPS], error, *told) for load in ORDER_LOADS for error in ERRORS]
@@ -68,7 +73,7 @@ def play(task: tuple[str, float, float, float, int, int]) -> dict[str, Any]:
         sides = {order: (STOPS, order) for order in (IN_TURN, *ORDERS)}
     rows = {}
     for name, (rule, order) in sides.items():
-        where = reasoning(LAW, rule, programs, rate, foresight)
+        where = reasoning(LAW, rule, programs, rate, foresight, SEATS if kind == "budget" else ORDER_SEATS)
         rows[name] = [measured(where.simulate(order, seed)) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
     return {"kind": kind, "load": load, "rate": rate, "error": error, "rows": rows}
 

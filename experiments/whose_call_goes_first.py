@@ -4,15 +4,15 @@ Programs of five kinds (`workloads.programs`, with their defaults) on two replic
 vLLM's cache and 16 seats each: chains of calls with tools, maps that are reduced, plans with rounds of workers,
 Parrot's applications, and 8 answers that one more call aggregates. A call goes to the replica with the fewest
 outstanding requests. Orders that see each call by itself: first come first served, and shortest predicted remaining
-output.
-Orders that see programs: by arrival, least attained service (PLAS, and ATLAS on the longest path, -like), fewest tokens
-of the program to come, longest path to come first, deepest call first, which puts aggregation before expansion, and
-Parrot's groups. Tokens to come are foreseen exactly, and once more with an error of each call of all its tokens.
+output. Orders that see programs: by arrival, least attained service (PLAS, and ATLAS on the longest path, -like),
+fewest tokens of the program to come, longest path to come first, deepest call first among programs in order of arrival,
+which puts aggregation before expansion, and Parrot's groups. Tokens to come are foreseen exactly, and once more with an
+error of each call of all its tokens.
 
 Loads are shares of what the replicas complete of a backlog, program by program; 1.1 tells of an overload that lasts for
-so many programs, and of no steady state. Seen is the mean time of programs over
-that of first come first served on the same programs, 95 % intervals over seeds by logarithms, the first tenth left out;
-beside it the bound that no order undercuts, every call alone with its prompt in a cache.
+so many programs, and of no steady state. Seen is the mean time of programs over that of first come first served on the
+same programs, 95 % intervals over seeds by logarithms, the first tenth left out; beside it the bound that no order
+undercuts, every call alone with its prompt in a cache.
 
 Writes `whose_call_goes_first.json`, `.svg` and `.png` into `results`; a few minutes.
 """

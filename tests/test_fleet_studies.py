@@ -1,4 +1,4 @@
-"""The studies of shared prompts and of fleets: findings follow from what is stored, and their rules by hand."""
+"""The studies of shared prompts, of fleets and of programs: findings follow from what is stored, rules hold by hand."""
 
 import importlib
 from pathlib import Path
@@ -16,6 +16,12 @@ STORED = {
     "one_large_or_several_small": ("cells",),
     "pooled_or_dedicated": ("cells",),
     "claims_of_fleets": ("claims", "counts"),
+    "claims_of_programs": ("claims",),
+    "from_which_gap_on_is_a_context_better_dropped": ("rows", "crossings"),
+    "how_early_may_a_program_that_reasons_stop": ("cells", "volumes"),
+    "what_does_a_wrong_depth_cost": ("cells",),
+    "what_do_branches_gain_by_sharing": ("cells",),
+    "whose_call_goes_first": ("rows",),
 }
 
 
@@ -64,3 +70,18 @@ def test_what_is_shared_counts_the_first_who_has_it_too(study, monkeypatch):
 def test_a_verdict_of_sides_needs_a_whole_interval(study):
     side = study("when_is_affinity_worth_its_imbalance").side
     assert [side({"low": low, "high": high}) for low, high in ((0.5, 0.9), (0.9, 1.1), (1.1, 1.2))] == [-1, 0, 1]
+
+
+def test_a_front_dominates_what_lies_below_and_behind_it(study):
+    area = study("reasoning_programs").hypervolume
+    assert area([(2.0, 0.5)], 4.0) == 0.25 and area([(4.0, 0.9)], 4.0) == 0.0 == area([], 4.0)
+    assert area([(1.0, 0.4), (2.0, 0.8), (3.0, 0.6)], 4.0) == pytest.approx(
+        (0.4 * 1 + 0.8 * 2) / 4
+    )  # the third adds nothing
+
+
+def test_a_ratio_crosses_one_between_two_gaps(study):
+    crossing = study("from_which_gap_on_is_a_context_better_dropped").crossing
+    gaps = np.array([1.0, 2.0, 4.0, 8.0])
+    assert crossing(gaps, np.array([0.5, 0.5, 2.0, 9.0])) == pytest.approx(2.0 * 2**0.5)
+    assert np.isnan(crossing(gaps, np.array([0.5, 0.5, 0.9, 0.8]))) and np.isnan(crossing(gaps, np.full(4, 2.0)))

@@ -257,6 +257,16 @@ def test_calls_are_told_what_follows_them_and_lamps_ranks_by_it():
     assert row[0].predicted == row[1].predicted and lamps_rank(row[0]) > lamps_rank(row[1])
 
 
+def test_who_is_predicted_to_go_on_need_not():
+    """Of the last calls some are told of another one, and of those before them some are told of none."""
+    told = {"law": "tool-calls:kind=qa", "rate": 1.0, "n_calls": 500}
+    exact, wrong = (
+        Scenario(ProgramFleet(foresight=f"foresight:calls={error}"), **told).draw(1).work for error in (0, 1)
+    )
+    last = exact["gap"] < 0
+    assert 0.1 < (wrong["gap"][last] >= 0).mean() < 0.9 and 0.02 < (wrong["gap"][~last] < 0).mean() < 0.9
+
+
 def lamps_rank(request):
     return lamps.rank(request, SimpleNamespace(running=10), np.zeros(0))
 

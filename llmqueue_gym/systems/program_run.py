@@ -4,7 +4,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from llmqueue_gym.programs import Answers
+from llmqueue_gym.predictors.programs import Foreseen
+from llmqueue_gym.programs import Answers, to_come
 from llmqueue_gym.requests import Programs, service_table
 from llmqueue_gym.systems.run import Run
 
@@ -62,6 +63,22 @@ def heirs(programs: Programs) -> np.ndarray:
     found[continued] = going_on
     found[np.bincount(continued, minlength=len(found)) > 1] = -1
     return found
+
+
+def following(programs: Programs, foreseen: Foreseen) -> tuple[np.ndarray, np.ndarray]:
+    """Return of the call that is predicted to go on with each one's context the gap, s, and the tokens it adds `(n,)`.
+
+    They are -1 and 0 where none is. Where more calls are predicted than there are, and nobody goes on, they are those
+    of the others on average.
+    """
+    heir, calls = heirs(programs), to_come(programs, np.ones(len(programs.program)))
+    has = heir >= 0
+    goes_on = np.where(has, foreseen.calls >= 1.5, foreseen.calls >= calls + 0.5) & has.any()
+    found = []
+    for column, nothing in ((foreseen.gap, -1.0), (foreseen.adds, 0.0)):
+        usual = column[heir[has]].mean() if has.any() else nothing
+        found.append(np.where(goes_on, np.where(has, column[heir], usual), nothing))
+    return found[0], found[1]
 
 
 def weights_of(programs: Programs, requests: np.ndarray) -> np.ndarray:

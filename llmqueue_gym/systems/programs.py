@@ -27,7 +27,7 @@ from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, recorded_rate
 from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.members import LONGEST
-from llmqueue_gym.systems.program_run import ProgramRun, first_calls, heirs, program_run
+from llmqueue_gym.systems.program_run import ProgramRun, first_calls, following, heirs, program_run
 from llmqueue_gym.systems.program_view import ProgramEpisodes, ProgramView
 from llmqueue_gym.systems.replica import Replica
 from llmqueue_gym.systems.run import Run
@@ -251,9 +251,7 @@ class ProgramFleet(Fleet):
         foreseen = foresee(self.foresees, work, drawn.sizes, programs, answers, rngs)
         work["program"], work["depth"] = programs.program, depths(programs)
         work["to_come"], work["path_to_come"] = foreseen.to_come, foreseen.path
-        heir = heirs(programs)
-        work["gap"] = np.where(heir < 0, -1.0, foreseen.gap[heir])
-        work["returned"] = np.where(heir < 0, 0.0, foreseen.adds[heir])
+        work["gap"], work["returned"] = following(programs, foreseen)
         thought = work["prompt"] - work["prompt"][first_calls(programs)][programs.program]  # that a call goes on from
         work["unsettled"] = np.nan_to_num(foreseen.depth[programs.program] - thought)
         return Drawn(work, {**drawn.truth, "answers": answers, "foreseen": foreseen})

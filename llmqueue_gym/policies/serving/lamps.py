@@ -61,7 +61,7 @@ def rank(request, system, params):
         request.predicted,
         request.returned,
         max(float(request.gap), 0.0),
-        float(request.gap >= 0),
+        1.0 if request.gap >= 0 else 0.0,
         request.strategy,
         system.running,
     )
