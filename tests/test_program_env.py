@@ -144,3 +144,20 @@ def test_all_ways_to_decide_can_be_made():
             assert decides in BITS and len(env.action_masks()) == env.action_space.n
         with pytest.raises(BadInput, match="decides"):
             gym.make(name, decides="nothing", **SMALL)
+
+
+def test_a_gang_begins_together_or_not_at_all():
+    """Five seats; maps of three: two of a second gang would have a seat, but wait for the third."""
+    told = {"law": "self-consistency:n=3", "rate": 50.0, "n_jobs": 20, "replicas": 1, "profile": ROOMY["profile"]}
+    apart = Scenario("programs", hold=True, rules="vllm-v1:max_seqs=5", **told).simulate("fcfs", 1).calls
+    gang = Scenario("programs", hold=True, gang=True, rules="vllm-v1:max_seqs=5", **told).simulate("fcfs", 1).calls
+
+    def spread(calls):
+        begun = calls.outcome["scheduled"]
+        return np.array([np.ptp(begun[calls.jobs["program"] == p]) for p in range(20)])
+
+    assert gang.done.all() and (spread(gang) < 0.2).all() and (spread(apart) > 0.2).any()
+    with pytest.raises(BadInput, match="3 branches that come together, and a gang of them needs as many seats, not 2"):
+        Scenario("programs", hold=True, gang=True, rules="vllm-v1:max_seqs=2", **told).simulate("fcfs", 1)
+    with pytest.raises(BadInput, match="hold=True"):
+        Scenario("programs", gang=True, **told)

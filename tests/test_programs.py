@@ -243,7 +243,7 @@ def test_the_numbers_of_a_run_add_up():
 
 def test_calls_are_told_what_follows_them_and_lamps_ranks_by_it():
     """A call that is kept in memory for long goes behind one that comes back at once; nothing follows the last call."""
-    calls = Scenario(ProgramFleet(), law="tool-calls:kind=ve", rate=1.0, n_calls=200).draw(1)
+    calls = Scenario(ProgramFleet(), law="tool-calls:kind=ve", rate=1.0, n_programs=8).draw(1)
     work, programs = calls.work, calls.truth["programs"]
     goes_on = work["gap"] >= 0
     follower = np.full(len(work), -1)
@@ -259,7 +259,7 @@ def test_calls_are_told_what_follows_them_and_lamps_ranks_by_it():
 
 def test_who_is_predicted_to_go_on_need_not():
     """Of the last calls some are told of another one, and of those before them some are told of none."""
-    told = {"law": "tool-calls:kind=qa", "rate": 1.0, "n_calls": 500}
+    told = {"law": "tool-calls:kind=qa", "rate": 1.0, "n_programs": 140}
     exact, wrong = (
         Scenario(ProgramFleet(foresight=f"foresight:calls={error}"), **told).draw(1).work for error in (0, 1)
     )
@@ -272,7 +272,7 @@ def lamps_rank(request):
 
 
 def test_who_thinks_longer_than_predicted_goes_behind_or_first():
-    calls = Scenario(ProgramFleet(), law="reasoning:thought=500", rate=1.0, n_calls=400).draw(1)
+    calls = Scenario(ProgramFleet(), law="reasoning:thought=500", rate=1.0, n_programs=40).draw(1)
     thinks = calls.work["klass"] == 0
     left = calls.work["unsettled"][thinks]
     depth = calls.truth["answers"].depth[calls.truth["programs"].program[thinks]]

@@ -23,6 +23,7 @@ def course_of(fleet: Any, policy: RoutingPolicy, last: float) -> Any:
     row["overlapped"], row["tick"] = fleet.overlap, np.inf if fleet.steersman.name == "none" else fleet.tick
     row["holds"], row["follows"] = fleet.hold, fleet.closed or fleet.chained
     row["picks"] = fleet.hold and fleet.chained
+    row["gang"] = fleet.chained and fleet.gang
     row["each"] = fleet.chained and fleet.keeper.again
     row["splits"] = fleet.splits or policy.paired
     row["horizon"] = fleet.horizon

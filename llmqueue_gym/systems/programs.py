@@ -31,7 +31,7 @@ from llmqueue_gym.systems.program_run import ProgramRun, first_calls, following,
 from llmqueue_gym.systems.program_view import ProgramEpisodes, ProgramView
 from llmqueue_gym.systems.replica import Replica
 from llmqueue_gym.systems.run import Run
-from llmqueue_gym.systems.view import View, check_between
+from llmqueue_gym.systems.view import View, check_between, check_flags
 from llmqueue_gym.workloads.requests import ProgramWorkload, TracePrograms
 from llmqueue_gym.workloads.requests.program_workload import CallsAlone
 from llmqueue_gym.workloads.streams import stream, streams
@@ -51,6 +51,7 @@ class ProgramFleet(Fleet):
         stopping: when the answers that the calls of a program have given suffice, so that the others are cancelled.
         foresight: how well gaps, calls and tokens to come, answers and depths are foreseen; see `llmqueue predictors`.
         wrong: s of a program's time that a wrong answer costs as much as.
+        gang: whether calls of a program that become ready together begin together or not at all; needs `hold`.
         size: of the scenario: the law of programs; see `llmqueue workloads`.
         load: of the scenario: share of what can be served, were calls to come by themselves with every context anew.
         rate: of the scenario: programs per s, in place of the load.
@@ -92,11 +93,15 @@ class ProgramFleet(Fleet):
     stopping: str | StoppingPolicy = "never"
     foresight: str | Foresight = "foresight"
     wrong: float = 0.0
+    gang: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.sender, self.keeper, self.rule, self.foresees
         check_between(self, 0, LONGEST, "wrong")
+        check_flags(self, "gang")
+        if self.gang and not self.hold:
+            raise BadInput("gang=True needs calls that wait at the router; add hold=True")
         if not self.keeps:
             return
         prepare = self.keeper.prepare
@@ -284,7 +289,8 @@ class ProgramFleet(Fleet):
         Raises:
             BadInput: what is drawn is no table of programs, or as `Fleet.simulate` says.
         """
-        check_programs(drawn.truth["programs"], len(drawn.work))
+        seats = sum(member.rules.max_seqs or len(drawn.work) for member in self.members) if self.gang else None
+        check_programs(drawn.truth["programs"], len(drawn.work), seats, drawn.work["arrival"])
         run = super(ProgramFleet, self.under(policy)).simulate(drawn, self.sender, **facts)
         return replace(run, player=policy.name)
 

@@ -85,13 +85,27 @@ def let_go_of(e, f, i):
 
 
 @part_kernel
-def any_free(e, f, r):
-    """Whether a replica of run e that is on has a seat free."""
+def free_seats(e, f, r):
+    """Return how many seats are free at the replicas of run e that are on."""
+    free = 0
     for q in range(len(f.forms)):
         g = e * len(f.forms) + q
-        if f.members[g].power == ON and outstanding(f, r, g) < f.rules[q].max_seqs:
-            return True
-    return False
+        if f.members[g].power == ON:
+            free += max(f.rules[q].max_seqs - outstanding(f, r, g), 0)
+    return free
+
+
+@part_kernel
+def may_go(e, f, r, i, course):
+    """Whether call i, which waits at the router of run e, can be sent on; in a gang all that came with it have to."""
+    if course.gang:
+        k, mates = f.fleet[e].front, 0
+        while k >= 0:
+            mates += r.requests[k].program == r.requests[i].program and r.requests[k].arrival == r.requests[i].arrival
+            k = f.flows[k].next
+        if mates > free_seats(e, f, r):
+            return False
+    return has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds)
 
 
 @part_kernel
@@ -113,17 +127,18 @@ def show_whole(e, f, r):
 def first_held(e, f, r, course, rank, numbers):
     """Return who goes on first of those that wait at the router of run e and have a place, -1 where nobody has.
 
-    Where nobody is ranked that is the first that came, and then nobody overtakes one that has no place.
+    That is the one of least rank, or the first that came where nobody is ranked. Where requests are by themselves
+    nobody overtakes one that has no place.
     """
     i = f.fleet[e].front
     if not course.picks or i < 0:
         return i if i >= 0 and has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds) else -1
-    if not any_free(e, f, r):
+    if free_seats(e, f, r) == 0:
         return -1
     best, least = -1, np.inf
     show_whole(e, f, r)
     while i >= 0:
-        if has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds):
+        if may_go(e, f, r, i, course):
             mine = rank(r.requests[i], f.whole[0], numbers) if rank is not None else r.requests[i].arrival
             if best < 0 or mine < least:
                 best, least = i, mine
@@ -135,12 +150,12 @@ def first_held(e, f, r, course, rank, numbers):
 def may_pick(e, f, r, course, slots):
     """Whether an agent has a choice among the first of those that wait at the router of run e."""
     i = f.fleet[e].front
-    if f.fleet[e].held < 2 or not any_free(e, f, r):
+    if f.fleet[e].held < 2 or free_seats(e, f, r) == 0:
         return False
     for _ in range(slots):
         if i < 0:
             return False
-        if has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds):
+        if may_go(e, f, r, i, course):
             return True
         i = f.flows[i].next
     return False

@@ -7,8 +7,7 @@ the router, in order of their coming.
 from llmqueue_gym._jit import inner_kernel, lean_kernel
 from llmqueue_gym.engines.batching.tables import DRAINED, GOING
 from llmqueue_gym.engines.fleet.agenda import go_on
-from llmqueue_gym.engines.fleet.decider import may_stay
-from llmqueue_gym.engines.fleet.held import has_place
+from llmqueue_gym.engines.fleet.held import may_go
 from llmqueue_gym.engines.fleet.retention import do_with
 from llmqueue_gym.engines.fleet.retention import show as show_context
 from llmqueue_gym.engines.fleet.stepping import WORK, cost_until, first_open, time_of
@@ -31,7 +30,7 @@ def write_mask(e, f, r, ask, course, agent, slots, mask):
         i = f.fleet[e].front
         for k in range(slots):
             if i >= 0:
-                mask[e, k] = has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds)
+                mask[e, k] = may_go(e, f, r, i, course)
                 i = f.flows[i].next
 
 

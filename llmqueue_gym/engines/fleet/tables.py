@@ -172,6 +172,7 @@ COURSE = np.dtype(
         ("follows", "?"),  # whether others come after who leaves: of clients who wait for answers, or of programs
         ("splits", "?"),  # whether requests are read at one replica and go on at another
         ("holds", "?"),  # whether requests wait at the router until a replica has a seat for them
+        ("gang", "?"),  # whether calls of a program that come together are sent on together, or none of them
         ("each", "?"),  # whether each iteration concerns others, and not those alone at which somebody leaves
         ("picks", "?"),  # whether they are then sent on in the order in which replicas serve; else as they came
     ],
