@@ -31,7 +31,7 @@ OUT = Path(__file__).parent / "results" / "fuzz_fleets.json"
 
 def check(case: Case, twice: bool = False) -> str:
     """Raise AssertionError where a case breaks a promise, `twice` if it shall run twice alike; say how it ended."""
-    seen, first = watched(case.fleet, case.drawn, case.router, has_room(case), UNIT)
+    seen, first = watched(case.fleet, case.drawn, case.router, room(case), UNIT)
     run = case.fleet.simulate(case.drawn, case.router, unit=UNIT)
     assert run.reason == seen.reason, f"ends as {run.reason}, and as {seen.reason} when watched"
     for name in run.outcome.dtype.names or ():
@@ -46,15 +46,20 @@ def check(case: Case, twice: bool = False) -> str:
     return run.reason
 
 
-def has_room(case: Case) -> np.ndarray:
-    """Return whether a replica can hold a request to its end, or nobody of the right role can `(R, n)`."""
+def room(case: Case) -> np.ndarray:
+    """Return the longest prompt of request i that replica q could hold to its end `(R, n)`.
+
+    Where nobody of a role could, any may go anywhere. A prompt may become shorter on the way, as Vidur's trap makes
+    output of what is not read yet; together they are as many.
+    """
     prompts, outputs = case.drawn.work["prompt"].astype(np.int64), case.drawn.sizes
-    members = case.fleet.members
-    fits = np.array([member.rules.serves(prompts, outputs) for member in members])
+    members, first = case.fleet.members, np.ones_like(prompts)
+    longest = np.array([[min(member.rules.longest - 1, member.rules.widest)] for member in members])
+    longest = longest * np.array([member.rules.serves(first, prompts + outputs - first) for member in members])
     for role in (PREFILL, DECODE):  # nobody reads, or nobody decodes
         able = np.array([member.role != role for member in members])
-        fits[:, ~(fits & able[:, None]).any(axis=0)] = True
-    return fits
+        longest[:, ~((prompts <= longest) & able[:, None]).any(axis=0)] = np.iinfo(np.int64).max
+    return longest
 
 
 def conserved(case: Case, run: Run, first: np.ndarray) -> None:

@@ -147,6 +147,7 @@ class Fleet:
             replica.full = False
         q = self.choose(request, self.taker, True, self.hand_turns, source.index)
         self.hand_turns += 1
+        request.goes_on = False
         if q != source.index:
             self.move(source, request, self.replicas[q])
 

@@ -92,6 +92,7 @@ class Replica:
 
     def take_in(self, request, now, keeps=False):
         request.site, request.ready = self.index, now
+        request.goes_on = self.role == PREFILL and not keeps
         request.place = self.come
         self.come += 1
         self.keeps = self.keeps or keeps
@@ -380,7 +381,7 @@ class Replica:
                 request.done = True
                 if not self.rules.request_level:
                     left += self.leave(request)
-            elif self.role == PREFILL and reads:
+            elif self.role == PREFILL and (reads or request.goes_on):  # who comes back may lack its last token alone
                 read.append(request)
         if self.rules.request_level and all(one.done for one in self.running):
             left += sum(self.leave(one) for one in list(self.running))

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from random_fleets import Case, Planned, draw_case
+from random_fleets import MERGED, Case, Planned, draw_case
 from random_members import PLAIN
 from reference_fleet import Fleet
 from reference_vllm import OUTPUT as OUTPUT_TEXT
@@ -21,6 +21,7 @@ from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import BOTH, DECODE, OUTPUT, PREFILL, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn, Scenario
+from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.members import Member, Plan
 
 CASES, PARTS = 120, 4
@@ -278,3 +279,16 @@ def test_a_prompt_that_is_not_cut_goes_where_it_fits_the_budget():
 def test_who_waits_for_memory_begins_at_the_very_instant_at_which_a_transfer_frees_it():
     # Transfers take no time here, so that their ends come at an instant at which the source has tried before.
     assert agree(draw_case(np.random.default_rng([1, 1560]), PLAIN)) == "drained"
+
+
+def test_who_is_swapped_out_before_its_last_token_is_read_goes_on_all_the_same():
+    # Lost with 7 tokens of output, the long one has 16 of 17 tokens again when the short one takes its memory.
+    step, told = 1 / 64, {"blocks": 45, "block_size": 1, "token_budget": 8, "max_seqs": 4, "preemption": "swap"}
+    rules = replace(rule_set("vllm-v1"), **told)
+    fleet = planned([Member(roofline(step), rules, PREFILL), Member(roofline(step), rules, DECODE)], order=MERGED)
+    drawn, router = drawn_of(request_table(np.array([0, 10 * step]), np.array([10, 40])), [30, 1]), "round-robin"
+    drawn.truth["vanishing"] = np.array([(8.5 * step, 1)], NEVER.dtype)
+    case = Case(fleet, ROUTING_POLICIES(router), drawn)
+    run = fleet.simulate(drawn, case.router)
+    assert run.jobs["preemptions"][0] == 1 and run.jobs["site"].tolist() == [1, 0]
+    assert agree(case) == "drained"

@@ -45,6 +45,15 @@ def test_random_fleets_mix_all_that_fleets_have():
     assert has[CACHED] >= {"replicas differ", "hold", "stale reports", "caching vllm", "asynchronous"}
 
 
+def test_who_moves_with_what_is_left_of_its_prompt_may_go_where_the_whole_had_no_room():
+    case = draw_case(np.random.default_rng([1, 28738]), WILD)  # of a replica with Vidur's trap
+    assert fuzz.check(case) == "drained"
+    run = case.fleet.simulate(case.drawn, case.router, unit=UNIT)
+    shorter = run.jobs["prompt"] < case.drawn.work["prompt"]
+    room = fuzz.room(case)[run.jobs["site"], np.arange(len(run.jobs))]
+    assert (shorter & (case.drawn.work["prompt"] > room)).any() and (run.jobs["prompt"] <= room).all()
+
+
 def a_split_case():
     """Return a case in which requests move, and all are done."""
     for number in range(100):
@@ -69,7 +78,7 @@ def a_split_case():
 )
 def test_a_spoilt_outcome_is_found_out(where, column, spoil, words):
     case = a_split_case()
-    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case), UNIT)
+    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.room(case), UNIT)
     fuzz.conserved(case, run, first)
     if where == "totals":
         run.totals[column] += spoil
@@ -93,4 +102,4 @@ def test_what_is_spoilt_on_the_way_is_found_out(monkeypatch, table, column, word
 
     monkeypatch.setattr(watched_fleet, "watch", spoilt)
     with pytest.raises(AssertionError, match=words):
-        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case), UNIT)
+        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.room(case), UNIT)
