@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from random_fleets import MERGED, Case, Planned, draw_case
-from random_members import PLAIN
+from random_fleets import MERGED, UNIT, Case, Planned, draw_case
+from random_members import PLAIN, STEERED
 from reference_fleet import Fleet
 from reference_vllm import OUTPUT as OUTPUT_TEXT
 from reference_vllm import Stuck, VllmReference, linear_cost
@@ -24,7 +24,7 @@ from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.members import Member, Plan
 
-CASES, PARTS = 120, 4
+CASES, STEERED_CASES, PARTS = 120, 48, 4
 VERSIONS = {"vllm-v1": "0.33.0", "vllm-0.19.1": "0.19.1"}
 TEXTS = OUTPUT - OUTPUT_TEXT  # what is the output of request 0 has another number in logs
 
@@ -38,7 +38,7 @@ def _compiled():
 
 def agree(case):
     """Check that the engine and the slow simulator say the same of a case; return why the run ended."""
-    run, slow = case.fleet.simulate(case.drawn, case.router), Fleet(case.fleet, case.router)
+    run, slow = case.fleet.simulate(case.drawn, case.router, unit=UNIT), Fleet(case.fleet, case.router, UNIT)
     requests = slow.run(case.drawn)
     assert run.reason == slow.reason
     if run.reason == "livelock":  # other replicas may have gone on meanwhile
@@ -52,6 +52,7 @@ def agree(case):
         np.testing.assert_array_equal(run.jobs[column], [getattr(one, column) for one in requests], column)
     assert run.totals["transfers"] == slow.moves
     assert run.totals["iterations"] == sum(one.iterations for one in slow.replicas)
+    assert run.totals["on_time"] == pytest.approx(sum(slow.steering.paid()))
     return run.reason
 
 
@@ -106,6 +107,13 @@ def as_config(rules, order):
 def test_small_fleets_agree_request_by_request(part):
     for number in range(part * CASES // PARTS, (part + 1) * CASES // PARTS):
         case = draw_case(np.random.default_rng([7, number]), PLAIN)
+        assert agree(case) in ("drained", "horizon", "livelock"), f"case {number}: {case}"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_small_fleets_that_are_steered_agree_request_by_request(part):
+    for number in range(part * STEERED_CASES // PARTS, (part + 1) * STEERED_CASES // PARTS):
+        case = draw_case(np.random.default_rng([7, number]), STEERED)
         assert agree(case) in ("drained", "horizon", "livelock"), f"case {number}: {case}"
 
 

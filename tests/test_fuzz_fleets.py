@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import watched_fleet
 from random_fleets import UNIT, draw_case
-from random_members import CACHED, PLAIN, WILD
+from random_members import CACHED, PLAIN, STEERED, WILD
 
 from llmqueue_gym import _jit
 
@@ -29,15 +29,16 @@ def test_random_fleets_keep_their_promises(part):
 
 
 def test_random_fleets_mix_all_that_fleets_have():
-    has = {name: set() for name in (PLAIN, CACHED, WILD)}
-    for number in range(900):
-        kind = (PLAIN, CACHED, WILD)[number % 3]
+    has = {name: set() for name in (PLAIN, STEERED, CACHED, WILD)}
+    for number in range(1200):
+        kind = (PLAIN, STEERED, CACHED, WILD)[number % 4]
         has[kind] |= draw_case(np.random.default_rng([3, number]), kind).features
     assert has[WILD] >= {
         "split roles", "replicas differ", "replicas vanish", "controller", "hold", "retry", "migration",
         "stale reports", "clients who wait", "cut off", "caching vllm", "caching radix", "batching blocks",
         "batching turns", "pipeline", "asynchronous", "chosen in pairs", "merged queue", "accounts",
     }  # fmt: skip
+    assert has[STEERED] >= has[PLAIN] | {"controller"}
     assert has[PLAIN] >= {
         "split roles", "replicas differ", "replicas vanish", "hold", "retry", "migration", "stale reports",
         "clients who wait", "cut off", "merged queue", "accounts",
