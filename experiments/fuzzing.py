@@ -17,7 +17,7 @@ from pathlib import Path
 from llmqueue_gym.evaluation import result, write_json
 
 TOLD = 1000  # runs after which it says how far it is, where nobody looks at the screen
-SECONDS = 600  # after which a run counts as one without end; most take milliseconds, and those that compile seconds
+SECONDS = 600  # of computing, after which a run counts as one without end; most take milliseconds, others compile
 
 
 def main(words: str, play: Callable[[int, int], str], out: Path | None = None) -> int:
@@ -78,8 +78,8 @@ def played(
 
 def play_one(play: Callable[[int, int], str], seed: int, shows: bool, number: int) -> tuple[int, str, str]:
     """Play one run; return its number, how it ended, and which promise it broke, "" for none, shown where it breaks."""
-    guard = threading.Timer(SECONDS, give_up, (f"--seed {seed} --only {number}",))
-    guard.start()
+    over = threading.Event()
+    threading.Thread(target=guard, args=(over, f"--seed {seed} --only {number}"), daemon=True).start()
     try:
         return number, play(number, seed), ""
     except AssertionError as error:
@@ -87,10 +87,13 @@ def play_one(play: Callable[[int, int], str], seed: int, shows: bool, number: in
             traceback.print_exc()
         return number, "", " ".join(str(error).split())[:400]
     finally:
-        guard.cancel()
+        over.set()
 
 
-def give_up(which: str) -> None:
-    """End the process with a word; compiled code looks at no signal."""
-    print(f"{which}: no end in {SECONDS} s", flush=True)
-    os._exit(1)
+def guard(over: threading.Event, which: str) -> None:
+    """End the process with a word if a run is not over after so long; compiled code looks at no signal."""
+    start = time.process_time()
+    while not over.wait(10.0):
+        if time.process_time() - start > SECONDS:
+            print(f"{which}: no end in {SECONDS} s", flush=True)
+            os._exit(1)

@@ -10,7 +10,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from random_members import CACHED, CACHES, PLAIN, WAYS, WILD, draw_members, draw_roles, draw_vanishing, pick
+from random_members import (
+    CACHED,
+    CACHES,
+    PLAIN,
+    SLOW,
+    STEERED,
+    WAYS,
+    WILD,
+    draw_members,
+    draw_roles,
+    draw_vanishing,
+    pick,
+)
 from random_replicas import draw_contexts, draw_given, draw_policy
 
 from llmqueue_gym.engines.batching.rules import Rules
@@ -58,7 +70,7 @@ class Case:
         fleet: the fleet.
         router: sends requests.
         drawn: requests, and the chance of the run.
-        kind: PLAIN or CACHED where a slow reference knows all that happens, else WILD.
+        kind: PLAIN, STEERED or CACHED where a slow reference knows all that happens, else WILD.
         refused: how often which parts, drawn before, did not go together: the beginnings of what was said.
     """
 
@@ -195,7 +207,7 @@ def _draw_case(rng: np.random.Generator, kind: str) -> Case:
 
 def draw_control(rng: np.random.Generator, size: int, kind: str) -> dict[str, Any]:
     """Draw who is on: everybody, what a controller by name wants, or what a wild one does."""
-    if kind != WILD or rng.random() < 0.6:
+    if kind not in (STEERED, WILD) or rng.random() < (0.6 if kind == WILD else 0.2):
         return {}
     told: dict[str, Any] = {"tick": float(pick(rng, 1 / 16, 0.5, 4.0)), "turn_over": float(pick(rng, 0.0, 1 / 8, 2.0))}
     if rng.random() < 0.3:
@@ -227,7 +239,7 @@ def draw_order(rng: np.random.Generator, kind: str, way: str) -> ServingPolicy:
 def draw_router(rng: np.random.Generator, size: int, kind: str) -> RoutingPolicy:
     """Draw a router by name, or a wild one."""
     if rng.random() < 0.6:
-        names = [name for name in (ROUTERS if kind == PLAIN else ROUTING_POLICIES) if size > 1 or name != "power-of-d"]
+        names = [name for name in (ROUTERS if kind in SLOW else ROUTING_POLICIES) if size > 1 or name != "power-of-d"]
         if kind == CACHED:  # whose reading has each replica by itself
             names = [name for name in names if name not in PAIRED]
         return ROUTING_POLICIES(str(pick(rng, *names)))

@@ -19,6 +19,8 @@ NAMED = [name for name in PROFILES if name != "file"]
 cost_profile = cache(profile)
 CACHES = ("vllm", "radix")
 PLAIN, CACHED, WILD = "held against the slow one", "held against vLLM's rules", "wild"
+STEERED = "steered, held against the slow one"  # and its rules are more
+SLOW = (PLAIN, STEERED)  # where the slow one knows all that happens
 
 
 def pick(rng: np.random.Generator, *choices: Any) -> Any:
@@ -49,12 +51,14 @@ def draw_member(rng: np.random.Generator, kind: str, way: str, batched: bool) ->
 
     Args:
         rng: source of chance.
-        kind: PLAIN or CACHED for what the slow references know, WILD for all there is.
+        kind: PLAIN, STEERED or CACHED for what the slow references know, WILD for all there is.
         way: of `WAYS`, for wild ones.
         batched: whether a plain one may hold a batch to its end.
     """
     if kind == PLAIN:
         return Member(draw_profile(rng), draw_plain_rules(rng, batched))
+    if kind == STEERED:
+        return Member(draw_profile(rng), draw_more_rules(rng, draw_plain_rules(rng, batched)))
     if kind == CACHED:
         return Member(linear_profile(rng), draw_cached_rules(rng))
     named = rng.random() < 0.3
@@ -110,6 +114,17 @@ def draw_plain_rules(rng: np.random.Generator, batched: bool) -> Rules:
     if not told["chunked"]:
         told["token_budget"] = max(told["token_budget"], size * blocks + 1)
     return replace(rule_set(pick(rng, "vllm-v1", "vllm-v1", "vllm-0.19.1")), **told)
+
+
+def draw_more_rules(rng: np.random.Generator, rules: Rules) -> Rules:
+    """Draw what else the reference knows: preemption to the host, and the switches of passes over the lists."""
+    told: dict[str, Any] = {"preemption": str(pick(rng, "recompute", "swap", "free"))}
+    told |= {"bandwidth": float(pick(rng, 512.0, 4096.0)), "overlapped": bool(rng.random() < 0.5)}
+    for name in ("pause", "asker_stops", "priority_stops", "threshold_alone", "watermark_always", "null_block"):
+        told[name] = bool(rng.random() < 0.5)
+    if rules.allocation == "chunk":
+        told |= {"allocation": str(pick(rng, "chunk", "known")), "lookahead": int(pick(rng, 0, 0, 1))}
+    return replace(rules, **told)
 
 
 def draw_cached_rules(rng: np.random.Generator) -> Rules:

@@ -45,7 +45,7 @@ MOST = 1_000_000  # moments; no run of random fleets has a tenth of that
 
 
 @numba.njit(error_model="numpy")
-def broken_at(g, q, f, r, merged, fits, seen):  # type: ignore[no-untyped-def]
+def broken_at(g, q, f, r, merged, room, seen):  # type: ignore[no-untyped-def]
     """Return which promise the lists of row g break, of replica q or one of its stages, and where; count in `seen`.
 
     Args:
@@ -54,7 +54,7 @@ def broken_at(g, q, f, r, merged, fits, seen):  # type: ignore[no-untyped-def]
         f: tables of the fleet.
         r: tables of its replicas.
         merged: whether the order has one queue for all, where seats are counted in the batch alone.
-        fits: whether each row can hold request i to its end `(R, n)`.
+        room: the longest prompt of request i that each row can hold to its end `(R, n)`.
         seen: number of times that each request was found so far `(n,)`.
     """
     system, state, rules, power = r.system[g], r.state[g], f.rules[g], f.members[q].power
@@ -80,7 +80,7 @@ def broken_at(g, q, f, r, merged, fits, seen):  # type: ignore[no-untyped-def]
         seen[i] += 1
         if r.requests[i].site != q:
             return MISPLACED, i
-        if not fits[q, i]:
+        if r.requests[i].prompt > room[q, i]:
             return TOO_LONG, i
     if rules.batching == BY_PASSES and not merged and system.running > rules.max_seqs:
         return SEATS, q
@@ -108,7 +108,7 @@ def loses_blocks(g, f, r, held):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(error_model="numpy")
-def broken(f, r, owners, merged, fits, seen, counts, tokens, forgets):  # type: ignore[no-untyped-def]
+def broken(f, r, owners, merged, room, seen, counts, tokens, forgets):  # type: ignore[no-untyped-def]
     """Return which promise is broken, and by which request or replica.
 
     Args:
@@ -116,7 +116,7 @@ def broken(f, r, owners, merged, fits, seen, counts, tokens, forgets):  # type: 
         r: tables of its replicas.
         owners: the row that the replica of each row is named by `(R,)`; a pipeline has one for each stage.
         merged: as in `broken_at`.
-        fits: likewise.
+        room: likewise.
         seen: space for a number for each request.
         counts: space for five numbers for each row `(5, R)`.
         tokens: output tokens that each request had before.
@@ -126,7 +126,7 @@ def broken(f, r, owners, merged, fits, seen, counts, tokens, forgets):  # type: 
     fleet = f.fleet[0]
     seen[:], counts[:] = 0, 0
     for g in range(len(f.forms)):
-        found, where = broken_at(g, owners[g], f, r, merged, fits, seen)
+        found, where = broken_at(g, owners[g], f, r, merged, room, seen)
         if found != KEPT:
             return found, where
     i, line = fleet.front, 0
@@ -175,7 +175,7 @@ def broken(f, r, owners, merged, fits, seen, counts, tokens, forgets):  # type: 
 
 
 @numba.njit(error_model="numpy")
-def watch(f, r, course, rest, owners, merged, fits, first, seen, counts, tokens, forgets, clocks, moments):  # type: ignore[no-untyped-def]
+def watch(f, r, course, rest, owners, merged, room, first, seen, counts, tokens, forgets, clocks, moments):  # type: ignore[no-untyped-def]
     """Go on until the controller is asked or the run is over; return what is asked, and which promise broke where.
 
     Args:
@@ -185,7 +185,7 @@ def watch(f, r, course, rest, owners, merged, fits, first, seen, counts, tokens,
         rest: what `go_on` takes behind it.
         owners: as in `broken`, and below.
         merged: likewise.
-        fits: likewise.
+        room: likewise.
         first: the row that each request was sent to first, -1 before `(n,)`.
         seen: likewise.
         counts: likewise.
@@ -196,7 +196,7 @@ def watch(f, r, course, rest, owners, merged, fits, first, seen, counts, tokens,
     """
     for k in range(moments):
         ask = go_on(0, f, r, course, *rest, min(k, 1))  # first what is left of an instant at which there was a tick
-        found, where = broken(f, r, owners, merged, fits, seen, counts, tokens, forgets)
+        found, where = broken(f, r, owners, merged, room, seen, counts, tokens, forgets)
         if found != KEPT:
             return ask, found, where
         if f.fleet[0].clock < clocks[0]:
@@ -214,14 +214,14 @@ def watch(f, r, course, rest, owners, merged, fits, first, seen, counts, tokens,
     return tables.PAUSED, NO_END, 0
 
 
-def watched(fleet: Fleet, drawn: Drawn, router: RoutingPolicy, fits: np.ndarray, unit: Unit) -> tuple[Run, np.ndarray]:
+def watched(fleet: Fleet, drawn: Drawn, router: RoutingPolicy, room: np.ndarray, unit: Unit) -> tuple[Run, np.ndarray]:
     """Serve requests one moment after another, and check each, and what is left at the end.
 
     Args:
         fleet: the fleet.
         drawn: the requests and the chance of the run.
         router: sends them.
-        fits: whether replica q can hold request i to its end `(R, n)`.
+        room: the longest prompt of request i that replica q can hold to its end `(R, n)`.
         unit: what the controller is told of one replica.
 
     Returns:
@@ -236,7 +236,7 @@ def watched(fleet: Fleet, drawn: Drawn, router: RoutingPolicy, fits: np.ndarray,
     forgets = any(m.rules.forget_unread for m in fleet.members)
     first, clocks = np.full(n, -1), np.full(1 + len(which), -np.inf)
     space: Any = (first, np.zeros(n, np.int64), np.zeros((5, len(which)), np.int64), np.zeros(n, np.int64))
-    told = np.searchsorted(which, which), fleet.discipline.merged, fits[which]
+    told = np.searchsorted(which, which), fleet.discipline.merged, room[which]
     for _ in range(MOST):
         ask, found, where = watch(f, r, course, rest, *told, *space, forgets, clocks, MOST)
         assert found == KEPT, f"{PROMISES[found]}: {where}, at {f.fleet['clock'][0]} s"
@@ -257,7 +257,7 @@ def at_rest(f: Any, r: Any, promises: bool) -> None:
     assert (held == 0).all(), f"blocks kept: {held}"
     for name in ("inbound", "inbound_tokens", "outbound", "awaited"):
         assert (f.members[name] == 0).all(), f"somebody is yet {name}: {f.members[name]}"
-    room = f.members["reserved"] - r.state["fulfilled"]
-    assert not promises or (room == 0).all(), f"room promised to nobody: {room}"
+    left = f.members["reserved"] - r.state["fulfilled"]
+    assert not promises or (left == 0).all(), f"room promised to nobody: {left}"
     awaited = f.members["promised"] - (r.state["done"] - f.members["pulled"])
     assert (awaited == 0).all(), f"promised, but not there: {awaited}"

@@ -3,8 +3,8 @@
 Written from the docstrings of `engines.fleet.agenda`, `engines.fleet.transfers`, `engines.fleet.migration`,
 `systems.fleet` and `requests.SITE`. At one instant: iterations end, replica by replica; whoever was read there is
 handed over; transfers that waited begin where there is room; what was noted happens; who is to move goes; replicas
-report; requests arrive and wait at the router, whose first ones are sent somewhere as far as somebody takes them;
-iterations begin.
+report; the controller is asked, see `reference_steering`; requests arrive and wait at the router, whose first ones are
+sent somewhere as far as somebody takes them; iterations begin.
 
 Routers and orders are the plain functions of the policies, called on what has the names of the records' columns.
 """
@@ -15,11 +15,12 @@ from types import SimpleNamespace
 
 from reference_replica import Replica, Request
 from reference_routing import luck_of
+from reference_steering import MOVED, RETRIED, RETURNS, VANISHES, Steering
 
+from llmqueue_gym.policies.control.base import DRAINING, OFF, ON, STARTING
 from llmqueue_gym.requests import DECODE, PREFILL
 
 NEVER = math.inf
-MOVED, STARTED, VANISHES, RETURNS, RETRIED = range(5)  # in this order at one time
 
 
 class Fleet:
@@ -28,9 +29,10 @@ class Fleet:
     Args:
         system: `systems.fleet.Fleet`.
         router: `RoutingPolicy`.
+        unit: what a controller is told of one replica.
     """
 
-    def __init__(self, system, router):
+    def __init__(self, system, router, unit=None):
         self.system, self.router, self.taker = system, router, system.taker
         self.replicas = [Replica(member, system.discipline, q) for q, member in enumerate(system.members)]
         self.sites = [SimpleNamespace(index=q, role=r.role) for q, r in enumerate(self.replicas)]
@@ -39,6 +41,8 @@ class Fleet:
         self.held = []  # requests that wait at the router
         self.next_look = system.migrate_every or NEVER  # for requests that might move
         self.to_move = {}  # by replica who is to go, and where
+        self.arrived, self.arrived_tokens = 0, 0
+        self.steering = Steering(self, unit)
         self.reason = "going"
 
     def run(self, drawn):
@@ -66,12 +70,12 @@ class Fleet:
         ends = [replica.ends for replica in self.replicas]
         other = [self.coming[0].arrival if self.coming else NEVER, self.heap[0][0] if self.heap else NEVER]
         over = all(request.completion < NEVER for request in self.requests)
-        other.append(NEVER if over else self.next_look)
+        other += [NEVER, NEVER] if over else [self.next_look, self.steering.next_tick]
         now = min(ends + other)
         if any(replica.reason for replica in self.replicas):
             self.reason = "livelock"
             return
-        if now == NEVER:
+        if over or now == NEVER:
             self.reason = "drained" if over else "stuck"
             return
         self.now = now = min(now, self.next_report(), self.horizon)
@@ -89,19 +93,24 @@ class Fleet:
         if now == self.horizon:
             for replica in self.replicas:  # what has begun ends
                 if replica.ends < NEVER:
+                    self.now = max(self.now, replica.ends)
                     replica.end()
             over = all(request.completion < NEVER for request in self.requests)
             self.reason = "drained" if over else "horizon"
             return
         self.begin_transfers()
         self.happen()
+        self.steering.switch_off()
         self.migrate()
         self.happen()
         if self.next_report() <= now:
             self.report()
             self.reports += 1
+        self.steering.tick()
         while self.coming and self.coming[0].arrival <= now:
             self.held.append(self.coming.pop(0))
+            self.arrived += 1
+            self.arrived_tokens += self.held[-1].prompt
         self.held.sort(key=lambda request: request.row)
         while self.held and self.has_place(self.held[0]):
             self.send(self.held.pop(0))
@@ -132,8 +141,11 @@ class Fleet:
         stays = self.stays(request)
         for replica in self.replicas:
             replica.full = self.system.hold and len(replica.outstanding()) >= replica.rules.max_seqs
-        able = [one for one in self.replicas if one.holds(request) and one.role != (PREFILL if stays else DECODE)]
-        return not able or any(self.takes(replica, request, stays) for replica in self.replicas)
+        able = [one for one in self.replicas if one.holds(request)]
+        if any(self.takes(replica, request, stays) for replica in able):
+            return True
+        later = any(one.power in (ON, STARTING) for one in able)
+        return later and all(one.role == (PREFILL if stays else DECODE) for one in able)
 
     def send(self, request):
         """Let the router send a request somewhere."""
@@ -147,12 +159,14 @@ class Fleet:
             replica.full = False
         q = self.choose(request, self.taker, True, self.hand_turns, source.index)
         self.hand_turns += 1
+        request.goes_on = False
         if q != source.index:
             self.move(source, request, self.replicas[q])
 
     def move(self, source, request, target):
         """Let a request leave a replica for another."""
         source.running.remove(request)
+        source.left += 1
         source.leaving.append(request)
         request.kept, request.blocks = request.blocks, 0
         request.source, request.target = source, target
@@ -232,12 +246,16 @@ class Fleet:
             self.pair_up()
         for source in [one for one in self.replicas if one in self.to_move and one.ends == NEVER]:
             request, target = self.to_move.pop(source)
-            if request in source.running and request.decodes and target.on and target.holds(request):
+            takes = target.on and target.role != PREFILL and target.holds(request)
+            if request in source.running and request.decodes and takes:
                 self.hand_turns += 1
                 self.move(source, request, target)
 
     def vanish(self, gone):
-        """Let a replica be gone at once; its requests begin anew elsewhere, and another one starts in its place."""
+        """Let a replica be gone at once; its requests begin anew elsewhere, and another one starts if it is wanted."""
+        if gone.power == OFF:
+            return
+        wanted, role = gone.power != DRAINING or gone.becomes >= 0, gone.home if gone.becomes < 0 else gone.becomes
         lost = gone.vanish()
         self.to_move.pop(gone, None)
         for request in self.requests:
@@ -257,12 +275,10 @@ class Fleet:
                 lost.append(request)
         for request in sorted(lost, key=self.requests.index):  # in order of arrival
             self.note(self.now, RETURNS, self.held.append, request)
+        self.steering.turn_off(gone)
         self.begin_transfers()
-        gone.flight = self.note(self.now + self.system.start_up, STARTED, self.start, gone)
-
-    def start(self, replica):
-        """Let a replica serve."""
-        replica.on = True
+        if wanted:
+            self.steering.begin_start(gone, role, self.system.start_up)
 
     # What the router sees.
 
@@ -301,7 +317,7 @@ class Fleet:
         if not taking:  # one that starts, or else one of another role
             able = [replica for replica in self.replicas if replica.holds(request)]
             reads = decodes and source is not None
-            later = [q.index for q in able if not q.on and not (reads and q.role == PREFILL)]
+            later = [q.index for q in able if q.power == STARTING and not (reads and q.role == PREFILL)]
             others = [source] if source is not None else [replica.index for replica in able if replica.on]
             return [*later, *others][0]
         if router.looks == "turn":

@@ -10,6 +10,7 @@ head has no room and nothing runs, or where whoever runs alone has none.
 import math
 from types import SimpleNamespace
 
+from llmqueue_gym.policies.control.base import DRAINING, ON
 from llmqueue_gym.requests import PREFILL, REQUEST, ROOM
 
 NEVER = math.inf
@@ -57,7 +58,9 @@ class Replica:
         self.inbox, self.waiting, self.running, self.free = [], [], [], member.rules.blocks
         self.awaited, self.inbound, self.leaving = [], [], []  # from and to elsewhere
         self.ends, self.clock, self.step_time, self.iterations, self.busy = NEVER, 0.0, 0.0, 0, 0.0
-        self.on, self.full, self.flight = True, False, None
+        self.power, self.full, self.flight = ON, False, None
+        self.home, self.becomes, self.since, self.on_time = self.role, -1, 0.0, 0.0
+        self.left, self.batch_time = 0, 0.0  # requests, for good or for elsewhere; and request-seconds in its batch
         self.keeps, self.first_place, self.come, self.reason = False, 0, 0, ""
         self.chosen, self.barren, self.made, self.received = {}, 0, 0, {}
 
@@ -86,12 +89,18 @@ class Replica:
 
     # Requests come and go.
 
+    @property
+    def on(self):
+        """Whether it takes requests, where they fit."""
+        return self.power == ON
+
     def outstanding(self):
         """Return the requests that were sent here and have not left, those on their way here too."""
         return self.inbox + self.waiting + self.running + self.awaited + self.inbound
 
     def take_in(self, request, now, keeps=False):
         request.site, request.ready = self.index, now
+        request.goes_on = self.role == PREFILL and not keeps
         request.place = self.come
         self.come += 1
         self.keeps = self.keeps or keeps
@@ -158,7 +167,8 @@ class Replica:
 
     def begin(self, now):
         """Begin an iteration, if none is under way and there is anything to do."""
-        while self.on and self.ends == NEVER and not self.reason and (self.inbox or self.waiting or self.running):
+        serves = self.power in (ON, DRAINING)
+        while serves and self.ends == NEVER and not self.reason and (self.inbox or self.waiting or self.running):
             self.clock = now
             while self.inbox:
                 if self.order.keeps_accounts:
@@ -354,6 +364,7 @@ class Replica:
         self.clock, self.ends = now, NEVER
         self.iterations += 1
         self.busy += self.dt
+        self.batch_time += len(self.chosen) * self.dt
         if self.chosen:
             self.step_time = self.dt
         self.barren += 1
@@ -380,7 +391,7 @@ class Replica:
                 request.done = True
                 if not self.rules.request_level:
                     left += self.leave(request)
-            elif self.role == PREFILL and reads:
+            elif self.role == PREFILL and (reads or request.goes_on):  # who comes back may lack its last token alone
                 read.append(request)
         if self.rules.request_level and all(one.done for one in self.running):
             left += sum(self.leave(one) for one in list(self.running))
@@ -395,10 +406,11 @@ class Replica:
     def vanish(self):
         """Be gone, and return the requests that were here."""
         lost = self.running + self.waiting + self.inbox
+        self.left += len(lost)
         for request in lost:
             request.computed = request.blocks = 0
         self.running, self.waiting, self.inbox, self.chosen = [], [], [], {}
-        self.free, self.ends, self.on = self.rules.blocks, NEVER, False
+        self.free, self.ends = self.rules.blocks, NEVER
         return lost
 
     def leave(self, request):
@@ -406,4 +418,5 @@ class Replica:
         self.running.remove(request)
         self.release(request)
         request.completion = self.clock
+        self.left += 1
         return 1

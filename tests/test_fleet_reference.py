@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from random_fleets import Case, Planned, draw_case
-from random_members import PLAIN
+from random_fleets import MERGED, UNIT, Case, Planned, draw_case
+from random_members import PLAIN, STEERED
 from reference_fleet import Fleet
 from reference_vllm import OUTPUT as OUTPUT_TEXT
 from reference_vllm import Stuck, VllmReference, linear_cost
@@ -21,9 +21,10 @@ from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import BOTH, DECODE, OUTPUT, PREFILL, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn, Scenario
+from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.members import Member, Plan
 
-CASES, PARTS = 120, 4
+CASES, STEERED_CASES, PARTS = 120, 48, 4
 VERSIONS = {"vllm-v1": "0.33.0", "vllm-0.19.1": "0.19.1"}
 TEXTS = OUTPUT - OUTPUT_TEXT  # what is the output of request 0 has another number in logs
 
@@ -37,7 +38,7 @@ def _compiled():
 
 def agree(case):
     """Check that the engine and the slow simulator say the same of a case; return why the run ended."""
-    run, slow = case.fleet.simulate(case.drawn, case.router), Fleet(case.fleet, case.router)
+    run, slow = case.fleet.simulate(case.drawn, case.router, unit=UNIT), Fleet(case.fleet, case.router, UNIT)
     requests = slow.run(case.drawn)
     assert run.reason == slow.reason
     if run.reason == "livelock":  # other replicas may have gone on meanwhile
@@ -51,6 +52,7 @@ def agree(case):
         np.testing.assert_array_equal(run.jobs[column], [getattr(one, column) for one in requests], column)
     assert run.totals["transfers"] == slow.moves
     assert run.totals["iterations"] == sum(one.iterations for one in slow.replicas)
+    assert run.totals["on_time"] == pytest.approx(sum(slow.steering.paid()))
     return run.reason
 
 
@@ -105,6 +107,13 @@ def as_config(rules, order):
 def test_small_fleets_agree_request_by_request(part):
     for number in range(part * CASES // PARTS, (part + 1) * CASES // PARTS):
         case = draw_case(np.random.default_rng([7, number]), PLAIN)
+        assert agree(case) in ("drained", "horizon", "livelock"), f"case {number}: {case}"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_small_fleets_that_are_steered_agree_request_by_request(part):
+    for number in range(part * STEERED_CASES // PARTS, (part + 1) * STEERED_CASES // PARTS):
+        case = draw_case(np.random.default_rng([7, number]), STEERED)
         assert agree(case) in ("drained", "horizon", "livelock"), f"case {number}: {case}"
 
 
@@ -278,3 +287,16 @@ def test_a_prompt_that_is_not_cut_goes_where_it_fits_the_budget():
 def test_who_waits_for_memory_begins_at_the_very_instant_at_which_a_transfer_frees_it():
     # Transfers take no time here, so that their ends come at an instant at which the source has tried before.
     assert agree(draw_case(np.random.default_rng([1, 1560]), PLAIN)) == "drained"
+
+
+def test_who_is_swapped_out_before_its_last_token_is_read_goes_on_all_the_same():
+    # Lost with 7 tokens of output, the long one has 16 of 17 tokens again when the short one takes its memory.
+    step, told = 1 / 64, {"blocks": 45, "block_size": 1, "token_budget": 8, "max_seqs": 4, "preemption": "swap"}
+    rules = replace(rule_set("vllm-v1"), **told)
+    fleet = planned([Member(roofline(step), rules, PREFILL), Member(roofline(step), rules, DECODE)], order=MERGED)
+    drawn, router = drawn_of(request_table(np.array([0, 10 * step]), np.array([10, 40])), [30, 1]), "round-robin"
+    drawn.truth["vanishing"] = np.array([(8.5 * step, 1)], NEVER.dtype)
+    case = Case(fleet, ROUTING_POLICIES(router), drawn)
+    run = fleet.simulate(drawn, case.router)
+    assert run.jobs["preemptions"][0] == 1 and run.jobs["site"].tolist() == [1, 0]
+    assert agree(case) == "drained"

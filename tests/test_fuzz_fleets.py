@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import watched_fleet
 from random_fleets import UNIT, draw_case
-from random_members import CACHED, PLAIN, WILD
+from random_members import CACHED, PLAIN, STEERED, WILD
 
 from llmqueue_gym import _jit
 
@@ -29,20 +29,30 @@ def test_random_fleets_keep_their_promises(part):
 
 
 def test_random_fleets_mix_all_that_fleets_have():
-    has = {name: set() for name in (PLAIN, CACHED, WILD)}
-    for number in range(900):
-        kind = (PLAIN, CACHED, WILD)[number % 3]
+    has = {name: set() for name in (PLAIN, STEERED, CACHED, WILD)}
+    for number in range(1200):
+        kind = (PLAIN, STEERED, CACHED, WILD)[number % 4]
         has[kind] |= draw_case(np.random.default_rng([3, number]), kind).features
     assert has[WILD] >= {
         "split roles", "replicas differ", "replicas vanish", "controller", "hold", "retry", "migration",
         "stale reports", "clients who wait", "cut off", "caching vllm", "caching radix", "batching blocks",
         "batching turns", "pipeline", "asynchronous", "chosen in pairs", "merged queue", "accounts",
     }  # fmt: skip
+    assert has[STEERED] >= has[PLAIN] | {"controller"}
     assert has[PLAIN] >= {
         "split roles", "replicas differ", "replicas vanish", "hold", "retry", "migration", "stale reports",
         "clients who wait", "cut off", "merged queue", "accounts",
     }  # fmt: skip
     assert has[CACHED] >= {"replicas differ", "hold", "stale reports", "caching vllm", "asynchronous"}
+
+
+def test_who_moves_with_what_is_left_of_its_prompt_may_go_where_the_whole_had_no_room():
+    case = draw_case(np.random.default_rng([1, 28738]), WILD)  # of a replica with Vidur's trap
+    assert fuzz.check(case) == "drained"
+    run = case.fleet.simulate(case.drawn, case.router, unit=UNIT)
+    shorter = run.jobs["prompt"] < case.drawn.work["prompt"]
+    room = fuzz.room(case)[run.jobs["site"], np.arange(len(run.jobs))]
+    assert (shorter & (case.drawn.work["prompt"] > room)).any() and (run.jobs["prompt"] <= room).all()
 
 
 def a_split_case():
@@ -69,7 +79,7 @@ def a_split_case():
 )
 def test_a_spoilt_outcome_is_found_out(where, column, spoil, words):
     case = a_split_case()
-    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case), UNIT)
+    run, first = watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.room(case), UNIT)
     fuzz.conserved(case, run, first)
     if where == "totals":
         run.totals[column] += spoil
@@ -93,4 +103,4 @@ def test_what_is_spoilt_on_the_way_is_found_out(monkeypatch, table, column, word
 
     monkeypatch.setattr(watched_fleet, "watch", spoilt)
     with pytest.raises(AssertionError, match=words):
-        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.has_room(case), UNIT)
+        watched_fleet.watched(case.fleet, case.drawn, case.router, fuzz.room(case), UNIT)
