@@ -65,7 +65,7 @@ compare = BySystem(
         JSON,
     ),
     first="replica",
-    brief=("metric", "plot"),
+    brief=("metric", "plot", "as_json"),
 )
 
 

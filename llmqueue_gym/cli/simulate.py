@@ -48,7 +48,7 @@ simulate = BySystem(
     "is the first that takes all options.",
     (POLICY, SEED, JSON),
     rows=True,
-    brief=("seed",),  # the help of all systems is to fit a screen
+    brief=("seed", "as_json"),  # the help of all systems is to fit a screen
 )
 
 
