@@ -86,7 +86,7 @@ theory = BySystem(
     (POLICY, COMPARE, POLICIES, PLOT, METHOD, TAIL, JSON),
     left_out=("n_jobs", "arrivals"),
     simulates=False,
-    brief=("policies", "plot", "method", "tail"),
+    brief=("policies", "plot", "method", "tail", "as_json"),
 )
 
 

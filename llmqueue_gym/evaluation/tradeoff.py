@@ -65,7 +65,8 @@ def _on_hull(costs: np.ndarray, gains: np.ndarray, cost: float) -> float:
         hull.append((x, y))
     if not hull or cost < hull[0][0]:
         return float("nan")
-    return float(np.interp(cost, *zip(*hull, strict=True)))
+    at = np.array(hull)
+    return float(np.interp(cost, at[:, 0], at[:, 1]))
 
 
 def _above(first: tuple[float, float], last: tuple[float, float], middle: tuple[float, float]) -> bool:

@@ -82,6 +82,7 @@ class ModelChoice(JobSystem):
     base: ClassVar[str] = "weakest"
     covered: ClassVar[str] = "weakest, strongest and random-share, where sizes are exponential and nothing else varies"
     metrics: ClassVar[str] = "llmqueue_gym.evaluation.choice"
+    recorded: ClassVar[None] = None  # type: ignore[assignment]  # recorded lengths say nothing of what is right
     defaults: ClassVar[Mapping[str, Any]] = {
         **JobSystem.defaults,
         "size": "exponential:mean=128",
