@@ -1,6 +1,7 @@
-"""Speed of the serving engine, for `speed.py`: a replica beside a hand-written loop, and a fleet beside AISimulate."""
+"""Speed of the serving engine, for `speed.py`: a replica beside a hand-written loop, fleets beside AISimulate, programs."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import aisimulate
@@ -16,6 +17,7 @@ from llmqueue_gym.workloads.requests import RequestWorkload, TraceRequests, draw
 REPEATS = 15
 SEATS = 64  # requests in a batch
 MOONCAKE = Path(__file__).parents[2] / "shared" / "traces" / "data" / "mooncake_conversation.csv.gz"
+CALLS = 50_000  # of programs
 REPLICAS, REQUESTS, RATE = 8, 20_000, 8.0  # the last one 1/s
 SERVED = {"profile": "h100-llama3.1-8b", "rules": "vllm-v1:caching=vllm,block_size=16"}
 RIVAL = "dynamo"  # the router that AISimulate has, too
@@ -97,3 +99,17 @@ def fleets(measured: Measured) -> None:
         mean, hits = run.response_times.mean(), run.totals["hit_tokens"] / run.jobs["prompt"].sum()
         measured.notes["fleet"] = {"mean_response_s": float(mean), "hit_share": float(hits)}
         measured.notes["AISimulate"] = {"mean_response_s": theirs[-1].mean_response, "hit_share": theirs[-1].hit_share}
+
+
+def programs(measured: Measured) -> None:
+    """Time agents whose calls depend on one another, on four replicas, whole runs but for drawing them."""
+    for law, more in (("planner", {}), ("tool-calls", {"retention": "infercept"})):
+        scenario = Scenario("programs", replicas=4, law=law, rate=2.0, profile=SERVED["profile"], **more)
+        scenario = replace(scenario, n_jobs=round(CALLS / scenario.source.calls))
+        drawn, policy, times = scenario.draw(0), scenario.policy("program-srpt"), []
+        for _ in range(5):
+            start = time.process_time()
+            run = scenario.system.simulate(drawn, policy)
+            times.append(time.process_time() - start)
+        told = " ".join(("program-srpt", *more.values()))
+        measured.add(f"programs, {told}, {len(run.calls):,} calls of {law} on 4 replicas", "CPU s", times[1:])

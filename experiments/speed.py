@@ -29,7 +29,7 @@ from environment_rates import environments
 from measured import Measured, report
 from queue_speed import engines, servers, simulators, simulators_of_servers
 from rich.console import Console
-from serving_speed import fleets, serving
+from serving_speed import fleets, programs, serving
 
 from llmqueue_gym.evaluation import result, write_json
 from llmqueue_gym.evaluation.results import plain
@@ -43,6 +43,7 @@ PARTS: dict[str, Callable[[Measured, int], None]] = {
     "environments": lambda measured, jobs: environments(measured),
     "serving": lambda measured, jobs: serving(measured),
     "fleets": lambda measured, jobs: fleets(measured),
+    "programs": lambda measured, jobs: programs(measured),
     "beginnings": lambda measured, jobs: beginnings(measured),
 }
 
