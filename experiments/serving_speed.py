@@ -1,4 +1,4 @@
-"""Speed of the serving engine, for `speed.py`: a replica beside a hand-written loop, fleets beside AISimulate, programs."""
+"""Speed of the serving engine, for `speed.py`: a replica beside a loop by hand, fleets beside AISimulate, programs."""
 
 import time
 from dataclasses import replace
