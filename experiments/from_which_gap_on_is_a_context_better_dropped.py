@@ -26,6 +26,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from reasoning_programs import programs_of
 from rich.console import Console
 from rich.table import Table
 from survey_factors_llm import interval
@@ -64,13 +65,15 @@ def scenario(way: str, gap: float, rate: float, calls: int) -> Scenario:
     """Return programs with gaps of a mean, s, at a rate, programs/s."""
     retention = WAYS[way][0]
     law = f"tool-calls:kind={KIND},stretch={gap / AUGMENTATIONS[KIND].gap}"
-    return Scenario(ProgramFleet(PROFILE, replicas=1, retention=retention), law=law, rate=rate, n_calls=calls)
+    return Scenario(
+        ProgramFleet(PROFILE, replicas=1, retention=retention), law=law, rate=rate, n_programs=programs_of(law, calls)
+    )
 
 
 def sustained() -> float:
     """Return the programs/s that the replica sustains if every context is computed anew."""
     alone = scenario(BASE, 1.0, 1.0, 100)
-    return float(alone.system.sustains(alone).rate / alone.source.calls)
+    return float(alone.system.sustains(alone).rate)
 
 
 def tasks(options: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from goodput import largest_rate
-from reasoning_programs import kept, measured, reasoning, sustained
+from reasoning_programs import kept, measured, programs_of, reasoning, sustained
 from survey_claims_llm import Claim
 from survey_factors_llm import Factors
 
@@ -30,14 +30,19 @@ LEVELS = {
 
 def tools(retention: str, rate: float, calls: int) -> Scenario:
     """Return InferCept's mix of programs at a rate, programs/s, on one replica."""
-    return Scenario(ProgramFleet(GPT_J_LIKE, replicas=1, retention=retention), law=TOOLS, rate=rate, n_calls=calls)
+    return Scenario(
+        ProgramFleet(GPT_J_LIKE, replicas=1, retention=retention),
+        law=TOOLS,
+        rate=rate,
+        n_programs=programs_of(TOOLS, calls),
+    )
 
 
 @cache
 def tools_sustained() -> float:
     """Return the programs/s that the replica sustains with every context computed anew."""
     where = tools("discard", 1.0, 100)
-    return float(where.system.sustains(where).rate / where.source.calls)
+    return float(where.system.sustains(where).rate)
 
 
 def time_of(run: Any) -> float:
@@ -200,12 +205,14 @@ def parrot(n: int, seeds: int) -> Factors:
                 ("vllm", "prefix-aware-like", "parrot-groups"),
             )
         ]
-        base = Scenario(sides[0][0], law=law, rate=1.0, n_calls=n)
-        top = base.system.sustains(base).rate / base.source.calls
+        base = Scenario(sides[0][0], law=law, rate=1.0, n_programs=programs_of(law, n))
+        top = base.system.sustains(base).rate
         for load in (0.5, 0.8, 0.95, 1.2):
             means = [
                 [
-                    time_of(Scenario(fleet, law=law, rate=load * top, n_calls=n).simulate(order, seed))
+                    time_of(
+                        Scenario(fleet, law=law, rate=load * top, n_programs=programs_of(law, n)).simulate(order, seed)
+                    )
                     for seed in range(seeds)
                 ]
                 for fleet, order in sides

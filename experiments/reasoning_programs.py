@@ -7,6 +7,7 @@ import numpy as np
 
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.programs import ProgramFleet
+from llmqueue_gym.workloads.programs import program_law
 
 PROFILE = "a100-llama3-8b"
 SEATS = 32
@@ -24,7 +25,12 @@ def reasoning(
     rules = f"vllm-v1:caching=vllm,max_seqs={seats}"
     replica = ProgramFleet(PROFILE, rules, replicas=1, stopping=stopping, foresight=foresight)
     where = Scenario(replica, law=law, rate=rate)
-    return replace(where, n_jobs=round(programs * where.source.calls))
+    return replace(where, n_jobs=programs)
+
+
+def programs_of(law: str, calls: int) -> int:
+    """Return how many programs of a law have so many calls together on average, one at least."""
+    return max(round(calls / program_law(law).calls), 1)
 
 
 def sustained(law: str, stopping: str, programs: int, seed: int, seats: int = SEATS) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from reasoning_programs import programs_of
 from rich.console import Console
 from rich.table import Table
 from survey_factors_llm import interval
@@ -54,7 +55,7 @@ def play(task: tuple[str, int, int, int]) -> dict[str, Any]:
     rates: dict[str, list[float]] = {caching: [] for caching in (BASE, *CACHES)}
     for caching, found in rates.items():
         fleet = ProgramFleet(f"a100-llama3-8b:kv_tokens={memory}", f"vllm-v1:caching={caching}", replicas=1)
-        where = Scenario(fleet, law=law, rate=1000.0, n_calls=calls)
+        where = Scenario(fleet, law=law, rate=1000.0, n_programs=programs_of(law, calls))
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             run = where.simulate("program-fcfs", seed)
             ends = np.sort(run.outcome["completion"])

@@ -22,6 +22,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from reasoning_programs import programs_of
 from rich.console import Console
 from rich.table import Table
 from survey_factors_llm import interval
@@ -62,7 +63,7 @@ ORDERS = {  # name -> order, foresight
 def scenario(law: str, rate: float, calls: int, foresight: str = EXACT) -> Scenario:
     """Return programs of a law at a rate, programs/s."""
     fleet = ProgramFleet(PROFILE, RULES, replicas=REPLICAS, foresight=foresight)
-    return Scenario(fleet, law=law, rate=rate, n_calls=calls)
+    return Scenario(fleet, law=law, rate=rate, n_programs=programs_of(law, calls))
 
 
 def sustained(law: str, calls: int) -> float:
