@@ -114,6 +114,7 @@ def test_laws_of_questions_have_their_shares():
 
 
 @published
+@pytest.mark.skipif(_jit.DISABLED, reason="too many steps")
 @pytest.mark.parametrize("name", ["gsm8k", "mmlu"])
 def test_accuracy_and_share_of_strong_calls_are_those_of_direct_counting(name):
     """Through the system: all published questions come in their order, and a rule has a threshold."""
@@ -194,7 +195,8 @@ def check(run, drawn, scenario):
     assert (end["asked"] >= 1).all() and (end["asked"] <= m).all() and (end["preemptions"] < end["asked"]).all()
     kept = truth["tokens"][rows, end["model"]]
     times = system.serving["ttft"][end["model"]] + kept * system.serving["tpot"][end["model"]]
-    assert (run.response_times >= times * (1 - 1e-9)).all()
+    rounding = 2 * np.spacing(end["completion"])  # of the clock; some sizes are tiny
+    assert (run.response_times >= times * (1 - 1e-9) - rounding).all()
     money = truth["prompts"][:, None] * system.serving["read"] + truth["tokens"] * system.serving["write"]
     assert (end["spent"] >= money[rows, end["model"]] * (1 - 1e-9)).all()
     assert (end["spent"] <= money.sum(axis=1) * (1 + 1e-9)).all()
