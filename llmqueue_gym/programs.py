@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmqueue_gym._jit import kernel
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import Programs
 
@@ -55,16 +54,11 @@ def began(programs: Programs, arrivals: np.ndarray) -> np.ndarray:
 
 def depths(programs: Programs) -> np.ndarray:
     """Return the number of calls on the longest path before each call `(n,)`, int64; 0 for those without parents."""
+    from llmqueue_gym.program_passes import write_depths
+
     depth = np.zeros(len(programs.program), np.int64)
-    _write_depths(programs.parents, programs.first, depth)
+    write_depths(programs.parents, programs.first, depth)
     return depth
-
-
-@kernel
-def _write_depths(parents, first, depth):  # type: ignore[no-untyped-def]
-    for row in range(len(depth)):  # parents lie above
-        for edge in range(first[row], first[row + 1]):
-            depth[row] = max(depth[row], depth[parents[edge]] + 1)
 
 
 def ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -74,7 +68,13 @@ def ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def together(programs: Programs, arrivals: np.ndarray) -> np.ndarray:
-    """Return how many calls become ready at the same time as each, itself included `(n,)`, int64.
+    """Return how many calls become ready together with each, itself included `(n,)`, int64; see `gangs`."""
+    group = gangs(programs, arrivals)
+    return np.bincount(group)[group]
+
+
+def gangs(programs: Programs, arrivals: np.ndarray) -> np.ndarray:
+    """Return a number that calls have in common which become ready together `(n,)`, int64.
 
     These are calls with the same parents and the same gap, and those of a program that arrive together.
 
@@ -83,7 +83,7 @@ def together(programs: Programs, arrivals: np.ndarray) -> np.ndarray:
         arrivals: s, of calls that wait for nobody `(n,)`; those of others are not used.
     """
     counts, n = np.diff(programs.first), len(programs.program)
-    group, single = np.arange(n), counts == 1
+    single = counts == 1
     keys = np.zeros(n, [("program", "i8"), ("parent", "i8"), ("time", "f8")])
     keys["program"], keys["parent"], keys["time"] = programs.program, -1, np.where(counts > 0, programs.gap, arrivals)
     keys["parent"][single] = programs.parents[programs.first[:-1][single]]
@@ -91,8 +91,8 @@ def together(programs: Programs, arrivals: np.ndarray) -> np.ndarray:
     for row in np.flatnonzero(counts > 1).tolist():  # joins: their parents as a set
         own = tuple(sorted(programs.parents[programs.first[row] : programs.first[row + 1]].tolist()))
         keys["parent"][row] = -2 - same.setdefault(own, len(same))
-    _, group, size = np.unique(keys, return_inverse=True, return_counts=True)
-    return size[group]
+    found: np.ndarray = np.unique(keys, return_inverse=True)[1]
+    return found
 
 
 def to_come(programs: Programs, amounts: np.ndarray) -> np.ndarray:
@@ -104,38 +104,23 @@ def to_come(programs: Programs, amounts: np.ndarray) -> np.ndarray:
         programs: the table.
         amounts: what each call has `(n,)`: tokens, or 1 to count calls.
     """
+    from llmqueue_gym.program_passes import write_to_come
+
     depth, found = depths(programs), np.zeros(len(programs.program))
     levels = np.zeros(len(sizes(programs)), np.int64)
     np.maximum.at(levels, programs.program, depth + 1)
     begins = np.concatenate([[0], np.cumsum(levels)])
-    _write_to_come(programs.program, depth, np.asarray(amounts, float), begins, np.zeros(begins[-1]), found)
+    write_to_come(programs.program, depth, np.asarray(amounts, float), begins, np.zeros(begins[-1]), found)
     return found
-
-
-@kernel
-def _write_to_come(program, depth, amounts, begins, of_level, found):  # type: ignore[no-untyped-def]
-    for row in range(len(program)):
-        of_level[begins[program[row]] + depth[row]] += amounts[row]
-    for p in range(len(begins) - 1):
-        for level in range(begins[p + 1] - 2, begins[p] - 1, -1):
-            of_level[level] += of_level[level + 1]
-    for row in range(len(program)):
-        found[row] = of_level[begins[program[row]] + depth[row]]
 
 
 def longest_path(programs: Programs, amounts: np.ndarray) -> np.ndarray:
     """Return the most that any path of children from each call on has, the call itself included `(n,)`, float64."""
+    from llmqueue_gym.program_passes import write_paths
+
     found, most = np.array(amounts, float), np.zeros(len(programs.program))
-    _write_paths(programs.parents, programs.first, found, most)
+    write_paths(programs.parents, programs.first, found, most)
     return found
-
-
-@kernel
-def _write_paths(parents, first, found, most):  # type: ignore[no-untyped-def]
-    for row in range(len(found) - 1, -1, -1):  # children lie below
-        found[row] += most[row]
-        for edge in range(first[row], first[row + 1]):
-            most[parents[edge]] = max(most[parents[edge]], found[row])
 
 
 def earliest_ends(programs: Programs, arrivals: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -180,6 +165,8 @@ def check_programs(programs: Programs, n: int, seats: int | None = None, arrival
     child = np.repeat(np.arange(n), np.diff(first))
     for edge in np.flatnonzero((parents < 0) | (parents >= n)).tolist():
         raise BadInput(f"programs: row {child[edge]}: the parent {parents[edge]} is no row; rows are 0 to {n - 1}")
+    for edge in np.flatnonzero(_told_before(child, parents)).tolist():
+        raise BadInput(f"programs: row {child[edge]}: the parent {parents[edge]} is told twice; tell it once")
     _check_order(programs, child)
     for edge in np.flatnonzero(program[parents] != program[child]).tolist():
         of = f"{program[child[edge]]}: its parent {parents[edge]} is of program {program[parents[edge]]}"
@@ -191,6 +178,12 @@ def check_programs(programs: Programs, n: int, seats: int | None = None, arrival
         raise BadInput(f"programs: row {row}: gap={gap[row]:g} s, but it waits for nobody; its arrival says when")
     for row in np.flatnonzero(np.diff(roots.astype(int)) > 0).tolist():
         raise BadInput(f"programs: row {row + 1} waits for nobody, but stands below one that waits; put it above")
+    if arrivals is not None:
+        for row in np.flatnonzero(np.diff(arrivals[roots]) < 0).tolist():
+            raise BadInput(
+                f"programs: row {row + 1} comes at {arrivals[row + 1]:g} s, before row {row}, at {arrivals[row]:g} s; "
+                "calls that wait for nobody stand in order of arrival"
+            )
     going_on = np.flatnonzero(continues != -1)
     known = np.zeros(n, bool)
     known[child[parents == continues[child]]] = True
@@ -203,6 +196,23 @@ def check_programs(programs: Programs, n: int, seats: int | None = None, arrival
                 f"programs: row {row}: program {program[row]} has {counts[row]} branches that come together, and a "
                 f"gang of them needs as many seats, not {seats}"
             )
+
+
+def check_answers(programs: Programs, answers: Answers) -> None:
+    """Refuse answers whose number is as large as the calls of their program, for which there is no vote."""
+    most = sizes(programs)[programs.program]
+    for row in np.flatnonzero(answers.cluster >= most).tolist():
+        raise BadInput(
+            f"programs: row {row}: answer number {answers.cluster[row]} of a program of {most[row]} calls; number the "
+            f"answers of a program from 0 to {most[row] - 1}"
+        )
+
+
+def _told_before(child: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """Return which parents the same call has named before `(m,)`."""
+    again = np.ones(len(parents), bool)
+    again[np.unique(np.stack([child, parents]), axis=1, return_index=True)[1]] = False
+    return again
 
 
 def _check_numbers(program: np.ndarray) -> None:

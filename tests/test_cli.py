@@ -95,9 +95,7 @@ def test_an_environment_shows_what_its_agent_sees(run, run_json, name):
 def test_help_fits_a_screen_and_names_the_systems(run, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, err = run(command, "--help")
-    assert (status, err) == (0, "") and len(out.splitlines()) <= 25 and max(map(len, out.splitlines())) <= 80
-    if command == "simulate":
-        assert len(out.splitlines()) <= 24
+    assert (status, err) == (0, "") and len(out.splitlines()) <= 24 and max(map(len, out.splitlines())) <= 80
     assert all(f"  {kind.name} " in out and kind.title in out for kind in KINDS) and "--load" in out
 
 

@@ -22,8 +22,9 @@ OWN = {  # with which every policy plays
     "packing": {"needs": "1:0.8,8:0.2"},
     "predict": {"predictor_cost": "cheap=0.5,expensive=2,profile=0.25,slow=0.1"},
 }
+SPECS = {"ttl-optimal": "ttl-optimal:gap=exponential"}  # what has to be told
 PLAYED = [
-    (kind, name)
+    (kind, SPECS.get(name, name))
     for kind in SYSTEMS
     for name in SYSTEMS.builder(kind).policies
     if not SYSTEMS.builder(kind).policies(name).drops

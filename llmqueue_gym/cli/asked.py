@@ -22,6 +22,7 @@ class Asked:
         renamed: `System.unnamed` where that holds.
         defaults: fields that are not told.
         others: names the other systems that take these options.
+        takes: whether the system of a name takes them.
     """
 
     kind: Any
@@ -30,6 +31,7 @@ class Asked:
     renamed: dict[str, str]
     defaults: dict[str, Any]
     others: Callable[[], list[str]]
+    takes: Callable[[str], bool] = lambda name: True
 
     @property
     def trace(self) -> str | None:
@@ -55,7 +57,7 @@ class Asked:
         """
         function, name = function_in_file(spec), spec.partition(":")[0]
         if function is None and name not in self.kind.policies and self.others():
-            _refuse_policy_of_another_system(spec)
+            _refuse_policy_of_another_system(spec, self.takes)
         return self.kind.policies(function or spec)
 
     def scenario(self, policy: Any = None) -> Any:
@@ -161,8 +163,8 @@ def function_in_file(spec: str) -> Any:
     return module[name]
 
 
-def _refuse_policy_of_another_system(spec: str) -> None:
-    """Refuse a policy that is one of another system, and name an option that makes it that."""
+def _refuse_policy_of_another_system(spec: str, takes: Callable[[str], bool]) -> None:
+    """Refuse a policy of another system that takes what else is told, and name an option that makes it that."""
     from llmqueue_gym.systems.scenario import scenario_fields
 
     kinds, name = kinds_of_systems(), spec.partition(":")[0]
@@ -175,6 +177,8 @@ def _refuse_policy_of_another_system(spec: str) -> None:
     for field, value in scenario_fields(kind).items():
         if isinstance(value, str) and field not in others:
             ways.append(f"add --{kind.options.get(field, field).replace('_', '-')} {value}")
+    if not ways and not takes(kind.name):
+        return
     ways.append(f"name the system {kind.name} first, and leave out what it does not take")
     table = next(table for table in kind.policies.parts if name in table)
     raise BadInput(f"policy {name!r} is a {table.made.kind}: {ways[0]}")

@@ -111,6 +111,9 @@ class BySystem(click.Group):
             others = [name for name in names if given is not None and name != cmd_name and self._takes(name, given)]
             return [name for name in others if self._needs(name) <= set(given or ())]
 
+        def takes(name: str) -> bool:
+            return given is None or self._takes(name, given)
+
         def play(**values: Any) -> None:
             own = {name: values.pop(name) for name in mine}
             texts = {option: values.pop(option, own.get(option)) for option in renamed}
@@ -119,7 +122,7 @@ class BySystem(click.Group):
                 (own if what in own else told)[what] = texts[option]
             options = {str(option.name): option.opts[0].lstrip("-") for option in params}
             options |= {what: option for option, what in renamed.items() if what in scenario_fields(kind)}
-            asked = Asked(kind, told, options, renamed, self._defaults(kind), others)
+            asked = Asked(kind, told, options, renamed, self._defaults(kind), others, takes)
             try:
                 self.run(asked, **own)
             except BadInput as error:
@@ -138,8 +141,9 @@ class BySystem(click.Group):
         common = [option for option in self._options(kinds[0]) if all(option.opts[0] in one for one in names)]
         shown = [option for option in self.own if option.name not in self.brief]
         records = [record for option in (*shown, *common) if (record := option.get_help_record(ctx)) is not None]
-        with formatter.section(f"Options of all; llmqueue {self.name} SYSTEM --help shows those of one"):
-            formatter.write_dl([(name, words.partition(_DEFAULT)[0]) for name, words in records])  # which differ
+        formatter.write_paragraph()
+        told = ", ".join(name for name, _ in records)
+        formatter.write_text(f"Options of all: {told}. `llmqueue {self.name} SYSTEM --help` explains those of one.")
 
     def _takes(self, name: str, given: Sequence[str]) -> bool:
         """Return whether a system that is not named takes these options."""

@@ -223,8 +223,8 @@ class BasePolicy:
 
     def _who(self, record: Any, work: np.ndarray | None) -> str:
         """Return in words of whom a record is that one of its functions was shown first."""
-        if work is None:
-            return f"a {self.shown[0].name}"
+        if work is None or work.dtype != record.dtype:
+            return f"{'an' if self.shown[0].name[0] in 'aeiou' else 'a'} {self.shown[0].name}"
         came = np.flatnonzero(work["arrival"] == record["arrival"])
         alike = came[work["predicted"][came] == record["predicted"]]
         return f"{self.shown[0].name} {[*alike, *came][0]}"

@@ -326,6 +326,10 @@ class Fleet(Replica):
         """Return what `go_on` takes for retention and for stopping, None for each that there is none of."""
         return None, None
 
+    def checked(self, others: tuple[Any, Any]) -> list[tuple[Any, np.ndarray]]:
+        """Return the policies of retention and stopping, each with the numbers that it was given; see `follows`."""
+        return []
+
     def loaded(self, drawn: Drawn, policy: RoutingPolicy) -> tuple[Any, ...]:
         """Return the tables of a fleet with the requests of a run in it, and what `go_on` takes behind them.
 
@@ -369,7 +373,8 @@ class Fleet(Replica):
         if given.programs is not None:  # a program is paid for as a whole
             f = with_programs(f, 1, n, len(given.programs.parents))
             costs = weights_of(given.programs, drawn.work)
-            lay_out(f, 0, 1, rows, given.programs, costs, drawn.truth.get("answers"), drawn.truth.get("foreseen"))
+            truth = drawn.truth.get("answers"), drawn.truth.get("foreseen")
+            lay_out(f, 0, 1, rows, given.programs, drawn.work["arrival"], costs, *truth)
         moves = self.splits or policy.paired or self.migrate_every > 0
         r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members), moves)
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)
@@ -383,8 +388,9 @@ class Fleet(Replica):
         (score,), scores = policy.compiled(), policy.params_for(**first)
         (hand,), hands = self.taker.compiled(), self.taker.params_for(**first)
         *functions, _ = arguments[0][-1]
-        rest = (arguments[0][1], 0, 0, score, scores, hand, hands, *self.follows(f, r, rows, given), *functions, params)
-        checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params)]
+        others = self.follows(f, r, rows, given)
+        rest = (arguments[0][1], 0, 0, score, scores, hand, hands, *others, *functions, params)
+        checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params), *self.checked(others)]
         return f, r, course, rest, checked
 
     @staticmethod

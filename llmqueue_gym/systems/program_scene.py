@@ -1,15 +1,13 @@
-"""The frame of programs: who waits at the router, what the replicas do, what is asked, and who was over last."""
+"""The frame of programs: who waits at the router, what the replicas do, what is asked, and which calls ended last."""
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from llmqueue_gym.engines.fleet.tables import KEEP, PICK, STOP
-from llmqueue_gym.systems.scene import NO_HUE, Bar, Panel, Scene, short
-from llmqueue_gym.systems.scenes import MOST, ended, facts, latest
+from llmqueue_gym.systems.scene import NO_HUE, Bar, Panel, Scene
+from llmqueue_gym.systems.scenes import MOST, REQUEST_LEGEND, ended, facts, latest
 
 QUESTIONS = {PICK: "who goes on next?", KEEP: "drop, keep or move?", STOP: "go on, or answer now?"}
-LEGEND = (("known", "prompt"), ("done", "generated"), ("predicted", "predicted"))
 
 
 def program_scene(episodes: Any, title: str) -> Scene:
@@ -26,11 +24,14 @@ def program_scene(episodes: Any, title: str) -> Scene:
     ]
     if asked in (KEEP, STOP):
         subject = int(f.fleet["subject"][0])
-        panels.insert(0, Panel("in question (tokens)", (_bar(episodes, subject),)))
+        bar = _bar(episodes, subject)
+        if asked == STOP:  # its call has ended
+            bar = replace(bar, name=f"p{int(r.requests['program'][subject])}")
+        panels.insert(0, Panel("in question (tokens)", (bar,)))
     said = QUESTIONS.get(asked, ended(episodes))
     kept = int(r.state["kept"][: len(f.forms)].sum())
     more = ("contexts kept", str(kept)), ("wrong", str(int(f.fleet["wrong"][0])))
-    return Scene(title, facts(episodes, *more), tuple(panels), (_over(episodes),), said, legend=LEGEND)
+    return Scene(title, facts(episodes, *more), tuple(panels), (_left(episodes),), said, legend=REQUEST_LEGEND)
 
 
 def _bar(episodes: Any, row: int, active: bool = False) -> Bar:
@@ -41,9 +42,10 @@ def _bar(episodes: Any, row: int, active: bool = False) -> Bar:
     return Bar(f"#{row}", predicted, made, prompt, active=active, hue=row if active else NO_HUE, note=note)
 
 
-def _over(episodes: Any) -> Panel:
-    """Return the panel of the programs that were over last, the latest first."""
-    times = np.asarray(episodes.response_times()[0])
-    over = latest(episodes.completions()[0])
-    bars = (Bar(f"p{p}", float(times[p]), note=f"{short(float(times[p]))} s") for p in over)
-    return Panel("programs over last (s)", tuple(bars))
+def _left(episodes: Any) -> Panel:
+    """Return the panel of the calls that ended last, the latest first."""
+    calls, bars = episodes.run().calls, []
+    for row in latest(calls.outcome["completion"]):
+        predicted, output = float(calls.jobs["first_predicted"][row]), int(calls.sizes[row])
+        bars.append(Bar(f"#{row}", predicted, truth=output, note=f"{predicted:.0f} -> {output}"))
+    return Panel("ended last, predicted -> true (tokens)", tuple(bars))

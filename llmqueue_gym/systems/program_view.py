@@ -158,7 +158,7 @@ class ProgramEpisodes(FleetEpisodes):
         n = self._room = int(SPARE * max(len(one.sizes) for one in tried))
         self._edges = int(SPARE * max(len(one.truth["programs"].parents) for one in tried)) + 1
         system, bits = self._system, BITS[view.decides]
-        one, alone, course, (conduct, *_, params), self._checked = system.loaded(tried[0], system.sender)
+        one, alone, course, (conduct, *_, params), checked = system.loaded(tried[0], system.sender)
         each, order = len(system.members), system.discipline
         fresh = tables.fresh_fleet(size, n, one.choices.shape[1], each, one.record.shape[1])
         made = one._replace(**{name: getattr(fresh, name) for name in tables.OF_RUNS if name not in tables.OF_PROGRAMS})
@@ -170,6 +170,7 @@ class ProgramEpisodes(FleetEpisodes):
         self.asks, self._billed = np.zeros(size, np.int64), np.zeros(size)
         course["horizon"] = min(float(view.horizon), system.horizon)
         self._course, self._order, self._params = course, order, params
+        self._checked = checked[: 2 + each]  # of router, of who would take over, and of the order at each replica
         self._rest = (*self.factors, course, conduct, bits, float(system.wrong))
         self._others: Any = replace(system, retention="discard") if bits & tables.KEEPS else system
         self._truth: list[Mapping[str, Any]] = [{}] * size
@@ -197,7 +198,8 @@ class ProgramEpisodes(FleetEpisodes):
         rows = r.fill(e, size, given, np.zeros(len(drawn.sizes)))
         f.choices[rows], f.ties[rows] = drawn.truth["choices"], drawn.truth["ties"]
         costs = self.view.costs(drawn)
-        lay_out(f, e, size, rows, programs, costs, drawn.truth.get("answers"), drawn.truth.get("foreseen"))
+        truth = drawn.truth.get("answers"), drawn.truth.get("foreseen")
+        lay_out(f, e, size, rows, programs, drawn.work["arrival"], costs, *truth)
         heir = heirs(programs)
         r.requests["heir"][rows] = np.where(heir < 0, -1, rows.start + heir)
         tables.begin_run(f, r, e, rows, int(np.isfinite(drawn.work["arrival"]).sum()), self._course)
@@ -219,7 +221,7 @@ class ProgramEpisodes(FleetEpisodes):
             *(*self._rest, *router.compiled(), scores, *taker.compiled(), hands, retain, stop),
             *(*self._order.compiled(), self._params),
         )
-        for policy, numbers in self._checked:
+        for policy, numbers in (*self._checked, *self._others.checked((retain, stop))):
             policy.refuse_failure(numbers, self.replica.requests)
 
     def run(self, e: int = 0, player: str = "agent", elapsed: float = 0.0) -> Run:

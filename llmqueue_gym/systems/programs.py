@@ -19,7 +19,7 @@ from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.policies.stopping import STOPPING_POLICIES, StoppingPolicy
 from llmqueue_gym.predictors.programs import FORESIGHTS, Foresight, foresee
-from llmqueue_gym.programs import check_programs, depths, earliest_ends
+from llmqueue_gym.programs import check_answers, check_programs, depths, earliest_ends
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.agents.programs import ProgramAgent
@@ -101,12 +101,13 @@ class ProgramFleet(Fleet):
         check_between(self, 0, LONGEST, "wrong")
         check_flags(self, "gang")
         if self.gang and not self.hold:
-            raise BadInput("gang=True needs calls that wait at the router; add hold=True")
+            raise BadInput("gang needs calls that wait at the router, as they do with hold")
         if not self.keeps:
             return
         prepare = self.keeper.prepare
         if prepare is not None and "gap" in inspect.signature(prepare).parameters:
-            raise BadInput(f"retention={self.retention!r} needs the law of the gaps: {self.retention}:gap=exponential")
+            name = self.keeper.name
+            raise BadInput(f"retention={name!r} needs the law of the gaps: {name}:gap=exponential")
         if self.caches:
             raise BadInput(
                 f"retention={self.keeper.name!r} beside caching={self.bound_rules.caching}, which keeps what it has "
@@ -291,6 +292,8 @@ class ProgramFleet(Fleet):
         """
         seats = sum(member.rules.max_seqs or len(drawn.work) for member in self.members) if self.gang else None
         check_programs(drawn.truth["programs"], len(drawn.work), seats, drawn.work["arrival"])
+        if drawn.truth.get("answers") is not None:
+            check_answers(drawn.truth["programs"], drawn.truth["answers"])
         run = super(ProgramFleet, self.under(policy)).simulate(drawn, self.sender, **facts)
         return replace(run, player=policy.name)
 
@@ -315,6 +318,10 @@ class ProgramFleet(Fleet):
         has = tuple(getattr(self.keeper, name) is not None for name in ("waste", "fix", "swap_out"))
         retain = numbers, self.keeps, self.keeper.again, *has, keep, waste, fix, swap_out
         return retain, (self.rule.params_for(), self.stops, self.rule.compiled()[0])
+
+    def checked(self, others: tuple[Any, Any]) -> list[tuple[Any, np.ndarray]]:
+        """Return the policies of retention and stopping, each with the numbers that it was given."""
+        return [(policy, asked[0]) for policy, asked in zip((self.keeper, self.rule), others, strict=True) if asked]
 
     def came_of(self, run: Run, drawn: Drawn, f: Any) -> Run:
         """Return the run of programs."""

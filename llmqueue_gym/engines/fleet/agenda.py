@@ -288,7 +288,9 @@ def go_on(
             continue
         elif fleet.phase == ARRIVE:
             if next_arrival(e, f, r) <= fleet.clock:
-                hold(e, f, r, arrive(e, f, r))
+                i = arrive(e, f, r)
+                if len(f.calls) == 0 or f.calls[i].place != CANCELLED:  # its program may have been stopped before
+                    hold(e, f, r, i)
                 continue
             i = fleet.picked
             fleet.picked = -1

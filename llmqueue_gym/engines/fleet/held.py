@@ -66,7 +66,7 @@ def hold(e, f, r, i):
 def let_go(e, f, i):
     """Make request i, which waits at the router of run e, the one in question."""
     let_go_of(e, f, i)
-    f.fleet[e].subject, f.fleet[e].source = i, -1
+    f.fleet[e].subject, f.fleet[e].source, f.fleet[e].mate = i, -1, i
 
 
 @part_kernel
@@ -96,14 +96,26 @@ def free_seats(e, f, r):
 
 
 @part_kernel
+def mates_of(e, f, i):
+    """Return how many of the calls that became ready with call i wait at the router of run e, itself included."""
+    k, mates = f.fleet[e].front, 0
+    while k >= 0:
+        mates += f.calls[k].gang == f.calls[i].gang
+        k = f.flows[k].next
+    return mates
+
+
+@part_kernel
 def may_go(e, f, r, i, course):
-    """Whether call i, which waits at the router of run e, can be sent on; in a gang all that came with it have to."""
+    """Whether call i, which waits at the router of run e, can be sent on.
+
+    In a gang all that came with it have to have a seat, and when one of them has gone the others are next.
+    """
     if course.gang:
-        k, mates = f.fleet[e].front, 0
-        while k >= 0:
-            mates += r.requests[k].program == r.requests[i].program and r.requests[k].arrival == r.requests[i].arrival
-            k = f.flows[k].next
-        if mates > free_seats(e, f, r):
+        last = f.fleet[e].mate
+        if mates_of(e, f, i) > free_seats(e, f, r):
+            return False
+        if last >= 0 and f.calls[i].gang != f.calls[last].gang and mates_of(e, f, last) > 0:
             return False
     return has_place(e, f, r, i, may_stay(e, f, r, i, course), course.holds)
 

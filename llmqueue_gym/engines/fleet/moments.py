@@ -56,8 +56,8 @@ def none_before(e, f, r, g, course):
     Where only those concern them at which somebody leaves, as many iterations lie before the next of these as the
     shortest output that is left has tokens, but for one; each takes as long as the shortest that there is, at least.
     """
-    state, system, shortest = r.state[g], r.system[g], f.shortest[g % len(f.forms)]
-    others = course.each or course.splits or f.fleet[e].withdrawn >= 0
+    state, system, member, shortest = r.state[g], r.system[g], f.members[g], f.shortest[g % len(f.forms)]
+    others = course.each or course.splits or f.fleet[e].withdrawn >= 0 or member.leaving >= 0 or member.awaited > 0
     coming = state.n - state.arrived
     if others or shortest == 0 or system.waiting + coming > FEW or system.running == 0:
         return state.ends

@@ -156,7 +156,7 @@ def take_action(e, f, r, ask, agent, slots, action):
     elif ask == KEEP:
         do_with(e, f, r, fleet.subject, action - first)
     elif ask == STOP and action > first:
-        stop_program(e, f, r, f.programs[f.calls[fleet.subject].program])
+        stop_program(e, f, r, f.programs[f.calls[fleet.subject].program], fleet.clock)
 
 
 @lean_kernel

@@ -8,6 +8,7 @@ from llmqueue_gym._jit import part_kernel, records
 from llmqueue_gym.engines.fleet.events import note
 from llmqueue_gym.engines.fleet.retention import back_to
 from llmqueue_gym.engines.fleet.tables import CALL, EVENT, PROGRAM, READY, FleetTables
+from llmqueue_gym.programs import gangs
 from llmqueue_gym.requests import AWAITED, HESITATES, NO_ANSWER, Programs
 
 
@@ -108,7 +109,15 @@ def with_programs(f: FleetTables, runs: int, n: int, edges: int) -> FleetTables:
 
 
 def lay_out(
-    f: FleetTables, e: int, runs: int, rows: slice, given: Programs, costs: np.ndarray, answers: Any, foreseen: Any
+    f: FleetTables,
+    e: int,
+    runs: int,
+    rows: slice,
+    given: Programs,
+    arrivals: np.ndarray,
+    costs: np.ndarray,
+    answers: Any,
+    foreseen: Any,
 ) -> None:
     """Write the programs of a run, in which nothing has happened yet.
 
@@ -118,6 +127,7 @@ def lay_out(
         runs: E.
         rows: of its requests.
         given: its programs.
+        arrivals: s, of calls that wait for nobody `(n,)`.
         costs: of each program per second `(p,)`.
         answers: what is true of the answers of its calls, `programs.Answers`; None where they give none.
         foreseen: what is predicted of it, `predictors.programs.Foreseen`; None for what is true.
@@ -134,6 +144,7 @@ def lay_out(
     calls["program"], calls["awaits"], calls["gap"] = room + given.program, np.diff(given.first), given.gap
     calls["first"], calls["end"] = ends - counts, ends
     calls["strategy"] = calls["stored"] = np.nan
+    calls["gang"] = gangs(given, arrivals)
     calls["cluster"] = NO_ANSWER if answers is None else answers.cluster
     f.of_programs[rows] = first + np.argsort(given.program, kind="stable")
     f.votes[rows] = 0

@@ -46,7 +46,7 @@ def stop_or_not(e, f, r, i, stop):
         program = f.programs[f.calls[i].program]
         show(f, program)
         if stop[2](f.told[0], stop[0]) > 0:
-            stop_program(e, f, r, program)
+            stop_program(e, f, r, program, r.truth[i].service.completion)
 
 
 @part_kernel
@@ -59,9 +59,9 @@ def has_answered(e, f, r, i):
 
 
 @part_kernel
-def stop_program(e, f, r, program):
-    """Let a program of run e be over with the answer that it has, and cancel its calls that have not ended."""
-    end_program(e, f, program, f.fleet[e].clock)
+def stop_program(e, f, r, program, clock):
+    """Let a program of run e be over at a time, s, with the answer that it has; cancel its calls that have not ended."""
+    end_program(e, f, program, clock)
     for k in range(program.first, program.end):
         cancel(e, f, r, f.of_programs[k])
     program.cancelled = program.left

@@ -44,6 +44,7 @@ FLEET = np.dtype(
         ("front", "i8"),  # the first of them, a row, -1 for none; the next is that of `FLOW`
         ("back", "i8"),  # the last, -1 for none
         ("picked", "i8"),  # the one of them that an agent has picked, a row, -1 for none
+        ("mate", "i8"),  # the one that was sent on last, a row, -1 before
         ("inside", "i8"),  # programs that have begun and are not over
         ("wrong", "i8"),  # of those that are over and have given answers, those that ended with a wrong one
     ],
@@ -114,6 +115,7 @@ CALL = np.dtype(
         ("until", "f8"),  # s, when it is dropped; infinity where it stays
         ("expires", "?"),  # whether an event is noted for that
         ("place", "i8"),  # where it is, a code below
+        ("gang", "i8"),  # a number that calls have in common which become ready together
         ("cluster", "i8"),  # the answer that it gives, by its number in its program; -1 for none, or HESITATES
         ("score", "f8"),  # of that answer, as predicted
     ],
@@ -294,7 +296,7 @@ def begin_run(f: FleetTables, r: ReplicaTables, e: int, rows: slice, sent: int, 
     fleet["first"][e], fleet["n"][e], fleet["sent"][e], fleet["joined"][e] = rows.start, n, sent, replicas
     fleet["clock"][e], fleet["next_tick"][e], fleet["next_report"][e] = -np.inf, course["tick"], np.inf
     fleet["next_migration"][e] = course["migrate_every"]
-    for name in ("source", "front", "back", "withdrawn", "picked"):
+    for name in ("source", "front", "back", "withdrawn", "picked", "mate"):
         fleet[name][e] = -1
     members["role"][mine], members["home"][mine], members["power"][mine] = roles, roles, power
     members["joined"][mine] = f.sites["index"][mine] = np.arange(replicas)

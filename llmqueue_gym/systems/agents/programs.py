@@ -68,8 +68,18 @@ class ProgramAgent(Agent):
                 raise BadInput(
                     f"{self._keeper.kind} {self._keeper.name!r} is asked at other times, too; play it in closed loop"
                 )
+            self._refuse_times()
         if "stop" in view.decides and (self._rule.rank is not None or self._rule.every):
             raise BadInput(f"{self._rule.kind} {self._rule.name!r} does more than stop; play it in closed loop")
+
+    def _refuse_times(self) -> None:
+        """Refuse a policy that keeps contexts for a time, by its answers about some of them."""
+        gaps = np.array([0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1e4])
+        away, whole = np.zeros(len(gaps), AWAY), np.zeros(len(gaps), SYSTEM)
+        away["context"], away["blocks"], away["block_size"] = 1000, 1000 // self._block_size, self._block_size
+        away["predicted_gap"], away["calls_left"], away["worst"] = gaps, 1, -np.inf
+        whole["blocks"], whole["free"] = 10_000, 5000
+        self._ways({"away": away, "whole": whole, "question": np.full(len(gaps), KEEP)})
 
     @staticmethod
     def _refuse_unseen(policy: Any, seen: tuple[set[str], ...]) -> None:
