@@ -60,7 +60,7 @@ def has_answered(e, f, r, i):
 
 @part_kernel
 def stop_program(e, f, r, program, clock):
-    """Let a program of run e be over at a time, s, with the answer that it has; cancel its calls that have not ended."""
+    """Let a program of run e be over at a time, s, with the answer that it has; cancel what has not ended of it."""
     end_program(e, f, program, clock)
     for k in range(program.first, program.end):
         cancel(e, f, r, f.of_programs[k])
