@@ -56,25 +56,27 @@ def none_before(e, f, r, g, course):
     Where only those concern them at which somebody leaves, as many iterations lie before the next of these as the
     shortest output that is left has tokens, but for one; each takes as long as the shortest that there is, at least.
     """
-    state, system, member, shortest = r.state[g], r.system[g], f.members[g], f.shortest[g % len(f.forms)]
+    q, state, system, member = g % len(f.forms), r.state[g], r.system[g], f.members[g]
+    shortest = f.shortest[q]
     others = course.each or course.splits or f.fleet[e].withdrawn >= 0 or member.leaving >= 0 or member.awaited > 0
     coming = state.n - state.arrived
     if others or shortest == 0 or system.waiting + coming > FEW or system.running == 0:
         return state.ends
     fewest = np.iinfo(np.int64).max
     for k in range(system.running):
-        fewest = min(fewest, tokens_left(r, r.running[g, k]))
+        fewest = min(fewest, tokens_left(f, r, q, r.running[g, k]))
     for k in range(system.waiting):  # who waits joins the next iteration at the earliest
-        fewest = min(fewest, 1 + tokens_left(r, row_at(g, r, k)))
+        fewest = min(fewest, 1 + tokens_left(f, r, q, row_at(g, r, k)))
     for k in range(coming):
-        fewest = min(fewest, 1 + tokens_left(r, r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]))
+        fewest = min(fewest, 1 + tokens_left(f, r, q, r.inbox[g, (state.arrived + k) & (r.inbox.shape[1] - 1)]))
     return state.ends + max(fewest - 1, 0) * shortest
 
 
 @inner_kernel
-def tokens_left(r, i):
-    """Return the output tokens that request i still has to make."""
-    return r.truth[i].output - r.requests[i].generated
+def tokens_left(f, r, q, i):
+    """Return the output tokens that request i still has to make at replica q, which may cut it short."""
+    most = f.longest[q] - r.requests[i].prompt if f.cuts[q] else r.truth[i].output
+    return min(most, r.truth[i].output) - r.requests[i].generated
 
 
 @inner_kernel
