@@ -105,6 +105,8 @@ def _remarks(found: dict[str, Any]) -> list[str]:
             f"no policy at all can have a mean below {seconds(row['floor'])} here, and {base} has "
             f"{row['over_floor']:.3g} times that; how near to it one can come is not known"
         )
+    if costs := [f"{row['policy']} {row['cost']:.4g}" for row in found["policies"] if "cost" in row]:
+        told.append(f"this is time alone; what a board scores has prices beside it, in s: {', '.join(costs)}")
     return told
 
 

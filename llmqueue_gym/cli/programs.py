@@ -17,8 +17,9 @@ def told(asked: Asked, scenario: Any, seed: int, quiet: bool, policy: Any = None
     from llmqueue_gym.workloads.traces.program_trace import NO_CLOCK
 
     words, system = serving.told(asked, scenario, seed, quiet, policy), scenario.system
-    ways = {name: str(getattr(system, name)) for name in ("router", "retention", "stopping", "foresight")}
-    words |= {**fleet.replicas(system), **ways}
+    played = system.under(policy)
+    ways = {"router": str(system.router), "order": played.discipline.name, "retention": played.keeper.name}
+    words |= {**fleet.replicas(system), **ways, "stopping": played.rule.name, "foresight": str(system.foresight)}
     trace = getattr(scenario.source, "trace", None)
     said = [] if trace is None else trace.report()
     return {**words, "recorded": [line for line in said if line != NO_CLOCK]}  # a rate was told
@@ -47,7 +48,7 @@ def show(found: dict[str, Any]) -> None:
     if most is not None:
         arrivals += f", {found['load']:.3g} of the {most['rate']:.4g} /s that fcfs sustains with calls by themselves"
     rows = [
-        ("order of calls", found["policy"]),
+        ("order of calls", found["order"]),
         ("law" if not found["recorded"] else "trace", law),
         ("programs", f"{found['done']:,} of {found['programs']:,} done in {found['span']:,.4g} s"),
         ("calls", calls + (f"; {found['cancelled']:,} cancelled" if found["cancelled"] else "")),

@@ -63,7 +63,7 @@ def measure_programs(run: ProgramRun, warmup: float = 0.0) -> dict[str, Any]:
     answers = run.ended["answers"] > 0
     return {
         "program_time": summary(times[kept]),
-        "away_time": summary((times - together(run))[kept]),
+        "away_time": summary(away(run)[kept]),
         "call_time": summary(calls.response_times[ended]),
         "call_ttft": summary((calls.outcome["first_token"] - calls.jobs["arrival"])[ended]),
         "prompt_tokens": int(calls.jobs["prompt"][~np.isnan(calls.outcome["scheduled"])].sum()),
@@ -75,6 +75,12 @@ def measure_programs(run: ProgramRun, warmup: float = 0.0) -> dict[str, Any]:
         "planned_answers": int(run.ended["planned"].sum()),
         "accuracy": float(run.right[answers].mean()) if run.right is not None and answers.any() else None,
     }
+
+
+def away(run: ProgramRun) -> np.ndarray:
+    """Return for how long no call of each program waited or was served `(p,)`, s; none where that is rounding."""
+    left = run.response_times - together(run)
+    return np.where(left < 1e-9 * run.response_times, 0.0, left)
 
 
 def together(run: ProgramRun) -> np.ndarray:
@@ -103,5 +109,5 @@ LATENCIES: dict[str, Latency] = {
     "e2e": lambda run: run.response_times,
     "ttft": lambda run: run.outcome["first_token"] - run.jobs["arrival"],  # of any of its calls
     "wait": lambda run: run.waits,  # of its calls, all together
-    "away": lambda run: run.response_times - together(run),  # while none of its calls waits or is served
+    "away": away,
 }
