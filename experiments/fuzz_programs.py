@@ -17,6 +17,7 @@ from fuzzing import main
 
 from llmqueue_gym import _jit
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.policies.programs import PROGRAM_POLICIES
 from llmqueue_gym.policies.retention import RETENTION_POLICIES
 from llmqueue_gym.policies.serving import SERVING_POLICIES
 from llmqueue_gym.policies.stopping import STOPPING_POLICIES
@@ -28,7 +29,7 @@ from llmqueue_gym.systems.program_run import ProgramRun
 from llmqueue_gym.systems.programs import ProgramFleet
 
 OUT = Path(__file__).parent / "results" / "fuzz_programs.json"
-ORDERS = ("fcfs", "sprpt", "sjf", "las", "ltr", "edf", "trail", "mc-sf")
+ORDERS = ("fcfs", "sprpt", "sjf", "las", "ltr", "edf", "trail", "mc-sf", "program-fcfs", "plas-like", "critical-path")
 ROUTERS = ("round-robin", "random", "power-of-d", "least-outstanding", "least-work", "least-kv", "cache-aware-like")
 RULES = ("vllm-v1", "sarathi", "vllm-v1:caching=vllm", "vllm-v1:caching=radix", "vllm-v1:preemption=swap")
 
@@ -39,7 +40,11 @@ def draw_programs(rng: np.random.Generator, most: int) -> tuple[np.ndarray, Prog
     starts = np.sort(rng.exponential(rng.choice([0.0, 0.3, 3.0]), count).cumsum())
     roots = rng.integers(1, 4, count)
     later = rng.integers(0, 7, count) * (rng.random(count) < 0.8)
-    program = np.concatenate([np.repeat(np.arange(count), roots), np.repeat(np.arange(count), later)])
+    come = np.repeat(starts, roots)
+    if rng.random() < 0.3:  # some come after the first call of their program
+        come += rng.exponential(1.0, len(come)) * (np.diff(np.repeat(np.arange(count), roots), prepend=-1) == 0)
+    order = np.argsort(come, kind="stable")
+    program = np.concatenate([np.repeat(np.arange(count), roots)[order], np.repeat(np.arange(count), later)])
     n, own = len(program), [list(np.flatnonzero(program[: roots.sum()] == p)) for p in range(count)]
     parents: list[int] = []
     first, gap, continues = np.zeros(n + 1, np.int64), np.zeros(n), np.full(n, -1)
@@ -56,7 +61,7 @@ def draw_programs(rng: np.random.Generator, most: int) -> tuple[np.ndarray, Prog
                 continues[i] = rng.choice(chosen)
                 prompts[i] = prompts[continues[i]] + outputs[continues[i]] + rng.integers(0, 5)
         first[i + 1] = len(parents)
-    arrivals = np.concatenate([np.repeat(starts, roots), np.full(int(later.sum()), np.inf)])
+    arrivals = np.concatenate([come[order], np.full(int(later.sum()), np.inf)])
     made = Programs(program, np.array(parents, np.int64), first, gap, continues)
     check_programs(made, n)
     sizes = np.bincount(program)[program]
@@ -79,8 +84,9 @@ def draw_case(rng: np.random.Generator) -> tuple[ProgramFleet, Drawn, str]:
         "replicas": replicas,
         "rules": rules,
         "router": str(rng.choice(ROUTERS)),
-        "hold": bool(rng.random() < 0.2),
+        "hold": bool(rng.random() < 0.4),
     }
+    told["gang"] = bool(told["hold"] and rng.random() < 0.3)
     told |= {
         "retention": str(rng.choice(list(RETENTION_POLICIES))),
         "stopping": str(rng.choice(list(STOPPING_POLICIES))),
@@ -166,7 +172,7 @@ def watched(fleet: ProgramFleet, drawn: Drawn, order: str, kept: dict) -> Run:
 
     ProgramFleet.loaded = keeping  # type: ignore[method-assign]
     try:
-        return fleet.simulate(drawn, SERVING_POLICIES(order))
+        return fleet.simulate(drawn, (PROGRAM_POLICIES if order in PROGRAM_POLICIES else SERVING_POLICIES)(order))
     finally:
         ProgramFleet.loaded = loaded  # type: ignore[method-assign]
 

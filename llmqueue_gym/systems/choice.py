@@ -78,7 +78,7 @@ class ModelChoice(JobSystem):
     title: ClassVar[str] = "Several models"
     policies: ClassVar[Policies] = CHOICE_POLICIES
     view: ClassVar[type[View]] = ChoiceView
-    cost: ClassVar[str] = "mean of response time and the price of wrong answers and of money, in s"
+    cost: ClassVar[str] = "mean of response time and the price of wrong answers and of money, s"
     base: ClassVar[str] = "weakest"
     covered: ClassVar[str] = "weakest, strongest and random-share, where sizes are exponential and nothing else varies"
     metrics: ClassVar[str] = "llmqueue_gym.evaluation.choice"
