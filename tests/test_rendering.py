@@ -19,10 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*load 1.5 is unstable")
 
 
 def made(name, mode=None, **given):
-    kind = ENVIRONMENTS[f"llmqueue/{name}-v0"].system
     small = (
         {"n_jobs": 25}
-        if kind in ("replica", "fleet")
+        if "rate" in ENVIRONMENTS[f"llmqueue/{name}-v0"].kwargs
         else {"n_jobs": 120, "load": 1.5, "predictor": "lognormal:sigma=0.7"}
     )
     return gym.make(f"llmqueue/{name}-v0", render_mode=mode, **{**small, **given})
