@@ -326,6 +326,10 @@ class Fleet(Replica):
         """Return what `go_on` takes for retention and for stopping, None for each that there is none of."""
         return None, None
 
+    def came(self, drawn: Drawn) -> np.ndarray | None:
+        """Return when calls come that wait for nobody `(n,)`, s, where gangs are told by that; else None."""
+        return None
+
     def checked(self, others: tuple[Any, Any]) -> list[tuple[Any, np.ndarray]]:
         """Return the policies of retention and stopping, each with the numbers that it was given; see `follows`."""
         return []
@@ -374,7 +378,7 @@ class Fleet(Replica):
             f = with_programs(f, 1, n, len(given.programs.parents))
             costs = weights_of(given.programs, drawn.work)
             truth = drawn.truth.get("answers"), drawn.truth.get("foreseen")
-            lay_out(f, 0, 1, rows, given.programs, drawn.work["arrival"], costs, *truth)
+            lay_out(f, 0, 1, rows, given.programs, self.came(drawn), costs, *truth)
         moves = self.splits or policy.paired or self.migrate_every > 0
         r = caches.with_contexts(r, 0, 1, given, min(member.rules.block_size for member in members), moves)
         tables.begin_run(f, r, 0, rows, int(np.isfinite(drawn.work["arrival"]).sum()), course)

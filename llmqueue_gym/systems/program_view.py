@@ -199,7 +199,7 @@ class ProgramEpisodes(FleetEpisodes):
         f.choices[rows], f.ties[rows] = drawn.truth["choices"], drawn.truth["ties"]
         costs = self.view.costs(drawn)
         truth = drawn.truth.get("answers"), drawn.truth.get("foreseen")
-        lay_out(f, e, size, rows, programs, drawn.work["arrival"], costs, *truth)
+        lay_out(f, e, size, rows, programs, system.came(drawn), costs, *truth)
         heir = heirs(programs)
         r.requests["heir"][rows] = np.where(heir < 0, -1, rows.start + heir)
         tables.begin_run(f, r, e, rows, int(np.isfinite(drawn.work["arrival"]).sum()), self._course)

@@ -319,6 +319,10 @@ class ProgramFleet(Fleet):
         retain = numbers, self.keeps, self.keeper.again, *has, keep, waste, fix, swap_out
         return retain, (self.rule.params_for(), self.stops, self.rule.compiled()[0])
 
+    def came(self, drawn: Drawn) -> np.ndarray | None:
+        """Return when calls come that wait for nobody `(n,)`, s, where there are gangs; else None."""
+        return drawn.work["arrival"] if self.gang else None
+
     def checked(self, others: tuple[Any, Any]) -> list[tuple[Any, np.ndarray]]:
         """Return the policies of retention and stopping, each with the numbers that it was given."""
         return [(policy, asked[0]) for policy, asked in zip((self.keeper, self.rule), others, strict=True) if asked]

@@ -114,7 +114,7 @@ def lay_out(
     runs: int,
     rows: slice,
     given: Programs,
-    arrivals: np.ndarray,
+    arrivals: np.ndarray | None,
     costs: np.ndarray,
     answers: Any,
     foreseen: Any,
@@ -127,7 +127,7 @@ def lay_out(
         runs: E.
         rows: of its requests.
         given: its programs.
-        arrivals: s, of calls that wait for nobody `(n,)`.
+        arrivals: s, of calls that wait for nobody `(n,)`, by which gangs are known; None where there are none.
         costs: of each program per second `(p,)`.
         answers: what is true of the answers of its calls, `programs.Answers`; None where they give none.
         foreseen: what is predicted of it, `predictors.programs.Foreseen`; None for what is true.
@@ -144,7 +144,8 @@ def lay_out(
     calls["program"], calls["awaits"], calls["gap"] = room + given.program, np.diff(given.first), given.gap
     calls["first"], calls["end"] = ends - counts, ends
     calls["strategy"] = calls["stored"] = np.nan
-    calls["gang"] = gangs(given, arrivals)
+    if arrivals is not None:
+        calls["gang"] = gangs(given, arrivals)
     calls["cluster"] = NO_ANSWER if answers is None else answers.cluster
     f.of_programs[rows] = first + np.argsort(given.program, kind="stable")
     f.votes[rows] = 0
