@@ -149,10 +149,10 @@ def _programs(system: str, recording: Recording, fields: Fields) -> Fields:
     """Programs drawn from a recording, at a rate of their own, or of its embedded law."""
     if recording["path"] is None:
         return {**recording["embedded"], **fields}
-    given = {"rate": float(fields["rate"]), "order": "bootstrap", "max_tokens": recording.get("longest")}
     trace = load_programs(recording["path"], **recording.get("options", {}))
     rest = {key: value for key, value in fields.items() if key != "rate"}
-    return {**rest, "workload": TracePrograms(trace, **given)}
+    longest = recording.get("longest")
+    return {**rest, "workload": TracePrograms(trace, rate=float(fields["rate"]), order="bootstrap", max_tokens=longest)}
 
 
 def _trace(system: str, recording: Recording, fields: Fields, order: str, rate: float | None = None) -> TraceRequests:

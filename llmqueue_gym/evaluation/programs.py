@@ -77,10 +77,11 @@ def measure_programs(run: ProgramRun, warmup: float = 0.0) -> dict[str, Any]:
     }
 
 
-def away(run: ProgramRun) -> np.ndarray:
+def away(run: Any) -> np.ndarray:
     """Return for how long no call of each program waited or was served `(p,)`, s; none where that is rounding."""
     left = run.response_times - together(run)
-    return np.where(left < 1e-9 * run.response_times, 0.0, left)
+    found: np.ndarray = np.where(left < 1e-9 * run.response_times, 0.0, left)
+    return found
 
 
 def together(run: ProgramRun) -> np.ndarray:

@@ -13,7 +13,8 @@ QUESTIONS = {PICK: "who goes on next?", KEEP: "drop, keep or move?", STOP: "go o
 def program_scene(episodes: Any, title: str) -> Scene:
     """Return the frame of programs."""
     f, r, asked = episodes.fleet, episodes.replica, int(episodes.asks[0])
-    waiting, i = [], int(f.fleet["front"][0])
+    waiting: list[int] = []
+    i = int(f.fleet["front"][0])
     while i >= 0 and len(waiting) < MOST:
         waiting.append(i)
         i = int(f.flows["next"][i])

@@ -262,7 +262,8 @@ class ProgramEpisodes(FleetEpisodes):
 
     def seen(self, e: int = 0) -> Mapping[str, Any]:  # type: ignore[override]
         """Return the `REQUEST` rows behind the slots, and what is known of the context or the program in question."""
-        f, rows, i = self.fleet, [], int(self.fleet.fleet["front"][e])
+        f, i = self.fleet, int(self.fleet.fleet["front"][e])
+        rows: list[int] = []
         while i >= 0 and len(rows) < int(self.view.slots):
             rows.append(i)
             i = int(f.flows["next"][i])

@@ -231,7 +231,7 @@ class ProgramFleet(Fleet):
     def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
         """Return what all replicas sustain, programs/s, whose calls come by themselves, each context computed anew."""
         calls = float(scenario.source.calls)
-        told = {"workload": CallsAlone(scenario.source), "n_jobs": int(scenario.n_jobs * calls) + 1}
+        told: dict[str, Any] = {"workload": CallsAlone(scenario.source), "n_jobs": int(scenario.n_jobs * calls) + 1}
         found = super().sustains(replace(scenario, system=Replica(), load=None, rate=None, **told), progress)
         return found._replace(rate=found.rate / calls, backlog_rate=found.backlog_rate / calls)
 

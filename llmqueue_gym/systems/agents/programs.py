@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 # Columns of observations by those of the records that policies read.
-OF_CALL = ("prompt", "predicted", "generated", "to_come", "path_to_come", "attained", "longest_path", "depth")
-OF_CALL += ("siblings",)
+OF_CALL: tuple[str, ...] = ("prompt", "predicted", "generated", "to_come", "path_to_come", "attained", "longest_path")
+OF_CALL += ("depth", "siblings")
 OF_CONTEXT = {"context": "context", "blocks": "context_blocks", "predicted": "next_output", "held": "tokens_held"}
 OF_CONTEXT |= {"free": "free_there", "waiting": "waiting_there"}
 OF_CONTEXT |= {name: name for name in ("predicted_gap", "next_prompt", "calls_left", "scheduled")}
