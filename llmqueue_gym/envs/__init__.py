@@ -58,6 +58,7 @@ _CLASSES = {**_SMALL, "rate": 20.0, "classes": "interactive:0.5:1,batch:0.5:10"}
 _CLASSES |= {"window": 16, "shows": "classes", "reward": "missed_deadlines"}
 # Replicas of eight seats, at .9 of what they keep up with where contexts are computed anew and no program stops.
 _PROGRAMS = {"profile": "a100-llama3-8b:kv_tokens=8192", "rules": "vllm-v1:max_seqs=8", "max_tokens": 2048}
+_SHORT = "instruction=100,question=100,task=30,plan=16,work=16"
 # An A100 with all its memory and 64 seats; first come first served keeps up with 7.3 requests/s or so.
 _AZURE_CONV = {"lengths": "azure-conv", "rate": 7.0, "n_requests": 5000, "window": 64, "seats": 64}
 _AZURE_CONV |= {"rules": "vllm-v1:max_seqs=64,token_budget=2048"}
@@ -167,7 +168,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "llmqueue/ToolCalls-v0": Environment(
         "Programs that wait for tools: keep, drop or move the contexts meanwhile, and pick who goes on next.",
         "tools",
-        {"decides": "order-and-retain", "law": "tool-calls:stretch=0.1,output=32", "rate": 1.3, **_PROGRAMS},
+        {"decides": "order-and-retain", "law": "tool-calls:stretch=0.05,output=16", "rate": 1.65, **_PROGRAMS},
         100,
         "discard",
         30.0,
@@ -175,7 +176,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "llmqueue/Agents-v0": Environment(
         "Agents whose calls depend on one another, on four LLM replicas: pick the call that goes on next.",
         "programs",
-        {"decides": "order", "law": "planner:instruction=200,plan=40,work=40", "rate": 4.7, "replicas": 4, **_PROGRAMS},
+        {"decides": "order", "law": f"planner:{_SHORT}", "rate": 11.4, "replicas": 4, **_PROGRAMS},
         100,
         "program-srpt",
         30.0,
