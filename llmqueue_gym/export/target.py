@@ -1,0 +1,152 @@
+"""What an engine takes, and what is written for it: a module, a README and a card. An engine is one file beside this.
+
+A target says which columns of a request and of the replica its engine can tell, and refuses what that cannot do.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import llmqueue_gym
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.export.chosen import Chosen
+from llmqueue_gym.export.source import MODULES, Source, literal_of
+from llmqueue_gym.requests import DECODING, PREFILLING, WAITING
+
+CARD, README = "card.json", "README.md"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Target:
+    """An engine that a policy can be exported to.
+
+    Attributes:
+        name: of the engine, as in `--to`.
+        module: file that the engine loads.
+        template: of that file.
+        fields: functions of a policy that the engine runs.
+        request: columns of a request that the engine can tell.
+        system: likewise of the replica.
+        versions: of the engine that the module is for.
+    """
+
+    name: ClassVar[str]
+    module: ClassVar[str]
+    template: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]] = ("rank", "victim")
+    request: ClassVar[frozenset[str]]
+    system: ClassVar[frozenset[str]]
+    versions: ClassVar[tuple[str, ...]]
+
+    def obstacles(self, chosen: Chosen) -> Iterator[str]:
+        """Yield what the engine cannot do of a policy, each in words that follow its name."""
+        policy = chosen.policy
+        if policy.keeps_accounts:
+            yield f"keeps accounts of each {policy.owners} (request.received), which no engine does for a scheduler"
+        if policy.merged:
+            yield "takes running and waiting requests as one queue, of which the first fill each batch"
+        if policy.displaces:
+            yield "displaces running requests: here memory alone preempts, and who waits never takes a running one's place"
+        if policy.admission != "fits":
+            yield f"admits by {policy.admission!r} of expected lengths; the engine admits whatever fits now"
+        if policy.skips:
+            yield "goes past a request that does not fit; the engine stops there"
+        if policy.progress is not None:
+            yield "keeps a number for each request that it changes after each iteration"
+        if policy.preemption not in (None, "recompute"):
+            yield f"preempts by {policy.preemption!r}; the engine computes again"
+        for what, known in (("request", self.request), ("system", self.system)):
+            unknown = sorted(chosen.reads(*self.fields, of=what) - known)
+            if unknown:
+                yield f"reads {what}.{unknown[0]}, which the engine does not tell"
+
+    def files(self, chosen: Chosen, command: str) -> dict[str, str]:
+        """Return the texts to write, by file name.
+
+        Args:
+            chosen: the policy.
+            command: that asks for it.
+
+        Raises:
+            BadInput: the engine cannot do what the policy does, or a function cannot be written out.
+        """
+        for obstacle in self.obstacles(chosen):
+            raise BadInput(f"{chosen.spec} cannot run in {self.name}: it {obstacle}")
+        said = self.said(chosen, command)
+        return {
+            self.module: _rendered(self.template, said),
+            README: _rendered(f"{self.name}.md.jinja", said),
+            CARD: json.dumps(self.card(chosen, command), indent=1) + "\n",
+        }
+
+    def said(self, chosen: Chosen, command: str) -> dict[str, Any]:
+        """Return what the templates are filled with."""
+        policy, taken = chosen.policy, names_in(self.template)
+        named = class_name(policy.name)
+        named += "Policy" if named in taken else ""
+        source = Source((*taken, named))
+        functions = {field: getattr(policy, field) for field in self.fields}
+        written = {field: function and source.add(function, field) for field, function in functions.items()}
+        return {
+            "chosen": chosen,
+            "policy": policy,
+            "class_name": named,
+            "module_name": Path(self.module).stem,
+            "functions": source.text,
+            "written": written,
+            "params": literal_of(chosen.params),
+            "predictions": chosen.predictions,
+            "reads": chosen.reads(*self.fields),
+            "reads_system": chosen.reads(*self.fields, of="system"),
+            "status": {"WAITING": WAITING, "PREFILLING": PREFILLING, "DECODING": DECODING},
+            "version": llmqueue_gym.__version__,
+            "versions": self.versions,
+            "command": command,
+        }
+
+    def card(self, chosen: Chosen, command: str) -> dict[str, Any]:
+        """Return what the export is, for machines."""
+        return {
+            "made_by": f"llmqueue-gym {llmqueue_gym.__version__}",
+            "command": command,
+            "target": self.name,
+            "versions": list(self.versions),
+            "policy": chosen.policy.name,
+            "spec": chosen.spec,
+            "source": chosen.policy.source,
+            "params": list(chosen.params),
+            "profile": chosen.profile,
+            "predictions": chosen.predictions,
+            "files": [self.module, README, CARD],
+        }
+
+
+def class_name(policy: str) -> str:
+    """Return a policy's name as that of a class: `tie` gives `Tie`, `hrrn-like` gives `HrrnLike`."""
+    words = re.split(r"[^0-9a-zA-Z]+", policy)
+    name = "".join(word[:1].upper() + word[1:] for word in words if word)
+    return name if name[:1].isalpha() else f"Policy{name}"
+
+
+def names_in(template: str) -> tuple[str, ...]:
+    """Return the words of a template, none of which the functions of a policy are to take as a name of theirs.
+
+    Names of their fields and modules are left out: the template means those very things.
+    """
+    words = set(re.findall(r"[A-Za-z_]\w*", (_TEMPLATES / template).read_text(encoding="utf-8")))
+    return tuple(sorted(words - {*Target.fields, *MODULES}))
+
+
+def _rendered(template: str, said: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701 (Python and Markdown)
+    )
+    return environment.get_template(template).render(said).strip() + "\n"
