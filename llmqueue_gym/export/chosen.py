@@ -6,7 +6,6 @@ A spec is a name of `llmqueue policies`, a function of a file, `FILE.py:NAME`, o
 import os
 from dataclasses import dataclass
 
-from llmqueue_gym.engines.batching.rule_sets import rule_set
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import TRUTH
 from llmqueue_gym.policies.learned import load
@@ -66,9 +65,9 @@ def chosen(given: str | ServingPolicy, profile: str = "a100-llama3-8b", rules: s
     if not isinstance(policy, ServingPolicy):
         raise BadInput(f"{spec} is a {policy.kind}; an engine takes a serving policy: see llmqueue policies")
     if policy.told == TRUTH:
-        raise BadInput(f"{spec} is told the true lengths, which nobody knows beforehand; export one that takes predictions")
+        raise BadInput(f"{spec} is told the true lengths, which nobody knows; export one that takes predictions")
     if policy.prepare is None:
         return Chosen(spec, policy, tuple(policy.params_for().tolist()), "")
-    replica = Replica(profile, rule_set(rules))
-    numbers = policy.params_for(profile=replica.cost_profile, rules=replica.rules)
+    replica = Replica(profile, rules)
+    numbers = policy.params_for(profile=replica.cost_profile, rules=replica.bound_rules)
     return Chosen(spec, policy, tuple(numbers.tolist()), profile)

@@ -1,13 +1,14 @@
 """A folder that is written whole or not at all; one that holds an export is replaced, anything else is refused."""
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.export.target import CARD
+from llmqueue_gym.storage import parsed, read_text
 
 
 def check_folder(out: str | os.PathLike[str]) -> Path:
@@ -40,12 +41,27 @@ def write_folder(out: str | os.PathLike[str], files: Mapping[str, str]) -> Path:
     return out
 
 
+def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the card of an export.
+
+    Raises:
+        BadInput: there is none.
+    """
+    path = Path(folder, CARD)
+    try:
+        card = parsed(read_text(path))
+    except (OSError, ValueError):
+        raise BadInput(f"{path}: not the card of an export") from None
+    if not isinstance(card, dict) or "llmqueue-gym" not in str(card.get("made_by")):
+        raise BadInput(f"{path}: not the card of an export")
+    return card
+
+
 def _is_export(folder: Path) -> bool:
     """Whether a folder holds an export and nothing else."""
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        files = card["files"]
-    except (OSError, ValueError, TypeError, KeyError):
+        files = read_card(folder).get("files")
+    except BadInput:
         return False
     there = {path.name for path in folder.iterdir()} - {"__pycache__"}
-    return "llmqueue-gym" in str(card.get("made_by")) and there <= {*files, CARD}
+    return isinstance(files, list) and there <= set(map(str, files))

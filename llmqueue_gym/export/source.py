@@ -10,8 +10,8 @@ import builtins
 import inspect
 import math
 import textwrap
-from collections.abc import Callable
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,14 @@ MODULES = ("math", "numpy")  # that may be imported
 
 
 class Source:
-    """The text of some functions; `add` one after another, then take `text`.
+    """The text of some functions; `add` one after another, then take `imports` and `text`.
 
     Args:
-        taken: names that the text must not define, as whoever includes it does.
+        taken: names that the text must not define, as whoever includes it does, and what they are.
     """
 
-    def __init__(self, taken: tuple[str, ...] = ()):
-        self._names: dict[str, Any] = dict.fromkeys(taken, object())
+    def __init__(self, taken: Mapping[str, Any] = MappingProxyType({})):
+        self._names = dict(taken)
         self._imports: set[str] = set()
         self._constants: list[str] = []
         self._functions: list[str] = []
@@ -40,23 +40,28 @@ class Source:
         Raises:
             BadInput: its source cannot be read, or it takes something that cannot be written out.
         """
-        function = getattr(function, "py_func", function)
-        name, known = self._named(name, function)
+        plain: Any = getattr(function, "py_func", function)  # of one that numba has compiled
+        name, known = self._named(name, plain)
         if not known:
-            node = _parsed(function)
-            local = {one for code in _codes(function.__code__) for one in (*code.co_varnames, *code.co_cellvars)}
+            node = _parsed(plain)
+            local = {one for code in _codes(plain.__code__) for one in (*code.co_varnames, *code.co_cellvars)}
             renamed = {
-                one.id: self._taken(one.id, function)
+                one.id: self._taken(one.id, plain)
                 for one in ast.walk(node)
-                if isinstance(one, ast.Name) and one.id not in local and not _is_builtin(one.id, function)
+                if isinstance(one, ast.Name) and one.id not in local and not _is_builtin(one.id, plain)
             }
-            self._functions.append(ast.unparse(_Rewritten(renamed).visit(_bare(node, name, function))))
+            self._functions.append(ast.unparse(_Rewritten(renamed).visit(_bare(node, name, plain))))
         return name
 
     @property
+    def imports(self) -> str:
+        """Lines of the modules that the functions use, but for those that were taken."""
+        return "\n".join(sorted(self._imports))
+
+    @property
     def text(self) -> str:
-        """Imports, constants and functions, whoever is called before whoever calls it."""
-        parts = ["\n".join(sorted(self._imports)), "\n".join(self._constants), *self._functions]
+        """Constants and functions, whoever is called before whoever calls it."""
+        parts = ["\n".join(self._constants), *self._functions]
         return "\n\n\n".join(part for part in parts if part)
 
     def _named(self, name: str, thing: Any) -> tuple[str, bool]:
@@ -84,8 +89,8 @@ class Source:
         literal = "" if line else literal_of(thing)
         if not line and not literal:
             raise BadInput(
-                f"function {function.__name__!r} takes {name!r} from around it, {_kind(thing)}, which cannot be written "
-                f"out: take numbers, plain functions, and functions of {' and '.join(MODULES)}"
+                f"function {function.__name__!r} takes {name!r} from around it, {_kind(thing)}, which cannot be "
+                f"written out: take numbers, plain functions, and functions of {' and '.join(MODULES)}"
             )
         name, known = self._named(name, thing)
         if not known and line:
@@ -103,7 +108,7 @@ class _Rewritten(ast.NodeTransformer):
     def __init__(self, renamed: dict[str, str]):
         self.renamed = renamed
 
-    def visit_Name(self, node: ast.Name) -> ast.Name:  # noqa: N802 (ast's name)
+    def visit_Name(self, node: ast.Name) -> ast.Name:
         """Rename."""
         return ast.Name(self.renamed.get(node.id, node.id), node.ctx)
 

@@ -3,9 +3,10 @@
 A target says which columns of a request and of the replica its engine can tell, and refuses what that cannot do.
 """
 
+import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,7 +51,7 @@ class Target:
         if policy.merged:
             yield "takes running and waiting requests as one queue, of which the first fill each batch"
         if policy.displaces:
-            yield "displaces running requests: here memory alone preempts, and who waits never takes a running one's place"
+            yield "displaces running requests, where memory alone preempts: who waits never takes the place of who runs"
         if policy.admission != "fits":
             yield f"admits by {policy.admission!r} of expected lengths; the engine admits whatever fits now"
         if policy.skips:
@@ -80,7 +81,7 @@ class Target:
         return {
             self.module: _rendered(self.template, said),
             README: _rendered(f"{self.name}.md.jinja", said),
-            CARD: json.dumps(self.card(chosen, command), indent=1) + "\n",
+            CARD: json.dumps(self.card(chosen, said), indent=1) + "\n",
         }
 
     def said(self, chosen: Chosen, command: str) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class Target:
         policy, taken = chosen.policy, names_in(self.template)
         named = class_name(policy.name)
         named += "Policy" if named in taken else ""
-        source = Source((*taken, named))
+        source = Source({**taken, named: object()})
         functions = {field: getattr(policy, field) for field in self.fields}
         written = {field: function and source.add(function, field) for field, function in functions.items()}
         return {
@@ -96,6 +97,7 @@ class Target:
             "policy": policy,
             "class_name": named,
             "module_name": Path(self.module).stem,
+            "imports": source.imports,
             "functions": source.text,
             "written": written,
             "params": literal_of(chosen.params),
@@ -108,11 +110,17 @@ class Target:
             "command": command,
         }
 
-    def card(self, chosen: Chosen, command: str) -> dict[str, Any]:
-        """Return what the export is, for machines."""
+    def card(self, chosen: Chosen, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the export is, for machines.
+
+        Args:
+            chosen: the policy.
+            said: what the templates are filled with; its `run` is what starts the engine.
+        """
         return {
             "made_by": f"llmqueue-gym {llmqueue_gym.__version__}",
-            "command": command,
+            "command": said["command"],
+            "run": said["run"],
             "target": self.name,
             "versions": list(self.versions),
             "policy": chosen.policy.name,
@@ -132,13 +140,14 @@ def class_name(policy: str) -> str:
     return name if name[:1].isalpha() else f"Policy{name}"
 
 
-def names_in(template: str) -> tuple[str, ...]:
-    """Return the words of a template, none of which the functions of a policy are to take as a name of theirs.
-
-    Names of their fields and modules are left out: the template means those very things.
-    """
-    words = set(re.findall(r"[A-Za-z_]\w*", (_TEMPLATES / template).read_text(encoding="utf-8")))
-    return tuple(sorted(words - {*Target.fields, *MODULES}))
+def names_in(template: str) -> dict[str, Any]:
+    """Return the names that a template defines itself, and what they are as far as functions may use it."""
+    lines = re.findall(
+        r"^(?:def |class |import |from \S+ import )?(\w+)(?: =|\(|:)?.*$",
+        (_TEMPLATES / template).read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    return {name: importlib.import_module(name) if name in MODULES else object() for name in lines}
 
 
 def _rendered(template: str, said: dict[str, Any]) -> str:
@@ -147,6 +156,6 @@ def _rendered(template: str, said: dict[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701 (Python and Markdown)
+        autoescape=False,  # Python and Markdown
     )
     return environment.get_template(template).render(said).strip() + "\n"

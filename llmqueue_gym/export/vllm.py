@@ -53,10 +53,10 @@ class Vllm(Target):
         said = super().said(chosen, command)
         order = "priority" if chosen.policy.rank else "fcfs"
         read = said["reads"] | ({"predicted"} if "first_predicted" in said["reads"] else set())
+        scheduler = f"--scheduler-cls {said['module_name']}.{said['class_name']} --scheduling-policy {order}"
         options = [f"{OPTIONS[rule]} {value}" for rule, value in chosen.policy.rules.items()]
         return {
             **said,
-            "order": order,
-            "options": " ".join([f"--scheduling-policy {order}", *options]),
+            "run": " ".join(["vllm serve MODEL", scheduler, *options]),
             "from_sender": {name: words for name, words in FROM_SENDER.items() if name in read},
         }
