@@ -276,3 +276,26 @@ def test_every_policy_is_exported_or_refused_in_one_line(tmp_path):
             assert Path(export(name, "vllm", tmp_path / "out")).is_dir()
         except BadInput as error:
             assert "\n" not in str(error)
+
+
+def test_sglang_puts_its_queue_in_order(tmp_path):
+    folder = export("shortest-uncached", "sglang", tmp_path / "out")
+    assert "--schedule-policy lpm" in (folder / "README.md").read_text()
+    assert 'llmqueue_order = "llmqueue_order:register"' in (folder / "pyproject.toml").read_text()
+    module = types.ModuleType("exported")
+    exec((folder / "llmqueue_order.py").read_text(), module.__dict__)
+    queue, called = [sgl("a", 50, 10), sgl("b", 90, 85), sgl("c", 20, 0), sgl("d", 5, 0)], []
+    module.ordered(lambda *given: called.append(given), "policy", queue, None)
+    assert [req.rid for req in queue] == ["b", "d", "c", "a"] and called == [("policy", queue, None)]
+
+
+def sgl(rid, prompt, cached):
+    params = types.SimpleNamespace(custom_params=None, max_new_tokens=9)
+    more = {"time_stats": types.SimpleNamespace(wait_queue_entry_time=1.0), "sampling_params": params, "priority": None}
+    known = {"origin_input_ids": [0] * prompt, "output_ids": [], "num_matched_prefix_tokens": cached}
+    return types.SimpleNamespace(rid=rid, **known, **more)
+
+
+def test_sglang_refuses_what_it_decides_itself(tmp_path):
+    with pytest.raises(BadInput, match="whom to preempt"):
+        export("ssjf", "sglang", tmp_path / "out")

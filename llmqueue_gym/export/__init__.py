@@ -15,7 +15,7 @@ __all__ = ["TARGETS", "export"]
 
 _HERE = "llmqueue_gym.export"
 
-TARGETS = Registry("engine", {"vllm": f"{_HERE}.vllm:Vllm"})
+TARGETS = Registry("engine", {"vllm": f"{_HERE}.vllm:Vllm", "sglang": f"{_HERE}.sglang:Sglang"})
 
 
 def export(

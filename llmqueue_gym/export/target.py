@@ -16,9 +16,18 @@ import llmqueue_gym
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.export.chosen import Chosen
 from llmqueue_gym.export.source import MODULES, Source, literal_of
-from llmqueue_gym.requests import DECODING, PREFILLING, WAITING
 
 CARD, README = "card.json", "README.md"
+FROM_SENDER = {  # what a sender may state of a request, and what counts where it does not
+    "predicted": "output tokens in all, as predicted; the `max_tokens` of the request",
+    "lower": "least output tokens, as predicted; `predicted`",
+    "upper": "most output tokens, as predicted; `predicted`",
+    "klass": "number of the class; 0",
+    "tenant": "number of the tenant; 0",
+    "weight": "cost per second; 1",
+    "deadline": "s from arrival by which it is wanted; none",
+}
+STATED = "stated.py.jinja"  # what the modules of all engines have in common
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -29,6 +38,7 @@ class Target:
         name: of the engine, as in `--to`.
         module: file that the engine loads.
         template: of that file.
+        more: templates of further files, by file.
         fields: functions of a policy that the engine runs.
         request: columns of a request that the engine can tell.
         system: likewise of the replica.
@@ -38,6 +48,7 @@ class Target:
     name: ClassVar[str]
     module: ClassVar[str]
     template: ClassVar[str]
+    more: ClassVar[Mapping[str, str]] = {}
     fields: ClassVar[tuple[str, ...]] = ("rank", "victim")
     request: ClassVar[frozenset[str]]
     system: ClassVar[frozenset[str]]
@@ -80,16 +91,19 @@ class Target:
         said = self.said(chosen, command)
         return {
             self.module: _rendered(self.template, said),
+            **{name: _rendered(template, said) for name, template in self.more.items()},
             README: _rendered(f"{self.name}.md.jinja", said),
             CARD: json.dumps(self.card(chosen, said), indent=1) + "\n",
         }
 
     def said(self, chosen: Chosen, command: str) -> dict[str, Any]:
         """Return what the templates are filled with."""
-        policy, taken = chosen.policy, names_in(self.template)
+        policy, taken = chosen.policy, names_in(self.template, STATED)
         named = class_name(policy.name)
         named += "Policy" if named in taken else ""
         source = Source({**taken, named: object()})
+        reads = chosen.reads(*self.fields)
+        stated = reads | ({"predicted"} if "first_predicted" in reads else set())
         functions = {field: getattr(policy, field) for field in self.fields}
         written = {field: function and source.add(function, field) for field, function in functions.items()}
         return {
@@ -102,9 +116,8 @@ class Target:
             "written": written,
             "params": literal_of(chosen.params),
             "predictions": chosen.predictions,
-            "reads": chosen.reads(*self.fields),
-            "reads_system": chosen.reads(*self.fields, of="system"),
-            "status": {"WAITING": WAITING, "PREFILLING": PREFILLING, "DECODING": DECODING},
+            "reads": reads,
+            "from_sender": {name: words for name, words in FROM_SENDER.items() if name in stated},
             "version": llmqueue_gym.__version__,
             "versions": self.versions,
             "command": command,
@@ -129,7 +142,7 @@ class Target:
             "params": list(chosen.params),
             "profile": chosen.profile,
             "predictions": chosen.predictions,
-            "files": [self.module, README, CARD],
+            "files": [self.module, *self.more, README, CARD],
         }
 
 
@@ -140,11 +153,11 @@ def class_name(policy: str) -> str:
     return name if name[:1].isalpha() else f"Policy{name}"
 
 
-def names_in(template: str) -> dict[str, Any]:
-    """Return the names that a template defines itself, and what they are as far as functions may use it."""
+def names_in(*templates: str) -> dict[str, Any]:
+    """Return the names that templates define themselves, and what they are as far as functions may use it."""
     lines = re.findall(
         r"^(?:def |class |import |from \S+ import )?(\w+)(?: =|\(|:)?.*$",
-        (_TEMPLATES / template).read_text(encoding="utf-8"),
+        "".join((_TEMPLATES / template).read_text(encoding="utf-8") for template in templates),
         re.MULTILINE,
     )
     return {name: importlib.import_module(name) if name in MODULES else object() for name in lines}

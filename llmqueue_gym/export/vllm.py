@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from llmqueue_gym.export.chosen import Chosen
-from llmqueue_gym.export.target import Target
+from llmqueue_gym.export.target import FROM_SENDER, Target
 
 OPTIONS = {  # of `vllm serve`, by the field of the rule set
     "token_budget": "--max-num-batched-tokens",
@@ -19,15 +19,6 @@ OPTIONS = {  # of `vllm serve`, by the field of the rule set
     "max_model_len": "--max-model-len",
     "block_size": "--block-size",
     "long_prefill_threshold": "--long-prefill-token-threshold",
-}
-FROM_SENDER = {  # what a sender may state in `vllm_xargs`, and what counts where it does not
-    "predicted": "output tokens in all, as predicted; the `max_tokens` of the request",
-    "lower": "least output tokens, as predicted; `predicted`",
-    "upper": "most output tokens, as predicted; `predicted`",
-    "klass": "number of the class; 0",
-    "tenant": "number of the tenant; 0",
-    "weight": "cost per second; 1",
-    "deadline": "s from arrival by which it is wanted; none",
 }
 _FROM_ENGINE = ("prompt", "generated", "computed", "arrival", "ready", "preemptions", "priority", "first_predicted")
 
@@ -52,11 +43,9 @@ class Vllm(Target):
         """Return what the templates are filled with."""
         said = super().said(chosen, command)
         order = "priority" if chosen.policy.rank else "fcfs"
-        read = said["reads"] | ({"predicted"} if "first_predicted" in said["reads"] else set())
         scheduler = f"--scheduler-cls {said['module_name']}.{said['class_name']} --scheduling-policy {order}"
         options = [f"{OPTIONS[rule]} {value}" for rule, value in chosen.policy.rules.items()]
         return {
             **said,
             "run": " ".join(["vllm serve MODEL", scheduler, *options]),
-            "from_sender": {name: words for name, words in FROM_SENDER.items() if name in read},
         }
