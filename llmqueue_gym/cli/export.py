@@ -33,7 +33,7 @@ def export(policy: str, to: str, out: str, profile: str, rules: str, as_json: bo
     if as_json:
         print_json({**card, "folder": str(folder)})
         return
-    click.echo(f"written: {', '.join(card['files'])} in {folder}")
+    click.echo(f"written: {', '.join(card['files'])} in {out}")
     click.echo(f"{card['policy']} in {card['target']} {' and '.join(card['versions'])}: {card['run']}")
     if card["predictions"]:
         click.echo(f"each request states its {', '.join(card['predictions'])}: see the README there")

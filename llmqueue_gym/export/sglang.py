@@ -1,7 +1,7 @@
 """SGLang: a plug-in that puts the waiting queue in order after SGLang's own `SchedulePolicy.calc_priority`.
 
-That is called only where somebody may be admitted, so nothing is ranked in vain. Who is retracted where memory runs short
-SGLang decides itself, by output so far, so a policy with a `victim` of its own is refused.
+That is called only where somebody may be admitted, so nothing is ranked in vain. Who is retracted where memory runs
+short SGLang decides itself, so a policy with a `victim` of its own is refused.
 
 Source: sglang 0.5.23, srt/managers/schedule_policy.py and srt/plugins.
 """
