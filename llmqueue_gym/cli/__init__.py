@@ -18,6 +18,7 @@ import click
 from llmqueue_gym.cli.bench import bench
 from llmqueue_gym.cli.catalogue import envs, policies, predictors, rules, systems, workloads
 from llmqueue_gym.cli.compare import compare
+from llmqueue_gym.cli.export import export
 from llmqueue_gym.cli.leaderboard import leaderboard
 from llmqueue_gym.cli.profile import profile
 from llmqueue_gym.cli.simulate import simulate
@@ -44,7 +45,7 @@ def cli(ctx: click.Context) -> None:
 
 
 _LISTS = (systems, envs, policies, predictors, workloads, rules, profile)
-_STUDIES = (theory, simulate, compare, reproduce, bench, leaderboard)
+_STUDIES = (theory, simulate, compare, reproduce, bench, leaderboard, export)
 for _command in (*_LISTS, *_STUDIES):
     cli.add_command(_command)
 

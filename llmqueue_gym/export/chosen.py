@@ -1,0 +1,73 @@
+"""The policy that is exported: what was asked for, its numbers where it plays, and what its functions read.
+
+A spec is a name of `llmqueue policies`, a function of a file, `FILE.py:NAME`, or the folder of a trained policy.
+"""
+
+import os
+from dataclasses import dataclass
+
+from llmqueue_gym.errors import BadInput
+from llmqueue_gym.policies.base import TRUTH
+from llmqueue_gym.policies.learned import load
+from llmqueue_gym.policies.reading import columns_read
+from llmqueue_gym.policies.serving import SERVING_POLICIES
+from llmqueue_gym.policies.serving.base import PREDICTIONS, ServingPolicy
+from llmqueue_gym.systems.replica import Replica
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A policy to export.
+
+    Attributes:
+        spec: as it was asked for.
+        policy: itself.
+        params: numbers of its functions.
+        profile: spec of the cost profile by which they were computed; empty where they do not depend on it.
+    """
+
+    spec: str
+    policy: ServingPolicy
+    params: tuple[float, ...]
+    profile: str
+
+    def reads(self, *fields: str, of: str = "request") -> set[str]:
+        """Return the columns that some of its functions read.
+
+        Args:
+            fields: "rank", "victim", "length" or "progress".
+            of: "request" or "system".
+        """
+        position = ["request", "system"].index(of)
+        readable = self.policy.shown[position].readable
+        functions = [one for field in fields if (one := getattr(self.policy, field)) is not None]
+        return set().union(*(columns_read(function, readable, position) for function in functions))
+
+    @property
+    def predictions(self) -> list[str]:
+        """The columns of predictions that rank and victim read."""
+        return sorted(self.reads("rank", "victim") & PREDICTIONS)
+
+
+def chosen(given: str | ServingPolicy, profile: str = "a100-llama3-8b", rules: str = "vllm-v1") -> Chosen:
+    """Return a policy as it is exported.
+
+    Args:
+        given: name or spec, folder of a trained policy, or the policy itself.
+        profile: cost profile, for policies that compute their numbers from it.
+        rules: rule set, likewise.
+
+    Raises:
+        BadInput: there is no such policy, it is no serving policy, or it is told what nobody knows.
+    """
+    policy = load(given) if isinstance(given, str) and os.path.isdir(given) else SERVING_POLICIES(given)
+    spec = given if isinstance(given, str) else policy.name
+    if not isinstance(policy, ServingPolicy):
+        raise BadInput(f"{spec} is a {policy.kind}; an engine takes a serving policy: see llmqueue policies")
+    if policy.told == TRUTH:
+        raise BadInput(f"{spec} is told the true lengths, which nobody knows; export one that takes predictions")
+    if policy.prepare is None:
+        return Chosen(spec, policy, tuple(policy.params_for().tolist()), "")
+    replica = Replica(profile, rules)
+    numbers = policy.params_for(profile=replica.cost_profile, rules=replica.bound_rules)
+    return Chosen(spec, policy, tuple(numbers.tolist()), profile)
