@@ -16,22 +16,18 @@ Writes `claims_of_fleets.json`, `.svg` and `.png` into `results`; some minutes.
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+from claims_figure import draw_claims, table_of
 from fleet_claims import CLAIMS
-from matplotlib.ticker import NullLocator
 from rich.console import Console
-from rich.table import Table
 from shared_prefixes import recording
+from study import study
 from survey_headlines_llm import LEAST, settle, span
 
 from llmqueue_gym.requests import Contexts
 from llmqueue_gym.workloads.contexts import picked, repeated_tokens
 from llmqueue_gym.workloads.traces import load_trace
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from study import study
 
 OUT = Path(__file__).parent / "results" / "claims_of_fleets"
 REQUESTS, SEEDS = 1200, 4
@@ -42,8 +38,6 @@ RECORDINGS = {
     "coding agents": "agent_claude_code.csv.gz",
     "LMCache's agents": "agent_lmcache_raw.csv.gz",
 }
-WORDS = {"reproduced": "#009e73", "same": "#e69f00", "not": "#d55e00"}
-TICKS = (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
 
 
 def counted(name: str, file: Path) -> dict[str, Any]:
@@ -97,46 +91,13 @@ def findings(claims: list[dict[str, Any]], counts: list[dict[str, Any]]) -> list
 
 
 def draw(found: dict[str, Any]) -> plt.Figure:
-    """Return the figure: a row for each set-up, the claimed factor as a line."""
-    style = {"font.family": "sans-serif", "font.size": 8.5, "svg.fonttype": "none", "svg.hashsalt": "0"}
-    with plt.rc_context(style):
-        sizes = [len(claim["rows"]) + 1 for claim in found["claims"]]
-        told: dict[str, Any] = {"layout": "constrained", "sharex": True, "height_ratios": sizes}
-        figure, panels = plt.subplots(len(sizes), 1, figsize=(8.6, 0.2 * sum(sizes) + 1.2), **told)
-        for panel, claim in zip(panels, found["claims"], strict=True):
-            colour = WORDS.get(claim["verdict"].split()[0], "0.4")
-            colour = "0.4" if claim["verdict"] == "not a claim" else colour
-            for place, row in enumerate(claim["rows"]):
-                if row["factor"] is None or not np.isfinite(row["factor"]):
-                    panel.annotate("no rate", (1.0, place), va="center", color="0.5")
-                    continue
-                bars = [[row["factor"] - row["low"]], [row["high"] - row["factor"]]]
-                panel.errorbar(row["factor"], place, xerr=bars, color=colour, marker="o", ms=4, lw=1.2)
-            if claim["claimed"] is not None:
-                low, high = claim["claimed"]
-                panel.axvspan(low / 1.01, high * 1.01, color="0.85", lw=0, zorder=0)
-            panel.axvline(1, color="0.7", lw=0.8, ls=(0, (3, 3)), zorder=0)
-            panel.set_yticks(range(len(claim["rows"])), [row["setting"] for row in claim["rows"]], fontsize=7.5)
-            panel.set_ylim(len(claim["rows"]) - 0.4, -0.6)
-            panel.set_title(f"{claim['words']}: {claim['verdict']}", loc="left", fontsize=8.5)
-            panel.spines[["top", "right"]].set_visible(False)
-        panels[-1].set_xscale("log")
-        low, high = panels[-1].get_xlim()
-        ticks = [tick for tick in TICKS if low <= tick <= high]
-        panels[-1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        panels[-1].xaxis.set_minor_locator(NullLocator())
-        panels[-1].set_xlabel("factor, 95 % interval; grey: what is claimed")
-        figure.suptitle("Claims on shared prompts and split phases", x=0.01, ha="left", fontsize=10.5)
-    return figure
+    """Return the figure: a row for each set-up, what is claimed in grey."""
+    return draw_claims(found["claims"], "Claims on shared prompts and split phases")
 
 
 def report(found: dict[str, Any], console: Console) -> None:
     """Print a row for each set-up, and the findings."""
-    table = Table("claim", "set-up", "factor")
-    for claim in found["claims"]:
-        for row in claim["rows"]:
-            table.add_row(claim["key"], row["setting"], f"{row['factor']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
-    console.print(table)
+    console.print(table_of(found["claims"]))
     for sentence in found["finding"]:
         console.print(sentence)
 
