@@ -84,3 +84,12 @@ def test_an_answer_without_a_vote_is_refused():
     given = answering(drawn(np.zeros(3), np.full(3, 5), table([0, 0, 1], [[], [], []])), [0, 2, 0], 2)
     with pytest.raises(BadInput, match="row 1: answer number 2 of a program of 2 calls"):
         ProgramFleet(constant(), replicas=1, stopping="majority").simulate(given, FCFS)
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"), [("demote-overrun", ["order"]), ("dynasor", ["every"]), ("majority", []), ("never", [])]
+)
+def test_what_of_a_rule_is_not_carried_out_is_told(policy, words):
+    scenario = Scenario("reasoning", n_programs=3)
+    remarks = scenario.system.remarks(None, scenario.policy(policy))
+    assert len(remarks) == len(words) and all(word in one for word, one in zip(words, remarks, strict=True))

@@ -379,6 +379,15 @@ class ProgramFleet(Fleet):
             found["wrong"] = float(wrong.mean())
         return found
 
+    def remarks(self, run: Run, policy: Any) -> list[str]:
+        """Return what of a rule of stopping is not carried out here: its order, and probes of its own."""
+        rule, words = self.under(policy).rule, []
+        if rule.rank is not None:
+            words.append("has an order that is not carried out here; `thought-srpt` is such an order of calls")
+        if rule.every:
+            words.append(f"is asked at the probes that the law has, and not every {rule.every} tokens")
+        return words
+
     def open(self, scenario: "Scenario", view: Any, size: int) -> ProgramEpisodes:  # type: ignore[override]
         """Return E fleets."""
         return ProgramEpisodes(scenario, view, size)
