@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from llmqueue_gym.evaluation import tradeoff
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.programs import ProgramFleet
 from llmqueue_gym.workloads.programs import program_law
@@ -63,8 +64,5 @@ def hypervolume(points: list[tuple[float, float]], most: float) -> float:
         points: time, s, and accuracy of each.
         most: the reference, s, with accuracy 0; who takes longer counts nothing.
     """
-    area, last = 0.0, most
-    for time, _ in sorted((point for point in points if point[0] < most), reverse=True):
-        area += (last - time) * max(accuracy for at, accuracy in points if at <= time)
-        last = time
-    return area / most
+    times, accuracies = np.array(points, float).reshape(-1, 2).T
+    return tradeoff.hypervolume(times, accuracies, most, 0.0) / most
