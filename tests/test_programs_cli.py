@@ -146,3 +146,8 @@ def test_bad_tables_of_programs(given, told):
     truth = {**drawn.truth, "programs": table}
     with pytest.raises(BadInput, match=told):
         scenario.system.simulate(Drawn(drawn.work[:3], truth), scenario.policy("fcfs"))
+
+
+def test_what_a_rule_does_not_do_here_is_told(run_json):
+    found = run_json("simulate reasoning --policy demote-overrun --rate 0.5 --programs 5")
+    assert any("demote-overrun has an order that is not carried out" in note for note in found["notes"])

@@ -76,8 +76,9 @@ def found(asked: Asked, scenario: Any, policy: Any, seed: int, run: Any) -> dict
     numbers = importlib.import_module(asked.kind.metrics).measure(run, **asked.objectives, warmup=asked.warmup)
     times = run.response_times[run.done & (np.arange(len(run)) >= int(asked.warmup * len(run)))]
     estimate = steady_state_mean(times, run, scenario) if len(times) else None
+    remarks = [f"{policy.name} {words}" for words in scenario.system.remarks(run, policy)]
     return {
-        "notes": shortness(times, estimate, run, scenario) if estimate else [],
+        "notes": remarks + (shortness(times, estimate, run, scenario) if estimate else []),
         **asked.objectives,
         "e2e_ci95": [estimate.low, estimate.high] if estimate else [None, None],
         **numbers,
