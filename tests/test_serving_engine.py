@@ -17,6 +17,7 @@ from llmqueue_gym.engines.batching.tables import PAUSED
 from llmqueue_gym.evaluation.watch import watch
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy, serving_policy
 from llmqueue_gym.systems import replica
+from llmqueue_gym.systems.replica_tables import leaner
 from llmqueue_gym.systems.serve import serve
 
 
@@ -163,8 +164,22 @@ def test_the_same_source_runs_uncompiled():
 
 
 @pytest.mark.skipif(DISABLED, reason="nothing is compiled")
-def test_one_compiled_loop_serves_every_policy():
+def test_one_compiled_loop_serves_every_policy_and_a_leaner_one_those_of_plain_passes():
     for policy in SERVING_POLICIES:
         serve(some_requests(0, n=5), policy, a_profile(), rules="vllm-v1", max_seqs=4)
     # The environments use the loop with none in the place of the rank function.
-    assert len([signature for signature in proceed.signatures if signature[8] is not types.none]) == 1
+    assert len([signature for signature in proceed.signatures if signature[8] is not types.none]) == 2
+
+
+def test_the_leaner_loop_gives_the_same_bits(monkeypatch):
+    def outcome(policy):
+        run = serve(some_requests(0, n=60), policy, a_profile(), rules="vllm-v1", max_seqs=4)
+        return run.outcome.tobytes(), run.jobs.tobytes(), run.totals
+
+    players = ("fcfs", "trail", "a-max", "ssjf")
+    seen = []
+    monkeypatch.setattr(replica, "leaner", lambda *told: seen.append(leaner(*told)) or seen[-1])
+    lean = [outcome(player) for player in players]
+    assert all(made.cells is None for made in seen)
+    monkeypatch.setattr(replica, "leaner", lambda made, *_: made)
+    assert [outcome(player) for player in players] == lean

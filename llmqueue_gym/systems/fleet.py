@@ -36,7 +36,7 @@ from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
 from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
 from llmqueue_gym.systems.program_run import weights_of
 from llmqueue_gym.systems.replica import Replica
-from llmqueue_gym.systems.replica_tables import kernel_arguments, rules_under
+from llmqueue_gym.systems.replica_tables import kernel_arguments, leaner, rules_under
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_between
 from llmqueue_gym.workloads.streams import stream
@@ -388,6 +388,7 @@ class Fleet(Replica):
         r.state["in_fleet"] = True
         r.state["hands_over"] = (f.members["role"] == PREFILL) | policy.paired
         f.members["emits"] = r.state["hands_over"] | course["follows"]
+        r = leaner(r, [member.rules for member in members], self.asks_for_more(policy))
         first = {"profile": members[0].profile, "rules": members[0].rules}
         (score,), scores = policy.compiled(), policy.params_for(**first)
         (hand,), hands = self.taker.compiled(), self.taker.params_for(**first)
@@ -396,6 +397,11 @@ class Fleet(Replica):
         rest = (arguments[0][1], 0, 0, score, scores, hand, hands, *others, *functions, params)
         checked = [(policy, scores), (self.taker, hands), *((order, row) for row in params), *self.checked(others)]
         return f, r, course, rest, checked
+
+    def asks_for_more(self, policy: RoutingPolicy) -> bool:
+        """Tell whether replicas do more than vLLM's passes; see `leaner`."""
+        order, hands = self.discipline, any(row.role == PREFILL for row in self.rows[0])
+        return hands or policy.paired or order.merged or order.keeps_accounts
 
     @staticmethod
     def shortest_of(member: Member) -> float:

@@ -27,6 +27,7 @@ from llmqueue_gym.systems.episodes import Episodes
 from llmqueue_gym.systems.fleet_columns import fleet_shown, replicas_shown
 from llmqueue_gym.systems.fleet_run import run_of
 from llmqueue_gym.systems.fleet_scene import fleet_scene
+from llmqueue_gym.systems.replica_tables import leaner
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, request_metrics, roomier
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
@@ -180,7 +181,8 @@ class FleetEpisodes(Episodes):
             self.fleet.members[name] = np.tile(one.members[name], size)
         seats = n if order.merged else alone.running.shape[1]
         self.replica = replicas(size, each, n, 0, seats, alone.system["blocks"])
-        self.replica = let_cache(self.replica, [member.rules for member in system.rows[0]] * size)
+        rules = [member.rules for member in system.rows[0]]
+        self.replica = leaner(let_cache(self.replica, rules * size), rules, system.asks_for_more(view.looks))
         self.asks, self._billed = np.zeros(size, np.int64), np.zeros(size)
         course["horizon"] = min(float(view.horizon), system.horizon)
         if view.decides != "scale":  # such an agent sees no more of replicas than `observe_ticks` tells

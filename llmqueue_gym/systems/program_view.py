@@ -23,6 +23,7 @@ from llmqueue_gym.systems.fleet_view import FleetEpisodes
 from llmqueue_gym.systems.program_columns import ANSWERS, CONTEXT, HELD, PROGRAMS
 from llmqueue_gym.systems.program_run import first_calls, heirs, program_run
 from llmqueue_gym.systems.program_scene import program_scene
+from llmqueue_gym.systems.replica_tables import leaner
 from llmqueue_gym.systems.replica_view import p99, roomier
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
@@ -166,7 +167,8 @@ class ProgramEpisodes(FleetEpisodes):
         for name in ("role", "power"):
             self.fleet.members[name] = np.tile(one.members[name], size)
         seats = n if order.merged else alone.running.shape[1]
-        self.replica = replicas(size, each, n, 0, seats, alone.system["blocks"])
+        made = replicas(size, each, n, 0, seats, alone.system["blocks"])
+        self.replica = leaner(made, [row.rules for row in system.members], system.asks_for_more(system.sender))
         self.asks, self._billed = np.zeros(size, np.int64), np.zeros(size)
         course["horizon"] = min(float(view.horizon), system.horizon)
         self._course, self._order, self._params = course, order, params

@@ -29,7 +29,7 @@ from llmqueue_gym.systems.agents.serving import ServingAgent
 from llmqueue_gym.systems.base import Drawn, System
 from llmqueue_gym.systems.capacity import Capacity, Progress, capacity, recorded_rate, set_arrivals, stretched
 from llmqueue_gym.systems.members import Member
-from llmqueue_gym.systems.replica_tables import kernel_arguments, loaded, rules_under
+from llmqueue_gym.systems.replica_tables import kernel_arguments, leaner, loaded, rules_under
 from llmqueue_gym.systems.replica_view import ReplicaEpisodes, ReplicaView, run_of
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.view import View, check_positive
@@ -303,6 +303,7 @@ class Replica(System):
             rules = replace(rules, horizon=min(rules.horizon, self.cut_off * float(arrivals[-1])))
         rules.check(drawn.work, drawn.sizes)
         replica = loaded(drawn, rules, policy.merged, policy.shares)
+        replica = leaner(replica, [rules], policy.merged or policy.keeps_accounts)
         policy.check_owners(drawn.work, replica.notes.shape[1])
         *loop, functions = kernel_arguments(policy, profile, rules)
         start = time.perf_counter()

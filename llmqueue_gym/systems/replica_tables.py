@@ -63,6 +63,20 @@ def loaded(drawn: Drawn, rules: Rules, merged: bool = False, shares: Sequence[fl
     return with_contexts(replica, 0, 1, given, rules.block_size)
 
 
+def leaner(replica: tables.ReplicaTables, rules: Sequence[Rules], more: bool) -> tables.ReplicaTables:
+    """Return the tables without cells where vLLM's passes are all that is asked for: then half as much is compiled.
+
+    Args:
+        replica: the tables.
+        rules: of each replica.
+        more: whether who plays asks for more: a merged queue, accounts of owners, requests that are handed over.
+    """
+    simple = all(
+        own.batching == "passes" and own.stages == 1 and own.caching == "none" and not own.asynchronous for own in rules
+    )
+    return replica._replace(cells=None) if simple and not more else replica
+
+
 def kernel_arguments(policy: ServingPolicy, profile: Profile, rules: Rules) -> tuple[Any, ...]:
     """Return what `proceed` takes: rules, conduct, form and numbers, and then the functions with their parameters."""
     row = np.zeros(1, tables.CONDUCT)

@@ -31,6 +31,7 @@ from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.episodes import Episodes, summary
+from llmqueue_gym.systems.replica_tables import leaner
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scene import Scene
 from llmqueue_gym.systems.scenes import replica_scene
@@ -211,7 +212,7 @@ class ReplicaEpisodes(Episodes):
             )
         self._rules = rules
         self.replica = fresh_replica(size, int(scenario.n_jobs), 0, rules.max_seqs, rules.blocks or 0)
-        self.replica = let_cache(self.replica, [rules] * size)
+        self.replica = leaner(let_cache(self.replica, [rules] * size), [rules], view.shows == "classes")
         self._asks = np.zeros(size, np.int64)
         conduct = np.zeros(1, CONDUCT)
         conduct["ranked"], conduct["preemption"] = view.decides == "rank", AS_RULES

@@ -71,12 +71,13 @@ def may_admit(e, r, rules, conduct):
 
 
 @inner_kernel
-def admit_waiting(e, r, rules, conduct, rank, victim, length, params):
+def admit_waiting(e, r, rules, conduct, more, rank, victim, length, params):
     """Admit who waits, by the accounts of their owners where the policy reads these."""
-    if rank is not None:
-        if conduct.accounts:
-            schedule_fairly(e, r, rules, conduct, rank, length, params)
-            return
+    if more is not None:
+        if rank is not None:
+            if conduct.accounts:
+                schedule_fairly(e, r, rules, conduct, rank, length, params)
+                return
     schedule_waiting(e, r, rules, conduct, rank, victim, length, params)
 
 
@@ -130,8 +131,23 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
         `state.until`, HANDED where somebody had a first token who may have to go elsewhere; NOTHING where the run is
         over, for `state.reason`.
     """
-    if rules.stages > 1:
-        return run_pipeline(e, r, rules, conduct, form, numbers, work)
+    return proceed_with(
+        r.cells, e, r, rules, conduct, form, numbers, agent, window, rank, victim, length, progress, params, work
+    )
+
+
+@inner_kernel
+def proceed_with(
+    more, e, r, rules, conduct, form, numbers, agent, window, rank, victim, length, progress, params, work
+):  # fmt: skip
+    """Do what `proceed` does.
+
+    `more` is `r.cells`, as only an argument that is None is known when a function is compiled. Without cells there are
+    no caches, pipelines, accounts, merged queues or steps in flight, and nobody is handed over.
+    """
+    if more is not None:
+        if rules.stages > 1:
+            return run_pipeline(e, r, rules, conduct, form, numbers, work)
     system, state = r.system[e], r.state[e]
     steady = (
         conduct.admission != RESERVE
@@ -155,21 +171,17 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             if work <= 0:
                 return PAUSED
             work -= 1 + system.running + (system.waiting if scans else 0)
-            if (
-                not plain
-                and state.in_flight
-                and system.running == 0
-                and system.waiting == 0
-                and state.next > system.clock
-            ):
-                state.ends = system.clock + state.flight_time  # nobody is left to be scheduled meanwhile
-                if state.ends > state.until:
-                    return HELD
-                state.ends = np.inf
-                land(e, r, rules)
-                if agent & WATCHING:
-                    return LOOK
-                continue
+            if more is not None:
+                in_flight = not plain and state.in_flight and state.next > system.clock
+                if in_flight and system.running == 0 and system.waiting == 0:
+                    state.ends = system.clock + state.flight_time  # nobody is left to be scheduled meanwhile
+                    if state.ends > state.until:
+                        return HELD
+                    state.ends = np.inf
+                    land(e, r, rules)
+                    if agent & WATCHING:
+                        return LOOK
+                    continue
             if state.done == state.n:
                 if state.until < np.inf:
                     return HELD
@@ -189,41 +201,47 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                     continue
             if rank is not None:
                 if tells:
-                    if conduct.hits and rules.caching:
-                        note_hits(e, r, rules.block_size)
-                    if conduct.accounts:
-                        tell_accounts(e, r, conduct)
-                    elif conduct.ages:
+                    if more is not None:
+                        if conduct.hits and rules.caching:
+                            note_hits(e, r, rules.block_size)
+                        if conduct.accounts:
+                            tell_accounts(e, r, conduct)
+                    if conduct.ages and not conduct.accounts:
                         rank_again(e, r, rank, params)
             begin(e, r, rules)
             state.phase = SCHEDULE_WAITING if rules.order == PREFILL_FIRST else SCHEDULE_RUNNING
-            if rank is not None:
-                if conduct.merged:
-                    schedule_merged(e, r, rules, conduct, rank, victim, length, params)
-                    if state.keeps and state.batch.tokens == 0 and clear_queue(e, r, rules):
+            if more is not None:
+                if rank is not None:
+                    if conduct.merged:
                         schedule_merged(e, r, rules, conduct, rank, victim, length, params)
+                        if state.keeps and state.batch.tokens == 0 and clear_queue(e, r, rules):
+                            schedule_merged(e, r, rules, conduct, rank, victim, length, params)
+                        state.phase = READY
+                if not plain and rules.batching != BY_PASSES:
                     state.phase = READY
-            if not plain and rules.batching != BY_PASSES:
-                state.phase = READY
-                if rules.batching == BY_BLOCKS:
-                    schedule_block(e, r, rules)
-                else:
-                    schedule_turns(e, r, rules)
+                    if rules.batching == BY_BLOCKS:
+                        schedule_block(e, r, rules)
+                    else:
+                        schedule_turns(e, r, rules)
         if state.phase == SCHEDULE_RUNNING:
-            if plain:
+            if more is not None:
+                if plain:
+                    found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION, True)
+                else:
+                    found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION, False)
+            else:  # of its own, so that the other is not compiled
                 found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION, True)
-            else:
-                found = schedule_running(e, r, rules, conduct, rank, victim, params, agent & EVICTION, False)
             if found == MUST_EVICT:
                 return EVICT
             state.forced = state.victims
             state.phase = READY if rules.order == PREFILL_FIRST else SCHEDULE_WAITING
         if state.phase == SCHEDULE_WAITING:
             if may_admit(e, r, rules, conduct):
-                if not plain and rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
-                    order_queue(e, r, rules.queue_order)
+                if more is not None:
+                    if not plain and rules.caching == TREE and state.admitted == 0 and not conduct.ranked:
+                        order_queue(e, r, rules.queue_order)
                 if not agent & (ADMISSION | EVICTION):
-                    admit_waiting(e, r, rules, conduct, rank, victim, length, params)
+                    admit_waiting(e, r, rules, conduct, more, rank, victim, length, params)
                 elif has_choice(e, r, rules, conduct, agent, length, params, window):
                     return ADMIT
                 elif state.admitted == 0:
@@ -235,9 +253,10 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
             state.phase = COMPUTE if plain or not rules.asynchronous else BOARD
             if agent & WATCHING and (state.batch.tokens > 0 or state.victims > 0 or state.in_flight):
                 return LOOK
-        if not plain and state.phase == BOARD:
-            board(e, r)
-            state.phase = COMPUTE
+        if more is not None:
+            if not plain and state.phase == BOARD:
+                board(e, r)
+                state.phase = COMPUTE
         if state.phase == COMPUTE:
             if state.batch.tokens == 0 and state.victims == 0 and (plain or not state.in_flight):
                 # Nothing can run before something arrives.
@@ -249,37 +268,42 @@ def proceed(e, r, rules, conduct, form, numbers, agent, window, rank, victim, le
                 start, system.clock = system.clock, stop
                 state.integral += state.cost_rate * (stop - start)
                 continue
-            if not plain and rules.asynchronous:
-                state.ends = system.clock + state.flight_time
-                if state.ends > state.until:
-                    return HELD
-                state.ends = np.inf
-                over = state.in_flight
-                if over:
-                    land(e, r, rules)
-                launch(e, r, rules, form, numbers)
-                if not over and state.flight.tokens == 0:  # one that computes nothing is over when it begins
-                    over = True
-                    land(e, r, rules)
-                if progress is not None:
-                    if conduct.has_progress and over:
-                        note_progress(e, r, progress, params)
-                state.phase = AFTER if agent & RANKING else BEGIN
-                if agent & WATCHING and over:
-                    return LOOK
-                continue
+            if more is not None:
+                if not plain and rules.asynchronous:
+                    state.ends = system.clock + state.flight_time
+                    if state.ends > state.until:
+                        return HELD
+                    state.ends = np.inf
+                    over = state.in_flight
+                    if over:
+                        land(e, r, rules)
+                    launch(e, r, rules, form, numbers)
+                    if not over and state.flight.tokens == 0:  # one that computes nothing is over when it begins
+                        over = True
+                        land(e, r, rules)
+                    if progress is not None:
+                        if conduct.has_progress and over:
+                            note_progress(e, r, progress, params)
+                    state.phase = AFTER if agent & RANKING else BEGIN
+                    if agent & WATCHING and over:
+                        return LOOK
+                    continue
             dt, longer = duration(e, r, rules, form, numbers)
             if system.clock + dt > state.until:
                 state.ends = system.clock + dt
                 return HELD
             state.ends = np.inf
             state.phase = BEGIN
-            if tells and conduct.accounts:
-                charge_outputs(e, r, conduct)
-            if plain:
+            if more is not None:
+                if tells and conduct.accounts:
+                    charge_outputs(e, r, conduct)
+            if more is not None:
+                if plain:
+                    run_model(e, r, rules, dt, longer, agent & RANKING, True)
+                else:
+                    run_model(e, r, rules, dt, longer, agent & RANKING, False)
+            else:  # of its own, so that the other is not compiled
                 run_model(e, r, rules, dt, longer, agent & RANKING, True)
-            else:
-                run_model(e, r, rules, dt, longer, agent & RANKING, False)
             if progress is not None:
                 if conduct.has_progress and state.batch.tokens > 0:
                     note_progress(e, r, progress, params)

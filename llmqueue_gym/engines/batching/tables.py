@@ -311,7 +311,7 @@ class ReplicaTables(NamedTuple):
     running: np.ndarray  # rows of the running requests, by admission or as the rules say (replicas, max_seqs)
     notes: np.ndarray  # NOTES rows (replicas, n + max_seqs)
     total: np.ndarray  # refreshed predictions (E * m,), those of each request together
-    cells: np.ndarray  # numbers of prefix caching, see `cache`; none where no replica caches
+    cells: np.ndarray | None  # numbers of prefix caching, see `cache`; None where less suffices, see `proceed`
 
     @property
     def service(self) -> np.ndarray:
@@ -330,6 +330,7 @@ class ReplicaTables(NamedTuple):
             state[name] = value
         self.notes["received"][rows], self.notes["share"][rows] = 0.0, 1.0
         for e in np.flatnonzero(kept["caching"]).tolist():
+            assert self.cells is not None
             if kept["caching"][e] == cache.BLOCKS:
                 cache.clear(self, rows.start + e)
             else:

@@ -12,11 +12,11 @@ group of replicas of role decode whose rules have `caching=none`. Dynamo could a
 has to the one that reads, which nobody does here.
 """
 
-from llmqueue_gym._jit import part_kernel
+from llmqueue_gym._jit import inner_kernel, part_kernel
 from llmqueue_gym.engines.batching.cache import AT, HELD, LEFT, NOTHING, OFFSET, PAGES, PATH, PREFIX, TREE
 from llmqueue_gym.engines.batching.pool import blocks_for, take
 from llmqueue_gym.engines.batching.radix_tables import INSERTED, LOCKED, NONE, SHARED
-from llmqueue_gym.engines.batching.sharing import give_back_of, hold_tokens, keep_tokens, look_up, use_hits
+from llmqueue_gym.engines.batching.sharing import hold_tokens, keep_tokens, look_up, unused_after, use_hits
 
 
 @part_kernel
@@ -25,14 +25,20 @@ def leave_behind(r, g, i, flow):
     request = r.requests[i]
     flow.blocks, request.blocks = request.blocks, 0
     if r.state[g].caching:
-        cells, path = r.cells, r.truth[i].path
+        part(r.cells, r.state[g], r.truth[i].path, flow.blocks)
+
+
+@part_kernel
+def part(cells, state, path, blocks):
+    """Let so many blocks of a path belong to what is left behind, and the path have none."""
+    if cells is not None:
         left = path + cells[path + LEFT]
         for cell in range(PAGES):
             cells[left + cell] = cells[path + cell]
-        if r.state[g].caching == TREE:
+        if state.caching == TREE:
             cells[path + LOCKED], cells[path + SHARED], cells[path + INSERTED] = NONE, 0, 0
             return
-        for k in range(flow.blocks):
+        for k in range(blocks):
             cells[left + PATH + k] = cells[path + cells[path + PAGES] + k]
         cells[path + PREFIX], cells[path + HELD], cells[path + AT], cells[path + OFFSET] = NOTHING, 0, PATH, 0
 
@@ -42,10 +48,18 @@ def free_behind(r, g, i, flow):
     """Free what request i left behind at replica g; where that caches, it can be found there."""
     freed = flow.blocks
     if r.state[g].caching:
-        path = r.truth[i].path
-        freed = give_back_of(g, r, flow, path + r.cells[path + LEFT])
+        freed = freed_of(r.cells, r.state[g], flow, r.truth[i].path)
     r.system[g].free += freed
     flow.blocks = 0
+
+
+@inner_kernel
+def freed_of(cells, state, flow, path):
+    """Return how many blocks are free when a flow uses those no more that were left behind of a path."""
+    if cells is None:
+        return 0
+    else:
+        return unused_after(cells, state, flow, path + cells[path + LEFT])
 
 
 @part_kernel

@@ -32,6 +32,8 @@ def row_of(prefix, places):
 @part_kernel
 def known_blocks(cells, path, record, g, blocks, size):
     """Return how many of the first blocks of a prompt the record of replica g has."""
+    if cells is None:
+        return 0
     g, path, known, prefix, at, offset = natural(g), natural(path), 0, NOTHING, PATH, 0
     places = places_for(record.shape[1], size)
     while known < blocks:
@@ -49,6 +51,8 @@ def known_blocks(cells, path, record, g, blocks, size):
 @part_kernel
 def note(cells, path, record, g, blocks, size):
     """Let the record of replica g have the first blocks of a prompt."""
+    if cells is None:
+        return
     g, path, prefix, at, offset = natural(g), natural(path), NOTHING, PATH, 0
     places = places_for(record.shape[1], size)
     for _ in range(blocks):
