@@ -1,18 +1,21 @@
-"""Columns of text files, plain or gzipped, with errors that name the file, the data row (from 1) and the column."""
+"""Columns of files, plain or packed, with errors that name the file, the data row (from 1) and the column."""
 
 import csv
 import gzip
+import io
 import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 
+from llmqueue_gym import arrow
 from llmqueue_gym.errors import BadInput, nearest
 
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}  # s in each
@@ -31,15 +34,18 @@ class Column:
     Attributes:
         path: the file.
         name: of the column.
-        cells: `(rows,)`, text, or the values of JSON.
+        cells: `(rows,)`, text, or the values of JSON or Parquet.
     """
 
     path: str | os.PathLike[str]
     name: str
-    cells: list[Any]
+    cells: Sequence[Any]
 
     def numbers(self, signed: bool = False) -> np.ndarray:
         """Return numbers from 0 to 1e18, float64 `(rows,)`; one that is not 0 is 1e-18 at least; or negative such."""
+        known = self.cells.floats() if isinstance(self.cells, arrow.Cells) else None
+        if known is not None and _in_proportion(known, signed):
+            return known
         numbers = np.empty(len(self.cells))
         for row, cell in enumerate(self.cells):
             try:
@@ -81,6 +87,12 @@ class Column:
             self.refuse(row, f"{self.cells[row]!r} {unit} is more than {MOST_SECONDS:g} s")
         return times
 
+    def numbered(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the different cells, sorted, and the number of each row's among them, int64 `(rows,)`."""
+        known = self.cells.numbered() if isinstance(self.cells, arrow.Cells) else None
+        names, numbers = known or np.unique(list(self.cells), return_inverse=True)
+        return names, numbers.astype(np.int64)
+
     def check_sorted(self, times: np.ndarray) -> None:
         """Raise BadInput where one of this column's times `(rows,)` lies before the one above it."""
         for row in np.flatnonzero(np.diff(times) < 0).tolist():
@@ -91,8 +103,14 @@ class Column:
         raise BadInput(f"{self.path}: row {row + 1}, column {self.name!r}: {what}")
 
 
+def _in_proportion(numbers: np.ndarray, signed: bool) -> bool:
+    size = np.abs(numbers)
+    fine = (size <= MOST) & ((size >= 1 / MOST) | (size == 0))  # what is no number is not fine either
+    return bool(fine.all() and (signed or numbers.min(initial=0.0) >= 0))
+
+
 def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> list[Column]:
-    """Return the named columns of a CSV file with a header; other columns are ignored.
+    """Return the named columns of a CSV file with a header, or of a Parquet file; other columns are ignored.
 
     Raises:
         BadInput: the file cannot be read, has no such column, or no data rows.
@@ -101,6 +119,13 @@ def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> list[Col
     for name in names:
         if name not in header:
             raise BadInput(f"{path} has no column {name!r}; {nearest(name, header)}")
+    cells = None
+    if arrow.is_parquet(path):
+        cells = arrow.parquet_cells(path, names)
+    elif arrow.INSTALLED:
+        cells = arrow.csv_cells(path, names, header)
+    if cells is not None:
+        return [Column(path, name, told) for name, told in zip(names, cells, strict=True)]
     places = [header.index(name) for name in names]
     rows = [[row[i].strip() if i < len(row) else "" for i in places] for row in _rows(path)][1:]
     if not rows:
@@ -109,7 +134,9 @@ def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> list[Col
 
 
 def read_header(path: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the columns of a CSV file; BadInput where it cannot be read or is empty."""
+    """Return the names of the columns of a CSV or Parquet file; BadInput where it cannot be read or is empty."""
+    if arrow.is_parquet(path):
+        return arrow.names_of(path)
     header = next(_rows(path), None)
     if header is None:
         raise BadInput(f"{path} is empty")
@@ -117,16 +144,15 @@ def read_header(path: str | os.PathLike[str]) -> list[str]:
 
 
 def text_lines(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the lines of a file that are not blank, stripped; a name that ends in .gz is unpacked.
+    """Yield the lines of a file that are not blank, stripped; a name that ends in .gz or .zst is unpacked.
 
     Raises:
         BadInput: it cannot be read, has a line without end, or unpacks to far more than tables do.
     """
     try:
-        packed = Path(path).suffix == ".gz"
-        if packed:
+        if Path(path).suffix in arrow.PACKED:
             _refuse_flood(os.fspath(path), os.stat(path))
-        with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as stream:
+        with _opened(path) as binary, io.TextIOWrapper(binary, "utf-8-sig") as stream:
             while line := stream.readline(LONGEST_LINE):
                 if len(line) == LONGEST_LINE:
                     raise BadInput(f"cannot read {path}: a line has more than {LONGEST_LINE:,} characters")
@@ -145,11 +171,23 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[list[str]]:
         raise BadInput(f"cannot read {path}: {error}") from None
 
 
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file for its bytes, unpacked."""
+    if Path(path).suffix == ".zst":
+        arrow.require(path)
+        with arrow.unpacked(path) as stream:
+            yield stream
+    else:
+        with (gzip.open if Path(path).suffix == ".gz" else open)(path, "rb") as plain:
+            yield plain  # type: ignore[misc]
+
+
 @cache
 def _refuse_flood(path: str, stat: os.stat_result) -> None:
     """Refuse a packed file that holds far more than a table of its size; looked for once in a file as it is."""
     most, read = max(PACKED * stat.st_size, FREE), 0
-    with gzip.open(path, "rb") as stream:
+    with _opened(path) as stream:
         while chunk := stream.read(2**20):
             read += len(chunk)
             if read > most:

@@ -3,6 +3,7 @@
 import inspect
 import os
 
+from llmqueue_gym import arrow
 from llmqueue_gym.columns import read_header, text_lines
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.registry import Registry
@@ -47,7 +48,7 @@ TRACE_FORMATS = Registry(
 
 
 def load_trace(path: str | os.PathLike[str], format: str = "auto", **options: object) -> Trace:
-    """Read a trace file, plain or gzipped.
+    """Read a trace file: CSV or JSON lines, plain, gzipped or zstd, or Parquet.
 
     Args:
         path: the file.
@@ -75,14 +76,15 @@ def detect(path: str | os.PathLike[str]) -> str:
     Raises:
         BadInput: it has none, or the file is one of those that are published beside traces and hold no requests.
     """
-    line = next(text_lines(path), "")
+    parquet = arrow.is_parquet(path)
+    line = ",".join(read_header(path)) if parquet else next(text_lines(path), "")
     if not line:
         raise BadInput(f"{path} is empty")
-    is_json = line.startswith("{")
+    is_json = line.startswith("{") and not parquet
     fields = set(json_object(line) or ()) if is_json else set(read_header(path))
     if what := what_it_is(path, fields):
         raise BadInput(f"{path} {what}")
-    shared = {name: len(fields & marks) for name, marks in _FIELDS.items() if (name in _JSON) == is_json}
+    shared = {name: len(fields & marks) for name, marks in _FIELDS.items() if parquet or (name in _JSON) == is_json}
     best = max(shared, key=lambda name: shared[name])
     if is_json and json_object(line) is None:
         raise BadInput(f"{path}: row 1 is no JSON object, or one that is cut off or nested too deep")

@@ -6,6 +6,7 @@ from itertools import islice
 
 import numpy as np
 
+from llmqueue_gym.arrow import is_parquet
 from llmqueue_gym.columns import read_columns, read_header, text_lines
 from llmqueue_gym.errors import BadInput
 
@@ -67,7 +68,7 @@ def load_lengths(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def what_it_is(path: str | os.PathLike[str], fields: set[str]) -> str:
     """Return what a file is that holds no trace, given the columns or keys of its first line; "" if not known."""
-    head = list(islice(text_lines(path), 3))
+    head = [",".join(read_header(path))] if is_parquet(path) else list(islice(text_lines(path), 3))
     if any(set(pair) <= fields for pair in COLUMNS) and not any(mark in f.lower() for f in fields for mark in _OF_TIME):
         return (_JSON_LENGTHS if head[0].startswith("{") else _LENGTHS).replace("PATH", str(path))
     for marks, what in _KINDS:

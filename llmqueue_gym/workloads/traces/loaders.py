@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from llmqueue_gym.arrow import Cells
 from llmqueue_gym.columns import MOST_TOKENS, Column, read_columns, read_header, text_lines
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import Contexts
@@ -60,7 +61,7 @@ def load_compact(
 
 def _numbered(column: Column) -> np.ndarray:
     """Return the number of each row's class or client `(rows,)`, int64."""
-    names, numbers = np.unique(column.cells, return_inverse=True)
+    names, numbers = column.numbered()
     if len(names) > MOST_CLASSES:
         raise BadInput(
             f"{column.path}: column {column.name!r} has {len(names):,} different values; there can be {MOST_CLASSES:,}"
@@ -72,7 +73,7 @@ def _numbered(column: Column) -> np.ndarray:
     rest = " and so on" if len(names) > SHOWN_CLASSES else ""
     what = {"class": "classes"}.get(column.name, f"values of {column.name!r}")
     warnings.warn(f"{column.path}: {what} are numbered: {', '.join(shown)}{rest}", stacklevel=2)
-    return numbers.astype(np.int64)
+    return numbers
 
 
 def _of_blocks(column: Column, prompts: np.ndarray, block: int) -> Contexts | None:
@@ -99,12 +100,7 @@ def load_azure(path: str | os.PathLike[str]) -> Trace:
     +00:00; ISO form with Z and a further column NumImages, which is not read.
     """
     stamps, prompts, outputs = read_columns(path, ["TIMESTAMP", "ContextTokens", "GeneratedTokens"])
-    ticks = np.empty(len(stamps.cells), np.int64)  # ns: a float would lose the last digits of a date
-    for row, stamp in enumerate(stamps.cells):
-        try:
-            ticks[row] = nanoseconds(stamp)
-        except ValueError:
-            stamps.refuse(row, f"{stamp!r} is not a date and time such as 2023-11-16 18:15:46.6805900")
+    ticks = _instants(stamps)
     stamps.check_sorted(ticks)
     times = (ticks - ticks[0]) / 1e9
     source = (
@@ -112,6 +108,20 @@ def load_azure(path: str | os.PathLike[str]) -> Trace:
         "Stojkovic et al., DynamoLLM, HPCA 2025 (2024)"
     )
     return ordered_trace(path, times, prompts.counts(), outputs.counts(), source, "CC-BY-4.0")
+
+
+def _instants(stamps: Column) -> np.ndarray:
+    """Return ns since 1970 `(rows,)`, int64: a float would lose the last digits of a date."""
+    known = stamps.cells.nanoseconds() if isinstance(stamps.cells, Cells) else None
+    if known is not None:
+        return known
+    ticks = np.empty(len(stamps.cells), np.int64)
+    for row, stamp in enumerate(stamps.cells):
+        try:
+            ticks[row] = nanoseconds(stamp)
+        except (TypeError, ValueError):
+            stamps.refuse(row, f"{stamp!r} is not a date and time such as 2023-11-16 18:15:46.6805900")
+    return ticks
 
 
 def nanoseconds(stamp: str) -> int:

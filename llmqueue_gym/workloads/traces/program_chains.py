@@ -74,7 +74,7 @@ def load_taubench(path: Path, gap: str = "", seed: int = 0, apart: float | None 
     session, call, prompts, outputs, _ = read_columns(path, names)
     tokens, law = outputs.counts(), size_law(gap.replace(";", ","))
     _refuse_none(outputs, tokens)
-    number, order = _grouped(session.cells)
+    number, order = _grouped(list(session.cells))
     program, place, parents, first = chain(number)
     gaps = np.where(place == 0, 0.0, law.sample(len(program), np.random.default_rng(seed)))
     prompt_tokens, output_tokens = np.maximum(prompts.counts(), 1)[order], tokens[order]
@@ -102,7 +102,7 @@ def load_tracelab(path: Path, apart: float | None = None) -> ProgramTrace:
     session, stamp, index, prefix, inputs, outputs, waits = read_columns(path, names)
     shared, tokens, times = prefix.counts(), outputs.counts(), stamp.seconds("ms")
     _refuse_none(outputs, tokens)
-    number, order = _grouped(session.cells, index.counts())
+    number, order = _grouped(list(session.cells), index.counts())
     program, place, parents, first = chain(number)
     after = waits.seconds("ms")[order]
     prompts, tokens = np.maximum(shared + inputs.counts(), 1)[order], tokens[order]

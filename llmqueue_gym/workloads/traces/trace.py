@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.columns import Column, text_lines
+from llmqueue_gym import arrow
+from llmqueue_gym.columns import Column, read_columns, text_lines
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.requests import Contexts
 from llmqueue_gym.storage import parsed
@@ -98,6 +99,9 @@ def read_json_columns(path: str | os.PathLike[str], names: Sequence[str], more: 
     Raises:
         BadInput: the file cannot be read or is empty, a row is not a JSON object, or lacks a key.
     """
+    known = _by_arrow(path, names, more)
+    if known is not None:
+        return known
     columns, optional = ([Column(path, name, []) for name in keys] for keys in (names, more))
     for row, line in enumerate(text_lines(path)):
         record = json_object(line)
@@ -106,12 +110,26 @@ def read_json_columns(path: str | os.PathLike[str], names: Sequence[str], more: 
         for column in columns:
             if column.name not in record:
                 column.refuse(row, f"there is no such key; {nearest(column.name, record)}")
-            column.cells.append(record[column.name])
+            column.cells.append(record[column.name])  # type: ignore[attr-defined]
         for column in optional:
-            column.cells.append(record.get(column.name))
+            column.cells.append(record.get(column.name))  # type: ignore[attr-defined]
     if columns and not columns[0].cells:
         raise BadInput(f"{path} is empty")
     return columns + optional
+
+
+def _by_arrow(path: str | os.PathLike[str], names: Sequence[str], more: Sequence[str]) -> list[Column] | None:
+    """Return what `read_json_columns` does of a Parquet file, or of one that pyarrow can read; else None."""
+    if arrow.is_parquet(path):
+        header = arrow.names_of(path)
+        there = [name for name in more if name in header]
+        told = {column.name: column for column in read_columns(path, [*names, *there])}
+        empty = [None] * len(told[names[0]].cells)
+        return [told.get(name, Column(path, name, empty)) for name in (*names, *more)]
+    cells = arrow.json_cells(path, names, more) if arrow.INSTALLED else None
+    if cells is None:
+        return None
+    return [Column(path, name, values) for name, values in zip((*names, *more), cells, strict=True)]
 
 
 def json_object(line: str) -> dict[str, Any] | None:
