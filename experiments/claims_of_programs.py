@@ -7,7 +7,7 @@ smaller or larger; not reproduced. Set-ups, and what they lack, are in `program_
 Where accuracy is to be kept, the level of a rule is chosen on seeds of its own.
 
 What was changed after a first run: programs of tools are away for most of a minute, so that 260 of them ended before
-any queue was there; their runs are four times as long now, with 1,040. Parrot got routing by outstanding requests, as
+any queue was there; their runs are four times as long now, with 1,029. Parrot got routing by outstanding requests, as
 routing by prefixes sent all of an application to one replica, at .14 to .82 of the other's speed. InferCept's rate is
 told at two limits of s a token, fewer than at first, and a row on objectives 4.7 times as tight, which is not in the
 survey, is gone.

@@ -218,7 +218,7 @@ def draw(found: dict[str, Any]) -> plt.Figure:
                 panel.spines[["top", "right"]].set_visible(False)
         panels[0, 0].set_ylabel("waste of one context, token s,\nas computed")
         panels[1, 0].set_ylabel("simulated time of a program without gaps,\nover that with dropped contexts")
-        panels[1, 0].legend(frameon=False, fontsize=8, loc="upper left")
+        panels[0, 0].legend(*panels[1, 0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper left")
         words = (
             "dots and dashed lines: crossings as computed; dotted: kept contexts fill memory; diamonds: as simulated"
         )
