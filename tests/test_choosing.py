@@ -313,7 +313,7 @@ def test_a_bandit_finds_the_better_model_by_feedback_alone():
 def test_what_the_command_line_tells():
     scenario = Scenario("model-choice", load=0.9, n_jobs=10_000)
     run = scenario.simulate("strongest", 0)
-    assert scenario.system.remarks(run, None) == [
+    assert scenario.system.remarks(run, choice_policy("strongest")) == [
         "keeps all seats of llama-70b busy nearly all the time: its line may grow without end"
     ]
     told = run.system.more(run)

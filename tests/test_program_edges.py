@@ -93,3 +93,12 @@ def test_what_of_a_rule_is_not_carried_out_is_told(policy, words):
     scenario = Scenario("reasoning", n_programs=3)
     remarks = scenario.system.remarks(None, scenario.policy(policy))
     assert len(remarks) == len(words) and all(word in one for word, one in zip(words, remarks, strict=True))
+
+
+def test_a_rule_of_stopping_without_answers_is_told():
+    scenario = Scenario("reasoning", size="tool-calls", rate=0.2, n_jobs=4)
+    told = [
+        scenario.system.remarks(scenario.simulate(rule), scenario.system.policies(rule))
+        for rule in ("majority", "never")
+    ]
+    assert told == [["is never asked: these programs give no answers"], []]

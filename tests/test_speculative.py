@@ -13,8 +13,10 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.speculation import speculation_policy
 from llmqueue_gym.requests import DRAFT
 from llmqueue_gym.systems import Scenario
+from llmqueue_gym.systems.speculative import Speculative
 from llmqueue_gym.theory.speculation import BatchedSpeculation, expected_tokens, positional_tokens
 from llmqueue_gym.workloads.acceptance import ACCEPTANCES, acceptance, chances, figures
+from llmqueue_gym.workloads.traces import Trace
 
 FEW = {"size": "exponential:mean=12", "n_jobs": 60}
 
@@ -172,3 +174,8 @@ def test_bad_systems_are_named(fields, words):
         Scenario("speculative", **fields)
     with pytest.raises(BadInput, match="g=-1"):
         speculation_policy("fixed:g=-1")
+
+
+def test_a_trace_tells_tokens_and_not_seconds():
+    trace = Trace(np.arange(4.0), np.full(4, 10), np.array([5, 7, 9, 11]), "t", "", "")
+    assert Speculative.recorded(trace, load=0.1)["workload"].sizes.tolist() == [5, 7, 9, 11]

@@ -120,7 +120,7 @@ def show(found: dict[str, Any]) -> None:
     for note in notes:
         click.echo(f"note: {note}")
     if found.get("theory") == []:
-        click.echo("Theory knows no value and no bound for this case.")
+        click.echo("No formula gives a value or a bound for this case.")
 
 
 def _ends(estimate: Any) -> list[float]:

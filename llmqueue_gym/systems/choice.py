@@ -312,9 +312,12 @@ class ModelChoice(JobSystem):
         return [row(mean, "exact", "Erlang 1917: an M/M/c of each model")]
 
     def remarks(self, run: Run, policy: Any) -> list[str]:
-        """Return which models are busy all the time."""
+        """Return which models are busy all the time, and whether a policy wants to ask more than there are."""
         busy = [one.name for one, part in zip(self.served, run.parts, strict=True) if part["busy"] > ALWAYS_BUSY]
-        return [f"keeps all seats of {name} busy nearly all the time: its line may grow without end" for name in busy]
+        told = [f"keeps all seats of {name} busy nearly all the time: its line may grow without end" for name in busy]
+        if policy.at_once > (there := len(self.served)):
+            told.append(f"asks {policy.at_once} models at once, of which there are {there}: it asks all of them")
+        return told
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> ChoiceEpisodes:
         """Return E systems."""

@@ -100,7 +100,11 @@ class JobSystem(System):
             load: of the scenario.
             rate: likewise.
         """
-        workload = TraceWorkload.from_trace(trace, seconds_per_token)
+        return cls.replayed(TraceWorkload.from_trace(trace, seconds_per_token), load, rate)
+
+    @classmethod
+    def replayed(cls, workload: TraceWorkload, load: float | None, rate: float | None) -> dict[str, Any]:
+        """Return the fields of a scenario in which these jobs come; see `recorded`."""
         load = cls.defaults["load"] if load is None and rate is None else load
         return {"workload": workload, "n_jobs": len(workload.sizes), "load": load, "rate": rate}
 

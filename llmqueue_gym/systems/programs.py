@@ -386,6 +386,8 @@ class ProgramFleet(Fleet):
             words.append("has an order that is not carried out here; `thought-srpt` is such an order of calls")
         if rule.every:
             words.append(f"is asked at the probes that the law has, and not every {rule.every} tokens")
+        if rule.name != "never" and run is not None and getattr(run, "right", True) is None:
+            words.append("is never asked: these programs give no answers")
         return words
 
     def open(self, scenario: "Scenario", view: Any, size: int) -> ProgramEpisodes:  # type: ignore[override]

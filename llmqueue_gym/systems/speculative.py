@@ -32,6 +32,8 @@ from llmqueue_gym.systems.speculative_view import SpeculativeEpisodes, Speculati
 from llmqueue_gym.systems.view import View, check_between, check_flags
 from llmqueue_gym.workloads.acceptance import Acceptance, acceptance
 from llmqueue_gym.workloads.streams import stream
+from llmqueue_gym.workloads.traces import Trace
+from llmqueue_gym.workloads.workload import TraceWorkload
 
 if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
@@ -96,6 +98,19 @@ class Speculative(JobSystem):
                 f"one more token in a step costs; take one of the forms {', '.join(TIMED)}"
             )
         _ = self.law_of_acceptance  # a wrong part is found here, not at the first run
+
+    @classmethod
+    def recorded(  # type: ignore[override]
+        cls, trace: Trace, load: float | None = None, rate: float | None = None
+    ) -> dict[str, Any]:
+        """Return the fields of a scenario in which a trace is replayed, whose sizes are output tokens here.
+
+        Args:
+            trace: recorded requests to replay, in place of size and arrivals, stretched to the load.
+            load: of the scenario.
+            rate: likewise.
+        """
+        return cls.replayed(TraceWorkload.from_trace(trace, 1.0), load, rate)
 
     @cached_property
     def cost_profile(self) -> Profile:
