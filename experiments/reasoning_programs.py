@@ -19,7 +19,7 @@ BACKLOG = 1000.0  # programs/s, more than anybody serves
 def reasoning(
     law: str, stopping: str, programs: int, rate: float, foresight: str = "foresight", seats: int = SEATS
 ) -> Scenario:
-    """Return so many programs at a rate, programs/s; the last of them may be cut off.
+    """Return so many programs at a rate, programs/s.
 
     Chunks of a thought, and branches, find in the cache what they share.
     """
@@ -43,7 +43,7 @@ def sustained(law: str, stopping: str, programs: int, seed: int, seats: int = SE
 
 
 def kept(run: Any) -> np.ndarray:
-    """Return which programs of a run count `(p,)`: not the first ones, nor the last, which may lack calls."""
+    """Return which programs of a run count `(p,)`: not the first ones, nor the last."""
     place = np.arange(len(run))
     return (place >= WARMUP * len(run)) & (place < len(run) - 1)
 
