@@ -194,7 +194,7 @@ def proceed_with(
                 system.clock = max(system.clock, state.next)
             if system.clock >= state.until:
                 return HELD
-            if arrive(e, r, rules, conduct, rank, params, agent & RANKING):
+            if arrive(e, r, rules, conduct, more, rank, params, agent & RANKING):
                 return RANK
             if steady and (system.waiting == 0 or state.blocked) and system.running > 0:
                 if coast(e, r, rules, form, numbers, agent & RANKING):

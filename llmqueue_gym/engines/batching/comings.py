@@ -29,7 +29,7 @@ def look_ahead(e, r):
 
 
 @inner_kernel
-def arrive(e, r, rules, conduct, rank, params, asks):
+def arrive(e, r, rules, conduct, more, rank, params, asks):
     """Let everything that has arrived by now into the queue; its cost counts from its arrival on.
 
     Args:
@@ -37,6 +37,7 @@ def arrive(e, r, rules, conduct, rank, params, asks):
         r: `ReplicaTables`.
         rules: `RULES` record.
         conduct: `CONDUCT` record.
+        more: as in `closed_loop.proceed_with`.
         rank: rank function, or None.
         params: its parameters.
         asks: whether an agent ranks arrivals.
@@ -48,8 +49,9 @@ def arrive(e, r, rules, conduct, rank, params, asks):
     while state.next <= system.clock:
         i = next_row(e, r)
         request = requests[i]
-        if conduct.accounts:
-            open_account(e, r, conduct, i)
+        if more is not None:
+            if conduct.accounts:
+                open_account(e, r, conduct, i)
         if rank is not None:
             if conduct.ranked:
                 request.rank = rank(request, system, params)
@@ -64,10 +66,12 @@ def arrive(e, r, rules, conduct, rank, params, asks):
             return True
         if rules.batching == BY_PASSES:
             enqueue(e, r, i)
-        elif rules.batching == BY_BLOCKS:
-            line_up(e, r, rules, i, not request.goes_on)
-        else:
-            take_place(e + 1 if rules.stages > 1 else e, r, i)
+            continue
+        if more is not None:
+            if rules.batching == BY_BLOCKS:
+                line_up(e, r, rules, i, not request.goes_on)
+            else:
+                take_place(e + 1 if rules.stages > 1 else e, r, i)
     return False
 
 

@@ -144,7 +144,7 @@ def run_pipeline(e, r, rules, conduct, form, numbers, work):
             if system.clock >= state.until:
                 state.ends = r.state[first_end(e, r, rules.stages)].stage_ends
                 return HELD
-            arrive(e, r, rules, conduct, None, numbers, False)
+            arrive(e, r, rules, conduct, r.cells, None, numbers, False)
             begin_stages(e, r, rules, form, numbers)
             state.phase = COMPUTE
         q = first_end(e, r, rules.stages)
