@@ -150,12 +150,13 @@ def check_programs(programs: Programs, n: int, seats: int | None = None, arrival
     Raises:
         BadInput: the first fault, in one line that names the row (from 0) and the value.
     """
-    program, parents, first, gap, continues = programs
+    program, parents, first, gap, continues, model = programs
     for name, column, length in (
         ("program", program, n),
         ("first", first, n + 1),
         ("gap", gap, n),
         ("continues", continues, n),
+        ("model", np.zeros(n) if model is None else model, n),
     ):
         if np.shape(column) != (length,):
             raise BadInput(f"programs: {name} has the shape {np.shape(column)}; {n} requests need ({length},)")
@@ -189,6 +190,11 @@ def check_programs(programs: Programs, n: int, seats: int | None = None, arrival
     known[child[parents == continues[child]]] = True
     for row in going_on[~known[going_on]].tolist():
         raise BadInput(f"programs: row {row}: continues={continues[row]} is none of its parents; -1 continues none")
+    if model is not None:
+        for row in going_on[model[going_on] != model[continues[going_on]]].tolist():
+            raise BadInput(
+                f"programs: row {row}: continues={continues[row]}, whose context is another model's; -1 continues none"
+            )
     if seats is not None:
         counts = together(programs, np.zeros(n) if arrivals is None else arrivals)
         for row in np.flatnonzero(counts > seats).tolist():

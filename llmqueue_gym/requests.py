@@ -303,6 +303,7 @@ class Programs(NamedTuple):
         gap: `(n,)`, float64, s, true; 0 for calls that wait for nobody.
         continues: `(n,)`, int64, the row whose context (prompt and output) the call's prompt begins with, which is
             one of its parents, or -1.
+        model: `(n,)`, int64, the number from 1 on of the model that serves it, 0 where any does; None where all are 0.
     """
 
     program: np.ndarray
@@ -310,6 +311,7 @@ class Programs(NamedTuple):
     first: np.ndarray
     gap: np.ndarray
     continues: np.ndarray
+    model: np.ndarray | None = None
 
 
 class Requests(NamedTuple):

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import Programs
 from llmqueue_gym.systems import Drawn, Scenario
+from llmqueue_gym.workloads.requests import TracePrograms
 from llmqueue_gym.workloads.traces.programs import load_programs
 
 HEADER = "program,call,after,start_s,gap_s,prompt_tokens,output_tokens"
@@ -151,3 +153,45 @@ def test_bad_tables_of_programs(given, told):
 def test_what_a_rule_does_not_do_here_is_told(run_json):
     found = run_json("simulate reasoning --policy demote-overrun --rate 0.5 --programs 5")
     assert any("demote-overrun has an order that is not carried out" in note for note in found["notes"])
+
+
+FLEET = """
+model = ["Llama-3.1-8B", "Llama-3.1-70B"]
+[[replica]]
+name = "small"
+count = 2
+profile = "l40s-llama3.1-8b"
+[[replica]]
+name = "large"
+profile = "h100x4-llama3.1-70b"
+"""
+MODELS = [",Llama-3.1-70B", ",Llama-3.1-8B", ",", ",Llama-3.1-70B"]
+
+
+def of_models(tmp_path, models):
+    path, fleet = tmp_path / "own.csv", tmp_path / "fleet.toml"
+    path.write_text(
+        "\n".join([HEADER + ",model", *(row + model for row, model in zip(GOOD, models, strict=True))]) + "\n"
+    )
+    fleet.write_text(FLEET)
+    system = Scenario("programs", fleet=str(fleet)).system
+    return Scenario(system, workload=TracePrograms(load_programs(path)), n_jobs=1)
+
+
+def test_a_call_goes_where_its_model_is(tmp_path):
+    scenario = of_models(tmp_path, MODELS)
+    for router in ("round-robin", "least-outstanding", "power-of-d"):
+        run = replace(scenario, system=replace(scenario.system, router=router)).simulate("fcfs", 0)
+        sites = run.calls.jobs["site"].tolist()  # plan, left, right, join
+        assert run.done.all() and sites[0] == sites[3] == 2 and sites[1] in (0, 1)
+    programs = scenario.draw(0).truth["programs"]
+    assert programs.model.tolist() == [1, 2, 0, 1]  # among the models of the fleet, by name
+    assert programs.continues[1] == -1, "no model goes on with the keys and values of another"
+
+
+def test_a_model_that_no_replica_has_is_refused(tmp_path):
+    scenario = of_models(tmp_path, [",Llama-3.1-7B", *MODELS[1:]])
+    with pytest.raises(
+        BadInput, match=r"own\.csv: calls ask for model 'Llama-3.1-7B', which no replica has; did you mean"
+    ):
+        scenario.simulate("fcfs", 0)

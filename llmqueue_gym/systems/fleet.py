@@ -254,6 +254,11 @@ class Fleet(Replica):
         """One replica of each profile and rule set."""
         return tuple({(member.profile.name, str(member.rules)): member for member in self.members}.values())
 
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The models that replicas serve, sorted; calls name them by their numbers, from 1 on."""
+        return tuple(sorted({member.profile.model for member in self.members}))
+
     @property
     def unread(self) -> tuple[str, ...]:
         """Fields that nothing reads as the others are set: what a file or a controller would need."""
@@ -364,6 +369,7 @@ class Fleet(Replica):
         pairs = np.ix_(which, which)
         f.latency[:], f.byte_time[:] = self.plan.latency[pairs], self.plan.byte_time[pairs]
         f.longest[:] = [member.rules.longest for member in members]
+        f.models[:] = [self.models.index(member.profile.model) + 1 for member in members]
         f.widest[:] = [member.rules.widest for member in members]
         f.cuts[:] = [member.rules.longest == member.rules.max_model_len for member in members]
         is_first = np.diff(which, prepend=-1) > 0
@@ -415,12 +421,16 @@ class Fleet(Replica):
         """Refuse requests that no replica could ever serve, in the words of the roomiest."""
         rules = [kind.rules for kind in self.distinct]
         prompts, outputs = drawn.work["prompt"].astype(np.int64), drawn.sizes
-        served = np.any([one.serves(prompts, outputs) for one in rules], axis=0)
+        served = np.any([kind.rules.serves(prompts, outputs) & self.asked_of(kind, drawn) for kind in self.distinct], 0)
         if not served.all():
             doubtful = drawn.work.copy()
             doubtful["prompt"][served] = 1
             roomiest = max(rules, key=lambda one: (one.chunked, one.longest))
             roomiest.check(doubtful, np.where(served, 1, outputs))
+
+    def asked_of(self, member: Member, drawn: Drawn) -> np.ndarray | bool:
+        """Tell which requests the model of a replica may serve `(n,)`."""
+        return True
 
     def course(self, policy: RoutingPolicy, last: float) -> Any:
         """Return the settings of a run whose last request comes at that time, s."""

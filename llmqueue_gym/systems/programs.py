@@ -26,7 +26,8 @@ from llmqueue_gym.systems.agents.programs import ProgramAgent
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, recorded_rate
 from llmqueue_gym.systems.fleet import Fleet
-from llmqueue_gym.systems.members import LONGEST
+from llmqueue_gym.systems.members import LONGEST, Member
+from llmqueue_gym.systems.program_models import may_serve, numbered
 from llmqueue_gym.systems.program_run import ProgramRun, first_calls, following, heirs, program_run
 from llmqueue_gym.systems.program_view import ProgramEpisodes, ProgramView
 from llmqueue_gym.systems.replica import Replica
@@ -250,7 +251,7 @@ class ProgramFleet(Fleet):
     def draw(self, scenario: "Scenario", seed: int, policy: Any = None) -> Drawn:
         """Return calls and their truth: the `programs` that they make up, their `answers`, and what is `foreseen`."""
         drawn = super(ProgramFleet, self.under(policy)).draw(scenario, seed, self.sender)
-        work, programs = drawn.work, drawn.truth["programs"]
+        work, programs = drawn.work, numbered(drawn.truth["programs"], scenario.workload, self.models)
         rng = stream(seed, "programs.answers")
         answers = scenario.source.answers(work, drawn.sizes, programs, rng)
         rngs = streams(seed, "programs.gaps", "programs.calls", "programs.tokens", "programs.right", "programs.depth")
@@ -260,7 +261,11 @@ class ProgramFleet(Fleet):
         work["gap"], work["returned"] = following(programs, foreseen)
         thought = work["prompt"] - work["prompt"][first_calls(programs)][programs.program]  # that a call goes on from
         work["unsettled"] = np.nan_to_num(foreseen.depth[programs.program] - thought)
-        return Drawn(work, {**drawn.truth, "answers": answers, "foreseen": foreseen})
+        return Drawn(work, {**drawn.truth, "programs": programs, "answers": answers, "foreseen": foreseen})
+
+    def asked_of(self, member: Member, drawn: Drawn) -> np.ndarray | bool:
+        """Tell which calls the model of a replica may serve `(n,)`."""
+        return may_serve(drawn.truth["programs"], self.models.index(member.profile.model) + 1)
 
     def under(self, policy: Any) -> "ProgramFleet":  # type: ignore[override]
         """Return the replicas that do as a policy says."""

@@ -144,6 +144,8 @@ def lay_out(
     calls["program"], calls["awaits"], calls["gap"] = room + given.program, np.diff(given.first), given.gap
     calls["first"], calls["end"] = ends - counts, ends
     calls["strategy"] = calls["stored"] = np.nan
+    if given.model is not None:
+        calls["model"] = given.model
     if arrivals is not None:
         calls["gang"] = gangs(given, arrivals)
     calls["cluster"] = NO_ANSWER if answers is None else answers.cluster

@@ -75,8 +75,10 @@ def prompts_of(g, f, r):
 def fits(f, r, q, i):
     """Whether replica q can hold request i to its end; its output is looked at as the limit that its sender sets.
 
-    Where outputs are cut there has to be a token left to make.
+    Where outputs are cut there has to be a token left to make. A call may ask for a model.
     """
+    if len(f.calls) > 0 and f.calls[i].model > 0 and f.calls[i].model != f.models[q]:
+        return False
     prompt, known = r.requests[i].prompt, r.requests[i].prompt + r.requests[i].generated
     if prompt > f.widest[q]:
         return False

@@ -118,6 +118,7 @@ CALL = np.dtype(
         ("gang", "i8"),  # a number that calls have in common which become ready together
         ("cluster", "i8"),  # the answer that it gives, by its number in its program; -1 for none, or HESITATES
         ("score", "f8"),  # of that answer, as predicted
+        ("model", "i8"),  # the number from 1 on of the model that serves it; 0 where any does
     ],
     align=True,
 )
@@ -220,6 +221,7 @@ class FleetTables(NamedTuple):
     bytes_each: np.ndarray  # of a token's keys and values (R,)
     longest: np.ndarray  # most tokens of a request (R,)
     widest: np.ndarray  # most tokens of its prompt (R,)
+    models: np.ndarray  # their numbers, from 1 on (R,)
     cuts: np.ndarray  # whether an output that would be longer ends there (R,)
     shortest: np.ndarray  # s that an iteration takes at least, a little less; 0 where that is not known (R,)
     latency: np.ndarray  # of the link from one replica to another, s (R, R)
@@ -267,6 +269,7 @@ def fresh_fleet(runs: int, n: int, d: int, replicas: int, places: int = 0) -> Fl
         bytes_each=np.zeros(replicas),
         longest=np.zeros(replicas, np.int64),
         widest=np.zeros(replicas, np.int64),
+        models=np.zeros(replicas, np.int64),
         cuts=np.zeros(replicas, np.bool_),
         shortest=np.zeros(replicas),
         latency=np.zeros((replicas, replicas)),

@@ -28,6 +28,7 @@ class Calls(NamedTuple):
         kept: `(n,)`, int64, with how many of its tokens; where there is no such row, tokens of a shared text.
         text: `(n,)`, int64, the number of that text, from 0 on; not used where there is none.
         klass: `(n,)`, int64, what kind of call it is; each law says which kinds there are.
+        model: `(n,)`, int64, the number from 1 on of the model that serves it; 0 where any does.
     """
 
     program: np.ndarray
@@ -41,9 +42,10 @@ class Calls(NamedTuple):
     kept: np.ndarray
     text: np.ndarray
     klass: np.ndarray
+    model: np.ndarray
 
 
-_OF_CALLS = ("gap", "offset", "prompts", "outputs", "kept", "text", "klass")
+_OF_CALLS = ("gap", "offset", "prompts", "outputs", "kept", "text", "klass", "model")
 
 
 def chain(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -65,7 +67,8 @@ def calls_of(
     """Return calls; what is not told of them is that they come at once and share nothing."""
     n = len(program)
     zeros, none = np.zeros(n, np.int64), np.full(n, -1)
-    told = {"gap": np.zeros(n), "offset": np.zeros(n), "base": none, "kept": zeros, "text": zeros, "klass": zeros}
+    told = {"gap": np.zeros(n), "offset": np.zeros(n), "base": none}
+    told |= dict.fromkeys(("kept", "text", "klass", "model"), zeros)
     told |= {name: np.broadcast_to(value, n) for name, value in more.items()}  # type: ignore[call-overload]
     return Calls(program, parents, first, prompts=prompts, outputs=outputs, **told)
 
@@ -147,6 +150,10 @@ def laid_out(calls: Calls, starts: np.ndarray) -> Laid:
     child = np.repeat(np.arange(len(order)), counts)
     waits = np.zeros(len(order), bool)
     waits[child[parents == base[child]]] = True
-    programs = Programs(calls.program[order], parents, first, calls.gap[order], np.where(whole & waits, base, -1))
+    model = calls.model[order] if calls.model.any() else None
+    if model is not None:  # no model goes on with the keys and values of another
+        waits &= (base < 0) | (model == model[base])
+    continues = np.where(whole & waits, base, -1)
+    programs = Programs(calls.program[order], parents, first, calls.gap[order], continues, model)
     contexts = of_calls(base, kept, calls.text[order], prompts, outputs)
     return Laid(arrivals[order], prompts, outputs, calls.klass[order], contexts, programs)

@@ -1,10 +1,11 @@
 """The loader of programs that somebody wrote down call by call: who comes after whom, and how much later."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
-from llmqueue_gym.columns import Column, read_columns
+from llmqueue_gym.columns import Column, read_columns, read_header
 from llmqueue_gym.errors import nearest
 from llmqueue_gym.programs import ring
 from llmqueue_gym.requests import Programs
@@ -18,7 +19,8 @@ def load_calls(path: str | os.PathLike[str]) -> ProgramTrace:
     """Read programs of one's own, `program,call,after,start_s,gap_s,prompt_tokens,output_tokens`, a call a row.
 
     A call comes `gap_s` after the last of the calls that `after` names has ended, and its prompt goes on from the
-    context of that which stands last there and fits into it; where `after` names none it comes at `start_s`.
+    context of that which stands last there and fits into it; where `after` names none it comes at `start_s`. One more
+    column may be there, `model`: the one that serves it, as profiles name it; where that is empty any does.
 
     Args:
         path: a csv file; names in `after` are separated by spaces, and stand above those who wait for them.
@@ -28,6 +30,7 @@ def load_calls(path: str | os.PathLike[str]) -> ProgramTrace:
             stands below.
     """
     program, call, after, start, gap, prompts, outputs = read_columns(path, NAMES)
+    models, asked = _models(path, len(call.cells))
     of, names = names_of(program), names_of(call)
     row_of: dict[tuple[str, str], int] = {}
     for row, key in enumerate(zip(of, names, strict=True)):
@@ -72,8 +75,19 @@ def load_calls(path: str | os.PathLike[str]) -> ProgramTrace:
         offset=np.where(counts == 0, begins - heads[which], 0.0)[order],
         base=np.where(base < 0, -1, place[base])[order],
         kept=np.where(base < 0, 0, (context + tokens)[base])[order],
+        model=asked[order],
     )
-    return begun_at(path, calls, heads, "", "")
+    return replace(begun_at(path, calls, heads, "", ""), models=models)
+
+
+def _models(path: str | os.PathLike[str], n: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the names of the models that calls ask for, and the number of each call's `(n,)`, from 1 on, or 0."""
+    if "model" not in read_header(path):
+        return (), np.zeros(n, np.int64)
+    names, numbers = read_columns(path, ["model"])[0].numbered()
+    if names[0] == "":
+        return tuple(map(str, names[1:])), numbers
+    return tuple(map(str, names)), numbers + 1
 
 
 def _seconds(column: Column, told: np.ndarray) -> np.ndarray:

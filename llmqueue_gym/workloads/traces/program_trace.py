@@ -33,6 +33,7 @@ class ProgramTrace:
         overlapping: calls that began before an earlier one of their session had ended, for which they did not wait.
         negative: gaps that the file states as less than 0, taken as 0.
         notes: what else was made of the file, in words.
+        models: names of the models that calls ask for, whose numbers are from 1 on.
     """
 
     calls: Calls
@@ -45,6 +46,7 @@ class ProgramTrace:
     overlapping: int = 0
     negative: int = 0
     notes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.calls.program[-1]) + 1
@@ -185,7 +187,7 @@ def begun_at(
         which = np.argsort(starts, kind="stable")
         calls, sorted_starts = chosen(calls, which), np.asarray(starts, float)[which]
         sorted_starts = sorted_starts - sorted_starts[0]
-    return ProgramTrace(calls, sorted_starts, Path(path).name, source, licence, notes=notes, **counted)
+    return ProgramTrace(calls, sorted_starts, Path(path).name, source, licence, notes=notes, **counted)  # type: ignore[arg-type]
 
 
 def _first_numbers(sessions: Sequence[Hashable], index: np.ndarray) -> dict[Hashable, int]:
