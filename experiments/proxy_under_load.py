@@ -38,7 +38,7 @@ from llmqueue_gym.export import export
 
 RESULT = Path(__file__).parent / "results" / "proxy_under_load.json"
 SEATS = 64  # at the engine, and in the window where there is one
-SHORTEST, LONGEST, PAUSE = 4, 24, 0.01  # pieces of an answer, and s before each
+SHORTEST, LONGEST, PAUSE = 4, 24, 0.05  # pieces of an answer, and s before each
 CANCELLED = 10  # one stream in so many goes away
 DOWN = 0.5  # s for which the engine is away
 FLAT = 1.05
@@ -133,7 +133,7 @@ async def play(port: int, stream: Stream) -> None:
         writer.write(connection.send(h11.EndOfMessage()))
         limit = 0.3 if stream.leaves == "soon" else None
         await asyncio.wait_for(_read(reader, connection, stream), limit)
-    except (TimeoutError, h11.RemoteProtocolError):  # the latter where an answer is cut
+    except (OSError, TimeoutError, h11.RemoteProtocolError):  # the last where an answer is cut
         stream.end = "cancelled" if stream.leaves and stream.end == "lost" else stream.end
     finally:
         writer.close()
@@ -197,6 +197,7 @@ def inversions(lines: list[dict[str, Any]]) -> int:
                 other["queued"] < one["sent"] < (other["sent"] or other["end"])
                 and other["predicted"] < one["predicted"]
                 for other in lines
+                if other["queued"] is not None
             )
     return count
 

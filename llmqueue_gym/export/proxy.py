@@ -66,7 +66,7 @@ class PriorityProxy(Target):
     def obstacles(self, chosen: Chosen) -> Iterator[str]:
         """Yield what a proxy cannot do of a policy."""
         yield from super().obstacles(chosen)
-        for rule in sorted(set(chosen.policy.rules) - set(vllm.OPTIONS) & set(sglang.OPTIONS)):
+        for rule in sorted(set(chosen.policy.rules) - (set(vllm.OPTIONS) & set(sglang.OPTIONS))):
             yield f"changes the rule {rule!r}, for which not every engine has an option"
 
     def said(self, chosen: Chosen, command: str) -> dict[str, Any]:
