@@ -57,7 +57,7 @@ def record(logs: tuple[str, ...], out: str, profile: str | None, kv_tokens: int 
         click.echo(f"written: {profile}, {found.iterations:,} iterations, {fitted[0].error}; use it as file:{profile}")
     elif found.iterations:
         click.echo(f"{found.iterations:,} iterations are in it, too: --profile FILE.json, or llmqueue profile fit")
-    click.echo(f"use it as llmqueue simulate --trace {out}")
+    click.echo(f"use it as llmqueue simulate --profile NAME --trace {out}")
 
 
 def _fitted(logs: tuple[str, ...], kv_tokens: int | None) -> tuple[Any, dict[str, Any]]:
