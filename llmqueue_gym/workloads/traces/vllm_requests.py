@@ -76,7 +76,8 @@ def read_requests(found: Recording, lines: Iterable[tuple[int, str, str]]) -> No
             found.leave_out("without output tokens", number)
         else:
             found.served.append(Served(arrival, prompts[name], outputs[whole], end=ends[whole]))
-            found.notes[ROUGH] += rough
+    if rough and found.served:
+        found.notes[ROUGH] = len(found.served)
 
 
 def _listed(text: str) -> int:
