@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -75,7 +75,10 @@ def app_of(engine: Engine) -> Starlette:
     """Return the server of an engine."""
 
     async def answer(request: Request) -> Response:
-        body = await request.json()
+        try:
+            body = await request.json()
+        except ClientDisconnect:
+            return Response()
         name = request.headers.get("x-request-id", "")
         seen = {"name": name, "path": request.url.path, "body": body, "headers": dict(request.headers), "end": None}
         engine.seen.append(seen)

@@ -26,7 +26,7 @@ FIELDS = {  # of a line of the proxy's log; times in s since 1970
     "tenant": "as stated",
     "stream": "whether the answer was to come piece by piece",
     "arrival": "time",
-    "queued": "time at which it was read and ranked, and began to wait in the window",
+    "queued": "time at which it was ranked and began to wait, anew where the engine was not there",
     "sent": "time at which it went to the engine; null where it never did",
     "first_token": "time of the first piece with text in it; null where the answer came whole",
     "end": "time",
