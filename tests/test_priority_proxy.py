@@ -6,7 +6,6 @@ import itertools
 import json
 import random
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from proxied import Proxied, httpx, modules_of, until
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.export import export
-from llmqueue_gym.policies.serving import SERVING_POLICIES
+from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 
 ALLOWED = {"starlette", "httpx", "uvicorn", "numpy"}
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
@@ -483,17 +482,20 @@ def test_every_policy_is_exported_or_refused_in_one_line(tmp_path):
     assert not {"fcfs", "sjf", "ssjf", "edf", "remaining-seconds", "class-priority"} & set(refused)
 
 
+def still(request, system, params):
+    return -request.prompt
+
+
+def moving(request, system, params):
+    return request.arrival - system.clock
+
+
 def test_function_that_reads_no_clock_needs_no_window(tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "def still(request, system, params):\n    return -request.prompt\n\n\n"
-        "def moving(request, system, params):\n    return request.arrival - system.clock\n"
-    )
-    for name, moves in (("still", False), ("moving", True)):
-        words = ["export", f"{tmp_path / 'mine.py'}:{name}", "--to", "priority-proxy", "--out", str(tmp_path / "out")]
-        found = subprocess.run([sys.executable, "-m", "llmqueue_gym.cli", *words], capture_output=True, text=True)
-        assert found.returncode == 0, found.stderr
-        assert ("--window" in found.stdout) == moves
-        with modules_of(tmp_path / "out") as modules:
+    """Functions of a user count as ageing, but what reads neither clock nor queue does not move."""
+    for function, moves in ((still, False), (moving, True)):
+        folder = export(ServingPolicy.from_function(function), "priority-proxy", tmp_path / "out")
+        assert ("--window" in json.loads((folder / "card.json").read_text())["run"]) == moves
+        with modules_of(folder) as modules:
             assert moves == modules.rank.MOVES
 
 
