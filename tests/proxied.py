@@ -1,6 +1,5 @@
 """An exported proxy before a server without a model, both on ports of this machine, for tests."""
 
-import contextlib
 import importlib
 import json
 import sys
@@ -18,17 +17,16 @@ uvicorn = pytest.importorskip("uvicorn", reason=f"uvicorn {_WHY}")
 fake_openai = pytest.importorskip("fake_openai", reason=f"starlette {_WHY}")
 
 
-@contextlib.contextmanager
 def modules_of(folder):
-    """Import an exported proxy; gives its modules by name, without the `llmqueue_`."""
+    """Return the modules of an exported proxy by name, without the `llmqueue_`; those of another export stay apart."""
+    names = ("rank", "window", "engines", "lengths", "log", "answer", "proxy", "serve")
     sys.path.insert(0, str(folder))
     try:
-        names = ("rank", "window", "engines", "lengths", "log", "answer", "proxy", "serve")
-        yield SimpleNamespace(**{name: importlib.import_module(f"llmqueue_{name}") for name in names})
+        return SimpleNamespace(**{name: importlib.import_module(f"llmqueue_{name}") for name in names})
     finally:
         sys.path.remove(str(folder))
-        for name in [name for name in sys.modules if name.startswith("llmqueue_") and "gym" not in name]:
-            del sys.modules[name]
+        for name in names:
+            sys.modules.pop(f"llmqueue_{name}", None)
 
 
 class Served:
@@ -85,9 +83,9 @@ class Proxied:
         made, self._log = export(policy, "priority-proxy", folder / "proxy"), folder / "log.jsonl"
         self.engine = fake_openai.Engine(seats, order)
         self.fake = Served(fake_openai.app_of(self.engine))
-        with modules_of(made) as self.modules:
-            given = ["--backend", self.fake.url, "--engine", order, "--log", str(self._log), *options]
-            self.app = self.modules.serve.app_of(self.modules.serve.arguments(given))
+        self.modules = modules_of(made)
+        given = ["--backend", self.fake.url, "--engine", order, "--log", str(self._log), *options]
+        self.app = self.modules.serve.app_of(self.modules.serve.arguments(given))
         self.served = Served(self.app)
         self.url = self.served.url
 

@@ -39,8 +39,7 @@ def proxied(tmp_path):
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory):
-    with modules_of(export("ssjf:longest_wait=10", "priority-proxy", tmp_path_factory.mktemp("made") / "out")) as found:
-        yield found
+    return modules_of(export("ssjf:longest_wait=10", "priority-proxy", tmp_path_factory.mktemp("made") / "out"))
 
 
 # What goes through.
@@ -495,8 +494,7 @@ def test_function_that_reads_no_clock_needs_no_window(tmp_path):
     for function, moves in ((still, False), (moving, True)):
         folder = export(ServingPolicy.from_function(function), "priority-proxy", tmp_path / "out")
         assert ("--window" in json.loads((folder / "card.json").read_text())["run"]) == moves
-        with modules_of(folder) as modules:
-            assert moves == modules.rank.MOVES
+        assert moves == modules_of(folder).rank.MOVES
 
 
 def test_fifty_streams_through_the_proxy_of_the_load_test():
