@@ -10,7 +10,7 @@ from llmqueue_gym.cli.output import print_json
 
 @click.command()
 @click.argument("policy", metavar="POLICY")
-@click.option("--to", required=True, metavar="ENGINE", help="vllm or sglang.")
+@click.option("--to", required=True, metavar="ENGINE", help="vllm, sglang or priority-proxy.")
 @click.option("--out", required=True, metavar="DIR", help="Folder to write: none yet, empty, or of an earlier export.")
 @click.option("--profile", default="a100-llama3-8b", show_default=True, help="For policies that rank by seconds.")
 @click.option("--rules", default="vllm-v1", show_default=True, help="Likewise.")

@@ -15,7 +15,14 @@ __all__ = ["TARGETS", "export"]
 
 _HERE = "llmqueue_gym.export"
 
-TARGETS = Registry("engine", {"vllm": f"{_HERE}.vllm:Vllm", "sglang": f"{_HERE}.sglang:Sglang"})
+TARGETS = Registry(
+    "engine",
+    {
+        "vllm": f"{_HERE}.vllm:Vllm",
+        "sglang": f"{_HERE}.sglang:Sglang",
+        "priority-proxy": f"{_HERE}.proxy:PriorityProxy",
+    },
+)
 
 
 def export(
