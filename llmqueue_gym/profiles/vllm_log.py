@@ -18,7 +18,7 @@ _LINE = re.compile(
     r"(?:(?:Engine |EngineCore_DP)(?P<engine>\d+).*?)?\bIteration\(\d+\): (?P<context_requests>\d+) context requests, "
     r"(?P<context_tokens>\d+) context tokens, (?P<generation_requests>\d+) generation requests, "
     r"(?P<generation_tokens>\d+) generation tokens, iteration elapsed time: (?P<elapsed_ms>[\d.]+) ms"
-    r"(?:, GPU KV cache usage: (?P<kv_usage>[\d.]+%))?"
+    r"(?: \(dummy\))?(?:, [GC]PU KV cache usage: (?P<kv_usage>[\d.]+%))?"
 )
 _NAMES = {  # of the numbers, as tables of them have them in simplified spelling
     "context_requests": ("context_requests", "context_reqs"),
@@ -28,7 +28,7 @@ _NAMES = {  # of the numbers, as tables of them have them in simplified spelling
     "elapsed_ms": ("elapsed_ms", "elapsed_time_ms", "iteration_elapsed_ms", "iteration_elapsed_time_ms"),
     "kv_usage": ("kv_usage", "kv_cache_usage", "kv_usage_percent", "kv_cache_usage_percent", "kv_cache_usage_perc"),
 }
-_CAPACITY = re.compile(r"GPU KV cache size: ([\d,_ ]*\d) tokens")
+_CAPACITY = re.compile(r"[GC]PU KV cache size: ([\d,_ ]*\d) tokens")
 NOTE = "context derived from the share of the KV cache in use"
 SHORTEST = 5e-6  # s; what is logged as 0.00 ms
 
