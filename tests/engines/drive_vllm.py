@@ -2,13 +2,13 @@
 
     PYTHON_OF_AN_ENVIRONMENT_WITH_VLLM tests/engines/drive_vllm.py CASES RESULTS
 
-Everything is vLLM's, the core's loop, its scheduler and its blocks, but for the model: its place is taken by an executor
-that makes up tokens and lets a clock go on by c0 + c1 * tokens for each batch, when somebody waits for the result. The
-file needs vLLM alone. It reads a JSON object a line and writes one for each.
+Everything is vLLM's, the core's loop, its scheduler and its blocks, but for the model: its place is taken by an
+executor that makes up tokens and lets a clock go on by c0 + c1 * tokens for each batch, when somebody waits for the
+result. The file needs vLLM alone. It reads a JSON object a line and writes one for each.
 
-A case has `config` and `requests` with the keys of a decision log (see experiments/fidelity/vllm.py), `asynchronous`, and where
-a class is to be tried, `scheduler`, "module.Class", with `folder`, in which the module lies; such a class has its clock
-set (`now` and `origin`). What a request tells in `vllm_xargs` is its `told`. A request's `out` ends it by
+A case has `config` and `requests` with the keys of a decision log (see experiments/fidelity/vllm.py), `asynchronous`,
+and where a class is to be tried, `scheduler`, "module.Class", with `folder`, in which the module lies; such a class has
+its clock set (`now` and `origin`). What a request tells in `vllm_xargs` is its `told`. A request's `out` ends it by
 `max_tokens`, or by a stop token where the config's `stop` says "eos".
 
 A result has `vllm`, the version, `scheduler`, the class that ran, and `calls`, a list for each call of `schedule`:
@@ -25,7 +25,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 os.environ.update(
     HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL="ERROR", PYTHONHASHSEED="0", CUDA_VISIBLE_DEVICES=""
@@ -75,7 +75,9 @@ class MadeUp(Executor):
 
     blocks = size = 0
     cost = (0.0, 0.0)  # s for a batch, and for each of its tokens
-    ends: dict[str, tuple[int, bool]] = {}  # by request: output tokens, and whether the last one is a stop token
+    ends: ClassVar[
+        dict[str, tuple[int, bool]]
+    ] = {}  # by request: output tokens, and whether the last one is a stop token
 
     def _init_executor(self) -> None:
         self.batch: Any = None

@@ -222,9 +222,8 @@ def case_of(spec, seed, version, asynchronous, folder):
     place, chosen = placed(policy, profile, rules, {})
     bound = place.under(chosen).bound_rules
     config |= {theirs: getattr(bound, ours) for ours, theirs in NAMES.items() if ours in policy.rules}
-    policy = (
-        replace(policy, prepare=None, params=exported(told).params) if policy.prepare else policy
-    )  # of another profile than this one
+    if policy.prepare:  # its numbers as they are exported, for another profile than this one
+        policy = replace(policy, prepare=None, params=exported(told).params)
     out = folder / "".join(c if c.isalnum() else "-" for c in f"{asked} {spec.rpartition('/')[2]}")
     if not out.exists():
         export(told, "vllm", out)
