@@ -25,7 +25,7 @@ from typing import Any
 from llmqueue_gym.evaluation.results import result, write_json
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fidelity import vllm as fidelity  # noqa: E402
+from fidelity import vllm as fidelity
 
 ROOT = Path(__file__).parents[2]
 OUT = Path(__file__).parents[1] / "results" / "newest_vllm.json"
