@@ -54,6 +54,8 @@ class Base:
         self.waiting, self.skipped_waiting = Heap(), Heap()
         self.running, self.scheduler_reserve_full_isl, self.block_size = [], True, 16
         self.cache_config = types.SimpleNamespace(enable_prefix_caching=False)
+        group = types.SimpleNamespace(kv_cache_spec=type("FullAttentionSpec", (), {})())
+        self.kv_cache_config = types.SimpleNamespace(kv_cache_groups=[group])
         pool = types.SimpleNamespace(get_num_free_blocks=lambda: free, num_gpu_blocks=101)
         full = types.SimpleNamespace(block_pool=pool, allocate_slots=lambda request, tokens: None)
         self.kv_cache_manager = full
