@@ -1,17 +1,29 @@
 # make bench   set up a virtual environment and run the main job
 # make test    set up a virtual environment and run the tests
 # make learn   set it up for training and let standard learners try every environment (under 30 minutes on 2 cores)
+# make test-engines   install vLLM's engine without a GPU and hold exported schedulers against the simulator (VLLM=0.33.0)
 PYTHON ?= python3
+VLLM ?= 0.33.0 0.19.1
 BIN = .venv/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: bench test learn setup setup-train setup-rllib setup-clients lint types layers check wheel clean
+.PHONY: bench test test-engines learn setup setup-train setup-rllib setup-clients lint types layers check wheel clean
 
 bench: setup
 	$(BIN)/llmqueue bench
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# Plain Python, because compiling the simulator takes longer than these runs of it.
+test-engines: setup $(VLLM:%=.venv-engines-%/installed)
+	NUMBA_DISABLE_JIT=1 ENGINES="$(VLLM)" $(BIN)/python -m pytest -p no:xdist tests/engines
+
+.venv-engines-%/installed: tests/engines/requirements-vllm-%.txt
+	$(PYTHON) -m venv .venv-engines-$*
+	.venv-engines-$*/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-engines-$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
 
 learn: setup-train
 	$(BIN)/python agents/learn.py
@@ -50,4 +62,4 @@ wheel: setup
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf .venv .venv-rllib .venv-clients build dist *.egg-info results
+	rm -rf .venv .venv-rllib .venv-clients .venv-engines-* build dist *.egg-info results

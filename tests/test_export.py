@@ -1,6 +1,7 @@
 """Exported modules: they rank as the policies do, need nothing of the package, and are refused where they must be."""
 
 import ast
+import heapq
 import json
 import subprocess
 import sys
@@ -42,7 +43,7 @@ REFUSED = {
     "hrrn-like": "request.cached",
     "least-laxity": "system.mean_step_time",
 }
-ALLOWED = {"heapq", "math", "time", "numpy", "vllm"}
+ALLOWED = {"collections", "math", "operator", "time", "numpy", "vllm"}
 
 
 class Base:
@@ -51,31 +52,51 @@ class Base:
     def __init__(self, order="priority", free=10):
         self.policy = types.SimpleNamespace(value=order)
         self.waiting, self.skipped_waiting = Heap(), Heap()
-        self.running, self.requests = [], {}
+        self.running, self.scheduler_reserve_full_isl, self.block_size = [], True, 16
+        self.cache_config = types.SimpleNamespace(enable_prefix_caching=False)
+        group = types.SimpleNamespace(kv_cache_spec=type("FullAttentionSpec", (), {})())
+        self.kv_cache_config = types.SimpleNamespace(kv_cache_groups=[group])
         pool = types.SimpleNamespace(get_num_free_blocks=lambda: free, num_gpu_blocks=101)
-        self.kv_cache_manager = types.SimpleNamespace(block_pool=pool)
-        self.kv_cache_config = types.SimpleNamespace(kv_cache_groups=[0])
-        self.max_num_running_reqs, self.max_num_scheduled_tokens = 4, 64
-        self.block_size, self.num_lookahead_tokens = 16, 0
+        full = types.SimpleNamespace(block_pool=pool, allocate_slots=lambda request, tokens: None)
+        self.kv_cache_manager = full
 
     def add_request(self, request):
-        self.waiting._heap.append(request)
+        self.waiting.add_request(request)
 
     def schedule(self):
-        return [(request.priority, request.request_id) for request in sorted(self.waiting._heap, key=key)]
+        """Look at the head of the queue, as a pass does; nobody is ever admitted."""
+        if self.waiting:
+            self.waiting.peek_request()
+        return types.SimpleNamespace(total_num_scheduled_tokens=0, preempted_req_ids=set())
 
-    def _preempt_request(self, request, timestamp):
+    def preempt(self):
+        """Preempt as vLLM does where memory is short."""
+        self.kv_cache_manager.allocate_slots(self.running[0], 1)
+        request = max(self.running, key=lambda one: (one.priority, one.arrival_time))
+        self.running.remove(request)
         request.num_computed_tokens = 0
         request.num_preemptions += 1
-        self.waiting._heap.append(request)
+        self.waiting.add_request(request)
+        return request
+
+    def in_order(self):
+        return [(request.priority, request.request_id) for request in sorted(self.waiting._heap, key=key)]
 
 
 class Heap:
+    """Stands for vLLM's queue of priorities."""
+
     def __init__(self):
         self._heap = []
 
     def __len__(self):
         return len(self._heap)
+
+    def add_request(self, request):
+        heapq.heappush(self._heap, request)
+
+    def peek_request(self):
+        return self._heap[0]
 
 
 class Request(types.SimpleNamespace):
@@ -89,6 +110,7 @@ def key(request):
 
 def request(arrival=0.0, prompt=10, told=None, name="a", **more):
     usual = {"num_output_tokens": 0, "num_computed_tokens": 0, "num_preemptions": 0, "priority": 0, "max_tokens": 99}
+    usual |= {"num_tokens": prompt, "status": "running"}
     sampling = types.SimpleNamespace(extra_args=told)
     known = {"arrival_time": arrival, "num_prompt_tokens": prompt, "sampling_params": sampling, "request_id": name}
     return Request(**{**usual, **known, **more})
@@ -99,10 +121,16 @@ def load(monkeypatch):
     """Return what runs an exported module beside stubs of vLLM."""
     for name in ("vllm", "vllm.v1", "vllm.v1.core", "vllm.v1.core.sched"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    for name, kind in (("async_scheduler", "AsyncScheduler"), ("scheduler", "Scheduler")):
+    stubs = {
+        "core.sched.async_scheduler": {"AsyncScheduler": type("AsyncScheduler", (Base,), {})},
+        "core.sched.scheduler": {"Scheduler": type("Scheduler", (Base,), {})},
+        "core.sched.request_queue": {"PriorityRequestQueue": Heap},
+        "request": {"RequestStatus": types.SimpleNamespace(RUNNING="running")},
+    }
+    for name, has in stubs.items():
         stub = types.ModuleType(name)
-        setattr(stub, kind, type(kind, (Base,), {}))
-        monkeypatch.setitem(sys.modules, f"vllm.v1.core.sched.{name}", stub)
+        vars(stub).update(has)
+        monkeypatch.setitem(sys.modules, f"vllm.v1.{name}", stub)
 
     def loaded(folder):
         module = types.ModuleType("exported")
@@ -205,29 +233,37 @@ def test_function_with_helpers_constants_and_arrays(tmp_path, load):
 
 def test_scheduler_ranks_ages_and_preempts(tmp_path, load):
     module = load(export("ssjf:longest_wait=10", "vllm", tmp_path / "out"))
-    scheduler = module.Ssjf(free=4)  # fewer than 64 tokens and a request may take
+    scheduler = module.Ssjf()
     scheduler.now = lambda: 100.0
     scheduler.add_request(request(100.0, told={"predicted": 50}, name="long"))
     scheduler.add_request(request(100.0, told={"predicted": "5"}, name="short"))
     scheduler.add_request(request(100.0, told={"predicted": "no number"}, name="cap"))
-    assert scheduler.schedule() == [(5.0, "short"), (50.0, "long"), (99.0, "cap")]
+    assert scheduler.in_order() == [(5.0, "short"), (50.0, "long"), (99.0, "cap")]
     scheduler.now = lambda: 111.0
-    assert [name for _, name in scheduler.schedule()] == ["cap", "long", "short"]  # all starve; equal arrivals, by name
-    runs = scheduler.waiting._heap.pop()
-    scheduler.running.append(runs)
     scheduler.schedule()
-    assert runs.priority == runs.shown.predicted  # the victim's value
-    scheduler._preempt_request(scheduler.running.pop(), 111.0)
-    assert runs.priority == pytest.approx(-1e12)
+    assert [name for _, name in scheduler.in_order()] == ["cap", "long", "short"]  # all starve; equal arrivals, by name
+    scheduler.running = [scheduler.waiting._heap.pop(), scheduler.waiting._heap.pop()]
+    of_victims = {one.request_id: one.shown.predicted for one in scheduler.running}
+    gone = scheduler.preempt()
+    assert gone.shown.predicted == max(of_victims.values())
+    assert scheduler.running[0].priority == min(of_victims.values())
+    assert gone.priority == pytest.approx(-1e12)  # as one that waits
 
 
 def test_queue_is_left_where_nobody_can_join(tmp_path, load):
     module = load(export("ssjf:longest_wait=10", "vllm", tmp_path / "out"))
-    scheduler = module.SsjfSync(free=0)
-    scheduler.now = lambda: 0.0
-    scheduler.add_request(request(told={"predicted": 5}))
-    scheduler.now = lambda: 20.0
-    assert scheduler.schedule() == [(5.0, "a")]
+    for blocks, ranked in ((1, False), (2, True)):  # 20 tokens take two
+        scheduler = module.SsjfSync(free=blocks)
+        scheduler.now = lambda: 0.0
+        scheduler.add_request(request(told={"predicted": 5}, prompt=20))
+        scheduler.now = lambda: 20.0
+        scheduler.schedule()
+        assert (scheduler.waiting._heap[0].priority < 0) == ranked
+
+
+def test_order_that_does_not_age_is_never_ranked_again(tmp_path):
+    text = (export("sjf", "vllm", tmp_path / "out") / "llmqueue_scheduler.py").read_text()
+    assert "rank_again" not in text and "sort" not in text
 
 
 def test_long_queue_is_ranked_in_parts(tmp_path, load):
@@ -244,12 +280,47 @@ def test_long_queue_is_ranked_in_parts(tmp_path, load):
     assert ranked[0] == module.MOST_RANKED and ranked[-1] > 2 * module.MOST_RANKED
 
 
+def test_policy_is_shown_the_engine_as_it_is(tmp_path, load):
+    def mine(request, system, params):
+        return 1000.0 * system.iterations + 100.0 * system.running + 10.0 * system.waiting + system.free / system.blocks
+
+    scheduler = load(export(ServingPolicy.from_function(mine), "vllm", tmp_path / "out")).Mine(free=50)
+    for name in "abc":
+        scheduler.add_request(request(name=name))
+    assert [value for value, _ in scheduler.in_order()] == [0.5, 10.5, 20.5]  # each before it is there itself
+    scheduler.running = [scheduler.waiting._heap.pop(0)]
+    scheduler.schedule()
+    assert {value for value, _ in scheduler.in_order()} == {120.5}
+
+
 def test_predictions_made_anew(tmp_path, load):
     module = load(export("sjf", "vllm", tmp_path / "out"))
-    given = request(told={"predicted": [40, 30, 20], "predicted_every": 10})
-    shown = module.Shown(given, 0.0)
-    seen = [shown.predicted for given.num_output_tokens in (0, 9, 10, 25, 99)]
-    assert seen == [40, 40, 30, 20, 20]
+    for told in ([40, 30, 20], "40, 30,20"):
+        given = request(told={"predicted": told, "predicted_every": 10})
+        scheduler = module.Sjf()
+        scheduler.add_request(given)
+        seen = []
+        for given.num_output_tokens in (0, 9, 10, 25, 99):
+            seen.append(given.shown.predicted)
+        assert seen == [40, 40, 30, 20, 20]
+
+
+def test_predictor_in_the_engine_goes_before_what_is_stated(tmp_path, load):
+    module, asked = load(export("sjf", "vllm", tmp_path / "out")), []
+
+    class Mine(module.Sjf):
+        predict_every = 10
+
+        def predict(self, request):
+            asked.append(request.num_output_tokens)
+            return {0: 70.0, 12: None}.get(request.num_output_tokens, 50.0)
+
+    given, scheduler, seen = request(told={"predicted": 40}), Mine(), []
+    scheduler.add_request(given)
+    for given.num_output_tokens in (0, 9, 12, 19, 20):
+        seen.append((given.shown.predicted, given.shown.first_predicted))
+    assert seen == [(70.0, 70.0), (70.0, 70.0), (70.0, 70.0), (70.0, 70.0), (50.0, 70.0)]
+    assert asked == [0, 12, 20] and given.priority == 70.0
 
 
 def test_wrong_order_of_the_engine_is_told(tmp_path, load):

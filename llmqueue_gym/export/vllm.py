@@ -4,6 +4,11 @@ vLLM admits by (priority, arrival) and preempts the running request in which bot
 of who waits, and the policy's `victim` value, or its rank as it is now, that of who runs. Both are Python floats there;
 the whole numbers of its HTTP interface are what senders state, `request.priority`.
 
+A rank is made when somebody joins the queue. Where ranks move with time they are made anew only in a step in which the
+head of the queue is looked at and the least request could fit, and values of victims only when a running request gets
+no blocks. At these moments the policy is shown what the simulator shows it, so both decide alike; `make test-engines`
+holds them side by side.
+
 Source: vllm 0.33.0 and 0.19.1, v1/core/sched/scheduler.py and request_queue.py.
 """
 
