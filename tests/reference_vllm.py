@@ -250,6 +250,10 @@ class VllmReference:
                 victim = self.running[-1]  # rule 7
                 if priority:
                     victim = max(self.running, key=lambda r: (r["priority"], r["arrival"]))  # the first of equals
+                left_out = any(r is victim for r in asked[:-1]) and not any(r is victim for r, _ in scheduled)
+                if priority and not new_version and left_out and victim is not asker:  # 0.19.1 then skips another
+                    follower = self.running.index(asker) + 1
+                    asked += [r for r in self.running[follower:] if r not in asked][:1]
                 budget += sum(tokens for r, tokens in scheduled if r is victim)
                 scheduled = [entry for entry in scheduled if entry[0] is not victim]
                 self.preempt(victim)
@@ -304,6 +308,8 @@ class VllmReference:
             request["tokens"].append((OUTPUT + request["id"], request["sampled"]))
             request["sampled"] += 1
             request["q"] -= 1
+            if self.caching and any(r is request for r in self.running):  # rule 20: what is known and computed by now
+                self.pool.hash(request["blocks"], request["tokens"][: request["computed"] - request["q"]])
             if (
                 request["sampled"] == request["out"] or len(request["tokens"]) == self.config["max_model_len"]
             ):  # rule 18

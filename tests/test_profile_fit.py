@@ -149,7 +149,7 @@ def test_what_vllm_logs_is_read(tmp_path):
 def test_iterations_that_vllm_calls_dummy_and_those_on_cpus_are_read(tmp_path):
     lines = [LINE.format(i, *row) for i, row in enumerate(LOGGED)]
     (tmp_path / "one.log").write_text("".join(lines))
-    marked = lines[:3] + [lines[3].replace(" ms,", " ms (dummy),")]
+    marked = [*lines[:3], lines[3].replace(" ms,", " ms (dummy),")]
     (tmp_path / "other.log").write_text("".join(marked).replace("GPU", "CPU"))
     one, other = (read_iterations(tmp_path / f"{name}.log", kv_tokens=10_000) for name in ("one", "other"))
     np.testing.assert_array_equal(one.context, other.context)

@@ -211,7 +211,7 @@ def cut(pieces, tokens):
 def case_of(spec, seed, version, asynchronous, folder):
     """Return a case, whose exported class lies in a folder of its own within `folder`."""
     predictor = POLICIES[spec]
-    caching = seed % 2 == 1 and not asynchronous  # the two together are looked at by fidelity/newest_vllm.py
+    caching = seed % 2 == 1
     config = {**config_of(seed, version, caching), "async_scheduling": asynchronous}
     given, rows = requests_of(seed, predictor, caching)
     asked, spec = spec.startswith("asked "), spec.removeprefix("asked ")

@@ -16,10 +16,6 @@ from engine_cases import POLICIES, case_of, first_difference
 ROOT = Path(__file__).parents[2]
 VERSIONS = os.environ.get("ENGINES", "").split()
 SEEDS = range(4)
-# Where a version does what the simulator does not, and what that is.
-KNOWN = {
-    ("0.19.1", "orders.py:response_ratio", 2, True): "preempting one that is left out of the step, it skips another",
-}
 pytestmark = pytest.mark.skipif(not VERSIONS, reason="needs vLLM's engine: make test-engines")
 
 
@@ -53,9 +49,7 @@ def test_decides_as_the_simulator_does(version, spec, folder):
             case, found = decided(version, folder[version])[spec, seed, asynchronous]
             assert found["vllm"] == version
             assert found["scheduler"] == case.engine["scheduler"]
-            difference = first_difference(case, found)
-            known = KNOWN.get((version, spec.rpartition("/")[2], seed, asynchronous), "")
-            assert bool(difference) == bool(known), f"seed {seed}, asynchronous {asynchronous}: {difference or known}"
+            assert not (difference := first_difference(case, found)), f"seed {seed}, {asynchronous=}: {difference}"
             preempted += sum(len(call[4]) for call in found["calls"])
             waited += sum(len(call[6]) for call in found["calls"])
     assert preempted > 20 and waited > 2000  # memory and seats were short

@@ -11,6 +11,7 @@ from llmqueue_gym.engines.batching.batch import copy, empty
 from llmqueue_gym.engines.batching.comings import let_leave, note_leaver, tokens_left
 from llmqueue_gym.engines.batching.iteration import duration, note_made, pass_time, refresh
 from llmqueue_gym.engines.batching.queue import dequeue, find
+from llmqueue_gym.engines.batching.sharing import hold_tokens
 from llmqueue_gym.engines.batching.tables import LIVELOCK, TIMELESS
 from llmqueue_gym.requests import DECODING, DONE, WAITING
 
@@ -81,6 +82,8 @@ def land(e, r, rules):
         request.generated += 1
         request.due -= 1
         request.last_token = now
+        if rules.caching and request.status != WAITING:  # others find what is known and computed by now [20]
+            hold_tokens(e, r, i, request.computed - request.due, rules.block_size)
         if state.looked == i + 1:  # a block more may be looked for
             state.looked = 0
         if every > 0 and request.generated % every == 0:

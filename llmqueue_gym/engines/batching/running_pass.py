@@ -94,10 +94,12 @@ def make_room(e, r, rules, conduct, rank, victim, params, asks, i, ahead):
             return MUST_EVICT
         k = state.cursor % rules.max_seqs
         v = choose_victim(e, r, conduct, rank, victim, params)
+        # Where the priority pass stops, the cursor follows only those that were in this step.
+        moves = v < k and (not (rules.priority_stops and conduct.ranked) or r.requests[r.running[e, v]].scheduled > 0)
         preempt(e, r, rules, conduct, rank, params, v, AS_RULES, missing)
         if v == k:
             return GONE
-        if v < k:
+        if moves:
             state.cursor -= 1
 
 
