@@ -91,7 +91,7 @@ def test_of_two_kinds_the_one_that_is_cheaper_in_all_is_bought():
 
 def test_what_no_number_can_do_is_told():
     recorded = TraceRequests(np.arange(300) * 0.4, np.full(300, 1), np.full(300, 20))
-    with pytest.raises(BadInput, match="no number of one will do: alone on one, 100.0% .* tpot above 0.05 s"):
+    with pytest.raises(BadInput, match=r"no number of one will do: alone on one, 100.0% .* tpot above 0.05 s"):
         plan(windows_of_trace(recorded, "x", count=100), objective("tpot=0.05", 0.95), Menu((constant(0.1),)))
     with pytest.raises(BadInput, match="comes nearest"):
         few = Menu((constant(0.1, most=2),))

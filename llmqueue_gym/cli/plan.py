@@ -31,9 +31,9 @@ from llmqueue_gym.errors import BadInput
 def plan(as_json: bool, plot: str | None, page: str | None, seed: int, **told: Any) -> None:
     """Find the cheapest fleet that keeps an objective.
 
-    --slo has limits in s, `wait`, `ttft`, `tpot`, `gap` and `e2e`, the `share` of the requests that are to be within all
-    of them, and `windows`: the share of quarter hours in which that is to be so (.95 with a trace), or `mean` for the long
-    run (with --lengths). The fleet is found by simulations of the same requests; see docs/plan.md.
+    --slo has limits in s, `wait`, `ttft`, `tpot`, `gap` and `e2e`, the `share` of the requests that are to be within
+    all of them, and `windows`: the share of quarter hours in which that is to be so (.95 with a trace), or `mean` for
+    the long run (with --lengths). The fleet is found by simulations of the same requests; see docs/plan.md.
     """
     from llmqueue_gym.evaluation.results import result
     from llmqueue_gym.planning import objective, read_menu

@@ -6,9 +6,9 @@ within the limits there, more replicas do not help.
 Charges: an iteration of N tokens takes at least F + token N + pair P + context C, with F its base (or its floor, and no
 time for tokens). Each request pays for its own tokens and attention, and its part of F by one of three keys: its tokens
 over the budget, itself over the seats, or what it holds over the memory; the payments of an iteration come to its
-duration at most. Requests within the limits have paid when their limit ends, so those of a window of length T pay within
-T and the longest of these limits, of n replicas at most n s in each second, and at least those who pay least are wanted.
-(The charges are those of `theory.clairvoyant`.)
+duration at most. Requests within the limits have paid when their limit ends, so those of a window of length T pay
+within T and the longest of these limits, of n replicas at most n s in each second, and at least those who pay least are
+wanted. (The charges are those of `theory.clairvoyant`.)
 """
 
 from collections.abc import Mapping

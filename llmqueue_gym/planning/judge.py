@@ -137,9 +137,9 @@ class Judge:
         return self.found[key]
 
     def _best_way(self, purchase: Purchase) -> Way:
-        """Return the way of most requests within the limits on windows that do not count; the first one where all are."""
+        """Return the way of most requests within the limits on windows that do not count; the first among equals."""
         ways = self.menu.ways
-        if len(ways) == 1 or purchase.replicas == 1 and len(self.menu.orders) == 1:
+        if len(ways) == 1 or (purchase.replicas == 1 and len(self.menu.orders) == 1):
             return ways[0]
         sums = [sum(self.share(self.run(purchase, way, seed)) for seed in self.seeds[-TRIED:]) for way in ways]
         return ways[int(np.argmax(sums))]

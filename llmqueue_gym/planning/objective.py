@@ -1,7 +1,8 @@
 """What a fleet is to keep: limits on the times of a request, and the share of requests that are to be within them.
 
-Over a recorded stream the share is to be kept in most quarter hours, one by one, as that is what users of a busy quarter
-meet; of a law at a rate it is the share in the long run. `windows` says which: the share of quarter hours, or `mean`.
+Over a recorded stream the share is to be kept in most quarter hours, one by one, as that is what users of a busy
+quarter meet; of a law at a rate it is the share in the long run. `windows` says which: the share of quarter hours, or
+`mean`.
 """
 
 from collections.abc import Mapping

@@ -42,7 +42,7 @@ def page(found: dict[str, Any]) -> str:
         reason=said[0],
         sentences=[] if cheaper is None else cheaper["sentences"],
         out=list(found["out"].values()),
-        parts=Markup("") if cheaper is None else bars([1 - share for share in cheaper["parts"]], found),
+        parts=Markup("") if cheaper is None else bars([1 - share for share in cheaper["course"]], found),
         strips=[(row["fleet"], bars([1 - share for share in row["shares"]], found)) for row in _both(found)],
         how=how(found),
         provenance=joined(Markup("<dt>{}</dt><dd>{}</dd>").format(k, _text(v)) for k, v in provenance().items()),

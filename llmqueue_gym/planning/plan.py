@@ -1,4 +1,4 @@
-"""`plan`: the cheapest fleet that keeps an objective, the front of cost against objective, and why the next one fails."""
+"""`plan`: the cheapest fleet that keeps an objective, the front of cost and objective, and why the next one fails."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,8 +38,8 @@ def plan(
 
     Returns:
         `plan`, the fleet as `front` has it; `front`, those played that nothing cheaper beats, the cheapest first;
-        `played`, all that were played; `next_cheaper` with what it fails by, None where nothing is cheaper; `room`, how many times
-        the rate the plan is likely to bear; `out`, what cannot do it in any number; and how all was judged.
+        `played`, all that were played; `next_cheaper` with what it fails by, None where nothing is cheaper; `room`, how
+        many times the rate the plan is likely to bear; `out`, what cannot do it in any number; and how all was judged.
 
     Raises:
         BadInput: no fleet of the menu keeps the objective.

@@ -71,7 +71,7 @@ def kind_of(row: dict[str, Any], found: dict[str, Any]) -> str:
 
 
 def named(found: dict[str, Any]) -> Sequence[tuple[dict[str, Any], bool]]:
-    """Return the fleets that have their names beside them, and whether above their points: the front and the next one."""
+    """Return the fleets that have their names beside them, and whether above: the front and the next cheaper one."""
     front = {row["fleet"] for row in found["front"]}
     rows = [row for row in found["played"] if row["fleet"] in front or kind_of(row, found) != "other"]
     return [(row, row["fleet"] in front) for row in rows]

@@ -1,4 +1,4 @@
-"""A purchase: how many replicas of which kind in which role. Lines of purchases differ in the number of one kind alone."""
+"""A purchase: how many replicas of which kind in which role; a line: purchases that differ in one number alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """The cheapest fleet of a menu that keeps an objective, found by bisection over numbers of replicas.
 
 More replicas of a kind are taken to do no worse. Along each line of purchases that differ in the number of one kind the
-least number is looked for that is likely to keep the objective, by a few windows; it is then played on as many windows as
-it takes to know, and the next number where it does not keep it. Numbers below a bound, and purchases no cheaper than the
-best one so far, are not played. All purchases meet the same requests.
+least number is looked for that is likely to keep the objective, by a few windows; it is then played on as many windows
+as it takes to know, and the next number where it does not keep it. Numbers below a bound, and purchases no cheaper than
+the best one so far, are not played. All purchases meet the same requests.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,10 @@
 """Whether windows show that a fleet keeps its objective, does not, or that more of them are needed.
 
-Windows are played one after another, and looked at when there are 10, 20, 40 and so on. A fleet keeps the objective where
-the lower end of an interval does, and fails where the upper end does not; where neither is so after the last look it
-counts as one that does not keep it. The intervals are of the share of windows that hold (Clopper and Pearson, Biometrika
-26, 1934), or of the mean share over windows (Student's t). Each is so wide that an end is on the wrong side at any look
-with probability `DOUBT` at most, all looks together.
+Windows are played one after another, and looked at when there are 10, 20, 40 and so on. A fleet keeps the objective
+where the lower end of an interval does, and fails where the upper end does not; where neither is so after the last look
+it counts as one that does not keep it. The intervals are of the share of windows that hold (Clopper and Pearson,
+Biometrika 26, 1934), or of the mean share over windows (Student's t). Each is so wide that an end is on the wrong side
+at any look with probability `DOUBT` at most, all looks together.
 """
 
 from collections.abc import Sequence

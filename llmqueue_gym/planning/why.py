@@ -20,7 +20,7 @@ def why(judge: Judge, played: Played) -> dict[str, Any]:
 
     Returns:
         `window` and `share_of_worst`, of the worst; `limits`, a row for each with the share of requests above it, the
-        quantile that is to be within it, and where in the window most are above; `parts`, the share of requests within
+        quantile that is to be within it, and where in the window most are above; `course`, the share of requests within
         the limits in each of `PARTS` parts of the window; and all in `sentences`.
     """
     worst = int(np.argmin(played.shares))
@@ -53,7 +53,7 @@ def why(judge: Judge, played: Played) -> dict[str, Any]:
         "window": worst,
         "share_of_worst": played.shares[worst],
         "limits": rows,
-        "parts": shares,
+        "course": shares,
         "sentences": sentences,
     }
 

@@ -1,9 +1,10 @@
 """The windows of time that fleets are judged by: quarter hours at the rate of the busiest one.
 
-A window of a recorded stream is made of pieces, a minute of neighbours each, that are drawn from all over the recording,
-lengths and gaps together, and stretched to the rate: what is bursty within a minute stays bursty, what comes at a fixed
-spacing stays so, and there are as many windows as are wanted although a recording has few quarter hours. Slow changes of
-the rate are told by the busiest quarter alone. (A moving-block bootstrap: Kuensch, Annals of Statistics 17(3), 1989.)
+A window of a recorded stream is made of pieces, a minute of neighbours each, that are drawn from all over the
+recording, lengths and gaps together, and stretched to the rate: what is bursty within a minute stays bursty, what comes
+at a fixed spacing stays so, and there are as many windows as are wanted although a recording has few quarter hours.
+Slow changes of the rate are told by the busiest quarter alone. (A moving-block bootstrap: Kuensch, Annals of Statistics
+17(3), 1989.)
 """
 
 from dataclasses import dataclass

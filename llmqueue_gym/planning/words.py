@@ -31,8 +31,8 @@ def conclusion(found: dict[str, Any]) -> str:
     """Return the plan in a sentence."""
     row, judged = found["plan"], found["judged"]
     return (
-        f"Cheapest: {row['fleet']} at {row['price']:.2f} USD/h, router {row['router']}, order {row['order']}; it is likely "
-        f"to bear {found['room']:.3g} times the {judged['rate']:.3g} requests/s that it is planned for."
+        f"Cheapest: {row['fleet']} at {row['price']:.2f} USD/h, router {row['router']}, order {row['order']}; it is "
+        f"likely to bear {found['room']:.3g} times the {judged['rate']:.3g} requests/s that it is planned for."
     )
 
 
@@ -64,8 +64,8 @@ def how(found: dict[str, Any]) -> list[str]:
         else "the interval is of the share of windows that hold"
     )
     return [
-        f"Planned for {planned}; windows of {judged['requests']:,} requests, {judged['seconds']:.3g} s, the same for all "
-        f"fleets; {often}, and a fleet keeps the objective only where its lower end does.",
-        f"{judged['fleets']} fleets played in {judged['simulations']} simulations along {judged['lines']} lines of the menu; "
-        f"{judged['bounded']} more are below a bound. More replicas of a kind are taken to do no worse.",
+        f"Planned for {planned}; windows of {judged['requests']:,} requests, {judged['seconds']:.3g} s, the same for "
+        f"all fleets; {often}, and a fleet keeps the objective only where its lower end does.",
+        f"{judged['fleets']} fleets played in {judged['simulations']} simulations along {judged['lines']} lines of the "
+        f"menu; {judged['bounded']} more are below a bound. More replicas of a kind are taken to do no worse.",
     ]
