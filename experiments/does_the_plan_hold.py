@@ -9,8 +9,8 @@ that was planned for, a quarter of an hour each after a tenth of it that does no
 * as recorded: quarter hours of the second half as they were, from random places, stretched to the rate; of these
   there are hardly more than two that do not overlap.
 
-A fleet holds a window where the share of requests within the limits is what the objective asks for. The plan should hold
-19 of 20, as it is to hold 95 % of all windows, and the next cheaper fleet should not. Writes
+A fleet holds a window where the share of requests within the limits is what the objective asks for. The plan should
+hold 19 of 20, as it is to hold 95 % of all windows, and the next cheaper fleet should not. Writes
 `results/does_the_plan_hold.json`; some minutes.
 """
 

@@ -9,7 +9,7 @@ from llmqueue_gym.evaluation.presets import NEEDS, presets
 from llmqueue_gym.evaluation.sweep import from_load, sweep
 from llmqueue_gym.systems import Scenario
 
-SMALL = {"lengths": "lmsys-arena", "n_jobs": 600, "rules": "vllm-v1:max_seqs=16"}
+SMALL = {"lengths": "lmsys-arena", "n_jobs": 1600, "rules": "vllm-v1:max_seqs=16"}  # in 8 runs
 
 
 def row(mean, half=0.01):
@@ -27,7 +27,7 @@ def test_from_which_load_on_is_the_least_that_holds_to_the_end():
 
 def test_where_nobody_waits_no_order_matters_and_in_overload_one_does():
     policies = ("fcfs", "sjf-total", "shortest-uncached")
-    found = sweep(Scenario("replica", predictor="exact", **{**SMALL, "n_jobs": 2000}), policies, (0.3, 1.5), 0.05)
+    found = sweep(Scenario("replica", predictor="exact", **SMALL), policies, (0.3, 1.5), 0.05)
     quiet, busy = found["ratios"]["sjf-total"]
     assert quiet["mean"] == pytest.approx(1, abs=0.01) and busy["high"] < 0.95
     assert found["from_load"]["sjf-total"] == 1.5 == found["first"] and found["from_load"]["fcfs"] is None
@@ -73,7 +73,7 @@ def test_the_command_ranks_and_sweeps(run, run_json, monkeypatch, tmp_path):
     assert found["sweep"]["loads"] == [0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2] and found["options"]["preset"] == "proposals"
     names = [one["policy"] for one in found["policies"]]
     assert {"fcfs", "sjf-total", "learned-llm"} <= set(names) and set(names) == set(found["sweep"]["ratios"])
-    assert found["load"] == 0.9 and [name for name, _ in found["left_out_policies"]][0] == "vtc"
+    assert found["load"] == 0.9 and "vtc" in dict(found["left_out_policies"])
     assert all(-1e-9 <= one["lost"] <= 1 for one in found["policies"])
     assert (tmp_path / "sweep.svg").stat().st_size > 1000
     monkeypatch.setitem(presets(), "few", small_preset())

@@ -115,7 +115,11 @@ def _print(found: dict[str, Any]) -> None:
     over = found["sweep"]
     names = [row["policy"] for row in found["policies"]]
     cells = [[name, *(_ratio(row) for row in over["ratios"][name])] for name in names if name != base]
-    print_table(f"mean over that of {base}, by load", ("order", *(f"{load:g}" for load in over["loads"])), cells)
+    print_table(
+        f"mean over that of {base}, by load; {over['runs']} runs of {over['requests']:,} requests",
+        ("order", *(f"{load:g}" for load in over["loads"])),
+        cells,
+    )
     print_table("what people call them", ("order", ""), [(row["policy"], row["words"]) for row in found["policies"]])
     for policy, why in found["left_out_policies"]:
         click.echo(f"left out: {policy}, as {why}")

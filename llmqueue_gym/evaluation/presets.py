@@ -78,9 +78,10 @@ class Preset:
 @cache
 def presets() -> dict[str, Preset]:
     """Return the presets by name."""
-    told = tomllib.loads(Path(__file__).with_name("presets.toml").read_text(encoding="utf-8"))
+    told: Any = tomllib.loads(Path(__file__).with_name("presets.toml").read_text(encoding="utf-8"))
+    lists = ("loads", "policies")
     return {
-        name: Preset(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in one.items()})
+        name: Preset(name, **{key: tuple(value) if key in lists else value for key, value in one.items()})
         for name, one in told.items()
     }
 

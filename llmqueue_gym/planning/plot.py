@@ -29,12 +29,12 @@ def plot_plan(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
         what = kind_of(row, found)
         label = None if what in seen else _LEGEND[what]
         seen.add(what)
-        style = {"color": COLOURS[what], "zorder": 2 if what == "other" else 3}
+        style: Any = {"color": COLOURS[what], "zorder": 2 if what == "other" else 3}
         mean, worst = outside(row["share"]), outside(row["worst"])
         axes.plot([row["price"]] * 2, [mean, worst], lw=1.2, alpha=0.5, **style)
         axes.plot(row["price"], mean, "o", ms=5 if what == "other" else 8, label=label, **style)
     for row, above in named(found):
-        at = {"xytext": (7, 6 if above else -7), "textcoords": "offset points", "fontsize": 9}
+        at: Any = {"xytext": (7, 6 if above else -7), "textcoords": "offset points", "fontsize": 9}
         axes.annotate(row["fleet"], (row["price"], outside(row["share"])), va="bottom" if above else "top", **at)
     axes.axhline(max(allowed, LEAST), color="#333333", lw=1, ls="--")
     axes.set(xlabel="USD an hour", ylabel="requests outside the limits", yscale="log")

@@ -29,7 +29,7 @@ def why(judge: Judge, played: Played) -> dict[str, Any]:
     missed, within = judge.objective.missed(run), judge.objective.met(run)[kept]
     part = np.arange(len(within)) * PARTS // len(within)
     minutes = judge.windows.seconds / PARTS / 60
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, above in missed.items():
         mine, values = above[kept], LATENCIES[LIMITS[name]](run)[kept]
         known = values[~np.isnan(values)]
