@@ -78,12 +78,12 @@ class Preset:
 @cache
 def presets() -> dict[str, Preset]:
     """Return the presets by name."""
-    told: Any = tomllib.loads(Path(__file__).with_name("presets.toml").read_text(encoding="utf-8"))
-    lists = ("loads", "policies")
-    return {
-        name: Preset(name, **{key: tuple(value) if key in lists else value for key, value in one.items()})
-        for name, one in told.items()
-    }
+    told = tomllib.loads(Path(__file__).with_name("presets.toml").read_text(encoding="utf-8"))
+    return {name: _preset(name, **one) for name, one in told.items()}
+
+
+def _preset(name: str, loads: list[float], policies: list[dict[str, str]], **told: Any) -> Preset:
+    return Preset(name, loads=tuple(loads), policies=tuple(policies), **told)
 
 
 def preset(name: str) -> Preset:
