@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from llmqueue_gym.cli.options import POSITIVE, SEED, Whole, as_json
+from llmqueue_gym.cli.options import POSITIVE, Whole, as_json
 from llmqueue_gym.cli.output import check_picture, print_json, print_table, progress_bar
 from llmqueue_gym.errors import BadInput
 
 
 @click.command()
-@click.option("--slo", required=True, metavar="LIMITS", help="As in ttft=1,tpot=0.05,share=0.95; see below.")
+@click.option("--slo", required=True, metavar="LIMITS", help="As in ttft=1,tpot=0.05,share=0.95; see above.")
 @click.option("--menu", required=True, metavar="FILE.toml", help="Kinds of replicas and prices, or `example`.")
 @click.option("--trace", metavar="FILE", help="Recorded requests; planned for is their busiest quarter of an hour.")
 @click.option("--format", "trace_format", metavar="NAME", help="Of the trace; see `llmqueue workloads`.")
@@ -27,6 +27,7 @@ from llmqueue_gym.errors import BadInput
 )
 @click.option("--plot", metavar="FILE.png", help="Draw cost against objective; .png, .svg or .pdf.")
 @click.option("--page", metavar="FILE.html", help="Write a page with the picture, tables and reasons.")
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="Seed of the windows.")
 @as_json
 def plan(as_json: bool, plot: str | None, page: str | None, seed: int, **told: Any) -> None:
     """Find the cheapest fleet that keeps an objective.
@@ -67,9 +68,6 @@ def plan(as_json: bool, plot: str | None, page: str | None, seed: int, **told: A
     for path, word in ((plot, "drawn"), (page, "written")):
         if path:
             click.echo(f"{word}: {path}")
-
-
-plan.params.insert(-3, SEED)
 
 
 def _windows(told: dict[str, Any]) -> Any:
