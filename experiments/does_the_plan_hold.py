@@ -15,6 +15,7 @@ hold 19 of 20, as it is to hold 95 % of all windows, and the next cheaper fleet 
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from llmqueue_gym.boards.workers import end_with_parent
 from llmqueue_gym.errors import in_one_line
 from llmqueue_gym.evaluation.results import result, write_json
 from llmqueue_gym.planning import Kind, Menu, objective, plan, windows_of_trace
@@ -71,25 +73,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the recording")
     parser.add_argument("--out", type=Path, default=OUT, help="where the result is stored")
     parser.add_argument("--seed", type=int, default=0, help="of the windows that are planned on")
+    parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    with in_one_line():
-        whole = TraceRequests.from_trace(options.data / FILE)
-        half, later = whole.part(0, 0.5), whole.part(0.5, 1)
-        cases = list(product(OBJECTIVES, MENUS, ("whole", "first half")))
-        rows = []
-        for text, menu, part in track(cases, "planning", console=Console(stderr=True)):
-            recorded = whole if part == "whole" else half
-            fresh = {"same": Pieces} if part == "whole" else {"later": Pieces, "as recorded": AsRecorded}
-            rows += case(text, menu, part, recorded, whole if part == "whole" else later, fresh, options.seed)
+    with in_one_line(), ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
+        cases = [(*one, options) for one in product(OBJECTIVES, MENUS, ("whole", "first half"))]
+        played = list(track(pool.map(case, cases), "planning", len(cases), console=Console(stderr=True)))
+        rows = [row for some in played for row in some]
     found = {"fresh": FRESH, "enough": ENOUGH, "predictor": PREDICTOR, "rows": rows, "summary": summary(rows)}
     write_json(options.out, result(found, None, [options.seed]))
     show(found)
 
 
-def case(
-    text: str, menu: str, part: str, recorded: TraceRequests, other: TraceRequests, fresh: dict[str, Any], seed: int
-) -> list[dict[str, Any]]:
+def case(given: tuple[str, str, str, argparse.Namespace]) -> list[dict[str, Any]]:
     """Return what became of a plan and of the next cheaper fleet, a row for each way of making fresh windows."""
+    text, menu, part, options = given
+    whole, seed = TraceRequests.from_trace(options.data / FILE), options.seed
+    recorded = other = whole
+    fresh: dict[str, Any] = {"same": Pieces}
+    if part != "whole":
+        recorded, other = whole.part(0, 0.5), whole.part(0.5, 1)
+        fresh = {"later": Pieces, "as recorded": AsRecorded}
     windows = windows_of_trace(recorded, FILE)
     found = plan(windows, objective(text, WINDOWS), MENUS[menu], PREDICTOR, seed)
     rows = []

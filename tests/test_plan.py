@@ -2,11 +2,14 @@
 
 import json
 from math import ceil
+from pathlib import Path
 
+import does_the_plan_hold
 import numpy as np
 import pytest
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.results import read_json
 from llmqueue_gym.planning import Kind, Menu, objective, plan, read_menu, windows_of_law, windows_of_trace
 from llmqueue_gym.planning.bounds import alone, charges, least_replicas
 from llmqueue_gym.planning.judge import Judge
@@ -143,7 +146,17 @@ def test_windows_keep_what_was_recorded():
     assert rows >= set(zip(requests["prompt"].tolist(), outputs.tolist(), strict=True))
     first = next(i for i in range(3000) if (recorded.prompts[i : i + 50] == requests["prompt"][:50]).all())
     stretched = np.diff(requests["arrival"][:50]) / np.diff(times[first : first + 50])
-    np.testing.assert_allclose(stretched, stretched[0])
+    assert stretched.std() < 0.05 * stretched.mean()  # by the rate of the quarter of an hour around each
+
+
+def test_a_window_is_nowhere_busier_for_having_been_in_a_busy_quarter():
+    """A recording of one quiet and one busy hour, evenly spaced in both, gives windows that are evenly spaced."""
+    times = np.concatenate([np.arange(0, 3600, 2.0), 3600 + np.arange(0, 3600, 0.5)])
+    recorded = TraceRequests(times, np.full(len(times), 1), np.full(len(times), 1))
+    gaps = np.diff(
+        Pieces(recorded, 4.0, 50).sample(3000, np.random.default_rng(0), np.random.default_rng(1))[0]["arrival"]
+    )
+    assert np.mean(np.abs(gaps - 0.25) < 0.01) > 0.8  # all but those within a quarter of an hour of the change
 
 
 def test_the_busiest_quarter_is_found():
@@ -287,3 +300,15 @@ def test_the_command_plans_and_writes_a_page(run, run_json, menu, tmp_path):
 def test_what_is_wrong_is_refused_in_one_line(refused, menu, args, said, tmp_path):
     assert said in refused("plan", *args, "--menu", menu)
     assert [file.name for file in tmp_path.iterdir()] == ["menu.toml"]
+
+
+def test_plans_of_the_recorded_conversations_hold_in_fresh_windows():
+    """What `experiments/does_the_plan_hold.py` stored: pieces drawn anew, and the half of the recording not planned on."""
+    found = read_json(Path(__file__).parents[1] / "experiments" / "results" / "does_the_plan_hold.json")
+    told = does_the_plan_hold.summary(found["rows"])
+    assert told == found["summary"] and set(told) == {"same", "later", "as recorded"}
+    first = [row for row in found["rows"] if row["fresh"] == "same"]
+    assert all(row["plan"]["held"] >= found["enough"] for row in first)
+    assert all(row["next_cheaper"]["held"] < found["enough"] for row in first if row["next_cheaper"])
+    for row in found["rows"]:
+        assert row["next_cheaper"] is None or row["next_cheaper"]["price"] < row["plan"]["price"]

@@ -1,13 +1,14 @@
 """The windows of time that fleets are judged by: quarter hours at the rate of the busiest one.
 
 A window of a recorded stream is made of pieces, a minute of neighbours each, that are drawn from all over the
-recording, lengths and gaps together, and stretched to the rate: what is bursty within a minute stays bursty, what comes
-at a fixed spacing stays so, and there are as many windows as are wanted although a recording has few quarter hours.
-Slow changes of the rate are told by the busiest quarter alone. (A moving-block bootstrap: Kuensch, Annals of Statistics
-17(3), 1989.)
+recording, lengths and gaps together, and stretched to the rate, each by the rate of the quarter of an hour around it:
+what is bursty within a quarter stays bursty, what comes at a fixed spacing stays so, and there are as many windows as
+are wanted although a recording has few quarter hours. Slower changes of the rate are told by the busiest quarter alone.
+(A moving-block bootstrap: Kuensch, Annals of Statistics 17(3), 1989.)
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,11 +48,10 @@ class Pieces:
         rows = len(source)
         starts = length_rng.integers(rows, size=-(-n // self.piece))
         which = ((starts[:, None] + np.arange(self.piece)) % rows).ravel()[:n]
-        mean = (source.times[-1] - source.times[0]) / max(rows - 1, 1)
-        gaps = np.append(np.diff(source.times), mean)[which]  # to the next
+        gaps = self.gaps[which]
         ends = np.cumsum(gaps)
-        if not ends[-1] > 0:  # a piece that comes at one time
-            gaps, ends = np.full(n, mean), mean * np.arange(1, n + 1)
+        if not ends[-1] > 0:  # pieces that come at one time
+            gaps, ends = np.ones(n), np.arange(1.0, n + 1)
         times = np.maximum(ends - gaps, 0.0) * (n / self.rate / ends[-1])
         names = {"klass": source.classes, "priority": source.priorities, "tenant": source.tenants}
         told = {name: column[which] for name, column in names.items() if column is not None}
@@ -60,6 +60,16 @@ class Pieces:
         if source.contexts is None:
             return requests, outputs
         return requests, outputs, picked(source.contexts, which)
+
+    @cached_property
+    def gaps(self) -> np.ndarray:
+        """From each request to the next `(rows,)`, in mean gaps of the quarter of an hour around it; 1 for the last."""
+        times = self.recorded.times
+        first = np.searchsorted(times, times - QUARTER / 2)
+        last = np.searchsorted(times, times + QUARTER / 2, side="right") - 1
+        spans = times[last] - times[first]
+        rates = np.divide(last - first, spans, out=np.zeros(len(times)), where=spans > 0)
+        return np.append(np.diff(times) * rates[:-1], 1.0)
 
     def output_sample(self) -> np.ndarray:
         """Return the output lengths of the recording."""
