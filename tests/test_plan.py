@@ -303,7 +303,7 @@ def test_what_is_wrong_is_refused_in_one_line(refused, menu, args, said, tmp_pat
 
 
 def test_plans_of_the_recorded_conversations_hold_in_fresh_windows():
-    """What `experiments/does_the_plan_hold.py` stored: pieces drawn anew, and the half of the recording not planned on."""
+    """What `experiments/does_the_plan_hold.py` stored: pieces drawn anew, and the half that was not planned on."""
     found = read_json(Path(__file__).parents[1] / "experiments" / "results" / "does_the_plan_hold.json")
     told = does_the_plan_hold.summary(found["rows"])
     assert told == found["summary"] and set(told) == {"same", "later", "as recorded"}
