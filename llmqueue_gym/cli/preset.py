@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -106,7 +107,7 @@ def _print(found: dict[str, Any]) -> None:
             cells += ["", "", "", "", ""]
         rows.append([*cells, since])
     load = f"load {found['load']:.3g}" if found["load"] else "as recorded"
-    title = f"{found['requests']:,} requests of {found['workload']}, {load}, {found['profile']}, {found['rules']}"
+    title = f"{found['requests']:,} requests of {Path(found['workload']).name}, {load}, {found['profile']}, {found['rules']}"
     print_table(title, ("order", "mean", f"over {base}", "p99", "longest wait", "lost", "matters"), rows)
     click.echo(
         "lost: share of the busy time that goes into computing again what was given up; matters: least load from which "

@@ -1,6 +1,7 @@
 """A picture of a sweep: means over that of the base, against the load."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from llmqueue_gym.errors import BadInput
@@ -48,7 +49,7 @@ def plot_sweep(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     first = "for none of them" if over["first"] is None else f"from load {over['first']:g} on"
-    where = f"{found['requests']:,} requests of {found['workload']}, {found['profile']}, {found['rules']}"
+    where = f"{found['requests']:,} requests of {Path(found['workload']).name}, {found['profile']}, {found['rules']}"
     axes.set_title(f"Who is served first matters {first}\n{where}", fontsize=10, loc="left")
     gone = [name for name in names if name not in {end[2] for end in ends if end[0] <= high}]
     note = f"bars: 95 % intervals on the same requests; dashed: {100 * over['matters']:.3g} % below {base}"
