@@ -107,7 +107,8 @@ def _print(found: dict[str, Any]) -> None:
             cells += ["", "", "", "", ""]
         rows.append([*cells, since])
     load = f"load {found['load']:.3g}" if found["load"] else "as recorded"
-    title = f"{found['requests']:,} requests of {Path(found['workload']).name}, {load}, {found['profile']}, {found['rules']}"
+    work = f"{found['requests']:,} requests of {Path(found['workload']).name}, {load}"
+    title = f"{work}, {found['profile']}, {found['rules']}"
     print_table(title, ("order", "mean", f"over {base}", "p99", "longest wait", "lost", "matters"), rows)
     click.echo(
         "lost: share of the busy time that goes into computing again what was given up; matters: least load from which "
