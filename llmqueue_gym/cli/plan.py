@@ -98,7 +98,9 @@ def _windows(told: dict[str, Any]) -> Any:
 def _print(found: dict[str, Any]) -> None:
     from llmqueue_gym.planning.words import COLUMNS, cells, conclusion, how, reasons
 
-    print_table(f"{found['workload']}: {found['slo']}", COLUMNS, [cells(row, found) for row in found["front"]])
+    shown = [k for k, name in enumerate(COLUMNS) if name not in ("worst window", "95 %")]  # a screen is 80 wide
+    rows = [[cells(row, found)[k] for k in shown] for row in found["front"]]
+    print_table(f"{found['workload']}: {found['slo']}", [COLUMNS[k] for k in shown], rows)
     click.echo(conclusion(found))
     for line in (*reasons(found), *how(found)):
         click.echo(line)
