@@ -20,6 +20,7 @@ from llmqueue_gym.cli.catalogue import envs, policies, predictors, rules, system
 from llmqueue_gym.cli.compare import compare
 from llmqueue_gym.cli.export import export
 from llmqueue_gym.cli.leaderboard import leaderboard
+from llmqueue_gym.cli.plan import plan
 from llmqueue_gym.cli.profile import profile
 from llmqueue_gym.cli.record import record
 from llmqueue_gym.cli.simulate import simulate
@@ -47,6 +48,7 @@ def cli(ctx: click.Context) -> None:
 
 _LISTS = (systems, envs, policies, predictors, workloads, rules, profile)
 _STUDIES = (theory, simulate, compare, reproduce, bench, leaderboard, export, record)
+_STUDIES = (theory, simulate, compare, plan, reproduce, bench, leaderboard, export)
 for _command in (*_LISTS, *_STUDIES):
     cli.add_command(_command)
 

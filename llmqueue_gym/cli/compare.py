@@ -18,8 +18,20 @@ _NOT_TOLD = (None, False, "inf")
 
 
 def _compare(
-    asked: Asked, policies: str | None, seed: int, metric: str | None, plot: str | None, as_json: bool
+    asked: Asked,
+    policies: str | None,
+    preset: str | None,
+    seed: int,
+    metric: str | None,
+    plot: str | None,
+    as_json: bool,
 ) -> None:
+    if preset is not None:
+        from llmqueue_gym.cli.preset import compare_preset
+
+        if policies is not None:
+            raise BadInput(f"--preset {preset} names the policies, and --policies {policies} does; give one of them")
+        return compare_preset(asked, preset, seed, metric, plot, as_json)
     from llmqueue_gym.evaluation.compare import compare as run
     from llmqueue_gym.evaluation.results import result
     from llmqueue_gym.storage import whole
@@ -59,13 +71,14 @@ compare = BySystem(
     "first that takes all options.",
     (
         click.Option(["--policies"], metavar="LIST", help="Names, separated by commas, or `all`."),
+        click.Option(["--preset"], metavar="NAME", help="A set of policies, over loads; `proposals`."),
         click.Option(["--metric"], metavar="NAME", help="What is compared of a job.  [default: end to end]"),
         click.Option(["--plot"], metavar="FILE.png", help="Draw mean against p99; .png, .svg or .pdf."),
         SEED,
         JSON,
     ),
     first="replica",
-    brief=("metric", "plot", "as_json"),
+    brief=("preset", "metric", "plot", "as_json"),
 )
 
 
