@@ -47,8 +47,7 @@ def cli(ctx: click.Context) -> None:
 
 
 _LISTS = (systems, envs, policies, predictors, workloads, rules, profile)
-_STUDIES = (theory, simulate, compare, reproduce, bench, leaderboard, export, record)
-_STUDIES = (theory, simulate, compare, plan, reproduce, bench, leaderboard, export)
+_STUDIES = (theory, simulate, compare, plan, reproduce, bench, leaderboard, export, record)
 for _command in (*_LISTS, *_STUDIES):
     cli.add_command(_command)
 
