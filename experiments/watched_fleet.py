@@ -169,7 +169,7 @@ def broken(f, r, owners, merged, room, seen, counts, tokens, forgets):  # type: 
             return COUNT, q
         if awaited[q] != member.awaited:
             return COUNT, q
-        if member.promised < 0 or member.reserved < 0:
+        if member.promised < 0 or member.reserved < r.state[q].fulfilled:
             return PROMISED, q
     return KEPT, 0
 
@@ -231,6 +231,8 @@ def watched(fleet: Fleet, drawn: Drawn, router: RoutingPolicy, room: np.ndarray,
         AssertionError: a promise is broken.
     """
     f, r, course, rest, checked = fleet.loaded(drawn, router)
+    if r.cells is None:  # watched, all of the engine is compiled, and unwatched as little as suffices
+        r = r._replace(cells=np.zeros(0, np.int64))
     steering = Steering(fleet, f, r, course, drawn.truth.get("vanishing", NEVER), unit)
     f, which, n = steering.f, fleet.rows[1], len(drawn.sizes)
     forgets = any(m.rules.forget_unread for m in fleet.members)

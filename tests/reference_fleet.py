@@ -256,7 +256,12 @@ class Fleet:
         if gone.power == OFF:
             return
         wanted, role = gone.power != DRAINING or gone.becomes >= 0, gone.home if gone.becomes < 0 else gone.becomes
-        lost = gone.vanish()
+        left = gone.left
+        lost = gone.vanish(self.now)
+        for _ in range(min(gone.left - len(lost) - left, len(self.later))):
+            follower = self.later.pop(0)
+            follower.arrive(self.now)
+            self.coming.append(follower)
         self.to_move.pop(gone, None)
         for request in self.requests:
             ends = request.source, request.target

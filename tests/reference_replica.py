@@ -403,8 +403,11 @@ class Replica:
         self.reason = "livelock" if self.barren > self.rules.patience else ""
         return left, read
 
-    def vanish(self):
-        """Be gone, and return the requests that were here."""
+    def vanish(self, now):
+        """Be gone, and return the requests that were here; those that wait for the rest of their batch are done."""
+        self.clock = max(self.clock, now)
+        for request in [one for one in self.running if one.done]:
+            self.leave(request)
         lost = self.running + self.waiting + self.inbox
         self.left += len(lost)
         for request in lost:

@@ -59,6 +59,7 @@ from llmqueue_gym.engines.fleet.transfers import (
     arrive_from_elsewhere,
     begin_transfers,
     hand_over,
+    only_tries,
     send,
     try_transfer,
     vanish,
@@ -245,6 +246,11 @@ def go_on(
             if closes:
                 fleet.reason = DRAINED if done else HORIZON
                 break
+            if course.retry > 0:
+                fleet.fruitless = fleet.fruitless + 1 if only_tries(e, f, r, course) else 0
+                if fleet.fruitless > 1:  # who waits at a replica may have begun after the first of them
+                    fleet.reason = STUCK
+                    break
             if until < np.inf and done:  # what comes later concerns nobody, and nobody pays for it
                 fleet.reason = DRAINED
                 break

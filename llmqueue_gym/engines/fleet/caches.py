@@ -63,6 +63,16 @@ def freed_of(cells, state, flow, path):
 
 
 @part_kernel
+def has_room(r, g, i, size):
+    """Whether replica g has room for request i, which is to move there, and for a token more."""
+    state, need = r.state[g], blocks_for(r.requests[i].computed + 1, size)
+    if state.caching:
+        look_up(g, r, i, size)
+        need -= state.hits - state.idle_hits
+    return need <= r.system[g].free
+
+
+@part_kernel
 def claim(r, g, i, size):
     """Let request i, which is to move to replica g, take its room there, and a token's more.
 
@@ -75,15 +85,11 @@ def claim(r, g, i, size):
     Returns:
         how many of its tokens are there already; -1 where there is no room.
     """
-    request, state, system = r.requests[i], r.state[g], r.system[g]
-    need, found = blocks_for(request.computed + 1, size), 0
-    if state.caching:
-        look_up(g, r, i, size)
-        need -= state.hits - state.idle_hits
-        found = state.hits * size
-    if need > system.free:
+    request, state, system, found = r.requests[i], r.state[g], r.system[g], 0
+    if not has_room(r, g, i, size):
         return -1
     if state.caching:
+        found = state.hits * size
         use_hits(r.cells, state, system, request, r.truth[i])
     take(g, r, i, request.computed + 1, size)
     return found

@@ -47,6 +47,7 @@ FLEET = np.dtype(
         ("mate", "i8"),  # the one that was sent on last, a row, -1 before
         ("inside", "i8"),  # programs that have begun and are not over
         ("wrong", "i8"),  # of those that are over and have given answers, those that ended with a wrong one
+        ("fruitless", "i8"),  # moments one after another with nothing to come but transfers that find no room
     ],
     align=True,
 )

@@ -1,5 +1,7 @@
 """Requests go to replicas, leave them for others, and lose what they had where one vanishes."""
 
+import numpy as np
+
 from llmqueue_gym._jit import part_kernel
 from llmqueue_gym.engines.batching.block_pass import gains, stay_here
 from llmqueue_gym.engines.batching.block_queue import remove, row_of, stands_for_itself
@@ -7,7 +9,7 @@ from llmqueue_gym.engines.batching.comings import leave
 from llmqueue_gym.engines.batching.queue import row_at
 from llmqueue_gym.engines.batching.sharing import release
 from llmqueue_gym.engines.batching.tables import BY_BLOCKS, BY_TURNS
-from llmqueue_gym.engines.fleet.caches import claim, free_behind, leave_behind, settle
+from llmqueue_gym.engines.fleet.caches import claim, free_behind, has_room, leave_behind, settle
 from llmqueue_gym.engines.fleet.events import cancel, note
 from llmqueue_gym.engines.fleet.power import turn_off
 from llmqueue_gym.engines.fleet.promises import forget_promises, keep_promises_here, lend_room, promise
@@ -115,6 +117,25 @@ def try_transfer(e, f, r, i, course):
     """Begin the transfer of request i, or note when it is tried again."""
     if not transfer(e, f, r, i, course):
         f.flows[i].order = note(e, f, f.fleet[e].clock + course.retry, RETRIED, i)
+
+
+@part_kernel
+def only_tries(e, f, r, course):
+    """Whether nothing runs in run e, and nothing is to come but transfers that find no room."""
+    fleet, first = f.fleet[e], e * len(f.forms)
+    if fleet.events == 0 or fleet.arrived < fleet.sent or course.tick < np.inf:
+        return False
+    for g in range(first, first + len(f.forms)):
+        if r.system[g].running > 0 or r.state[g].ends < np.inf or r.state[g].arrived < r.state[g].n:
+            return False
+    for k in range(fleet.events):
+        if f.events[e, k].kind != RETRIED:
+            return False
+        i = f.events[e, k].subject
+        q = f.flows[i].target
+        if f.rules[q].batching == BY_TURNS or has_room(r, first + q, i, f.rules[q].block_size):
+            return False
+    return True
 
 
 @part_kernel

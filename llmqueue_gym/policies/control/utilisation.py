@@ -51,7 +51,7 @@ class Utilisation(Controller):
             if seen.clock - memory.get(("changed", role), -np.inf) < self.cool:
                 continue
             calm = seen.clock - memory["needed", role] >= self.steady
-            step = (share > self.up) - (share < self.down and calm)
+            step = int(share > self.up) - int(share < self.down and calm)
             if step and wanted[role] + step >= 1:
                 wanted[role] += step
                 memory["changed", role] = seen.clock
