@@ -1,0 +1,72 @@
+"""How Sphinx builds the site from the pages that `generate.py` has put together; `make docs` calls both."""
+
+import os
+import re
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+# Examples call `llmqueue`, and pictures of theirs need no screen.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ |= {"COLUMNS": "100", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+
+project = "llmqueue_gym"
+author = "the authors of llmqueue_gym"
+project_copyright = "MIT licence"
+version = release = version_of("llmqueue-gym")
+
+extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_templates"]
+nitpicky = False
+suppress_warnings = ["toc.empty_glob", "mystnb.unknown_mime_type"]
+
+# Every example runs, each page in a folder of its own, and one that fails stops the build.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 400
+nb_execution_raise_on_error = True
+nb_execution_excludepatterns = ["first_agent*"]  # minutes of training; tests/test_notebook.py runs its cells
+nb_merge_streams = True
+myst_enable_extensions = ["colon_fence", "attrs_inline", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": True}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+default_role = "code"  # docstrings put names between single backticks
+
+html_theme = "furo"
+html_title = "llmqueue_gym"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_theme_options = {"navigation_with_keys": True}
+pygments_style, pygments_dark_style = "tango", "monokai"
+copybutton_exclude = ".linenos, .gp, .go"
+
+
+def collapse(app, pagename, templatename, context, doctree):
+    """Let the menu list the pages of a section on the pages of that section alone: there are hundreds."""
+    if whole := context.get("toctree"):
+        context["toctree"] = lambda **options: whole(**{**options, "collapse": True})
+
+
+def as_restructured(app, what, name, obj, options, lines):
+    """Make docstrings good reStructuredText: outside of backticks `*`, `|` and a trailing `_` are just letters."""
+    for k, line in enumerate(lines):
+        parts = re.split(r"(``[^`]*``|`[^`]*`|:\w+:`[^`]*`)", line)
+        for i in range(0, len(parts), 2):
+            parts[i] = re.sub(r"(?<!\*)\*(?!\*)|\||(?<=\w)_(?!\w)", r"\\\g<0>", parts[i])
+        lines[k] = "".join(parts)
+
+
+def setup(app):
+    """Connect both."""
+    app.connect("html-page-context", collapse, priority=100)
+    app.connect("autodoc-process-docstring", as_restructured, priority=100)

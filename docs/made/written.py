@@ -1,0 +1,53 @@
+"""Pages written by hand, made ready for Sphinx: their examples become cells that run, what they link to is copied."""
+
+import re
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+HEAD = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n\n"
+_FENCE = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((\.\./[^)#\s]+)\)")
+_PLOT = re.compile(r"--plot (\S+\.png)")
+
+
+def written(docs: Path, out: Path) -> dict[str, str]:
+    """Return the pages of a folder by file name, and copy notebooks and what the pages link to."""
+    for notebook in docs.glob("*.ipynb"):
+        shutil.copy(notebook, out)
+    return {path.name: _with_files(ready(path.read_text(encoding="utf-8")), docs, out) for path in docs.glob("*.md")}
+
+
+def ready(text: str) -> str:
+    """Return a page whose blocks of `python` and `sh` are cells that run; a picture that one draws stands below it."""
+    found, count = _FENCE.subn(_cell, text)
+    return HEAD + found if count else text
+
+
+def _cell(block: re.Match[str]) -> str:
+    language, code = block[1], block[2]
+    if language == "python":
+        return _run(code)
+    shown = f"```bash\n{code}```\n\n" + _run(f"%%bash\nset -e\n{code}", "remove-input")
+    return shown + "".join(
+        "\n\n" + _run(f'from IPython.display import Image\n\nImage("{picture}")\n', "remove-input")
+        for picture in _PLOT.findall(code)
+    )
+
+
+def _run(code: str, *tags: str) -> str:
+    told = f":tags: [{', '.join(tags)}]\n\n" if tags else ""
+    return f"```{{code-cell}} ipython3\n{told}{code}```"
+
+
+def _with_files(text: str, docs: Path, out: Path) -> str:
+    """Return a page that links to copies of files of the checkout."""
+
+    def copied(link: re.Match[str]) -> str:
+        path = (docs / link[1]).resolve()
+        name = Path("files") / path.relative_to(ROOT)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, out / name)
+        return f"]({name})"
+
+    return _LINK.sub(copied, text)
