@@ -12,13 +12,11 @@ os.environ |= {"COLUMNS": "100", "MPLBACKEND": "module://matplotlib_inline.backe
 
 project = "llmqueue_gym"
 author = "the authors of llmqueue_gym"
-project_copyright = "MIT licence"
 version = release = version_of("llmqueue-gym")
 
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_templates"]
-nitpicky = False
-suppress_warnings = ["toc.empty_glob", "mystnb.unknown_mime_type"]
+exclude_patterns = ["files"]
+suppress_warnings = ["ref.python"]  # names that packages hand on are found in several places
 
 # Every example runs, each page in a folder of its own, and one that fails stops the build.
 nb_execution_mode = "force"
@@ -30,6 +28,7 @@ nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "attrs_inline", "deflist"]
 myst_heading_anchors = 3
 
+autodoc_mock_imports = ["torch", "stable_baselines3", "sb3_contrib", "ray", "cma", "tyro"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
@@ -37,6 +36,7 @@ autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 default_role = "code"  # docstrings put names between single backticks
 
 html_theme = "furo"
@@ -46,6 +46,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style, pygments_dark_style = "tango", "monokai"
 copybutton_exclude = ".linenos, .gp, .go"
@@ -57,13 +58,28 @@ def collapse(app, pagename, templatename, context, doctree):
         context["toctree"] = lambda **options: whole(**{**options, "collapse": True})
 
 
+_LETTERS = re.compile(r"(``.*?``|`[^`]*`)|(?m:^\s*[*-] )|(?<!\*)\*(?!\*)|\||(?<=\w)_(?!\w)", re.DOTALL)
+
+
 def as_restructured(app, what, name, obj, options, lines):
-    """Make docstrings good reStructuredText: outside of backticks `*`, `|` and a trailing `_` are just letters."""
+    """Make docstrings good reStructuredText: what is indented is code, and `*`, `|`, a trailing `_` are letters."""
+    blocks, text, last = [], [], 0
     for k, line in enumerate(lines):
-        parts = re.split(r"(``[^`]*``|`[^`]*`|:\w+:`[^`]*`)", line)
-        for i in range(0, len(parts), 2):
-            parts[i] = re.sub(r"(?<!\*)\*(?!\*)|\||(?<=\w)_(?!\w)", r"\\\g<0>", parts[i])
-        lines[k] = "".join(parts)
+        depth = len(line) - len(line.lstrip())
+        if line.strip() and k and not lines[k - 1].strip() and depth > last:
+            text += [" " * last + "::", ""]
+            blocks.append(last)
+        if line.strip():
+            blocks = [one for one in blocks if one < depth]
+            last = depth if not blocks else last
+        text.append(line if blocks else "\0" + line)
+    plain = re.compile(r"(?:^\0.*\n?)+", re.MULTILINE)
+    escaped = plain.sub(lambda part: _LETTERS.sub(_escaped, part[0].replace("\0", "")), "\n".join(text))
+    lines[:] = escaped.split("\n")
+
+
+def _escaped(found):
+    return found[0] if found[1] or found[0].strip() in ("*", "-") and found[0] != "*" else "\\" + found[0]
 
 
 def setup(app):

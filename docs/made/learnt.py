@@ -1,5 +1,6 @@
 """What agents get in an environment, from stored trainings."""
 
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from llmqueue_gym.evaluation.results import read_json
 from llmqueue_gym.systems import SYSTEMS
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
-STORED = ("learning_curves", "learning_curves_of_replicas")
+STORED = ("played_by_hand", "learning_curves")  # what trainings tell stands for what was played before
 
 
 @cache
@@ -17,13 +18,11 @@ def _rows() -> dict[str, dict[str, Any]]:
     """Return what is stored of each id, with the decisions of a training and the command."""
     found = {}
     for name in STORED:
-        path = RESULTS / f"{name}.json"
-        if path.is_file():
-            told = read_json(path)
-            steps = {run["id"]: run["curve"][-1][0] for run in told["runs"]}
-            command = "python " + " ".join(told["provenance"]["command"])
-            for row in told["rows"]:
-                found[row["id"]] = {**row, "steps": steps[row["id"]], "command": command}
+        told = read_json(RESULTS / f"{name}.json")
+        steps = {run["id"]: run["curve"][-1][0] for run in told["runs"]}
+        command = "python " + shlex.join(told["provenance"]["command"])
+        for row in told["rows"]:
+            found[row["id"]] = {**row, "steps": steps.get(row["id"], 0), "command": command}
     return found
 
 
@@ -40,6 +39,7 @@ def learnt(name: str) -> dict[str, Any] | None:
     return {
         "rows": [(who, cost, cost / row["best_cost"]) for who, cost in rows],
         "cost": SYSTEMS.builder(ENVIRONMENTS[name].system)().cost,
+        "base": row["base"],
         "steps": row["steps"],
         "command": row["command"],
         "verdicts": {agent: one["verdict"] for agent, one in row["agents"].items()},

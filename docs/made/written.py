@@ -2,12 +2,14 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HEAD = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n\n"
 _FENCE = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((\.\./[^)#\s]+)\)")
+_ELSEWHERE = re.compile(r"<!-- examples are run by (\S+) -->")  # in a page whose blocks do not run here
 _PLOT = re.compile(r"--plot (\S+\.png)")
 
 
@@ -15,13 +17,25 @@ def written(docs: Path, out: Path) -> dict[str, str]:
     """Return the pages of a folder by file name, and copy notebooks and what the pages link to."""
     for notebook in docs.glob("*.ipynb"):
         shutil.copy(notebook, out)
-    return {path.name: _with_files(ready(path.read_text(encoding="utf-8")), docs, out) for path in docs.glob("*.md")}
+    pages = {path.name: path.read_text(encoding="utf-8") for path in sorted(docs.glob("*.md"))}
+    return {name: _with_files(ready(_listed(text, pages)), docs, out) for name, text in pages.items()}
 
 
 def ready(text: str) -> str:
     """Return a page whose blocks of `python` and `sh` are cells that run; a picture that one draws stands below it."""
+    if _ELSEWHERE.search(text):
+        return text
     found, count = _FENCE.subn(_cell, text)
     return HEAD + found if count else text
+
+
+def _listed(text: str, pages: Iterable[str]) -> str:
+    """Return a page whose lists of pages name those that are there, where a line such as `plan*` stands for them."""
+
+    def names(line: re.Match[str]) -> str:
+        return "".join(f"{page[:-3]}\n" for page in pages if page.startswith(line[1]))
+
+    return re.sub(r"^(\w+)\*\n", names, text, flags=re.MULTILINE)
 
 
 def _cell(block: re.Match[str]) -> str:
