@@ -1,17 +1,22 @@
 # make bench   set up a virtual environment and run the main job
 # make test    set up a virtual environment and run the tests
+# make docs    set it up for the site and build that, with every example of it run, in build/site
 # make learn   set it up for training and let standard learners try every environment (under 30 minutes on 2 cores)
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: bench test learn setup setup-train setup-rllib setup-clients lint types layers check wheel clean
+.PHONY: bench test docs learn setup setup-train setup-rllib setup-clients lint types layers check wheel clean
 
 bench: setup
 	$(BIN)/llmqueue bench
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+docs: .venv/docs
+	$(BIN)/python docs/generate.py build/docs
+	$(BIN)/sphinx-build --fail-on-warning --quiet --jobs auto build/docs build/site
 
 learn: setup-train
 	$(BIN)/python agents/learn.py
@@ -22,6 +27,10 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, not " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+.venv/docs: .venv/installed
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 setup-train: setup

@@ -79,7 +79,9 @@ def as_restructured(app, what, name, obj, options, lines):
 
 
 def _escaped(found):
-    return found[0] if found[1] or found[0].strip() in ("*", "-") and found[0] != "*" else "\\" + found[0]
+    if found[1]:  # code; what follows it directly, as in the plural of a name, has to be told from it
+        return found[1] + ("\\ " if found.string[found.end() : found.end() + 1].isalnum() else "")
+    return found[0] if len(found[0].strip()) < len(found[0]) else "\\" + found[0]
 
 
 def setup(app):
