@@ -44,6 +44,7 @@ html_title = "llmqueue_gym"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_search_summary = False  # it takes a server; the site is read from files, too
 html_show_sourcelink = False
 html_show_sphinx = False
 html_show_copyright = False

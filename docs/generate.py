@@ -2,9 +2,9 @@
 
     python docs/generate.py build/docs && sphinx-build -W build/docs build/site      # or: make docs
 
-What is written lies in `docs/`, in plain Markdown. ```` ```python ```` and ```` ```sh ```` are examples that run when the
-site is built, a page in a process and a folder of its own, and what they print stands below them; ```` ```py ```` and
-```` ```bash ```` are only shown.
+What is written lies in `docs/`, in plain Markdown. Blocks of `python` and of `sh` are examples that run when the site
+is built, those of a page in a process and a folder of their own, and what they print stands below them; blocks of `py`
+and of `bash` are only shown.
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """Draw what the project is, in one picture: a rank, analysed, simulated, played and ranked.
 
-    python docs/picture.py     # docs/_static/picture.svg and .png, in half a minute
+python docs/picture.py     # docs/_static/picture.svg and .png, in half a minute
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ def main() -> None:
     """Draw and write it."""
     plt.rcParams |= {"font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "0", "axes.edgecolor": "#bbbbbb"}
     figure = plt.figure(figsize=(11.0, 3.5), facecolor="white")
-    grid = figure.add_gridspec(1, 3, left=0.05, right=0.985, bottom=0.14, top=0.66, wspace=0.34, width_ratios=(1, 1.2, 1))
+    grid = figure.add_gridspec(1, 3, left=0.05, right=0.985, bottom=0.14, top=0.66, wspace=0.34, width_ratios=(5, 6, 5))
     words = "def half_life(job, params):\n    return job.predicted - 0.5 * job.age"
     box = {"boxstyle": "round,pad=0.7", "fc": "#f4f6f8", "ec": "#d5dbe1"}
     figure.text(0.5, 0.875, words, family="monospace", fontsize=11, ha="center", va="center", color=INK, bbox=box)
@@ -61,7 +61,8 @@ def times(panel: plt.Axes) -> None:
 
 def frame(panel: plt.Axes) -> None:
     """Show a frame of an environment."""
-    panel.imshow(Image.open(STATIC / "frames" / "LLMBatching.png").convert("RGB"), interpolation="lanczos", aspect="auto")
+    picture = Image.open(STATIC / "frames" / "LLMBatching.png").convert("RGB")
+    panel.imshow(picture, interpolation="lanczos", aspect="auto")
     panel.set(xticks=[], yticks=[], xlabel="an environment of Gymnasium")
 
 

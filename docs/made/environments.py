@@ -12,6 +12,8 @@ from made.asked import as_markdown, asked
 from made.learnt import learnt
 from made.templates import render
 
+PAY = ("per_job", "price", "wrong")  # arguments that say what else is paid for
+
 
 def short(name: str) -> str:
     """Return an id without what all have: `MG1` of `llmqueue/MG1-v0`."""
@@ -47,5 +49,6 @@ def page(name: str) -> str:
         system=as_markdown(inspect.getdoc(kind) or ""),
         title=next(system.title for system in kinds_of_systems(one.system)),
         learnt=learnt(name),
+        pay=[key for key in PAY if told["parameters"].get(key)],
         columns=[(part, zip(told[part].items(), told["units"][part], strict=True)) for part in ("jobs", "system")],
     )

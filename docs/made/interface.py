@@ -5,7 +5,7 @@ import pkgutil
 import llmqueue_gym
 from made.templates import render
 
-# Packages with what they are for. Kernels, the command line, and policies and predictors, which have pages, are left out.
+# Packages with what they are for. Kernels and the command line are left out; policies and predictors have pages.
 PACKAGES = {
     "systems": "What serves, and the scenario",
     "envs": "Environments and rollouts",

@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llmqueue_gym.envs import ENVIRONMENTS
+from llmqueue_gym.envs import ENVIRONMENTS, Environment
+from llmqueue_gym.envs.opened import opened
 from llmqueue_gym.evaluation.results import read_json
-from llmqueue_gym.systems import SYSTEMS
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 STORED = ("played_by_hand", "learning_curves")  # what trainings tell stands for what was played before
@@ -38,9 +38,15 @@ def learnt(name: str) -> dict[str, Any] | None:
     rows += [(agent, one["cost"]) for agent, one in row["agents"].items()]
     return {
         "rows": [(who, cost, cost / row["best_cost"]) for who, cost in rows],
-        "cost": SYSTEMS.builder(ENVIRONMENTS[name].system)().cost,
+        "cost": _cost(ENVIRONMENTS[name]),
         "base": row["base"],
         "steps": row["steps"],
         "command": row["command"],
         "verdicts": {agent: one["verdict"] for agent, one in row["agents"].items()},
     }
+
+
+def _cost(environment: Environment) -> str:
+    """Return in words what is measured."""
+    cost = opened(environment.system, environment.kwargs)[0].system.cost
+    return f"{cost}, with the price of replicas" if "price" in environment.kwargs else cost

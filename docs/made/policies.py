@@ -40,8 +40,9 @@ def kinds() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {kind: {"names": {}, "systems": []} for kind in TITLES}
     for system in kinds_of_systems():
         for part in system.policies.parts:
-            found[part.made.kind]["names"] |= {name: part for name in part if name not in found[part.made.kind]["names"]}
-            found[part.made.kind]["systems"].append(system)
+            here = found[part.made.kind]
+            here["names"] = {**dict.fromkeys(part, part), **here["names"]}
+            here["systems"].append(system)
     found["controller"]["names"] = dict.fromkeys(CONTROLLERS, CONTROLLERS)
     found["expansion rule"]["names"] = dict.fromkeys(EXPANSION_POLICIES, EXPANSION_POLICIES)
     return found

@@ -1,9 +1,8 @@
 """The page of speeds, from the stored measurements."""
 
+from llmqueue_gym.evaluation.results import read_json
 from made.learnt import RESULTS
 from made.templates import render
-
-from llmqueue_gym.evaluation.results import read_json
 
 
 def pages() -> dict[str, str]:
