@@ -30,12 +30,13 @@ def main() -> None:
     """Draw and write it."""
     plt.rcParams |= {"font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "0", "axes.edgecolor": "#bbbbbb"}
     figure = plt.figure(figsize=(11.0, 3.5), facecolor="white")
-    grid = figure.add_gridspec(1, 3, left=0.05, right=0.985, bottom=0.14, top=0.66, wspace=0.34, width_ratios=(5, 6, 5))
     words = "def half_life(job, params):\n    return job.predicted - 0.5 * job.age"
     box = {"boxstyle": "round,pad=0.7", "fc": "#f4f6f8", "ec": "#d5dbe1"}
-    figure.text(0.5, 0.875, words, family="monospace", fontsize=11, ha="center", va="center", color=INK, bbox=box)
+    figure.text(
+        0.5, 0.875, words, family="monospace", fontsize=11, ha="center", va="center", ma="left", color=INK, bbox=box
+    )
     titles = ("analysed and simulated", "played", "ranked")
-    panels = [figure.add_subplot(grid[k]) for k in range(3)]
+    panels = [figure.add_axes((left, 0.14, width, 0.52)) for left, width in ((0.04, 0.25), (0.35, 0.29), (0.78, 0.2))]
     for panel, title, draw in zip(panels, titles, (times, frame, ranking), strict=True):
         draw(panel)
         panel.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=7)
@@ -47,14 +48,16 @@ def times(panel: plt.Axes) -> None:
     """Draw exact mean response times against load, and simulated ones on them."""
     panel.spines[["top", "right"]].set_visible(False)
     size, noise = size_law(SIZE), predictor(NOISE)
-    for rank, name, colour in (("fcfs", "fcfs", GREY), (half_life, "half_life", BLUE), ("gittins", "gittins", ORANGE)):
+    lines = (("fcfs", GREY, -3), (half_life, BLUE, 3), ("gittins", ORANGE, -9))
+    for rank, colour, above in lines:
+        name = rank if isinstance(rank, str) else rank.__name__
         exact = [analyse(policy(rank), size, noise, load=load).mean_response_time for load in LOADS]
         panel.plot(LOADS, exact, color=colour, lw=1.6)
         runs = [Scenario("mg1", size=SIZE, predictor=NOISE, load=load, n_jobs=1_000_000) for load in LOADS]
         means = [run.simulate(rank, seed=0).after_warmup().response_times.mean() for run in runs]
         panel.plot(LOADS, means, "o", ms=4.5, color=colour, mfc="white")
-        panel.annotate(name, (LOADS[-1], exact[-1]), (6, -3), textcoords="offset points", color=colour, fontsize=8.5)
-    panel.set(yscale="log", xlabel="load; lines: theory, circles: a million jobs", xlim=(0.48, 0.985))
+        panel.annotate(name, (LOADS[-1], exact[-1]), (6, above), textcoords="offset points", color=colour, fontsize=8.5)
+    panel.set(yscale="log", xlabel="load; lines: theory, circles: a million jobs", xlim=(0.48, 1.0))
     panel.set_yticks([1, 2, 5, 10], ["1 s", "2 s", "5 s", "10 s"])
     panel.minorticks_off()
 
