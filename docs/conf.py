@@ -21,7 +21,7 @@ suppress_warnings = ["ref.python"]  # names that packages hand on are found in s
 # Every example runs, each page in a folder of its own, and one that fails stops the build.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 400
+nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_execution_excludepatterns = ["first_agent*"]  # minutes of training; tests/test_notebook.py runs its cells
 nb_merge_streams = True

@@ -21,7 +21,7 @@ SITE = Path(os.environ.get("LLMQUEUE_SITE", ROOT / "build" / "site"))
 def _makers(monkeypatch):
     """The modules that make pages; what theory knows takes half a minute and is left out."""
     monkeypatch.syspath_prepend(str(DOCS))
-    monkeypatch.setenv("QUICK", "")
+    monkeypatch.setenv("DOCS_WITHOUT_THEORY", "")
 
 
 # What is written.
@@ -136,7 +136,7 @@ def test_every_kind_of_policy_has_a_title_and_every_policy_a_page():
 def test_theory_is_asked_where_it_knows_something(monkeypatch):
     from made import theory
 
-    monkeypatch.delenv("QUICK")
+    monkeypatch.delenv("DOCS_WITHOUT_THEORY")
     ((where, rows, covered),) = theory.known.__wrapped__("moldable policy")
     assert "8 servers" in where and rows["one-server"]["kind"] == "exact" and covered
     assert theory.known.__wrapped__("router") == []
