@@ -15,7 +15,6 @@ author = "the authors of llmqueue_gym"
 version = release = version_of("llmqueue-gym")
 
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["files"]
 suppress_warnings = ["ref.python"]  # names that packages hand on are found in several places
 
 # Every example runs, each page in a folder of its own, and one that fails stops the build.

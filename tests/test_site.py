@@ -69,7 +69,7 @@ def test_examples_become_cells_and_the_rest_stays():
     assert text.startswith("---\nfile_format: mystnb")
     assert "```{code-cell} ipython3\nx = 1\n```" in text
     assert "```bash\nllmqueue envs --plot p.png\n```" in text
-    assert ":tags: [remove-input]\n\n%%bash\nset -e\nllmqueue envs --plot p.png\n```" in text
+    assert """["bash", "-ec", 'llmqueue envs --plot p.png\\n']""" in text
     assert 'Image("p.png")' in text and text.count("{code-cell}") == 3
     assert ready("```py\nno\n```\n") == "```py\nno\n```\n"
 

@@ -10,6 +10,16 @@ HEAD = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n\n"
 _FENCE = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((\.\./[^)#\s]+)\)")
 _ELSEWHERE = re.compile(r"<!-- examples are run by (\S+) -->")  # in a page whose blocks do not run here
+# Commands print to no terminal, and what they print comes as one piece.
+_SHELL = """import os
+import subprocess
+
+_plain = {{key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")}}
+_into = {{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": _plain}}
+_done = subprocess.run(["bash", "-ec", {}], **_into)
+print(_done.stdout)
+_done.check_returncode()
+"""
 _PLOT = re.compile(r"--plot (\S+\.png)")
 
 
@@ -42,7 +52,7 @@ def _cell(block: re.Match[str]) -> str:
     language, code = block[1], block[2]
     if language == "python":
         return _run(code)
-    shown = f"```bash\n{code}```\n\n" + _run(f"%%bash\nset -e\n{code}", "remove-input")
+    shown = f"```bash\n{code}```\n\n" + _run(_SHELL.format(repr(code)), "remove-input")
     return shown + "".join(
         "\n\n" + _run(f'from IPython.display import Image\n\nImage("{picture}")\n', "remove-input")
         for picture in _PLOT.findall(code)
@@ -61,7 +71,12 @@ def _with_files(text: str, docs: Path, out: Path) -> str:
         path = (docs / link[1]).resolve()
         name = Path("files") / path.relative_to(ROOT)
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, out / name)
+        if path.suffix == ".md":  # what is stored as Markdown is a page that no menu lists
+            text = path.read_text(encoding="utf-8")
+            title = "" if text.startswith("# ") else f"# {path.stem.replace('_', ' ').capitalize()}\n\n"
+            (out / name).write_text(f"---\norphan: true\n---\n\n{title}{text}", encoding="utf-8")
+        else:
+            shutil.copy(path, out / name)
         return f"]({name})"
 
     return _LINK.sub(copied, text)
