@@ -17,11 +17,11 @@ version = release = version_of("llmqueue-gym")
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 suppress_warnings = ["ref.python"]  # names that packages hand on are found in several places
 
-# Every example runs, each page in a folder of its own, and one that fails stops the build.
+# Every example runs, each page in a folder of its own.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_timeout = 1800
-nb_execution_raise_on_error = True
+nb_execution_raise_on_error = False  # but a warning, so that all are told before the build fails
 nb_execution_excludepatterns = ["first_agent*"]  # minutes of training; tests/test_notebook.py runs its cells
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "attrs_inline", "deflist"]
