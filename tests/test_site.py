@@ -273,7 +273,7 @@ def waited(found):
 
 def test_one_goes_from_the_first_page_to_any_other(browser):
     seen(browser, "index")
-    doors = browser.find_elements("css selector", ".sd-card a")
+    doors = browser.find_elements("css selector", ".sd-card")
     assert len(doors) == 3
     doors[1].click()
     assert browser.find_element("tag name", "h1").text.startswith("Start with your trace")
