@@ -278,7 +278,9 @@ def test_one_goes_from_the_first_page_to_any_other(browser):
     doors[1].click()
     assert browser.find_element("tag name", "h1").text.startswith("Start with your trace")
     for link, title in (("Policies", "Policies"), ("Orders of jobs", "Orders of jobs"), ("gittins", "gittins")):
-        browser.find_element("css selector", ".sidebar-tree").find_element("link text", link).click()
+        entry = browser.find_element("css selector", ".sidebar-tree").find_element("link text", link)
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", entry)
+        entry.click()
         assert browser.find_element("tag name", "h1").text.startswith(title)
     assert complaints(browser) == []
 
