@@ -252,6 +252,11 @@ def seen(browser, name):
     browser.get((SITE / f"{name}.html").as_uri())
 
 
+def click(browser, element):
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
+
+
 def complaints(browser):
     """What the console says, and what was asked of the network."""
     said = [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
@@ -275,12 +280,11 @@ def test_one_goes_from_the_first_page_to_any_other(browser):
     seen(browser, "index")
     doors = browser.find_elements("css selector", ".sd-card")
     assert len(doors) == 3
-    doors[1].click()
+    click(browser, doors[1])
     assert browser.find_element("tag name", "h1").text.startswith("Start with your trace")
     for link, title in (("Policies", "Policies"), ("Orders of jobs", "Orders of jobs"), ("gittins", "gittins")):
         entry = browser.find_element("css selector", ".sidebar-tree").find_element("link text", link)
-        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", entry)
-        entry.click()
+        click(browser, entry)
         assert browser.find_element("tag name", "h1").text.startswith(title)
     assert complaints(browser) == []
 
