@@ -1,5 +1,6 @@
 # make bench   set up a virtual environment and run the main job
 # make test    set up a virtual environment and run the tests
+# make docs    set it up for the site and build that, with every example of it run, in build/site
 # make learn   set it up for training and let standard learners try every environment (under 30 minutes on 2 cores)
 # make test-engines   install vLLM's engine without a GPU and hold exported schedulers against the simulator (VLLM=0.33.0)
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VLLM ?= 0.33.0 0.19.1
 BIN = .venv/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: bench test test-engines learn setup setup-train setup-rllib setup-clients lint types layers check wheel clean
+.PHONY: bench test test-engines docs learn setup setup-train setup-rllib setup-clients lint types layers check wheel clean
 
 bench: setup
 	$(BIN)/llmqueue bench
@@ -24,6 +25,9 @@ test-engines: setup $(VLLM:%=.venv-engines-%/installed)
 	.venv-engines-$*/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	.venv-engines-$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
+docs: .venv/docs
+	$(BIN)/python docs/generate.py build/docs
+	$(BIN)/sphinx-build --fail-on-warning --quiet --jobs auto build/docs build/site
 
 learn: setup-train
 	$(BIN)/python agents/learn.py
@@ -34,6 +38,10 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, not " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+.venv/docs: .venv/installed
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 setup-train: setup

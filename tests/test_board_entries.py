@@ -25,7 +25,7 @@ from llmqueue_gym.systems.mg1 import MG1
 
 FROZEN = [on for on in boards().values() if on.stored]
 ROOT = Path(__file__).parents[1]
-STORED, README = ROOT / "experiments" / "leaderboard", ROOT / "README.md"
+STORED, PAGE = ROOT / "experiments" / "leaderboard", ROOT / "docs" / "leaderboard.md"
 
 
 @pytest.fixture
@@ -387,12 +387,12 @@ def test_a_stored_run_comes_out_again(on):
             assert kept[policy]["scenarios"][name][metric][0] == pytest.approx(value, rel=1e-9)
 
 
-def test_the_readme_shows_what_is_stored(tmp_path):
+def test_the_page_of_the_leaderboard_shows_what_is_stored(tmp_path):
     """Byte for byte: the tables are a function of the result files."""
-    copy = tmp_path / "README.md"
-    copy.write_bytes(README.read_bytes())
+    copy = tmp_path / "leaderboard.md"
+    copy.write_bytes(PAGE.read_bytes())
     put_tables(copy, [Ranked(on, stored.stored(STORED, on)) for on in FROZEN])
-    assert copy.read_bytes() == README.read_bytes()
+    assert copy.read_bytes() == PAGE.read_bytes()
 
 
 def test_a_plain_policy_object_is_an_entry_too(small):

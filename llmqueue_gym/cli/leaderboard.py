@@ -135,7 +135,7 @@ def verify(folder: str, name: str | None, policy: str | None, workers: int | Non
 @leaderboard.command()
 @folder
 @one_board
-@click.option("--markdown", is_flag=True, help="As the tables of the README.")
+@click.option("--markdown", is_flag=True, help="As tables in Markdown.")
 @as_json
 def show(folder: str, name: str | None, markdown: bool, as_json: bool) -> None:
     """Print the rankings of the stored results."""
