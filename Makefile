@@ -25,6 +25,7 @@ test-engines: setup $(VLLM:%=.venv-engines-%/installed)
 	.venv-engines-$*/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	.venv-engines-$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
+
 docs: .venv/docs
 	$(BIN)/python docs/generate.py build/docs
 	$(BIN)/sphinx-build --fail-on-warning --quiet --jobs auto build/docs build/site
