@@ -253,7 +253,7 @@ def seen(browser, name):
 
 
 def click(browser, element):
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})", element)
     element.click()
 
 
