@@ -66,7 +66,7 @@ def alone(drawn, job):
         for name, table in drawn.truth.items()
     }
     if "programs" in cut:
-        program, parents, first, gap, _ = drawn.truth["programs"]
+        program, parents, first, gap, *_ = drawn.truth["programs"]
         mine = [np.searchsorted(rows, parents[first[row] : first[row + 1]]) for row in rows]
         begins = np.concatenate([[0], np.cumsum([len(one) for one in mine])])
         cut["programs"] = Programs(program[rows] - job, np.concatenate(mine), begins, gap[rows], np.full(len(rows), -1))
