@@ -169,7 +169,7 @@ def broken(f, r, owners, merged, room, seen, counts, tokens, forgets):  # type: 
             return COUNT, q
         if awaited[q] != member.awaited:
             return COUNT, q
-        if member.promised < 0 or member.reserved < r.state[q].fulfilled:
+        if member.promised < 0 or member.reserved < min(0, r.state[q].fulfilled):  # it is, where prompts have grown
             return PROMISED, q
     return KEPT, 0
 
