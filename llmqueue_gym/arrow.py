@@ -18,6 +18,7 @@ from llmqueue_gym.errors import BadInput
 INSTALLED = importlib.util.find_spec("pyarrow") is not None
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 BLOCK = 2**24  # bytes that are parsed at a time; no row is longer
+EXACT = 2.0**53  # up to here floats hold each whole number
 
 
 class Cells(Sequence[Any]):
@@ -42,7 +43,13 @@ class Cells(Sequence[Any]):
 
     def _all(self) -> list[Any]:
         if self._listed is None:
-            self._listed = self.values.to_pylist()
+            try:
+                self._listed = self.values.to_pylist()
+            except ValueError:  # times whose nanoseconds Python's cannot hold
+                import pyarrow as pa
+                from pyarrow import compute
+
+                self._listed = compute.cast(self.values, pa.string()).to_pylist()
         return self._listed
 
     def floats(self) -> np.ndarray | None:
@@ -103,7 +110,7 @@ def unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a packed file, whose name says how it is packed."""
     import pyarrow as pa
 
-    with pa.CompressedInputStream(pa.OSFile(os.fspath(path)), PACKED[Path(path).suffix]) as stream:
+    with pa.OSFile(os.fspath(path)) as file, pa.CompressedInputStream(file, PACKED[Path(path).suffix]) as stream:
         yield stream
 
 
@@ -127,10 +134,18 @@ def parquet_cells(path: str | os.PathLike[str], names: Sequence[str]) -> list[Ce
 
 
 def csv_cells(path: str | os.PathLike[str], names: Sequence[str], header: Sequence[str]) -> list[Cells] | None:
-    """Return columns of a CSV file as texts without blanks around them; None where it is left to the slow reader."""
+    """Return columns of a CSV file as texts without blanks around them; None where it is left to the slow reader.
+
+    Args:
+        path: the file, whose first line is the header.
+        names: of the columns.
+        header: names of all columns.
+    """
     import pyarrow as pa
     from pyarrow import compute, csv
 
+    if len(header) < 2:  # a row that is blank would be a cell that is empty
+        return None
     try:
         table = csv.read_csv(
             path,
@@ -168,7 +183,41 @@ def json_cells(path: str | os.PathLike[str], names: Sequence[str], more: Sequenc
     columns = [table.column(name) if name in there else nothing for name in (*names, *more)]
     if any("timestamp" in str(column.type) for column in columns):  # it was text
         return None
+    if any(_rounded(column) for column in columns) or not _one_a_line(path, len(table)):
+        return None
     return [Cells(column) for column in columns]
+
+
+def _rounded(column: Any) -> bool:
+    """Tell whether whole numbers may have lost digits: those from 2^63 on, in lists too, are read as floats."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    kind = column.type
+    if pa.types.is_floating(kind):
+        return bool(compute.any(compute.greater_equal(compute.abs(column), EXACT)).as_py())
+    while pa.types.is_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_floating(kind))
+
+
+def _one_a_line(path: str | os.PathLike[str], rows: int) -> bool:
+    """Tell whether each line has one of so many objects, which pyarrow does not ask for; not where lines are blank.
+
+    That is so where all line breaks but the last stand between two braces, `}` and `{`, where they can be in no object,
+    and there is one for each object but the last.
+    """
+    import pyarrow as pa
+
+    breaks, returns, between, with_return, rest = 0, 0, 0, 0, b""
+    with unpacked(path) if Path(path).suffix in PACKED else pa.OSFile(os.fspath(path)) as stream:
+        while block := stream.read(BLOCK):
+            block = rest + block
+            end = max(block.rfind(b"}"), 0)
+            rest, block = block[end:], block[:end]
+            breaks, returns = breaks + block.count(b"\n"), returns + block.count(b"\r")
+            between, with_return = between + block.count(b"}\n{"), with_return + block.count(b"}\r\n{")
+    return rest.strip() == b"}" and breaks == between + with_return == rows - 1 and returns == with_return
 
 
 def _all_have(texts: Any, part: str) -> bool:

@@ -5,6 +5,7 @@ import gzip
 import io
 import math
 import os
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,8 +91,17 @@ class Column:
     def numbered(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the different cells, sorted, and the number of each row's among them, int64 `(rows,)`."""
         known = self.cells.numbered() if isinstance(self.cells, arrow.Cells) else None
-        names, numbers = known or np.unique(list(self.cells), return_inverse=True)
+        if known is None and None in self.cells:
+            self.refuse(list(self.cells).index(None), "there is nothing")
+        names, numbers = known or np.unique(self.names(), return_inverse=True)
         return names, numbers.astype(np.int64)
+
+    def names(self) -> Sequence[Any]:
+        """Return the cells `(rows,)`, none of which is a list or an object, so that they can name something."""
+        for row, cell in enumerate(self.cells):
+            if isinstance(cell, list | dict):
+                self.refuse(row, f"{cell!r:.60} is neither a text nor a number")
+        return self.cells
 
     def check_sorted(self, times: np.ndarray) -> None:
         """Raise BadInput where one of this column's times `(rows,)` lies before the one above it."""
@@ -122,7 +132,9 @@ def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> list[Col
     cells = None
     if arrow.is_parquet(path):
         cells = arrow.parquet_cells(path, names)
-    elif arrow.INSTALLED:
+        if not len(cells[0]):
+            raise BadInput(f"{path} is empty: no data rows under column {names[0]!r}")
+    elif arrow.INSTALLED and _header_is_first(path):
         cells = arrow.csv_cells(path, names, header)
     if cells is not None:
         return [Column(path, name, told) for name, told in zip(names, cells, strict=True)]
@@ -169,6 +181,16 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[list[str]]:
         yield from csv.reader(text_lines(path))
     except csv.Error as error:
         raise BadInput(f"cannot read {path}: {error}") from None
+
+
+def _header_is_first(path: str | os.PathLike[str]) -> bool:
+    """Tell whether no blank line stands above the header; pyarrow is told to skip one line."""
+    try:
+        with _opened(path) as stream:
+            first = re.split(rb"[\r\n]", stream.read(2**12), maxsplit=1)[0]
+    except (OSError, EOFError, zlib.error):
+        return False
+    return bool(first.decode("utf-8-sig", "replace").strip())
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Programs on the command line: what is told of them, recorded ones, and one line for whoever got something wrong."""
 
 import csv
+import json
 import math
 from dataclasses import replace
 
@@ -83,6 +84,32 @@ def test_a_file_of_one_s_own(tmp_path):
 )
 def test_bad_files_of_programs(refused, tmp_path, rows, told):
     assert told in refused(f"simulate programs --policy fcfs --trace {written(tmp_path, *rows)}")
+
+
+def test_times_that_do_not_count_are_told_or_refused(tmp_path):
+    """A first call has a start, a call that waits a gap; of the other it may have none, or a fine time."""
+    assert load_programs(written(tmp_path, *GOOD, "b,x,,5,0,9,1", "b,y,x,0,1,9,1")).notes == ()
+    trace = load_programs(written(tmp_path, *GOOD, "b,x,,5,3,9,1", "b,y,x,7,1,9,1", "b,z,x,8,1,9,1"))
+    assert trace.notes == (
+        "2 start_s of calls that wait for others are not used",
+        "1 gap_s of first calls are not used",
+    )
+    assert not trace.calls.gap[4] and set(trace.notes) <= set(trace.report())
+    for row, words in (
+        ("b,x,,5,-1,9,1", "row 5, column 'gap_s': '-1' is negative"),
+        ("b,x,,5,soon,9,1", "row 5, column 'gap_s': 'soon' is not a number"),
+        ("a,y,plan,-2,1,9,1", "row 5, column 'start_s': '-2' is negative"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            load_programs(written(tmp_path, *GOOD, row))
+
+
+def test_programs_of_one_s_own_are_no_json_lines(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps(dict.fromkeys(HEADER.split(","), 1)) + "\n")
+    for format in ("auto", "calls"):
+        with pytest.raises(BadInput, match="of the form 'calls' are read from a csv file, and this one has JSON lines"):
+            load_programs(path, format)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import pytest
 
 from llmqueue_gym.cli import main
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.evaluation.rows import write_columns
 from llmqueue_gym.profiles.files import read_profile
 from llmqueue_gym.workloads.traces import load_trace
-from llmqueue_gym.workloads.traces.request_logs import BY_LETTERS, BY_PIECES, read_request_log
+from llmqueue_gym.workloads.traces.recording import OUT_OF_ORDER, WRONG
+from llmqueue_gym.workloads.traces.request_logs import BY_LETTERS, BY_PIECES, NOT_PREDICTED, read_request_log
 from llmqueue_gym.workloads.traces.vllm_requests import ROUGH
 
 STAMP = "(APIServer pid=23489) {} 11-30 06:04:{:02d} [entrypoints/.../utils/request_logger.py:112] "
@@ -54,12 +56,13 @@ def test_log_of_a_proxy(tmp_path):
     )
     found = read_request_log([log])
     assert found.kind == "proxy" and found.notes == {BY_LETTERS: 1, BY_PIECES: 1} and not found.left_out
-    trace = load_trace(written(tmp_path / "trace.csv", found.csv().strip()))
+    write_columns(tmp_path / "trace.csv", found.columns())
+    trace = load_trace(tmp_path / "trace.csv")
     assert trace.arrival_s.tolist() == [0, 1, 2] and trace.prompt_tokens.tolist() == [11, 7, 7]
     assert trace.output_tokens.tolist() == [3, 4, 5] and trace.klass.tolist() == [0, 0, 1] and trace.tenant is None
-    head, first, second, _ = found.csv().splitlines()
+    head, first, second, _ = (tmp_path / "trace.csv").read_text().splitlines()
     assert head == "arrival_s,prompt_tokens,output_tokens,class,predicted_tokens,sent_s,first_token_s,end_s"
-    assert first == "0.000000,11,3,0,4,0.250000,,0.750000" and second.endswith(",1.250000,1.250000,1.750000")
+    assert first == "0.0,11,3,0,4.0,0.25,,0.75" and second.endswith(",1.25,1.25,1.75")
 
 
 BAD = {
@@ -74,7 +77,25 @@ BAD = {
         line(5, output_tokens=2.5),
         line(5, output_tokens=10**400),
         line(5, prompt_tokens=None, prompt=None),
+        line(5, arrival=[1]),
+        line(5, prompt_tokens={}, prompt=[]),
     ],
+    WRONG: [
+        line(5, **{"class": 1e308}),
+        line(5, **{"class": -1}),
+        line(5, **{"class": 0.5}),
+        line(5, **{"class": [1]}),
+        line(5, tenant=10**12),
+        line(5, tenant={"a": 1}),
+        line(5, predicted=1e300),
+        line(5, predicted=-1),
+        line(5, predicted="much"),
+        line(5, arrival=1e300),
+        line(5, arrival=-1e300),
+        line(5, end=1e300),
+        line(5, sent=True),
+    ],
+    OUT_OF_ORDER: [line(5, end=1796017119.0), line(5, sent=1796017119.0), line(5, first_token=1796017130.0)],
     "not of the kind 'proxy'": [STAMP.format("INFO", 1) + "hello", '{"resourceSpans": []}'],
 }
 
@@ -93,6 +114,19 @@ def test_bytes_cut_off_and_packed_parts(tmp_path):
         stream.write(line(0))
     found = read_request_log([tmp_path / "log.1.gz", tmp_path / "log"])
     assert [one.output for one in found.served] == [3, 4] and sum(found.left_out.values()) == 2
+
+
+def test_byte_order_marks_hide_no_request(tmp_path):
+    parts = [written(tmp_path / f"log.{k}", "\ufeff" + line(k)) for k in range(2)]
+    found = read_request_log(parts)
+    assert len(found.served) == 2 and not found.left_out
+
+
+@pytest.mark.parametrize(("predicted", "without"), [((4.0, None, None), 2), ((4.0, 5, "6.5"), 0), ((None,) * 3, 0)])
+def test_predictions_that_some_lack_are_told(tmp_path, predicted, without):
+    found = read_request_log([written(tmp_path / "log", *(line(k, predicted=p) for k, p in enumerate(predicted)))])
+    assert found.notes == ({NOT_PREDICTED: without} if without else {})
+    assert ("predicted_tokens" in found.columns()) == (None not in predicted)
 
 
 VLLM = [
@@ -148,12 +182,17 @@ def test_spans(tmp_path):
     times = {"latency.time_to_first_token": {"doubleValue": 0.5}, "latency.e2e": {"doubleValue": 2.0}}
     spans = [span("1796017119250000000", **counts), span("1796017118250000000", **counts, **times)]
     spans += [{"name": "other"}, span("1796017119250000000"), span(None, **counts), 7]
+    named = span("1796017119250000000", **counts)
+    spans += [{**named, "attributes": [*named["attributes"], {"key": key}]} for key in (["a"], {}, None)]
+    spans += [span("1796017119250000000", **counts | {"latency.e2e": {"doubleValue": -1}}), span([1], **counts)]
+    spans += [span("1796017119250000000", **counts | {"usage.prompt_tokens": {"arrayValue": [1]}})]
+    spans += [{"name": ["llm_request"]}, span("1" * 30, **counts)]
     batch = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}, 1]}, None]})
     found = read_request_log([written(tmp_path / "log", batch, '{"resourceSpans": 3}')])
     assert [(one.prompt, one.output) for one in found.served] == [(12, 9)] * 2 and found.kind == "spans"
     assert found.served[1].arrival - found.served[0].arrival == pytest.approx(1.0, abs=1e-6)
     assert found.served[0].end - found.served[0].first_token == pytest.approx(1.5, abs=1e-6)
-    assert found.left_out == {"spans without start or tokens": 2}
+    assert found.left_out == {"spans without start or tokens": 4, WRONG: 4, OUT_OF_ORDER: 1}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +218,39 @@ def test_wrong_places_are_told(tmp_path, run):
     assert "--out" in run("record", log, "--out", str(tmp_path / "none" / "t.csv"), status=2)
     said = run("record", log, "--out", str(tmp_path / "t.csv"), "--profile", str(tmp_path / "p.json"), status=2)
     assert "--enable-logging-iteration-details" in said and sorted(tmp_path.iterdir()) == [tmp_path / "log"]
+
+
+def test_log_is_not_written_over(tmp_path, run):
+    log = written(tmp_path / "log.csv", line(0))
+    (tmp_path / "link.csv").symlink_to(log)
+    (tmp_path / "twin.csv").hardlink_to(log)
+    for name in ("log.csv", "link.csv", "twin.csv"):
+        said = run("record", str(log), "--out", str(tmp_path / name), status=2)
+        assert "--out" in said and f"would be written over {log}" in said and len(said.splitlines()) == 1
+        said = run("record", str(log), "--out", str(tmp_path / "t.csv"), "--profile", str(tmp_path / name), status=2)
+        assert "--profile" in said and f"would be written over {log}" in said
+    same = str(tmp_path / "t.csv")
+    assert "would be written over" in run("record", str(log), "--out", same, "--profile", same, status=2)
+    assert log.read_text() == line(0) + "\n" and not (tmp_path / "t.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet"])
+def test_name_says_how_a_trace_is_written(tmp_path, run, name):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    log = written(tmp_path / "log", line(0), line(1, **{"class": 2}, first_token=1796017120.5))
+    run("record", str(log), "--out", str(tmp_path / name))
+    trace = load_trace(tmp_path / name)
+    assert trace.arrival_s.tolist() == [0, 1] and trace.klass.tolist() == [0, 2]
+    start = (tmp_path / name).read_bytes()[:4]
+    assert {"t.csv": start == b"arri", "t.csv.gz": start[:2] == b"\x1f\x8b", "t.parquet": start == b"PAR1"}[name]
+
+
+@pytest.mark.parametrize("name", ["t.json", "t", "t.csv.zst"])
+def test_other_endings_are_refused(tmp_path, run, name):
+    log = written(tmp_path / "log", line(0))
+    said = run("record", str(log), "--out", str(tmp_path / name), status=2)
+    assert ".csv, .csv.gz, .parquet" in said and list(tmp_path.iterdir()) == [log]
 
 
 def test_iterations_become_a_profile(tmp_path, run):

@@ -1,5 +1,6 @@
 """`llmqueue record`: the log of an engine, or of a proxy before one, as a trace, and its iterations as a profile."""
 
+import os
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ from llmqueue_gym.cli.output import print_json
 
 @click.command()
 @click.argument("logs", nargs=-1, required=True, metavar="LOG...")
-@click.option("--out", required=True, metavar="FILE.csv", help="Write the trace; other commands read it by --trace.")
+@click.option("--out", required=True, metavar="FILE", help="Write the trace, .csv, .csv.gz or .parquet, for --trace.")
 @click.option("--profile", metavar="FILE.json", help="Fit a cost profile to vLLM's iterations in the log, too.")
 @click.option("--kv-tokens", type=Whole(min=1), help="For that; if absent, by a line 'GPU KV cache size' of the log.")
 @as_json
@@ -21,17 +22,21 @@ def record(logs: tuple[str, ...], out: str, profile: str | None, kv_tokens: int 
     --enable-log-requests and --enable-log-outputs, or of vLLM's spans of OpenTelemetry as JSON lines. What was not
     served to its end is left out and counted. `llmqueue profile fit` has more to say of iterations.
     """
+    from llmqueue_gym.evaluation.rows import check_rows, write_columns
     from llmqueue_gym.profiles.files import write_profile
-    from llmqueue_gym.storage import check_place, write_text
+    from llmqueue_gym.storage import check_place
     from llmqueue_gym.workloads.traces.request_logs import read_request_log
 
     for path, option in ((out, "--out"), (profile, "--profile")):
         if path:
             check_place(path, f"{option} {path}")
+            _spare(path, option, logs)
+    check_rows(out)
+    if profile:
+        _spare(profile, "--profile", (out,))
     found = read_request_log(logs)
-    text = found.csv()
     fitted = _fitted(logs, kv_tokens) if profile else None
-    write_text(out, text)
+    write_columns(out, found.columns())
     if profile and fitted:
         write_profile(profile, *fitted)
     told = {
@@ -58,6 +63,16 @@ def record(logs: tuple[str, ...], out: str, profile: str | None, kv_tokens: int 
     elif found.iterations:
         click.echo(f"{found.iterations:,} iterations are in it, too: --profile FILE.json, or llmqueue profile fit")
     click.echo(f"use it as llmqueue simulate --profile NAME --trace {out}")
+
+
+def _spare(path: str, option: str, others: tuple[str, ...]) -> None:
+    """Refuse to write a file over one of the others, which may go by another name."""
+    from llmqueue_gym.errors import BadInput
+
+    for other in others:
+        there = os.path.exists(path) and os.path.exists(other)
+        if os.path.samefile(path, other) if there else os.path.abspath(path) == os.path.abspath(other):
+            raise BadInput(f"{option} {path} would be written over {other}; name another file")
 
 
 def _fitted(logs: tuple[str, ...], kv_tokens: int | None) -> tuple[Any, dict[str, Any]]:

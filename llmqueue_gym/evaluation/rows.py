@@ -38,7 +38,7 @@ def rows(run: Run) -> dict[str, np.ndarray]:
 
 
 def check_rows(path: str | os.PathLike[str]) -> None:
-    """Refuse a file that `write_rows` could not write, before the run and not after it."""
+    """Refuse a file that `write_columns` could not write, before the run and not after it."""
     name = Path(path).name
     if not name.endswith(KINDS):
         raise BadInput(f"{path}: end the name in one of {', '.join(KINDS)}")
@@ -54,8 +54,13 @@ def write_rows(path: str | os.PathLike[str], run: Run) -> None:
         BadInput: the name says no known format.
         OSError: it cannot be written.
     """
+    write_columns(path, rows(run))
+
+
+def write_columns(path: str | os.PathLike[str], columns: dict[str, np.ndarray]) -> None:
+    """Write a table of columns `(n,)`, at least one, as `write_rows` does."""
     check_rows(path)
-    columns = rows(run)
+    n = len(next(iter(columns.values())))
     with whole(path) as temporary:
         if str(path).endswith(".parquet"):
             from pyarrow import parquet, table
@@ -67,6 +72,6 @@ def write_rows(path: str | os.PathLike[str], run: Run) -> None:
         ) as stream:
             writer = csv.writer(stream)
             writer.writerow(columns)
-            for start in range(0, len(run), _AT_ONCE):
+            for start in range(0, n, _AT_ONCE):
                 part = [column[start : start + _AT_ONCE].tolist() for column in columns.values()]
                 writer.writerows([["" if cell != cell else cell for cell in row] for row in zip(*part, strict=True)])

@@ -92,7 +92,7 @@ def load_tracelab(path: str | os.PathLike[str], unit: str = "ms", seconds_per_to
     times, output_tokens = stamps.seconds(unit), outputs.counts()
     after = waits.seconds("ms") + output_tokens * seconds_per_token
     elapsed: dict[str, float] = {}
-    for row, session in enumerate(sessions.cells):
+    for row, session in enumerate(sessions.names()):
         times[row] += elapsed.get(session, 0.0)
         elapsed[session] = elapsed.get(session, 0.0) + after[row]
     shared = prefixes.counts()

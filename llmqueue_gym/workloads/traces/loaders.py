@@ -55,7 +55,7 @@ def load_compact(
         more["contexts"] = _of_blocks(told["hash_ids"], prompts.counts(), block)
     elif "session" in told:
         order = np.argsort(stamps.seconds(unit), kind="stable")
-        more["contexts"] = of_sessions(told["session"].cells, order, prompts.counts(), outputs.counts())
+        more["contexts"] = of_sessions(told["session"].names(), order, prompts.counts(), outputs.counts())
     return sorted_trace(path, columns[: len(needed)], unit, source, licence, **more)
 
 

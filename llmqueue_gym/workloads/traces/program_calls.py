@@ -19,8 +19,9 @@ def load_calls(path: str | os.PathLike[str]) -> ProgramTrace:
     """Read programs of one's own, `program,call,after,start_s,gap_s,prompt_tokens,output_tokens`, a call a row.
 
     A call comes `gap_s` after the last of the calls that `after` names has ended, and its prompt goes on from the
-    context of that which stands last there and fits into it; where `after` names none it comes at `start_s`. One more
-    column may be there, `model`: the one that serves it, as profiles name it; where that is empty any does.
+    context of that which stands last there and fits into it; where `after` names none it comes at `start_s`. A
+    `start_s` of the one, or a `gap_s` of the other, is counted and told, and not used. One more column may be there,
+    `model`: the one that serves it, as profiles name it; where that is empty any does.
 
     Args:
         path: a csv file; names in `after` are separated by spaces, and stand above those who wait for them.
@@ -60,6 +61,7 @@ def load_calls(path: str | os.PathLike[str]) -> ProgramTrace:
     begins = _seconds(start, counts == 0)
     heads = np.full(len(number), np.inf)
     np.minimum.at(heads, which[counts == 0], begins[counts == 0])
+    notes = (*_unused(start, counts > 0, "calls that wait for others"), *_unused(gap, counts == 0, "first calls"))
     waits, tokens, context = _seconds(gap, counts > 0), outputs.counts(), prompts.counts()
     for row in np.flatnonzero(tokens < 1).tolist():
         outputs.refuse(row, "0 output tokens; each call needs at least one")
@@ -77,7 +79,7 @@ def load_calls(path: str | os.PathLike[str]) -> ProgramTrace:
         kept=np.where(base < 0, 0, (context + tokens)[base])[order],
         model=asked[order],
     )
-    return replace(begun_at(path, calls, heads, "", ""), models=models)
+    return replace(begun_at(path, calls, heads, "", "", notes=notes), models=models)
 
 
 def _models(path: str | os.PathLike[str], n: int) -> tuple[tuple[str, ...], np.ndarray]:
@@ -88,6 +90,13 @@ def _models(path: str | os.PathLike[str], n: int) -> tuple[tuple[str, ...], np.n
     if names[0] == "":
         return tuple(map(str, names[1:])), numbers
     return tuple(map(str, names)), numbers + 1
+
+
+def _unused(column: Column, rows: np.ndarray, what: str) -> list[str]:
+    """Return what is to be said of times in rows `(n,)` that have none of this kind; they are empty or fine times."""
+    cells = [cell if mine and cell != "" else 0 for cell, mine in zip(column.cells, rows.tolist(), strict=True)]
+    n = np.count_nonzero(Column(column.path, column.name, cells).seconds())
+    return [f"{n:,} {column.name} of {what} are not used"] if n else []
 
 
 def _seconds(column: Column, told: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ _MARKS: dict[str, tuple[set[str], ...]] = {
     "calls": ({"program", "call", "after", "start_s", "gap_s", "prompt_tokens", "output_tokens"},),
 }
 
+_CSV = {"lmcache", "taubench", "tracelab", "calls"}  # forms that are a csv file alone
 _FILES = {"lmcache-gaps": "chains", "taubench": "chains", "tracelab": "chains", "calls": "calls"}
 
 # Each entry is a function load(path, ...) -> ProgramTrace.
@@ -54,6 +55,8 @@ def load_programs(path: str | os.PathLike[str], format: str = "auto", **options:
     name, colon, told = format.partition(":")
     name = detect_programs(path) if name == "auto" else name
     load = PROGRAM_FORMATS.builder(name)
+    if name in _CSV and next(text_lines(path), "").startswith("{"):
+        raise BadInput(f"{path}: programs of the form {name!r} are read from a csv file, and this one has JSON lines")
     if told:
         return PROGRAM_FORMATS.make(f"{name}{colon}{told}", path)  # type: ignore[no-any-return]
     known = list(inspect.signature(load).parameters)[1:]

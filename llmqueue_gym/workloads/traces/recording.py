@@ -1,11 +1,16 @@
 """What the log of an engine tells of the requests that it served, and that as a table in the compact form of traces."""
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
+from llmqueue_gym.columns import MOST_SECONDS, MOST_TOKENS
+
+WRONG = "with a number or a name that cannot be"
+OUT_OF_ORDER = "that end before they come, or with other times out of order"
 _TIMES = {"sent_s": "sent", "first_token_s": "first_token", "end_s": "end"}
 
 
@@ -15,12 +20,24 @@ class Served(NamedTuple):
     arrival: float
     prompt: int
     output: int
-    klass: int = 0
-    client: int = 0
+    klass: float = 0
+    client: float = 0
     predicted: float | None = None
     sent: float | None = None
     first_token: float | None = None
     end: float | None = None
+
+    def wrong(self) -> str:
+        """Return what cannot be of it; nothing where all can."""
+        times = [time for time in (self.arrival, self.sent, self.first_token, self.end) if time is not None]
+        whole = all(0 <= number <= MOST_TOKENS and number == int(number) for number in (self.klass, self.client))
+        if (
+            not whole
+            or not 0 <= (self.predicted or 0) <= MOST_TOKENS
+            or not 0 <= min(times) <= max(times) <= MOST_SECONDS
+        ):
+            return WRONG
+        return OUT_OF_ORDER if any(later < sooner for sooner, later in pairwise(times)) else ""
 
 
 @dataclass
@@ -50,29 +67,33 @@ class Recording:
         self.left_out[reason] += 1
         self.first.setdefault(reason, line)
 
-    def csv(self) -> str:
-        """Return the text of a trace.
+    def take(self, one: Served, line: int) -> bool:
+        """Take in a request, or count it where something of it cannot be; return whether it was taken."""
+        if why := one.wrong():
+            self.leave_out(why, line)
+        else:
+            self.served.append(one)
+        return not why
 
-        Columns: `arrival_s`, s from the first request, `prompt_tokens` and `output_tokens`; `class` and `client` where
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the columns `(requests,)` of a trace by name.
+
+        They are `arrival_s`, s from the first request, `prompt_tokens` and `output_tokens`; `class` and `client` where
         they differ; `predicted_tokens` where each has one, so that `llmqueue predictors fit` reads the file as it is;
-        and the times in s at which each was sent, had its first token and ended, where some are known.
+        and the times in s at which each was sent, had its first token and ended, where some are known; NaN where not.
         """
-        start = self.served[0].arrival
-        columns: dict[str, list[object]] = {
-            "arrival_s": [f"{one.arrival - start:.6f}" for one in self.served],
-            "prompt_tokens": [one.prompt for one in self.served],
-            "output_tokens": [one.output for one in self.served],
+        arrival, prompt, output, klass, client, predicted, *_ = zip(*self.served, strict=True)
+        columns = {
+            "arrival_s": np.round(np.array(arrival) - arrival[0], 6),
+            "prompt_tokens": np.array(prompt),
+            "output_tokens": np.array(output),
         }
-        owners = {"class": [one.klass for one in self.served], "client": [one.client for one in self.served]}
-        columns |= {name: [*numbers] for name, numbers in owners.items() if len(set(numbers)) > 1}
-        if all(one.predicted is not None for one in self.served):
-            columns["predicted_tokens"] = [f"{one.predicted:.6g}" for one in self.served]
+        owners = {"class": np.array(klass, np.int64), "client": np.array(client, np.int64)}
+        columns |= {name: numbers for name, numbers in owners.items() if len(np.unique(numbers)) > 1}
+        if None not in predicted:
+            columns["predicted_tokens"] = np.round(np.array(predicted, float), 3)
         for name, of in _TIMES.items():
-            times = [getattr(one, of) for one in self.served]
-            if any(time is not None for time in times):
-                columns[name] = ["" if time is None else f"{time - start:.6f}" for time in times]
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-        return stream.getvalue()
+            times = np.array([getattr(one, of) for one in self.served], float)  # None is NaN
+            if not np.all(np.isnan(times)):
+                columns[name] = np.round(times - arrival[0], 6)
+        return columns

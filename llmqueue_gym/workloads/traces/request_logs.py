@@ -13,12 +13,13 @@ import gzip
 import math
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llmqueue_gym.columns import MOST_TOKENS
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.workloads.traces.recording import Recording, Served
+from llmqueue_gym.workloads.traces.recording import WRONG, Recording, Served
 from llmqueue_gym.workloads.traces.trace import json_object
 from llmqueue_gym.workloads.traces.vllm_requests import HOW, is_vllm, read_requests, tells_of_requests, text_of
 
@@ -26,9 +27,11 @@ LONGEST = 2**24  # bytes of a line; longer ones are left out
 GONE = 499  # status of a request whose sender went away
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OF_PROXY = {"arrival", "status", "output_tokens"}
+_MORE = ("class", "tenant", "predicted", "sent", "first_token", "end")
 _SPAN = "llm_request"
 _USAGE, _LATENCY = "gen_ai.usage.", "gen_ai.latency."
 UNKNOWN = "of no known log"
+NOT_PREDICTED = "requests without a prediction, for which the column predicted_tokens is left out"
 BY_LETTERS = "prompts that the engine did not count: their tokens are estimated by their letters"
 BY_PIECES = "outputs that the engine did not count: pieces of the stream are, of which one may hold several tokens"
 
@@ -64,6 +67,9 @@ def read_request_log(paths: Sequence[str | os.PathLike[str]]) -> Recording:
         hint = f"; {HOW}" if found.kind == "vllm" else ""
         raise BadInput(f"{os.fspath(paths[0])}: no request in it was served to its end ({reasons}){hint}")
     found.served.sort(key=lambda one: one.arrival)
+    without = sum(one.predicted is None for one in found.served)
+    if 0 < without < len(found.served):
+        found.notes[NOT_PREDICTED] = without
     return found
 
 
@@ -76,7 +82,7 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
                     while (rest := stream.readline(LONGEST)) and not rest.endswith(b"\n"):
                         pass
                     data = b"..."
-                if text := _COLOURS.sub("", data.decode("utf-8", "replace")).strip():
+                if text := _COLOURS.sub("", data.removeprefix(BOM_UTF8).decode("utf-8", "replace")).strip():
                     yield text
     except (OSError, EOFError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
@@ -102,12 +108,13 @@ def _read_proxy(found: Recording, record: dict[str, Any]) -> None:
         found.leave_out("failed", found.lines)
     elif arrival is None or output is None or prompt is None:
         found.leave_out("without arrival or tokens", found.lines)
+    elif any(record.get(name) is not None and _number(record[name]) is None for name in _MORE):
+        found.leave_out(WRONG, found.lines)
     else:
-        for note, true in ((BY_LETTERS, counted is None), (BY_PIECES, record.get("counted") != "engine")):
-            found.notes.update([note] * true)
-        owners = (int(_number(record.get(name)) or 0) for name in ("class", "tenant"))
-        times = (_number(record.get(name)) for name in ("predicted", "sent", "first_token", "end"))
-        found.served.append(Served(arrival, prompt, output, *owners, *times))
+        klass, client, *others = (_number(record.get(name)) for name in _MORE)
+        if found.take(Served(arrival, prompt, output, klass or 0, client or 0, *others), found.lines):
+            for note, true in ((BY_LETTERS, counted is None), (BY_PIECES, record.get("counted") != "engine")):
+                found.notes.update([note] * true)
 
 
 def _read_spans(found: Recording, record: dict[str, Any]) -> None:
@@ -115,7 +122,11 @@ def _read_spans(found: Recording, record: dict[str, Any]) -> None:
     for span in _inside(record, "resourceSpans", "scopeSpans", "spans"):
         if span.get("name") != _SPAN:
             continue
-        told = {one.get("key"): one.get("value") for one in _inside(span, "attributes")}
+        pairs = [(one.get("key"), one.get("value")) for one in _inside(span, "attributes")]
+        if not all(isinstance(key, str) for key, _ in pairs):
+            found.leave_out(WRONG, found.lines)
+            continue
+        told = dict(pairs)
         values = {key: next(iter(value.values()), None) for key, value in told.items() if isinstance(value, dict)}
         start = _number(span.get("startTimeUnixNano"))
         prompt, output = (_count(values.get(f"{_USAGE}{what}_tokens")) for what in ("prompt", "completion"))
@@ -124,7 +135,7 @@ def _read_spans(found: Recording, record: dict[str, Any]) -> None:
             continue
         late = (_number(values.get(_LATENCY + what)) for what in ("time_to_first_token", "e2e"))
         first, end = (None if after is None else start / 1e9 + after for after in late)
-        found.served.append(Served(start / 1e9, prompt, output, first_token=first, end=end))
+        found.take(Served(start / 1e9, prompt, output, first_token=first, end=end), found.lines)
 
 
 def _inside(record: dict[str, Any], *keys: str) -> Iterator[dict[str, Any]]:

@@ -75,7 +75,7 @@ def read_requests(found: Recording, lines: Iterable[tuple[int, str, str]]) -> No
         elif not outputs[whole]:
             found.leave_out("without output tokens", number)
         else:
-            found.served.append(Served(arrival, prompts[name], outputs[whole], end=ends[whole]))
+            found.take(Served(arrival, prompts[name], outputs[whole], end=ends[whole]), number)
     if rough and found.served:
         found.notes[ROUGH] = len(found.served)
 
