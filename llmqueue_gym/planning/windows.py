@@ -4,8 +4,8 @@ A window of a recorded stream is made of pieces, a minute of neighbours each, th
 recording, lengths and gaps together, and stretched to the rate, each by the rate of the quarter of an hour around it:
 what is bursty within a quarter stays bursty, what comes at a fixed spacing stays so, and there are as many windows as
 are wanted although a recording has few quarter hours. Slower changes of the rate are told by the busiest quarter alone.
-Where a recording falls silent for longer than a piece, so that a quarter of an hour has no rate, requests come as in
-the busiest quarter over and over, from a random one of its requests on; only what they are is drawn in pieces.
+Where the busiest quarter falls silent for longer than a piece it has no one rate: then requests come as they did in it,
+over and over, from a random one of them on, and only what they are is drawn in pieces.
 (A moving-block bootstrap: Kuensch, Annals of Statistics 17(3), 1989.)
 """
 
@@ -73,13 +73,17 @@ class Pieces:
 
     @cached_property
     def gaps(self) -> np.ndarray:
-        """From each request to the next `(rows,)`, in mean gaps of the quarter of an hour around it; 1 for the last."""
+        """From each request to the next `(rows,)`, in mean gaps of the quarter of an hour around it.
+
+        It is 1 for the last, and where the recording falls silent: what comes after it goes on from there.
+        """
         times = self.recorded.times
         first = np.searchsorted(times, times - QUARTER / 2)
         last = np.searchsorted(times, times + QUARTER / 2, side="right") - 1
         spans = times[last] - times[first]
         rates = np.divide(last - first, spans, out=np.zeros(len(times)), where=spans > 0)
-        return np.append(np.diff(times) * rates[:-1], 1.0)
+        gaps = np.diff(times)
+        return np.append(np.where(_silent(gaps, rates[:-1]), 1.0, gaps * rates[:-1]), 1.0)
 
     def output_sample(self) -> np.ndarray:
         """Return the output lengths of the recording."""
@@ -164,9 +168,10 @@ def windows_of_trace(
     planned = _planned(peak if rate is None else rate, headroom)
     piece = int(np.clip(round(PIECE * mean), 1, len(recorded)))
     workload, most = Pieces(recorded, planned, piece), MOST
-    if workload.gaps.max() > max(piece, SILENT):
-        first = int(np.searchsorted(recorded.times, begins))
-        workload, most = Bursts(recorded, planned, piece, recorded.times[first : first + gaps], gaps / peak), MOST_ASKED
+    first = int(np.searchsorted(recorded.times, begins))
+    quarter, lasts = recorded.times[first : first + gaps], gaps / peak
+    if _silent(np.diff(quarter, append=begins + lasts), peak).any():
+        workload, most = Bursts(recorded, planned, piece, quarter, lasts), MOST_ASKED
     count = count or _count(planned * seconds, 1, most)
     return Windows(workload, count, planned, mean, begins if rate is None else None, words)
 
@@ -210,6 +215,12 @@ def busiest(times: np.ndarray, seconds: float = QUARTER) -> tuple[float, float, 
     rates = np.where(silent, np.maximum(whole, within / seconds), whole)
     best = int(np.argmax(rates))
     return float(rates[best]), float(times[best]), int(within[best] + (rates[best] == whole[best]))
+
+
+def _silent(gaps: np.ndarray, rate: Any) -> np.ndarray:
+    """Return which gaps, s, are silences: longer than a piece, and than `SILENT` mean gaps at a rate."""
+    told: np.ndarray = (gaps > PIECE) & (gaps * rate > SILENT)
+    return told
 
 
 def _planned(rate: float, headroom: float) -> float:
