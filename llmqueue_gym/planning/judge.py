@@ -32,7 +32,7 @@ class Played:
         way: router and order.
         shares: of the requests within the limits, window by window.
         stopped: whether the rest of a look was left out, as it could not help.
-        growth: of the queue, as a share of the requests that come; None where no need was to look at it.
+        growth: of the queue, as a share of the tokens that come; None where no need was to look at it.
     """
 
     purchase: Purchase
@@ -159,7 +159,7 @@ class Judge:
         return played.overloaded
 
     def _growth(self, purchase: Purchase, way: Way, factor: float = 1.0) -> float:
-        """Return the growth of the queue, as a share of the requests; 0 where windows would have shown it."""
+        """Return the growth of the queue, as a share of the tokens; 0 where windows would have shown it."""
         if not may_hide(self.objective, way[1], self.windows.seconds / factor):
             return 0.0
         self.simulations += 1

@@ -4,8 +4,9 @@ Where arrivals are faster than service by a share x, waits grow by x s in each s
 first served, shows that where s x T, with s the share of requests that is wanted, is above the limit on the time until
 a request is served: more than 1 - s of its requests are then too late. Where it need not show an x of `GROWTH`, as the
 limit is longer, there is none on waiting, or the order lets a few wait for ever, requests are played three times over
-without a break, and those are counted that are not done when a pass ends. Passes hold the very same requests and
-bursts, so a fleet that keeps up ends each with about as many; see `systems.capacity`, which compares waits likewise.
+without a break, and the tokens are counted of those that are not done when a pass ends. Passes hold the very same
+requests and bursts, so a fleet that keeps up ends each with about as many; see `systems.capacity`, which compares waits
+likewise.
 """
 
 from dataclasses import replace
@@ -26,7 +27,9 @@ def may_hide(objective: Objective, order: str, seconds: float) -> bool:
 
 
 def backlog(scenario: Scenario, router_name: str, seed: int, factor: float = 1.0) -> float:
-    """Return by how many requests the queue grows in a pass, as a share of those of the pass.
+    """Return by how many tokens the queue grows in a pass, as a share of those of the pass.
+
+    Of tokens, as an order may leave few requests that are long.
 
     Args:
         scenario: of the windows.
@@ -44,5 +47,6 @@ def backlog(scenario: Scenario, router_name: str, seed: int, factor: float = 1.0
     run = longer.system.simulate(passes, router, **longer.facts(router))
     arrivals = passes.work["arrival"]
     pass_length = arrivals[n] - arrivals[0]
-    done = [int((run.outcome["completion"] <= arrivals[0] + k * pass_length).sum()) for k in (PASSES - 1, PASSES)]
-    return 1.0 - (done[1] - done[0]) / n
+    tokens, ends = run.jobs["prompt"] + run.sizes, run.outcome["completion"] - arrivals[0]
+    done = [float(tokens[ends <= k * pass_length].sum()) for k in (PASSES - 1, PASSES)]
+    return 1.0 - (done[1] - done[0]) / float(tokens[:n].sum())

@@ -51,7 +51,7 @@ def why(judge: Judge, played: Played) -> dict[str, Any]:
     sentences = [_sentence(judge, row) for row in rows if row["above"] > 0]
     if played.overloaded:
         sentences.append(
-            f"overloaded: of the requests that come, {played.growth:.1%} are added to the queue for ever, at "
+            f"overloaded: of the tokens that come, {played.growth:.1%} are added to the queue for ever, at "
             f"{judge.windows.rate:.3g} requests/s"
         )
     if rows[0]["above"] > 0:
