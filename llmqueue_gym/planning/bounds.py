@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.errors import NotApplicable
+from llmqueue_gym.errors import BadInput, NotApplicable
 from llmqueue_gym.planning.menu import Kind
 from llmqueue_gym.planning.objective import Objective
+from llmqueue_gym.planning.windows import LEAD, MOST_ASKED, Windows
 from llmqueue_gym.requests import never_refreshed
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import set_arrivals
 from llmqueue_gym.systems.replica import Replica
+from llmqueue_gym.systems.run import Run
 from llmqueue_gym.theory.clairvoyant import roofline_below
+from llmqueue_gym.workloads.contexts import picked
 
 APART = 1e5  # s between requests that are to find an empty replica
 LOOKED_AT = 2000  # requests alone
@@ -36,12 +39,37 @@ def alone(kind: Kind, drawn: Drawn, objective: Objective) -> Mapping[str, np.nda
     """
     if not _is_bounded(kind):
         return None
+    run = _each_alone(kind, drawn)
+    return objective.missed(run) if run.done.all() else None
+
+
+def check_long_enough(kind: Kind, drawn: Drawn, windows: Windows) -> None:
+    """Refuse windows whose lead is shorter than the mean time of a request alone: they end before a fleet is full."""
+    run = _each_alone(kind, drawn)
+    service = float(np.nanmean(run.response_times)) if run.done.any() else 0.0
+    if LEAD * windows.seconds >= service:
+        return
+    said = (
+        f"windows of {windows.seconds:.3g} s are too short: a request takes {service:.3g} s alone on {kind.name}, and "
+    )
+    least = int(np.ceil(service / LEAD * windows.rate))
+    if least <= MOST_ASKED:
+        raise BadInput(f"{said}a window must have {1 / LEAD:.0f} times that; give --requests {least} or more")
+    raise BadInput(
+        f"{said}{MOST_ASKED:,} requests at {windows.rate:.3g}/s have not {1 / LEAD:.0f} times that; the rate may be "
+        f"{MOST_ASKED * LEAD / service:.3g}/s at most"
+    )
+
+
+def _each_alone(kind: Kind, drawn: Drawn) -> Run:
+    """Return the run of requests each of which finds a replica empty."""
     few = slice(0, LOOKED_AT)
     work, sizes = drawn.work[few].copy(), drawn.sizes[few]
     set_arrivals(work, APART * np.arange(len(work)))
     replica, truth = Replica(kind.profile, kind.rules), {"sizes": sizes, "refreshed": never_refreshed(len(sizes))}
-    run = replica.simulate(Drawn(work, truth), replica.policies("fcfs"))
-    return objective.missed(run) if run.done.all() else None
+    if "contexts" in drawn.truth:
+        truth["contexts"] = picked(drawn.truth["contexts"], np.arange(len(sizes)))
+    return replica.simulate(Drawn(work, truth), replica.policies("fcfs"))
 
 
 def least_replicas(kind: Kind, drawn: Drawn, lead: int, objective: Objective, first: bool = False) -> int:

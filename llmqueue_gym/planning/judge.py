@@ -9,10 +9,11 @@ import numpy as np
 from llmqueue_gym.planning.menu import Menu
 from llmqueue_gym.planning.objective import Objective
 from llmqueue_gym.planning.purchase import Purchase
-from llmqueue_gym.planning.verdict import FAILS, LOOKS, OPEN, Verdict, lost, verdict
+from llmqueue_gym.planning.steady import backlog, may_hide
+from llmqueue_gym.planning.verdict import FAILS, KEEPS, LOOKS, OPEN, Verdict, lost, verdict
 from llmqueue_gym.planning.windows import Windows
 from llmqueue_gym.systems.base import Drawn
-from llmqueue_gym.systems.capacity import stretched
+from llmqueue_gym.systems.capacity import GROWTH, stretched
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scenario import Scenario
 from llmqueue_gym.workloads.streams import stream
@@ -31,12 +32,19 @@ class Played:
         way: router and order.
         shares: of the requests within the limits, window by window.
         stopped: whether the rest of a look was left out, as it could not help.
+        growth: of the queue, as a share of the tokens that come; None where no need was to look at it.
     """
 
     purchase: Purchase
     way: Way
     shares: list[float] = field(default_factory=list)
     stopped: bool = False
+    growth: float | None = None
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the queue is known to grow for ever."""
+        return self.growth is not None and self.growth > GROWTH
 
 
 @dataclass
@@ -72,9 +80,7 @@ class Judge:
         played = self._played(purchase)
         self._play_until(played, LOOKS[0])
         told = self.verdict(played)
-        if told.word == FAILS:
-            return False
-        return self.likely(told)
+        return told.word != FAILS and self.likely(told) and not self._overloaded(played)
 
     def settle(self, purchase: Purchase) -> Verdict:
         """Return what is known of a purchase when it is known, or after the last look."""
@@ -84,7 +90,7 @@ class Judge:
             told = self.verdict(played)
             if told.word != OPEN:
                 break
-        return told
+        return self.verdict(played) if told.word == KEEPS and self._overloaded(played) else told
 
     def shown(self, purchase: Purchase, count: int) -> Played:
         """Return a purchase, of which so many windows are played at least, to the end of them all."""
@@ -94,9 +100,20 @@ class Judge:
         return played
 
     def verdict(self, played: Played) -> Verdict:
-        """Return what the windows that were played show; the rest of a look that cannot help counts as played."""
+        """Return what the windows that were played show; the rest of a look that cannot help counts as played.
+
+        A queue that grows keeps nothing, whatever windows show.
+        """
         told = verdict(played.shares, self.objective)
-        return told._replace(word=FAILS) if played.stopped else told
+        return told._replace(word=FAILS) if played.stopped or played.overloaded else told
+
+    def bears(self, purchase: Purchase, factor: float) -> bool:
+        """Tell whether a purchase that was played is likely to keep the objective at a rate larger by a factor."""
+        way = self.found[str(purchase)].way
+        shares = [self.share(self.run(purchase, way, seed, factor)) for seed in self.seeds[: LOOKS[0]]]
+        if not self.likely(verdict(shares, self.objective)):
+            return False
+        return self._growth(purchase, way, factor) <= GROWTH
 
     def run(self, purchase: Purchase, way: Way, seed: int, factor: float = 1.0) -> Run:
         """Return the run of a window, whose requests come at a rate larger by a factor."""
@@ -135,6 +152,18 @@ class Judge:
         if key not in self.found:
             self.found[key] = Played(purchase, self._best_way(purchase))
         return self.found[key]
+
+    def _overloaded(self, played: Played) -> bool:
+        if played.growth is None:
+            played.growth = self._growth(played.purchase, played.way)
+        return played.overloaded
+
+    def _growth(self, purchase: Purchase, way: Way, factor: float = 1.0) -> float:
+        """Return the growth of the queue, as a share of the tokens; 0 where windows would have shown it."""
+        if not may_hide(self.objective, way[1], self.windows.seconds / factor):
+            return 0.0
+        self.simulations += 1
+        return backlog(self.scenario(purchase, way), way[0], self.seeds[-1], factor)
 
     def _best_way(self, purchase: Purchase) -> Way:
         """Return the way of most requests within the limits on windows that do not count; the first among equals."""

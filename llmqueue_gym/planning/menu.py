@@ -46,7 +46,7 @@ class Kind:
         most: that can be had.
 
     Raises:
-        BadInput: there is no price, or a number is out of range.
+        BadInput: the name cannot be shown, there is no price, or a number is out of range.
     """
 
     name: str
@@ -57,6 +57,8 @@ class Kind:
 
     def __post_init__(self) -> None:
         where = f"gpu {self.name!r}"
+        if not self.name.strip() or not self.name.isprintable():
+            raise BadInput(f"{where}: a name must have letters, and nothing that cannot be shown, such as 'H100'")
         made, price = cost_profile(self.profile), self.price
         if price is None:
             price = made.price_per_hour

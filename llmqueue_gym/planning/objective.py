@@ -26,6 +26,7 @@ WORDS = {
 }
 MEAN = "mean"
 WINDOWS = 0.95  # of the quarter hours of a recorded stream, unless told otherwise
+LONGEST = 1e6  # s that a limit may be
 _KEYS = (*LIMITS, "share", "windows")
 
 
@@ -56,6 +57,8 @@ class Objective:
                 raise BadInput(f"slo: unknown limit {name!r}; {nearest(name, LIMITS)}")
             if not 0 < most < np.inf:
                 raise BadInput(f"slo: {name}={most:g} must be positive, in s, for example 0.5")
+            if most > LONGEST:
+                raise BadInput(f"slo: {name}={most:g} is no limit; give at most {LONGEST:g} s, or leave it out")
         if not 0 < self.share <= 1:
             raise BadInput(f"slo: share={self.share:g} is a share of the requests, above 0 and at most 1, such as 0.95")
         if self.windows is not None and not 0 < self.windows < 1:

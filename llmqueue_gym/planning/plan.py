@@ -8,9 +8,10 @@ from llmqueue_gym.planning.menu import Menu
 from llmqueue_gym.planning.objective import Objective
 from llmqueue_gym.planning.purchase import Purchase
 from llmqueue_gym.planning.search import Search, check_possible
-from llmqueue_gym.planning.verdict import DOUBT, LOOKS, verdict
+from llmqueue_gym.planning.verdict import DOUBT, LOOKS, check_can_be_shown
 from llmqueue_gym.planning.why import why
 from llmqueue_gym.planning.windows import Windows
+from llmqueue_gym.systems.capacity import GROWTH
 
 SHOWN = 20  # windows of the plan and of the next cheaper one that are shown
 FINE = 0.02  # to which the rate is found that the plan bears
@@ -39,11 +40,13 @@ def plan(
     Returns:
         `plan`, the fleet as `front` has it; `front`, those played that nothing cheaper beats, the cheapest first;
         `played`, all that were played; `next_cheaper` with what it fails by, None where nothing is cheaper; `room`, how
-        many times the rate the plan is likely to bear; `out`, what cannot do it in any number; and how all was judged.
+        many times the rate the plan is likely to bear, `MOST_ROOM` for more; `out`, what cannot do it in any number;
+        and how all was judged.
 
     Raises:
-        BadInput: no fleet of the menu keeps the objective.
+        BadInput: no fleet of the menu keeps the objective, no windows could show it, or they are too short.
     """
+    check_can_be_shown(objective)
     judge = Judge(windows, objective, menu, predictor, seed)
     search = Search(judge)
     search.run(progress)
@@ -57,7 +60,7 @@ def plan(
     rows = sorted((_row(judge, one) for one in judge.found.values()), key=lambda row: (row["price"], -row["share"]))
     front: list[dict[str, Any]] = []
     for row in rows:
-        if not front or row["share"] > front[-1]["share"]:
+        if not front or _serves(row) > _serves(front[-1]):
             front.append(row)
     return {
         "plan": _row(judge, chosen),
@@ -85,20 +88,24 @@ def plan(
 
 
 def room(judge: Judge, purchase: Purchase) -> float:
-    """Return how many times the rate a purchase is likely to bear, to `FINE`; judged by the first look alone."""
-    way = judge.found[str(purchase)].way
+    """Return how many times the rate a purchase is likely to bear, to `FINE`; `MOST_ROOM` is that or more.
 
-    def bears(factor: float) -> bool:
-        shares = [judge.share(judge.run(purchase, way, seed, factor)) for seed in judge.seeds[: LOOKS[0]]]
-        return judge.likely(verdict(shares, judge.objective))
-
+    It is judged by the first look alone.
+    """
     low, high = 1.0, 1.0 + 4 * FINE
-    while high < MOST_ROOM and bears(high):
-        low, high = high, 1 + 2 * (high - 1)
+    while judge.bears(purchase, high):
+        if high == MOST_ROOM:
+            return MOST_ROOM
+        low, high = high, min(1 + 2 * (high - 1), MOST_ROOM)
     while high / low > 1 + FINE:
         middle = (low + high) / 2
-        low, high = (middle, high) if bears(middle) else (low, middle)
+        low, high = (middle, high) if judge.bears(purchase, middle) else (low, middle)
     return low
+
+
+def _serves(row: dict[str, Any]) -> tuple[bool, float]:
+    """Return whether a fleet keeps up as far as is known, then its share of requests within the limits."""
+    return (row["growth"] or 0.0) <= GROWTH, row["share"]
 
 
 def _settled(judge: Judge, purchase: Purchase) -> Played:
@@ -121,5 +128,6 @@ def _row(judge: Judge, played: Played) -> dict[str, Any]:
         "high": told.high,
         "share": told.share,
         "worst": told.worst,
+        "growth": played.growth,
         "shares": [round(share, 6) for share in played.shares[:SHOWN]],
     }

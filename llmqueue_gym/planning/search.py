@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
-from llmqueue_gym.planning.bounds import alone, cannot_hold, least_replicas
+from llmqueue_gym.planning.bounds import alone, cannot_hold, check_long_enough, least_replicas
 from llmqueue_gym.planning.judge import Judge
 from llmqueue_gym.planning.menu import Kind
 from llmqueue_gym.planning.purchase import BOTH, Line, Part, Purchase, mixed_lines, pooled, split_lines
@@ -113,6 +113,7 @@ class Search:
                 f"{most:g} s, and {1 - objective.share:.3g} may"
             )
         else:
+            check_long_enough(kind, drawn[0], judge.windows)
             self.least[name] = min(least_replicas(kind, each, judge.windows.lead, objective) for each in drawn)
             if self.least[name] > kind.most:
                 self.out[name] = (
@@ -155,8 +156,9 @@ def check_possible(search: Search) -> None:
     if played:
         near = played[0]
         told = search.judge.verdict(near)
+        grows = f" while its queue grows by {near.growth:.1%} of what comes" if near.overloaded else ""
         reasons.append(
             f"{near.purchase} comes nearest, with {told.share:.1%} of the requests within the limits on average and "
-            f"{told.held} of {told.windows} windows that hold (more can be had with most = ... in the menu)"
+            f"{told.held} of {told.windows} windows that hold{grows} (more can be had with most = ... in the menu)"
         )
     raise BadInput(f"no fleet of the menu keeps {search.judge.objective}: {'; '.join(reasons)}")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv
 
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.statistics import across_seeds
 from llmqueue_gym.planning.objective import Objective
 
@@ -67,6 +68,16 @@ def clopper_pearson(held: int, n: int, tail: float = _TAIL) -> tuple[float, floa
     low = float(betaincinv(held, n - held + 1, tail)) if held else 0.0
     high = float(betaincinv(held + 1, n - held, 1 - tail)) if held < n else 1.0
     return low, high
+
+
+def check_can_be_shown(objective: Objective) -> None:
+    """Refuse a share of windows that even the last look could not show, all windows held."""
+    most = clopper_pearson(LOOKS[-1], LOOKS[-1])[0]
+    if objective.windows is not None and objective.windows > most:
+        raise BadInput(
+            f"slo: windows={objective.windows:g} is more than {LOOKS[-1]} windows can show, all of them held; "
+            f"at most {np.floor(1e4 * most) / 1e4:g}"
+        )
 
 
 def lost(shares: Sequence[float], objective: Objective) -> bool:

@@ -13,6 +13,7 @@ from llmqueue_gym.systems.run import Run
 FULL = 0.98  # share of the KV memory or of the seats, from which on they count as full
 GROWN = 1.3  # times the mean wait of a third of the window, that of the next one where the queue only grows
 PARTS = 15  # of a window, that are told apart
+SHORT = 600.0  # s of a window, below which its parts are told in s
 
 
 def why(judge: Judge, played: Played) -> dict[str, Any]:
@@ -48,7 +49,13 @@ def why(judge: Judge, played: Played) -> dict[str, Any]:
     rows.sort(key=lambda row: -row["above"])
     shares = (np.bincount(part, within, PARTS) / np.bincount(part, minlength=PARTS)).tolist()
     sentences = [_sentence(judge, row) for row in rows if row["above"] > 0]
-    sentences += _short_of(judge, run, rows[0], missed, kept)
+    if played.overloaded:
+        sentences.append(
+            f"overloaded: of the tokens that come, {played.growth:.1%} are added to the queue for ever, at "
+            f"{judge.windows.rate:.3g} requests/s"
+        )
+    if rows[0]["above"] > 0:
+        sentences += _short_of(judge, run, rows[0], missed, kept)
     return {
         "window": worst,
         "share_of_worst": played.shares[worst],
@@ -60,11 +67,12 @@ def why(judge: Judge, played: Played) -> dict[str, Any]:
 
 def _sentence(judge: Judge, row: dict[str, Any]) -> str:
     share, allowed = judge.objective.share, 1 - judge.objective.share
-    begin, end = row["minute"]
+    unit, each = ("minutes", 1) if judge.windows.seconds >= SHORT else ("seconds", 60)
+    begin, end = (each * minute for minute in row["minute"])
     return (
         f"{row['limit']}: {100 * row['above']:.3g} % of the requests take more than {seconds(row['most'])} "
         f"{WORDS[row['limit']]}, and {100 * allowed:.3g} % may; {100 * share:.4g} % of them are within "
-        f"{seconds(row['quantile'])}. It is worst in minutes {begin:.3g} to {end:.3g} of the window, with "
+        f"{seconds(row['quantile'])}. It is worst in {unit} {begin:.3g} to {end:.3g} of the window, with "
         f"{100 * row['above_there']:.3g} %"
     )
 

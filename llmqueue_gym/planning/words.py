@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from llmqueue_gym.planning.plan import MOST_ROOM
+
 COLUMNS = ("fleet", "USD/h", "within limits", "worst window", "held", "95 %", "objective")
 _WORDS = {"keeps": "kept", "fails": "not kept", "open": "not shown"}
 
@@ -30,9 +32,10 @@ def _percent(share: float) -> str:
 def conclusion(found: dict[str, Any]) -> str:
     """Return the plan in a sentence."""
     row, judged = found["plan"], found["judged"]
+    least = "at least " if found["room"] >= MOST_ROOM else ""
     return (
         f"Cheapest: {row['fleet']} at {row['price']:.2f} USD/h, router {row['router']}, order {row['order']}; it is "
-        f"likely to bear {found['room']:.3g} times the {judged['rate']:.3g} requests/s that it is planned for."
+        f"likely to bear {least}{found['room']:.3g} times the {judged['rate']:.3g} requests/s that it is planned for."
     )
 
 
