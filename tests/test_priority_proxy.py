@@ -206,6 +206,11 @@ def test_long_bodies_hold_nobody_up(proxied):
     assert long["prompt"] == 4_000_001 and max(waits) < 2.0
 
 
+def test_bodies_are_written_as_they_are(modules):
+    parts = {"a": list(range(25_000)), "b": [[1] * 10_001, [], {"é": None}], "c": {"d": [True, 1.5, "x"], "e": {}}}
+    assert modules.proxy.written(parts) == json.dumps(parts).encode()
+
+
 def test_heads_that_do_not_come_are_not_waited_for(proxied, monkeypatch):
     one = proxied()
     monkeypatch.setattr(one.modules.serve, "HEAD", 0.3)
