@@ -32,12 +32,12 @@ def modules_of(folder):
 class Served:
     """A server in a thread, that can be ended as a crash does, and started again at its port."""
 
-    def __init__(self, app):
-        self.app, self.port = app, 0
+    def __init__(self, app, **how):
+        self.app, self.port, self.how = app, 0, how
         self.start()
 
     def start(self):
-        config = uvicorn.Config(self.app, port=self.port, log_level="critical", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(self.app, port=self.port, log_level="critical", timeout_graceful_shutdown=1, **self.how)
         config.server_header = config.date_header = False
         self.server = uvicorn.Server(config)
         listening = config.bind_socket()
@@ -86,7 +86,7 @@ class Proxied:
         self.modules = modules_of(made)
         given = ["--backend", self.fake.url, "--engine", order, "--log", str(self._log), *options]
         self.app = self.modules.serve.app_of(self.modules.serve.arguments(given))
-        self.served = Served(self.app)
+        self.served = Served(self.app, http=self.modules.serve.Timely)
         self.url = self.served.url
 
     @property

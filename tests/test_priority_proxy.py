@@ -5,7 +5,9 @@ import asyncio
 import itertools
 import json
 import random
+import re
 import socket
+import struct
 import sys
 import threading
 import time
@@ -139,6 +141,107 @@ def test_queue_is_limited(proxied):
     assert sorted(answer.status_code for answer in answers.values()) == [200, 200, 503, 503]
     refused = next(answer for answer in answers.values() if answer.status_code == 503)
     assert refused.headers["retry-after"] == "1" and refused.json()["error"]["type"] == "overloaded_error"
+
+
+@pytest.mark.parametrize("path", ["/v1/x/../chat/completions", "/v1/./chat/completions", "/v1/%2e/completions", "/.."])
+def test_paths_with_dots_are_refused(proxied, path):
+    """An engine may take them for those that go in order, and would read the priority of the sender."""
+    one = proxied()
+    status, answer = raw(one, path)
+    assert status == 400 and answer["error"]["type"] == "invalid_request_error" and not one.engine.seen
+
+
+def test_paths_with_more_slashes_go_in_order(proxied):
+    one = proxied()
+    for path in ("//v1/chat/completions", "/v1//chat/completions", "/v1/chat/completions/", "/v1%2Fchat/completions"):
+        raw(one, path)
+    assert [(line["priority"], line["predicted"]) for line in one.log(4)] == [(1_000_000, 1)] * 4
+
+
+@pytest.mark.parametrize("path", ["/v1/" + "a" * 60_000, "/v1/models#a", "/v1/a?x#b"])
+def test_addresses_that_are_none_are_refused(proxied, path):
+    status, answer = raw(proxied(options=["--timeout", "5"]), path, base="/" + "c" * 9000)
+    assert status == 400 and answer["error"]["type"] == "invalid_request_error"
+
+
+def raw(one, path, base=""):
+    """Post to a path as it stands; `base` is that of the engine's address."""
+    if base:
+        one.proxy._base = one.proxy._base.copy_with(raw_path=base.encode())
+    data = b'{"max_tokens": 1, "priority": -9}'
+    with socket.create_connection(("127.0.0.1", one.served.port)) as connection:
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\nconnection: close\r\n\r\n"
+        connection.sendall(head.encode() + data)
+        head, _, body = b"".join(iter(lambda: connection.recv(65_536), b"")).partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body) if body.startswith(b"{") else None
+
+
+def test_failure_of_its_own_is_told_as_others_are(proxied, monkeypatch):
+    one = proxied()
+    monkeypatch.setattr(one.proxy, "_rank", lambda shown: 1 / 0)
+    answer = one.post()
+    assert answer.status_code == 500 and answer.json()["error"]["type"] == "server_error"
+    (line,) = one.log(1)
+    assert line["status"] == 500 and "ZeroDivisionError" in line["error"]
+
+
+def test_long_bodies_hold_nobody_up(proxied):
+    """Four million tokens: others are answered meanwhile."""
+    one, done = proxied(), threading.Event()
+    body = b'{"max_tokens": 1, "prompt": [' + b"1," * 4_000_000 + b"1]}"
+
+    def post():
+        assert httpx.post(one.url + PATHS[1], content=body, timeout=60).status_code == 200
+        done.set()
+
+    sender = threading.Thread(target=post)
+    sender.start()
+    waits = []
+    while not done.is_set():
+        start = time.monotonic()
+        one.post(max_tokens=1)
+        waits.append(time.monotonic() - start)
+    sender.join()
+    long = next(line for line in one.log(1 + len(waits)) if line["prompt"] > 100)
+    assert long["prompt"] == 4_000_001 and max(waits) < 2.0
+
+
+def test_bodies_are_written_as_they_are(modules):
+    parts = {"a": list(range(25_000)), "b": [[1] * 10_001, [], {"é": None}], "c": {"d": [True, 1.5, "x"], "e": {}}}
+    assert modules.proxy.written(parts) == json.dumps(parts).encode()
+
+
+def test_heads_that_do_not_come_are_not_waited_for(proxied, monkeypatch):
+    one = proxied()
+    monkeypatch.setattr(one.modules.serve, "HEAD", 0.3)
+    for sent in (b"", b"POST /v1/comp", b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", one.served.port)) as silent:
+            silent.sendall(sent)
+            silent.settimeout(5)
+            start = time.monotonic()
+            if sent.startswith(b"GET"):
+                assert silent.recv(65_536)
+                silent.sendall(b"GET /v1/mod")  # and half of a second one
+            while silent.recv(65_536):
+                pass
+            assert 0.2 < time.monotonic() - start < 2.0
+    assert one.post("slow", max_tokens=10, pause=0.1).status_code == 200  # which takes longer than a head may
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--port 99999", "--port -5", "--port x", "--log {}", "--log {}/none/log", "--backend http://[::1", "--backend http://",
+     "--backend http://x:99999", "--predict {}/wrong.py:f", "--predict {}/none.py:f", "--predict {}/wrong.txt"],
+)  # fmt: skip
+def test_wrong_options_are_told_in_one_line(modules, tmp_path, capsys, wrong):
+    (tmp_path / "wrong.py").write_text("def f(body:\n")
+    name, value = wrong.format(tmp_path).split()
+    with pytest.raises(SystemExit) as ended:
+        given = ["--backend", "http://x", "--engine", "vllm", "--window", "1", "--log", "-", name, value]
+        modules.serve.app_of(modules.serve.arguments(given))
+    *usage, line = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and name in line and "error: " in line
+    assert not usage or usage[0].startswith("usage:")
 
 
 # Going away.
@@ -344,6 +447,53 @@ def test_restart_of_the_engine(proxied):
     assert sent == sorted(sent)
 
 
+@pytest.mark.parametrize("window", [[], ["--window", "2"]])
+def test_connections_that_are_cut_at_once(proxied, window):
+    """An engine that ends takes connections and cuts them: with a window who is sent there comes back, to a limit."""
+    one = proxied(options=window)
+    one.fake.crash()
+    dying = socket.create_server(("127.0.0.1", one.fake.port))
+
+    def cut(times):
+        for _ in range(times):
+            taken, _ = dying.accept()
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # with a reset
+            taken.close()
+        dying.close()
+        one.fake.start()
+
+    cutter = threading.Thread(target=cut, args=(2,))
+    cutter.start()
+    answers = [one.post(f"r{k}", max_tokens=1) for k in range(1 if window else 2)]
+    cutter.join()
+    if window:
+        assert answers[0].status_code == 200 and one.log(1)[0]["status"] == 200
+    for answer in answers if not window else []:
+        reason = answer.json()["error"]["message"]
+        assert answer.status_code == 502 and re.fullmatch("the engine (broke off|cannot be reached): .+", reason)
+
+
+def test_request_that_ends_the_engine_does_not_come_back_for_ever(proxied, monkeypatch):
+    one = proxied(options=["--window", "2"])
+    monkeypatch.setattr(one.modules.window, "RETRY", 0.01)
+    one.fake.crash()
+    dying, taken = socket.create_server(("127.0.0.1", one.fake.port)), []
+
+    def cut():
+        for _ in range(one.modules.proxy.CUTS + 1):
+            connection, _ = dying.accept()
+            taken.append(connection.recv(65_536))
+            connection.close()
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    assert one.post().status_code == 502
+    cutter.join()
+    dying.close()
+    one.fake.start()
+    assert len(taken) == one.modules.proxy.CUTS + 1 and one.post(max_tokens=1).status_code == 200
+
+
 def test_who_waits_in_vain_is_told_in_time(proxied):
     one = proxied(options=["--window", "2", "--timeout", "1"])
     one.fake.crash()
@@ -389,21 +539,21 @@ def test_predictor_of_the_user(proxied, tmp_path):
     for prompt in "abc":
         assert one.post(prompt, path=PATHS[1], prompt=prompt, max_tokens=2).status_code == 200
     assert [line["predicted"] for line in one.log(3)] == [11, 2, 2]
-    with pytest.raises(SystemExit, match="--predict"):
-        one.modules.serve.function_of(f"{tmp_path / 'none.py'}:mine")
     assert asyncio.iscoroutinefunction(one.modules.serve.function_of(f"{tmp_path / 'mine.py'}:predict"))
 
 
 def test_prompts_are_counted(modules):
-    lengths = modules.lengths.Lengths()
-    assert lengths.prompt({"prompt": list(range(70))}) == 70
-    assert (
-        lengths.prompt({"messages": [{"role": "user", "content": "x" * 40}, {"content": [{"text": "y" * 40}]}]}) == 20
-    )
-    assert lengths.prompt({"input": "z" * 8, "max_tokens": 5}) == 2
+    lengths, prompt_of = modules.lengths.Lengths(), modules.lengths.prompt_of
+
+    def prompt(**body):
+        return lengths.prompt(prompt_of(body))
+
+    assert prompt(prompt=list(range(70))) == 70 and prompt(prompt=[[1, 2], [3]]) == 3
+    assert prompt(messages=[{"role": "user", "content": "x" * 40}, {"content": [{"text": "y" * 40}]}]) == 20
+    assert prompt(input="z" * 8, max_tokens=5) == 2
     for _ in range(200):
-        lengths.learn({"prompt": "x" * 100}, ("m", 0), 50, 7)
-    assert lengths.prompt({"prompt": "x" * 100}) == 50 and lengths.predict({}, {}, ("m", 0)) == pytest.approx(7)
+        lengths.learn(prompt_of({"prompt": "x" * 100}), ("m", 0), 50, 7)
+    assert prompt(prompt="x" * 100) == 50 and lengths.predict({}, {}, ("m", 0)) == pytest.approx(7)
 
 
 # The log.
@@ -442,7 +592,7 @@ def test_meter_holds_little_and_finds_the_usage(modules):
     for k in range(0, len(stream), 1013):  # in the midst of lines
         meter.feed(stream[k : k + 1013])
     assert meter.pieces == 5000 and meter.usage() == [3, 9]
-    assert sum(map(len, meter._tail)) <= modules.log.TAIL + 1013
+    assert len(meter._held) <= modules.log.USAGE
     odd = modules.log.Meter(events=False)
     odd.feed(b'{"usage": {"completion_tokens": true}, "usage": {"input_tokens": 4, "output_tokens": 5}, "x": "usage"}')
     assert odd.usage() == [4, 5]
@@ -450,6 +600,19 @@ def test_meter_holds_little_and_finds_the_usage(modules):
     of_responses.feed(b'data: {"type":"response.output_text.delta","delta":"x"}\n\ndata: {"type":"response.completed",')
     of_responses.feed(b'"response":{"text":"x","usage":{"input_tokens":1,"output_tokens":1}}}\n\n')
     assert of_responses.pieces == 1 and of_responses.usage() == [1, 1]
+
+
+def test_usage_is_found_wherever_it_stands(modules):
+    """Before what is longer than any tail, and cut anywhere; what no engine can have counted is none."""
+    usage = b'"usage": {"prompt_tokens": 3, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 1}}'
+    text = b'{"choices": [{"text": "\\"usage\\": {}"}], ' + usage + b', "ids": [' + b"12345, " * 20_000 + b"1]}"
+    for step in (1, 7, 1013, len(text)):
+        meter = modules.log.Meter(events=step == 7)
+        for k in range(0, min(len(text), 2000 * step), step):
+            meter.feed(text[k : k + step])
+        assert meter.usage() == [3, 9] and len(meter._held) <= modules.log.USAGE
+    meter.feed(b'{"usage": {"prompt_tokens": 4, "completion_tokens": ' + b"9" * 40 + b"}}")
+    assert meter.usage() == [4, None]
 
 
 # What is written out.

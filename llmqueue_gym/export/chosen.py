@@ -1,10 +1,13 @@
 """The policy that is exported: what was asked for, its numbers where it plays, and what its functions read.
 
-A spec is a name of `llmqueue policies`, a function of a file, `FILE.py:NAME`, or the folder of a trained policy.
+A spec is a name of `llmqueue policies` or the folder of a trained policy; a plain function is a policy as well. It is
+compiled and tried on a few requests as in any simulation, so what that refuses is not exported.
 """
 
 import os
 from dataclasses import dataclass
+
+import numpy as np
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import TRUTH
@@ -13,6 +16,9 @@ from llmqueue_gym.policies.reading import columns_read
 from llmqueue_gym.policies.serving import SERVING_POLICIES
 from llmqueue_gym.policies.serving.base import PREDICTIONS, ServingPolicy
 from llmqueue_gym.systems.replica import Replica
+from llmqueue_gym.systems.scenario import Scenario
+
+TRIED = 200  # requests that functions of a user are shown before they are exported
 
 
 @dataclass(frozen=True)
@@ -58,16 +64,28 @@ def chosen(given: str | ServingPolicy, profile: str = "a100-llama3-8b", rules: s
         rules: rule set, likewise.
 
     Raises:
-        BadInput: there is no such policy, it is no serving policy, or it is told what nobody knows.
+        BadInput: there is no such policy, it is no serving policy, it is told what nobody knows, or it fails.
     """
     policy = load(given) if isinstance(given, str) and os.path.isdir(given) else SERVING_POLICIES(given)
     spec = given if isinstance(given, str) else policy.name
     if not isinstance(policy, ServingPolicy):
         raise BadInput(f"{spec} is a {policy.kind}; an engine takes a serving policy: see llmqueue policies")
+    _refuse_what_fails(policy, profile, rules)
     if policy.told == TRUTH:
         raise BadInput(f"{spec} is told the true lengths, which nobody knows; export one that takes predictions")
     if policy.prepare is None:
-        return Chosen(spec, policy, tuple(policy.params_for().tolist()), "")
-    replica = Replica(profile, rules)
-    numbers = policy.params_for(profile=replica.cost_profile, rules=replica.bound_rules)
-    return Chosen(spec, policy, tuple(numbers.tolist()), profile)
+        numbers = policy.params_for()
+    else:
+        replica = Replica(profile, rules)
+        numbers = policy.params_for(profile=replica.cost_profile, rules=replica.bound_rules)
+    if np.isnan(numbers).any():
+        raise BadInput(f"{spec}: parameter {int(np.isnan(numbers).argmax())} of its functions is NaN; give a number")
+    return Chosen(spec, policy, tuple(numbers.tolist()), profile if policy.prepare else "")
+
+
+def _refuse_what_fails(policy: ServingPolicy, profile: str, rules: str) -> None:
+    """Compile the functions of a user, and let them play a little, which says what is wrong with them."""
+    functions = [function for field in policy.functions if (function := getattr(policy, field)) is not None]
+    if any(not str(function.__module__).startswith("llmqueue_gym.") for function in functions):
+        where = Scenario("replica", profile=profile, rules=rules, lengths="azure-conv", load=0.95, n_requests=TRIED)
+        where.simulate(policy, seed=0)

@@ -3,8 +3,10 @@
 A target says which columns of a request and of the replica its engine can tell, and refuses what that cannot do.
 """
 
+import builtins
 import importlib
 import json
+import keyword
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -101,7 +103,7 @@ class Target:
         policy, taken = chosen.policy, names_in(self.template, STATED)
         named = class_name(policy.name)
         named += "Policy" if named in taken else ""
-        source = Source({**taken, named: object()})
+        source = Source({**taken, named: object(), f"{named}Sync": object()})
         reads = chosen.reads(*self.fields)
         stated = reads | ({"predicted"} if "first_predicted" in reads else set())
         functions = {field: getattr(policy, field) for field in self.fields}
@@ -150,6 +152,7 @@ def class_name(policy: str) -> str:
     """Return a policy's name as that of a class: `tie` gives `Tie`, `hrrn-like` gives `HrrnLike`."""
     words = re.split(r"[^0-9a-zA-Z]+", policy)
     name = "".join(word[:1].upper() + word[1:] for word in words if word)
+    name += "Order" if keyword.iskeyword(name) or hasattr(builtins, name) else ""  # None and True are Python's
     return name if name[:1].isalpha() else f"Policy{name}"
 
 
@@ -163,6 +166,16 @@ def names_in(*templates: str) -> dict[str, Any]:
     return {name: importlib.import_module(name) if name in MODULES else object() for name in lines}
 
 
+def in_quotes(text: object) -> str:
+    """Return a text as it is written between quotes in Python and in TOML, so that none can end them or mean more."""
+    return shown(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def shown(text: object) -> str:
+    """Return a text on one line, of letters that can be written: what a name of a file may hold besides is marked."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(text))
+
+
 def _rendered(template: str, said: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -171,4 +184,5 @@ def _rendered(template: str, said: dict[str, Any]) -> str:
         lstrip_blocks=True,
         autoescape=False,  # Python and Markdown
     )
+    environment.filters.update(in_quotes=in_quotes, shown=shown)
     return environment.get_template(template).render(said).strip() + "\n"
