@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from browsing import chromium
 
 from llmqueue_gym.boards import load_boards, registered
 from llmqueue_gym.boards.page import page, put_tables
@@ -246,19 +247,8 @@ def test_no_results_at_all(call, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser: pip install -e .[dev]")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no browser: install Debian's chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    flags = "headless=new no-sandbox disable-gpu disable-background-networking disable-component-update no-first-run"
-    for flag in (*flags.split(), f"user-data-dir={tmp_path_factory.mktemp('profile')}", "window-size=1400,900"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
+    with chromium(tmp_path_factory.mktemp("profile"), browser="ALL") as driver:
+        yield driver
 
 
 @pytest.fixture

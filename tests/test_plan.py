@@ -95,6 +95,15 @@ def test_of_two_kinds_the_one_that_is_cheaper_in_all_is_bought():
     assert found["next_cheaper"]["fleet"] == "4 x one"
 
 
+@pytest.mark.parametrize("routers", [("power-of-d:d=3",), ("power-of-d:d=3", "random")])
+def test_a_router_that_samples_more_than_there_are_is_left_out(routers):
+    recorded = TraceRequests(np.arange(2000) * 0.9, np.full(2000, 1), np.full(2000, 20))
+    menu = Menu((constant(0.1, most=4),), routers=routers)
+    found = plan(windows_of_trace(recorded, "fixed", count=200), objective("ttft=0.11,share=0.5", 0.95), menu)
+    played = {row["parts"][0]["count"]: row["router"] for row in found["played"]}
+    assert min(played) < 3 and all(count >= 3 for count, router in played.items() if router == "power-of-d:d=3")
+
+
 def test_what_no_number_can_do_is_told():
     recorded = TraceRequests(np.arange(300) * 0.4, np.full(300, 1), np.full(300, 20))
     with pytest.raises(BadInput, match=r"no number of one will do: alone on one, 100.0% .* tpot above 0.05 s"):

@@ -3,11 +3,11 @@
 import json
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 
 import pytest
+from browsing import chromium
 
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
@@ -197,19 +197,8 @@ def test_docstrings_are_good_for_the_reference(monkeypatch):
 def browser(tmp_path_factory):
     if not (SITE / "index.html").is_file():
         pytest.skip("no site: make docs")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser: pip install -e .[dev]")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no browser: install Debian's chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    flags = "headless=new no-sandbox disable-gpu disable-background-networking disable-component-update no-first-run"
-    for flag in (*flags.split(), f"user-data-dir={tmp_path_factory.mktemp('profile')}", "window-size=1400,900"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
+    with chromium(tmp_path_factory.mktemp("profile"), browser="ALL", performance="ALL") as driver:
+        yield driver
 
 
 # One of each kind.

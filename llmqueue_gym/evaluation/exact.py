@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.figures import blank, save
 from llmqueue_gym.policies.base import TOLD, TRUTH
 from llmqueue_gym.systems import Scenario
 from llmqueue_gym.systems.known import best_known
@@ -60,14 +61,10 @@ def plot_exact(found: Row, title: str, path: str | os.PathLike[str]) -> None:
     Raises:
         BadInput: matplotlib is missing, nothing is known, or the format is not.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise BadInput("a plot needs matplotlib; pip install matplotlib") from None
     rows = found["policies"]
     if not rows:
         raise BadInput(f"nothing is known of {', '.join(found['unknown'])}, so there is nothing to draw")
-    figure = Figure(figsize=(8.0, 1.4 + 0.28 * len(rows)), layout="constrained")
+    figure = blank(8.0, 1.4 + 0.28 * len(rows))
     axes = figure.subplots()
     values = [_value(row) for row in rows]
     for place, (row, value) in enumerate(zip(rows, values, strict=True)):
@@ -93,7 +90,4 @@ def plot_exact(found: Row, title: str, path: str | os.PathLike[str]) -> None:
     told = [what for what in TOLD if any(row["told"] == what for row in rows)]
     marks = [axes.plot([], [], "o", ms=6, color=COLOURS[what], label=f"told {what}")[0] for what in told]
     axes.legend(handles=marks, frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
-    try:
-        figure.savefig(path, dpi=160)
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from None
+    save(figure, path)

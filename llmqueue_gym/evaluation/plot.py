@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.metrics import WORDS, amount
+from llmqueue_gym.figures import blank, save
 
 Row = dict[str, Any]  # of `compare`, with its place in the picture as `x` and `y`
 X, Y = "x", "y"
@@ -32,20 +32,12 @@ def plot_comparison(found: dict[str, Any], path: str | os.PathLike[str]) -> None
         BadInput: matplotlib is missing, or it does not know the format.
     """
     figure = draw_comparison(found)
-    try:
-        figure.savefig(path, dpi=160)
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from None
+    save(figure, path)
 
 
 def draw_comparison(found: dict[str, Any]) -> Any:
     """Return the picture as a matplotlib figure; BadInput where matplotlib is missing."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise BadInput("a plot needs matplotlib; pip install matplotlib") from None
-    figure = Figure(figsize=(8.6, 6.2), layout="constrained")
+    figure = blank(8.6, 6.2)
     axes = figure.subplots()
     rows, base = spots(found), found["base"]
     near = [row for row in rows if row[X]["mean"] <= FAR and row[Y]["mean"] <= FAR]
@@ -66,7 +58,7 @@ def draw_comparison(found: dict[str, Any]) -> Any:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title(found), fontsize=10, loc="left")
     figure.supxlabel(footnote(found, near), fontsize=8, color="#555555", x=0.01, ha="left")
-    FigureCanvasAgg(figure).draw()  # lays it out, so that labels know where they are
+    figure.canvas.draw()  # lays it out, so that labels know where they are
     figure.set_layout_engine("none")
     _label(figure, axes, near, best, base)
     return figure

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.figures import blank, save
 
 WORST = 1.3  # times the base, above which a line leaves the picture
 COLOURS = ("#0072b2", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#e69f00", "#7f3c8d", "#4c4c4c", "#a0a000", "#008695")
@@ -16,13 +16,8 @@ def plot_sweep(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
     Raises:
         BadInput: matplotlib is missing, or it does not know the format.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise BadInput("a plot needs matplotlib; pip install matplotlib") from None
     over, base = found["sweep"], found["base"]
-    figure = Figure(figsize=(8.6, 5.4), layout="constrained")
+    figure = blank(8.6, 5.4)
     axes = figure.subplots()
     loads, ends = over["loads"], []
     names = [row["policy"] for row in found["policies"] if row["policy"] != base]
@@ -56,11 +51,7 @@ def plot_sweep(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
     figure.supxlabel(
         note + (f"; beyond: {', '.join(gone)}" if gone else ""), fontsize=8, color="#555555", x=0.01, ha="left"
     )
-    FigureCanvasAgg(figure)
-    try:
-        figure.savefig(path, dpi=160)
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from None
+    save(figure, path)
 
 
 def _label(axes: Any, ends: list[tuple[float, float, str, str]], apart: float) -> None:

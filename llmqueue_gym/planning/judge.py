@@ -12,12 +12,14 @@ from llmqueue_gym.planning.purchase import Purchase
 from llmqueue_gym.planning.steady import backlog, may_hide
 from llmqueue_gym.planning.verdict import FAILS, KEEPS, LOOKS, OPEN, Verdict, lost, verdict
 from llmqueue_gym.planning.windows import Windows
+from llmqueue_gym.policies.routing import ROUTING_POLICIES
 from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import GROWTH, stretched
 from llmqueue_gym.systems.run import Run
 from llmqueue_gym.systems.scenario import Scenario
 from llmqueue_gym.workloads.streams import stream
 
+ANY_ROUTER = "least-outstanding"  # of a fleet that is too small for all of the menu
 TRIED = 5  # windows on which ways to run a fleet are compared, others than those that count
 
 Way = tuple[str, str]  # router and order
@@ -167,7 +169,9 @@ class Judge:
 
     def _best_way(self, purchase: Purchase) -> Way:
         """Return the way of most requests within the limits on windows that do not count; the first among equals."""
-        ways = self.menu.ways
+        ways = [way for way in self.menu.ways if ROUTING_POLICIES(way[0]).can_sample(purchase.replicas)]
+        if not ways:  # nor does the router matter
+            ways = [(ANY_ROUTER, order) for order in self.menu.orders]
         if len(ways) == 1 or (purchase.replicas == 1 and len(self.menu.orders) == 1):
             return ways[0]
         sums = [sum(self.share(self.run(purchase, way, seed)) for seed in self.seeds[-TRIED:]) for way in ways]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from llmqueue_gym.errors import BadInput
+from llmqueue_gym.figures import blank, save
 
 LEAST = 1e-4  # share of the requests, below which it is not told apart from none
 COLOURS = {"plan": "#009e73", "next": "#d55e00", "other": "#8a94a0"}
@@ -17,12 +17,7 @@ def plot_plan(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
     Raises:
         BadInput: matplotlib is missing, or it does not know the format.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise BadInput("a plot needs matplotlib; pip install matplotlib") from None
-    figure = Figure(figsize=(8.6, 5.4), layout="constrained")
+    figure = blank(8.6, 5.4)
     axes = figure.subplots()
     allowed, seen = 1 - found["objective"]["share"], set()
     for row in sorted(found["played"], key=lambda row: ("other", "next", "plan").index(kind_of(row, found))):
@@ -50,11 +45,7 @@ def plot_plan(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
     axes.set_title(f"{found['workload']}\n{found['slo']}", fontsize=10, loc="left")
     note = "points: mean over windows; bars: up to the worst window; dashed: how many may be outside"
     figure.supxlabel(note, fontsize=8, color="#555555", x=0.01, ha="left")
-    FigureCanvasAgg(figure)
-    try:
-        figure.savefig(path, dpi=160)
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from None
+    save(figure, path)
 
 
 def outside(share: float) -> float:

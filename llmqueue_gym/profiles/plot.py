@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from llmqueue_gym.errors import BadInput
+from llmqueue_gym.figures import blank, save
 from llmqueue_gym.profiles.base import Profile
 from llmqueue_gym.profiles.iterations import Iterations
 
@@ -21,23 +22,16 @@ def plot_fit(profile: Profile, table: Iterations, path: str | os.PathLike[str]) 
     Raises:
         BadInput: matplotlib is missing, or it does not know the format.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise BadInput("a plot needs matplotlib; pip install matplotlib") from None
     if profile.form != "roofline":
         raise BadInput(f"profile {profile.name!r} has the form {profile.form!r}; only rooflines are drawn")
-    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    figure = blank(10.5, 4.6)
     what = ", ".join(part for part in (profile.model, profile.gpu) if part != "not stated")
     figure.suptitle(f"{profile.name}: roofline{what and f' for {what}'}\n{profile.error}", fontsize=11)
     left, right = figure.subplots(1, 2)
     predicted = table.predict(profile.numbers)
     _draw_times(left, table, predicted)
     _draw_errors(right, table, predicted)
-    try:
-        figure.savefig(path, dpi=160)
-    except ValueError as error:  # a format that it does not know
-        raise BadInput(f"{os.path.basename(path)}: {error}") from None
+    save(figure, path)
 
 
 def _draw_times(axes: Any, table: Iterations, predicted: np.ndarray) -> None:

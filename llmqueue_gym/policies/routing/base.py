@@ -81,6 +81,10 @@ class RoutingPolicy(BasePolicy):
             raise BadInput(f"{self.name}: d={self.d} replicas cannot be looked at; at least 1")
         self.check()
 
+    def can_sample(self, replicas: int) -> bool:
+        """Tell whether there are as many replicas as it looks at."""
+        return self.looks != "sample" or self.d <= replicas
+
     def choices(self, n: int, replicas: int, rng: np.random.Generator) -> np.ndarray:
         """Return the replicas that each of n requests is shown `(n, d)`; `(n, 0)` where it sees all.
 
@@ -89,6 +93,6 @@ class RoutingPolicy(BasePolicy):
         """
         if self.looks != "sample":
             return np.zeros((n, 0), np.int64)
-        if self.d > replicas:
+        if not self.can_sample(replicas):
             raise BadInput(f"{self.name}: d={self.d} of {replicas} replicas cannot be sampled; d is at most {replicas}")
         return different(n, self.d, replicas, rng)
