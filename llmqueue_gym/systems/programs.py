@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from llmqueue_gym._jit import records
-from llmqueue_gym.engines.batching.cost import FORMS, iteration_time
-from llmqueue_gym.engines.batching.tables import BATCH
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.base import Policies
 from llmqueue_gym.policies.programs import PROGRAM_POLICIES
@@ -19,7 +16,7 @@ from llmqueue_gym.policies.routing import ROUTING_POLICIES, RoutingPolicy
 from llmqueue_gym.policies.serving import ServingPolicy
 from llmqueue_gym.policies.stopping import STOPPING_POLICIES, StoppingPolicy
 from llmqueue_gym.predictors.programs import FORESIGHTS, Foresight, foresee
-from llmqueue_gym.programs import check_answers, check_programs, depths, earliest_ends
+from llmqueue_gym.programs import check_answers, check_programs, depths
 from llmqueue_gym.requests import Requests
 from llmqueue_gym.systems.agents.base import Agent
 from llmqueue_gym.systems.agents.programs import ProgramAgent
@@ -27,6 +24,7 @@ from llmqueue_gym.systems.base import Drawn
 from llmqueue_gym.systems.capacity import Capacity, Progress, recorded_rate
 from llmqueue_gym.systems.fleet import Fleet
 from llmqueue_gym.systems.members import LONGEST, Member
+from llmqueue_gym.systems.program_floor import program_floor, shortest_iteration
 from llmqueue_gym.systems.program_models import may_serve, numbered
 from llmqueue_gym.systems.program_run import ProgramRun, first_calls, following, heirs, program_run
 from llmqueue_gym.systems.program_view import ProgramEpisodes, ProgramView
@@ -337,39 +335,14 @@ class ProgramFleet(Fleet):
         return program_run(run, drawn.truth["programs"], f.programs, drawn.truth.get("answers"))
 
     def bound(self, drawn: Drawn) -> float:
-        """Return a mean time of programs that no policy undercuts: what they take alone, every prompt in a cache.
-
-        Of a path of calls it is the gaps, and for each token of output the shortest iteration that there is. Where a
-        program may be stopped it is the earliest that any of its answers can be there. Who has answers, but no right
-        one, ends with a wrong one.
-        """
-        programs, answers = drawn.truth["programs"], drawn.truth.get("answers")
-        ends = earliest_ends(programs, drawn.work["arrival"], drawn.sizes * self.shortest_iteration)
-        count = int(programs.program.max()) + 1
-        over, began, first = np.full(count, -np.inf), np.full(count, np.inf), np.full(count, np.inf)
-        np.maximum.at(over, programs.program, ends)
-        np.minimum.at(began, programs.program, drawn.work["arrival"])
-        if answers is None:
-            return float((over - began).mean())
-        gives = answers.cluster >= 0
-        if self.decided == "stopping" or self.stops:
-            np.minimum.at(first, programs.program[gives], ends[gives])
-            over = np.minimum(over, first)
-        can, tries = (np.bincount(programs.program, gives & which, count) for which in (answers.right, True))
-        return float((over - began + self.wrong * ((can == 0) & (tries > 0))).mean())
+        """Return a mean time of programs that no policy undercuts; see `program_floor`."""
+        stops = self.decided == "stopping" or self.stops
+        return program_floor(drawn, self.shortest_iteration, stops, float(self.wrong))
 
     @cached_property
     def shortest_iteration(self) -> float:
         """The shortest iteration in which a token is computed at any replica, s."""
-        times = []
-        for kind in self.distinct:
-            for alone in ({"decodes": 1, "context": 1.0}, {"prefills": 1, "prefill_tokens": 1, "prompt_tokens": 1}):
-                batch = np.zeros(1, BATCH)
-                batch["tokens"] = 1
-                for name, value in alone.items():
-                    batch[name] = value
-                times.append(iteration_time(FORMS.index(kind.profile.form), kind.profile.numbers, records(batch)[0]))
-        return float(min(times))
+        return min(shortest_iteration(kind.profile) for kind in self.distinct)
 
     def numbers(self, run: Run) -> dict[str, float]:
         """Return mean and 99th percentile of the times of programs; who is never done is late.
