@@ -213,3 +213,37 @@ def files(tmp_path_factory):
     (folder / "empty.csv").write_text("")
     (folder / "patience.csv").write_text("output_tokens\n0\n1\n2\n")
     return folder
+
+
+@pytest.fixture
+def proxied(tmp_path):
+    """Return what makes an exported proxy before a server without a model, of which all are ended."""
+    from proxied import Proxied
+
+    made = []
+
+    def make(*given, **named):
+        made.append(Proxied(tmp_path, *given, **named))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def proxy_modules(tmp_path_factory):
+    """Return the modules of an exported proxy by name."""
+    from proxied import modules_of
+
+    from llmqueue_gym.export import export
+
+    return modules_of(export("ssjf:longest_wait=10", "priority-proxy", tmp_path_factory.mktemp("made") / "out"))
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Return what runs an exported scheduler beside stubs of vLLM."""
+    from vllm_stubs import beside_stubs
+
+    return beside_stubs(monkeypatch)

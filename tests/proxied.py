@@ -16,6 +16,9 @@ httpx = pytest.importorskip("httpx", reason=f"httpx {_WHY}")
 uvicorn = pytest.importorskip("uvicorn", reason=f"uvicorn {_WHY}")
 fake_openai = pytest.importorskip("fake_openai", reason=f"starlette {_WHY}")
 
+PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+SLOW = {"max_tokens": 200, "pause": 0.05, "stream": True}
+
 
 def modules_of(folder):
     """Return the modules of an exported proxy by name, without the `llmqueue_`; those of another export stay apart."""

@@ -1,28 +1,23 @@
 """Exported modules: they rank as the policies do, need nothing of the package, and are refused where they must be."""
 
 import ast
-import dataclasses
-import heapq
 import json
 import subprocess
 import sys
-import tomllib
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+from vllm_stubs import request
 
-from llmqueue_gym._jit import DISABLED, kernel
-from llmqueue_gym.cli.asked import function_in_file
+from llmqueue_gym._jit import kernel
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.export import export
 from llmqueue_gym.export.chosen import chosen
-from llmqueue_gym.export.target import shown
 from llmqueue_gym.policies.learned import zoo_folder
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
 from llmqueue_gym.requests import REQUEST, SYSTEM
-from llmqueue_gym.systems.scenario import Scenario
 
 RUNS_IN_VLLM = [
     "vllm-priority",
@@ -49,100 +44,6 @@ REFUSED = {
     "least-laxity": "system.mean_step_time",
 }
 ALLOWED = {"collections", "math", "operator", "time", "numpy", "vllm"}
-
-
-class Base:
-    """Stands for vLLM's schedulers."""
-
-    def __init__(self, order="priority", free=10):
-        self.policy = types.SimpleNamespace(value=order)
-        self.waiting, self.skipped_waiting = Heap(), Heap()
-        self.running, self.scheduler_reserve_full_isl, self.block_size = [], True, 16
-        self.cache_config = types.SimpleNamespace(enable_prefix_caching=False)
-        group = types.SimpleNamespace(kv_cache_spec=type("FullAttentionSpec", (), {})())
-        self.kv_cache_config = types.SimpleNamespace(kv_cache_groups=[group])
-        pool = types.SimpleNamespace(get_num_free_blocks=lambda: free, num_gpu_blocks=101)
-        full = types.SimpleNamespace(block_pool=pool, allocate_slots=lambda request, tokens: None)
-        self.kv_cache_manager = full
-
-    def add_request(self, request):
-        self.waiting.add_request(request)
-
-    def schedule(self):
-        """Look at the head of the queue, as a pass does; nobody is ever admitted."""
-        if self.waiting:
-            self.waiting.peek_request()
-        return types.SimpleNamespace(total_num_scheduled_tokens=0, preempted_req_ids=set())
-
-    def preempt(self):
-        """Preempt as vLLM does where memory is short."""
-        self.kv_cache_manager.allocate_slots(self.running[0], 1)
-        request = max(self.running, key=lambda one: (one.priority, one.arrival_time))
-        self.running.remove(request)
-        request.num_computed_tokens = 0
-        request.num_preemptions += 1
-        self.waiting.add_request(request)
-        return request
-
-    def in_order(self):
-        return [(request.priority, request.request_id) for request in sorted(self.waiting._heap, key=key)]
-
-
-class Heap:
-    """Stands for vLLM's queue of priorities."""
-
-    def __init__(self):
-        self._heap = []
-
-    def __len__(self):
-        return len(self._heap)
-
-    def add_request(self, request):
-        heapq.heappush(self._heap, request)
-
-    def peek_request(self):
-        return self._heap[0]
-
-
-class Request(types.SimpleNamespace):
-    def __lt__(self, other):
-        return key(self) < key(other)
-
-
-def key(request):
-    return request.priority, request.arrival_time, request.request_id
-
-
-def request(arrival=0.0, prompt=10, told=None, name="a", **more):
-    usual = {"num_output_tokens": 0, "num_computed_tokens": 0, "num_preemptions": 0, "priority": 0, "max_tokens": 99}
-    usual |= {"num_tokens": prompt, "status": "running"}
-    sampling = types.SimpleNamespace(extra_args=told)
-    known = {"arrival_time": arrival, "num_prompt_tokens": prompt, "sampling_params": sampling, "request_id": name}
-    return Request(**{**usual, **known, **more})
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Return what runs an exported module beside stubs of vLLM."""
-    for name in ("vllm", "vllm.v1", "vllm.v1.core", "vllm.v1.core.sched"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    stubs = {
-        "core.sched.async_scheduler": {"AsyncScheduler": type("AsyncScheduler", (Base,), {})},
-        "core.sched.scheduler": {"Scheduler": type("Scheduler", (Base,), {})},
-        "core.sched.request_queue": {"PriorityRequestQueue": Heap},
-        "request": {"RequestStatus": types.SimpleNamespace(RUNNING="running")},
-    }
-    for name, has in stubs.items():
-        stub = types.ModuleType(name)
-        vars(stub).update(has)
-        monkeypatch.setitem(sys.modules, f"vllm.v1.{name}", stub)
-
-    def loaded(folder):
-        module = types.ModuleType("exported")
-        exec(compile((folder / "llmqueue_scheduler.py").read_text(), str(folder), "exec"), module.__dict__)
-        return module
-
-    return loaded
 
 
 def rows(n, seed=0):
@@ -379,152 +280,3 @@ def sgl(rid, prompt, cached):
 def test_sglang_refuses_what_it_decides_itself(tmp_path):
     with pytest.raises(BadInput, match="whom to preempt"):
         export("ssjf", "sglang", tmp_path / "out")
-
-
-# What a user writes.
-
-
-OWN = """
-import math
-import numpy as np
-from numpy import interp
-
-K, TABLE, float, isinstance = 3.0, np.array([1.0, 5.0]), 3.0, 2.0
-
-def sum(a, b):
-    return a + b
-
-def max(a, b, c):
-    return a if a > b and a > c else b if b > c else c
-
-def MineSync(x):
-    max_2 = 1.0
-    return max(x, 2.0, max_2)
-
-def builtins(request, system, params):
-    return sum(MineSync(request.predicted), float * isinstance)
-
-def comprehends(request, system, params):
-    a = 0.0
-    for x in [K for K in (1.0, 2.0)]:
-        a += x
-    return a + K * request.predicted
-
-def imports(request, system, params):
-    return interp(request.predicted, TABLE, TABLE) + math.log(request.prompt)
-
-def none(request, system, params):
-    return request.predicted
-
-def value_error(request, system, params):
-    return request.predicted
-
-def mine(request, system, params):
-    return request.predicted
-
-def gives_nothing(request, system, params):
-    pass
-
-def gives_text(request, system, params):
-    return "a"
-
-def gives_two(request, system, params):
-    return (request.predicted, 1.0)
-
-def gives_nan(request, system, params):
-    return math.nan
-
-def reads_beyond(request, system, params):
-    return params[0] * request.predicted
-
-def changes(request, system, params):
-    global K
-    K += 1
-    return K
-"""
-SHOWN = types.SimpleNamespace(predicted=4.0, prompt=10, arrival=1.0)
-
-
-@pytest.fixture
-def own(tmp_path):
-    """Return what gives a function of the user's file."""
-    (tmp_path / "own.py").write_text(OWN)
-    return lambda name: function_in_file(f"{tmp_path / 'own.py'}:{name}")
-
-
-@pytest.mark.parametrize("name", ["builtins", "comprehends", "imports", "none", "value_error", "mine"])
-def test_names_of_a_user_are_no_trouble(name, own, tmp_path, load):
-    """Neither those of Python's own functions and words, nor those that a comprehension has as well."""
-    module = load(export(own(name), "vllm", tmp_path / "out"))
-    assert module.number_of(module.rank, SHOWN, None) == pytest.approx(own(name)(SHOWN, None, ()))
-    made = {"none": "NoneOrder", "value_error": "ValueErrorOrder"}.get(name, name.title())
-    scheduler = getattr(module, made)()
-    scheduler.add_request(request(told={"predicted": 4}))
-    assert scheduler.waiting._heap[0].priority == pytest.approx(own(name)(SHOWN, None, ()))
-    with pytest.raises(ValueError, match="--scheduling-policy priority"):
-        getattr(module, f"{made}Sync")(order="fcfs")
-
-
-REFUSED_FUNCTIONS = {
-    "gives_nothing": "compiled",
-    "gives_text": "compiled",
-    "gives_two": "compiled",
-    "gives_nan": "NaN",
-    "reads_beyond": "out of bounds",
-    "changes": "compiled",
-}
-
-
-@pytest.mark.skipif(DISABLED, reason="functions that are not compiled may give what they like")
-@pytest.mark.parametrize("name", REFUSED_FUNCTIONS)
-def test_what_no_simulation_takes_is_refused(name, own, tmp_path):
-    with pytest.raises(BadInput, match=REFUSED_FUNCTIONS[name]) as here:
-        export(own(name), "vllm", tmp_path / "out")
-    with pytest.raises(BadInput) as there:
-        Scenario("replica", lengths="azure-conv", load=0.95, n_requests=20).simulate(own(name), seed=0)
-    assert str(here.value).partition(", where")[0] == str(there.value).partition(", where")[0]
-    assert not (tmp_path / "out").exists()
-
-
-def test_parameters_are_numbers(tmp_path):
-    with pytest.raises(BadInput, match="longest_wait=nan: parameter 2"):
-        export("ssjf:longest_wait=nan", "vllm", tmp_path / "out")
-
-
-@pytest.mark.parametrize("error", [TypeError, IndexError, KeyError, RecursionError, ZeroDivisionError])
-def test_function_that_fails_puts_last(error, tmp_path, load):
-    def fails(*given):
-        raise error
-
-    module = load(export("sjf", "vllm", tmp_path / "out"))
-    assert module.number_of(fails, None, None) == float("inf") == module.number_of(lambda *given: None, None, None)
-
-
-@pytest.mark.parametrize("to", ["vllm", "sglang", "priority-proxy"])
-@pytest.mark.parametrize(
-    "name", ["out\\Ux", 'out"""x', "out\x27\x27\x27x", "a\nraise SystemExit", "o\udc80", 'x"', "\\"]
-)
-def test_paths_stay_texts(name, to, tmp_path):
-    """What stands in the command and in the source of a policy is a text of one line to Python and TOML."""
-    policy = dataclasses.replace(SERVING_POLICIES("sjf"), source=name, name=name)
-    folder = export(policy, to, tmp_path / "out", command=f"llmqueue export x --out {name}")
-    for path in folder.glob("*.py"):
-        doc = ast.get_docstring(ast.parse(path.read_text()))
-        if "which it does not need" in doc:
-            assert doc.count(shown(name)) >= (2 if path.name == "llmqueue_proxy.py" else 3)
-    if to == "sglang":
-        described = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["description"]
-        assert described == f"The policy {shown(name)} as the order of SGLang's queue"
-    assert json.loads((folder / "card.json").read_text())["source"] == name
-
-
-def test_number_does_not_hide_behind_one_of_the_users(tmp_path, load):
-    """A name that is numbered is none that the function has itself."""
-    Queue = 2.0
-
-    def mine(request, system, params):
-        Queue_2 = request.predicted
-        return Queue * Queue_2
-
-    module = load(export(ServingPolicy.from_function(mine), "vllm", tmp_path / "out"))
-    assert module.rank(SHOWN, None, ()) == 8.0 and isinstance(module.Queue, type)
