@@ -21,6 +21,7 @@ from llmqueue_gym.profiles.models import MODELS
 LEAST_ROWS = 20
 KNEES = 40  # knees tried before the best of them is refined
 ALIKE = 0.999  # of the variation of a column that the others explain: from here on its slope is not to be trusted
+SAME = 1e-9  # share of the times by which errors of fits may differ from rounding
 NOTHING = 1e-4  # share of the time, in the iteration where it is largest, below which a cost counts as none
 SCREENED = 10_000  # iterations by which is seen what is usual
 STARTS, FEW, MANY = 30, 8, 100  # fits, of which the best is taken, with each number of iterations
@@ -192,14 +193,15 @@ def roofline(table: Iterations, weights: np.ndarray | None = None) -> np.ndarray
     weights = 1 / table.seconds if weights is None else weights
     low, high = table.tokens.min(), table.tokens.max()
     knees = np.unique(np.append(np.geomspace(low, high, KNEES), 0.0))
-    losses = [_solve(table, knee, weights)[1] for knee in knees]
-    best = int(np.argmin(losses))
+    losses = np.array([_solve(table, knee, weights)[1] for knee in knees])
+    same = SAME * float(np.linalg.norm(table.seconds * weights))
+    best = int(np.flatnonzero(losses <= losses.min() + same)[0])  # the simplest, where rounding alone tells them apart
     ends = knees[max(best - 1, 0)], knees[min(best + 1, len(knees) - 1)]
     knee = knees[best]
     if ends[0] < ends[1]:
         precise = {"xatol": 1e-7 * ends[1]}
         found = minimize_scalar(lambda x: _solve(table, x, weights)[1], bounds=ends, method="bounded", options=precise)
-        knee = found.x if found.fun < losses[best] else knee
+        knee = found.x if found.fun < losses[best] - same else knee
     base, token, pair, context = _solve(table, knee, weights)[0]
     return np.array([base + token * knee, base, token, pair, context])
 
