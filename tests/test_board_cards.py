@@ -13,8 +13,7 @@ import pytest
 from llmqueue_gym.boards import boards, cell, outside
 from llmqueue_gym.errors import BadInput
 
-CLEAN = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
-CLEAN["PYTHONPATH"] = str(Path(cell.__file__).parents[2])
+OURS = {**os.environ, "PYTHONPATH": str(Path(cell.__file__).parents[2])}
 
 
 @pytest.mark.parametrize(
@@ -173,5 +172,5 @@ def test_nothing_that_lies_beside_an_entry_is_imported(tmp_path):
         "    with pool(1) as run:\n"
         "        print(run.submit(abs, -5).result())\n"
     )
-    done = subprocess.run([sys.executable, script], cwd=beside, env=CLEAN, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script], cwd=beside, env=OURS, capture_output=True, text=True)
     assert not (beside / "trapped").exists() and done.stdout == "5\n", done.stderr

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from llmqueue_gym.boards import cell, load_boards, outside
-from llmqueue_gym.boards.workers import progress
+from llmqueue_gym.boards.workers import pool, progress
 from llmqueue_gym.errors import BadInput
 
-CLEAN = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
-CLEAN["PYTHONPATH"] = str(Path(cell.__file__).parents[2])
+OURS = {**os.environ, "PYTHONPATH": str(Path(cell.__file__).parents[2])}
 
 
 @pytest.fixture
@@ -63,6 +62,13 @@ def test_a_cell_ends(what, limits, entry, small, monkeypatch):
         in_cell(entry, small, what, "")
 
 
+def test_processes_leave_the_environment_of_those_that_come_after():
+    before = dict(os.environ)
+    with pool(1) as run:
+        assert run.submit(os.getenv, "PYTHONSAFEPATH").result() == "1"
+        assert dict(os.environ) == before
+
+
 def test_workers_end_with_their_parent_however_it_ends(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
@@ -76,7 +82,7 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path):
         "        print(*run._processes, flush=True)\n"
         "        time.sleep(600)\n"
     )
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=CLEAN, text=True) as parent:
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=OURS, text=True) as parent:
         children = [int(pid) for pid in parent.stdout.readline().split()]
         parent.send_signal(signal.SIGKILL)
     assert len(children) == 2

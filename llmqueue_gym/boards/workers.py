@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ Task = tuple[Callable[..., Any], tuple[Any, ...]]
 Work = Callable[[list[Task], Progress, str], list[Any]]  # does tasks, returns their results in order
 PROCESSES, RAY = "processes", "ray"
 BACKENDS = (PROCESSES, RAY)
+SAFE = "PYTHONSAFEPATH"
 
 
 @contextmanager
@@ -54,14 +56,38 @@ def workers(count: int, backend: str = PROCESSES) -> Iterator[Work]:
 
 
 @contextmanager
+def _apart() -> Iterator[None]:
+    """For the processes started here alone: they import nothing from the folder where they begin."""
+    before = os.environ.get(SAFE)
+    os.environ[SAFE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE]
+        else:
+            os.environ[SAFE] = before
+
+
+class _ProcessApart(multiprocessing.context.SpawnProcess):
+    def start(self) -> None:
+        with _apart():
+            super().start()
+
+
+class _Apart(multiprocessing.context.SpawnContext):
+    Process = _ProcessApart
+
+
+@contextmanager
 def pool(count: int) -> Iterator[ProcessPoolExecutor]:
     """Give so many processes of our own, which end with this one, and at once where something is raised.
 
     Nothing is imported in them from the folder where this one was called, which may be that of an entry.
     """
-    os.environ["PYTHONSAFEPATH"] = "1"
     before = set(multiprocessing.active_children())
-    made = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), begin)
+    with _apart():  # its queues start a process, too
+        made = ProcessPoolExecutor(count, _Apart(), begin)
     try:
         yield made
     except BaseException:
