@@ -176,8 +176,6 @@ def test_who_waits_in_vain_is_told_in_time(proxied):
 def test_fifty_streams_through_the_proxy_of_the_load_test():
     """One in ten goes away and the server is killed: nothing is lost or mixed up; see the experiment for a thousand."""
     load = pytest.importorskip("proxy_under_load", reason="experiments are not there")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(load, "SEATS", 8)
-        found = load.trial(50, 2, 8, restart=1)
+    found = load.trial(50, 2, 8, restart=1, seats=8)
     assert all(load.holds(found, 1).values()), found
     assert 0 < found["told that the engine broke off, by round"][1] <= 8

@@ -4,7 +4,7 @@
 
 Everything is vLLM's, the core's loop, its scheduler and its blocks, but for the model: its place is taken by an
 executor that makes up tokens and lets a clock go on by c0 + c1 * tokens for each batch, when somebody waits for the
-result. The file needs vLLM alone. It reads a JSON object a line and writes one for each.
+result. It needs vLLM, and `made_up_model.py` beside it. It reads a JSON object a line and writes one for each.
 
 A case has `config` and `requests` with the keys of a decision log (see experiments/fidelity/vllm.py), `asynchronous`,
 and where a class is to be tried, `scheduler`, "module.Class", with `folder`, in which the module lies; such a class has
@@ -34,6 +34,7 @@ logging.disable(logging.WARNING)
 
 import torch  # noqa: E402
 import vllm  # noqa: E402
+from made_up_model import STOP, made_up_model  # noqa: E402
 from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig  # noqa: E402
 from vllm.sampling_params import SamplingParams  # noqa: E402
 from vllm.v1.engine import EngineCoreRequest  # noqa: E402
@@ -42,7 +43,7 @@ from vllm.v1.executor.abstract import Executor  # noqa: E402
 from vllm.v1.kv_cache_interface import FullAttentionSpec  # noqa: E402
 from vllm.v1.outputs import ModelRunnerOutput  # noqa: E402
 
-TEXT, OUTPUTS, STOP = 1 << 20, 1 << 16, 2  # token `pos` of text `seg` is seg * TEXT + pos; see a log's `token_rule`
+TEXT, OUTPUTS = 1 << 20, 1 << 16  # token `pos` of text `seg` is seg * TEXT + pos; see a log's `token_rule`
 SAME = ("max_num_batched_tokens", "max_num_seqs", "max_model_len", "enable_chunked_prefill", "policy")
 SAME += ("long_prefill_token_threshold", "scheduler_reserve_full_isl", "watermark", "max_num_active_seqs")
 
@@ -283,26 +284,6 @@ def as_sent(one: dict[str, Any], stops: bool, longest: int) -> EngineCoreRequest
 def name_of(one: dict[str, Any]) -> str:
     """Return a request's id as the engine knows it: texts of six digits sort as numbers do."""
     return f"{one['id']:06d}"
-
-
-def made_up_model(folder: str) -> str:
-    """Write the one file of a model that the engine reads without loading it, and return the folder."""
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 1,
-        "vocab_size": 1000,
-        "max_position_embeddings": 131072,
-        "torch_dtype": "float16",
-        "bos_token_id": 1,
-        "eos_token_id": STOP,
-    }
-    Path(folder, "config.json").write_text(json.dumps(config))
-    return folder
 
 
 def main() -> None:
