@@ -56,6 +56,7 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     options["no_cfunc_wrapper"] = True  # no kernel is called through a C pointer
+    options.setdefault("forceinline", False)  # unless told, numba takes it from the caller, and then for all below that
     try:
         return _one_signature(_stamped(numba.njit(function, cache=True, error_model="numpy", nogil=True, **options)))
     except RuntimeError:  # no writable place for the cache: compile in every process instead

@@ -58,6 +58,36 @@ def test_a_change_in_a_neighbouring_file_reaches_the_caller(tmp_path):
     assert run() == ["11", "0"]
 
 
+LAYERS = """
+from llmqueue_gym._jit import inner_kernel, kernel, part_kernel
+
+
+@part_kernel
+def part(x):
+    return x + 1
+
+
+@inner_kernel
+def inner(x):
+    return part(x)
+
+
+@kernel
+def outer(x):
+    return inner(x)
+
+
+print(outer(1), *(one.overloads.popitem()[1].fndesc.inline for one in (part, inner, outer)))
+"""
+
+
+def test_what_a_part_calls_is_not_forced_into_all_above(tmp_path):
+    """It makes one function of everything, which takes minutes to compile."""
+    package(tmp_path, layers=LAYERS)
+    words, _ = python(tmp_path, "import made.layers")
+    assert words == ["2", "False", "True", "False"]
+
+
 def test_a_change_in_another_folder_reaches_the_caller(tmp_path):
     folder = package(tmp_path, caller=CALLER.replace("made.helper", "made.parts.helper"))
     (folder / "parts").mkdir()
