@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from llmqueue_gym.planning.menu import Kind, Menu
-from llmqueue_gym.profiles.files import write_profile
 from llmqueue_gym.systems.fleet import Fleet
+from llmqueue_gym.systems.members import ROLES, Member, linked
 
 BOTH, PREFILL, DECODE = "both", "prefill", "decode"
 _WORDS = {BOTH: "", PREFILL: " read", DECODE: " decode"}
@@ -66,21 +64,13 @@ class Purchase:
         if all(part.kind is first.kind for part in self.parts):
             reads = sum(part.count for part in self.parts if part.role == PREFILL)
             return Fleet(first.kind.profile, first.kind.rules, replicas=self.replicas, prefill=reads, **given)
-        with TemporaryDirectory() as folder:  # read once, when the fleet is made
-            return Fleet(fleet=self._written(Path(folder)), **given)
+        return Fleet(fleet=linked(list(self._members()), menu.bandwidth, menu.latency), **given)
 
-    def _written(self, folder: Path) -> str:
-        """Write the file of a fleet whose replicas differ, and the profiles that it names; return its path."""
-        blocks = []
+    def _members(self) -> Iterator[Member]:
+        """Yield the replicas, where they differ."""
         for k, part in enumerate(self.parts):
             profile: Any = part.kind.profile
-            write_profile(folder / f"{k}.json", profile)
-            blocks.append(
-                f"[[replica]]\nname = '{k}'\ncount = {part.count}\nrole = '{part.role}'\n"
-                f"profile = 'file:{folder / f'{k}.json'}'\nrules = '{part.kind.rules}'\n"
-            )
-        (folder / "fleet.toml").write_text("\n".join(blocks), encoding="utf-8")
-        return str(folder / "fleet.toml")
+            yield from [Member(profile, part.kind.bound_rules, ROLES[part.role], str(k))] * part.count
 
 
 @dataclass(frozen=True)

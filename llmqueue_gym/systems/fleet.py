@@ -67,8 +67,8 @@ class Fleet(Replica):
         staleness: s between two reports of the replicas, by which routers see them; 0: they see what is so.
         migrate_every: s between looks for requests that might move, as in Llumnix, whose time is .05; 0: none moves.
         migrate_floor: iterations that the memory of a replica must last which a request moves to.
-        fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example"; see
-            `systems.members`.
+        fleet: file in TOML that describes replicas and links, in place of `replicas` and `prefill`, or "example", or a
+            `Plan`; see `systems.members`.
         hold: whether requests wait at the router until a replica has a seat free.
         controller: who says how many replicas are on; see `llmqueue policies`.
         tick: s between two looks of the controller.
@@ -101,7 +101,7 @@ class Fleet(Replica):
     staleness: float = 0.0
     migrate_every: float = 0.0
     migrate_floor: float = 3.0
-    fleet: str | None = None
+    fleet: str | Plan | None = None
     hold: bool = False
     controller: str | Controller = "none"
     tick: float = 15.0
@@ -188,6 +188,8 @@ class Fleet(Replica):
         if self.fleet is None:
             given = self.cost_profile, self.bound_rules, self.replicas, self.prefill, self.bandwidth, self.latency
             made = alike(*given)
+        elif isinstance(self.fleet, Plan):
+            made = self.fleet
         else:
             if not isinstance(self.fleet, str):
                 raise BadInput(f"fleet={self.fleet!r} must be the path of a file")

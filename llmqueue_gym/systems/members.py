@@ -78,12 +78,16 @@ class Plan:
     byte_time: np.ndarray
 
 
+def linked(members: Sequence[Member], bandwidth: float, latency: float) -> Plan:
+    """Return the plan of replicas between which all links are alike, of so many bytes/s and s."""
+    shape = (len(members), len(members))
+    return Plan(tuple(members), np.full(shape, latency), np.full(shape, 1 / bandwidth))
+
+
 def alike(profile: Profile, rules: Rules, replicas: int, prefill: int, bandwidth: float, latency: float) -> Plan:
     """Return the plan of replicas that differ in their roles alone; the first `prefill` of them only read prompts."""
     roles = [PREFILL] * prefill + [DECODE if prefill else BOTH] * (replicas - prefill)
-    shape = (replicas, replicas)
-    members = tuple(Member(profile, rules, role) for role in roles)
-    return Plan(members, np.full(shape, latency), np.full(shape, 1 / bandwidth))
+    return linked([Member(profile, rules, role) for role in roles], bandwidth, latency)
 
 
 def read_plan(path: str, profile: str | Profile, rules: str | Rules, bandwidth: float, latency: float) -> Plan:
@@ -107,8 +111,7 @@ def read_plan(path: str, profile: str | Profile, rules: str | Rules, bandwidth: 
         raise BadInput(f"{path}: {len(members)} replicas; a fleet has 1 to {MOST_REPLICAS:,}, each under [[replica]]")
     check_roles(path, members)
     _check_model(path, told.get("model"), members)
-    shape = (len(members), len(members))
-    plan = Plan(members, np.full(shape, latency), np.full(shape, 1 / bandwidth))
+    plan = linked(members, bandwidth, latency)
     for k, row in enumerate(told.get("link", [])):
         _link(path, k, row, plan)
     return plan
