@@ -6,7 +6,6 @@ Times are often multiples of 1/512 s, so that sums are exact and what happens at
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,7 @@ from llmqueue_gym.requests import BOTH, DECODE, PREFILL, Requests, never_refresh
 from llmqueue_gym.systems import Drawn
 from llmqueue_gym.systems.control import NEVER
 from llmqueue_gym.systems.fleet import Fleet
-from llmqueue_gym.systems.members import Plan, check_roles
-from llmqueue_gym.systems.replica_tables import rules_under
+from llmqueue_gym.systems.members import Plan
 
 TRIES = 1000
 TICKS = 100  # at most, while requests come
@@ -45,21 +43,6 @@ ORDERS = ("fcfs", "fcfs", "sjf", "ltr", "merged", "accounts")  # that the refere
 PAIRED = [name for name in ROUTING_POLICIES if ROUTING_POLICIES(name).paired]
 UNIT = Unit(np.full(3, 100.0), np.full(3, 4.0))  # what a controller is told of one replica
 MOST = 150  # tokens; at a token an iteration that is enough
-
-
-@dataclass(frozen=True)
-class Planned(Fleet):
-    """A fleet whose replicas and links are given as they are."""
-
-    given: Plan | None = None
-
-    @cached_property
-    def plan(self) -> Plan:
-        """The replicas, and the links between them."""
-        assert self.given is not None
-        check_roles("drawn", self.given.members)
-        under = [replace(m, rules=rules_under(m.rules, m.profile, self.discipline)) for m in self.given.members]
-        return replace(self.given, members=tuple(under))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +57,7 @@ class Case:
         refused: how often which parts, drawn before, did not go together: the beginnings of what was said.
     """
 
-    fleet: Planned
+    fleet: Fleet
     router: RoutingPolicy
     drawn: Drawn
     kind: str = PLAIN
@@ -188,7 +171,7 @@ def _draw_case(rng: np.random.Generator, kind: str) -> Case:
         told["spot"] = 1.0  # h; when they do is drawn below
     if kind != CACHED and not batched and rng.random() < (0.02 if kind == WILD and way in CACHES else 0.2):
         told |= {"migrate_every": float(pick(rng, 1 / 32, 0.3)), "migrate_floor": float(pick(rng, 0.0, 3.0))}
-    fleet = Planned(**told, given=Plan(tuple(members), latency, byte_time))
+    fleet = Fleet(**told, fleet=Plan(tuple(members), latency, byte_time))
     paired = kind == WILD and PREFILL in roles and not asynchronous and rng.random() < 0.15
     router = ROUTING_POLICIES(str(pick(rng, *PAIRED))) if paired else draw_router(rng, size, kind)
     given = draw_requests(rng, fleet, kind)
@@ -248,7 +231,7 @@ def draw_router(rng: np.random.Generator, size: int, kind: str) -> RoutingPolicy
     return RoutingPolicy("wild", wild_score, looks, pick(rng, "random", "first"), d, params=numbers)
 
 
-def most_tokens(fleet: Planned) -> int:
+def most_tokens(fleet: Fleet) -> int:
     """Return the tokens of the longest request that a replica of each kind can serve."""
     longest = []
     for roles in ((BOTH, PREFILL), (BOTH, DECODE)):
@@ -257,7 +240,7 @@ def most_tokens(fleet: Planned) -> int:
     return max(2, min(longest))
 
 
-def draw_requests(rng: np.random.Generator, fleet: Planned, kind: str) -> Requests:
+def draw_requests(rng: np.random.Generator, fleet: Fleet, kind: str) -> Requests:
     """Draw requests that some replica can hold, most of them not each."""
     longest = most_tokens(fleet)
     if kind == WILD:

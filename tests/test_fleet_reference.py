@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from random_fleets import MERGED, UNIT, Case, Planned, draw_case
+from random_fleets import MERGED, UNIT, Case, draw_case
 from random_members import PLAIN, STEERED
 from reference_fleet import Fleet
 from reference_vllm import OUTPUT as OUTPUT_TEXT
@@ -22,6 +22,7 @@ from llmqueue_gym.profiles import Profile
 from llmqueue_gym.requests import BOTH, DECODE, OUTPUT, PREFILL, never_refreshed, request_table
 from llmqueue_gym.systems import Drawn, Scenario
 from llmqueue_gym.systems.control import NEVER
+from llmqueue_gym.systems.fleet import Fleet as System
 from llmqueue_gym.systems.members import Member, Plan
 
 CASES, STEERED_CASES, PARTS = 120, 48, 4
@@ -162,7 +163,7 @@ def planned(members, latency=0.0, byte_time=0.0, **told):
     """Return a fleet of these replicas, and of links that are alike."""
     shape = (len(members), len(members))
     plan = Plan(tuple(members), np.full(shape, latency), np.full(shape, byte_time))
-    return Planned(**{"rules": members[0].rules, "profile": members[0].profile, "order": "fcfs", **told}, given=plan)
+    return System(**{"rules": members[0].rules, "profile": members[0].profile, "order": "fcfs", **told}, fleet=plan)
 
 
 def drawn_of(table, outputs, replicas_shown=0):

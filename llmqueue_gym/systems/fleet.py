@@ -30,7 +30,7 @@ from llmqueue_gym.systems.fleet_loaded import loaded
 from llmqueue_gym.systems.fleet_run import readers, run_of
 from llmqueue_gym.systems.fleet_ticks import opened
 from llmqueue_gym.systems.fleet_view import FleetEpisodes, FleetView
-from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, read_plan
+from llmqueue_gym.systems.members import LONGEST, MOST_REPLICAS, SLOWEST, Member, Plan, alike, check_roles, read_plan
 from llmqueue_gym.systems.replica import Replica
 from llmqueue_gym.systems.replica_tables import rules_under
 from llmqueue_gym.systems.run import Run
@@ -190,6 +190,7 @@ class Fleet(Replica):
             made = alike(*given)
         elif isinstance(self.fleet, Plan):
             made = self.fleet
+            check_roles("fleet", made.members)
         else:
             if not isinstance(self.fleet, str):
                 raise BadInput(f"fleet={self.fleet!r} must be the path of a file")
