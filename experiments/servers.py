@@ -62,13 +62,13 @@ class Proxied:
         engine: behind the proxy.
         proxy: of `sjf`.
         log: the proxy's.
-        admitted: file with a line for each request when it got a seat, which vLLM's engine alone writes.
+        notes: file with what happened in the scheduler's queue, which vLLM's engine alone writes.
     """
 
     engine: Server
     proxy: Server
     log: Path
-    admitted: Path
+    notes: Path
 
     def logged(self, n: int) -> list[dict[str, Any]]:
         """Return the lines of the log, when there are n or 5 s later; those who went away last come late."""
@@ -97,10 +97,10 @@ def proxied(folder: Path, seats: int, window: int | None, vllm: str | None = Non
         names: that vLLM's made-up model knows, n0, n1, ...
     """
     made = export("sjf", "priority-proxy", folder / "proxy")
-    log, admitted = folder / "log.jsonl", folder / "admitted.jsonl"
+    log, notes = folder / "log.jsonl", folder / "notes.jsonl"
     here, there = _free_port(), _free_port()
     if vllm:
-        given = ["--names", str(names), "--pause", str(PAUSE), "--admitted", str(admitted), "--folder", str(folder)]
+        given = ["--names", str(names), "--pause", str(PAUSE), "--notes", str(notes), "--folder", str(folder)]
         command = [vllm, str(_HERE.parent / "tests" / "engines" / "serve_vllm.py"), *given]
     else:
         command = [sys.executable, str(_HERE / "fake_openai.py")]
@@ -111,7 +111,7 @@ def proxied(folder: Path, seats: int, window: int | None, vllm: str | None = Non
     try:
         engine.start()
         proxy.start()
-        yield Proxied(engine, proxy, log, admitted)
+        yield Proxied(engine, proxy, log, notes)
     finally:
         proxy.kill()
         engine.kill()

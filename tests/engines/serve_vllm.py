@@ -1,11 +1,11 @@
 """Serves vLLM's own OpenAI server and engine on a computer without a GPU; the answers are made up.
 
-    PYTHON_OF_AN_ENVIRONMENT_WITH_VLLM tests/engines/serve_vllm.py --port 8000 --seats 64 --names 1000 --admitted FILE
+    PYTHON_OF_AN_ENVIRONMENT_WITH_VLLM tests/engines/serve_vllm.py --port 8000 --seats 64 --names 1000 --notes FILE
 
 Everything is vLLM's, from the socket to the scheduler and its priorities, but for the model (`wordy.py`) and its words.
 A prompt is one word, n and a number below `--names`. Word k of the answer to n5 is n5:k, so that whoever gets a word
-knows whose it is, and whether one is missing. A batch takes `--pause` s. The file of `--admitted` gets a line for each
-request when it first gets a seat: its name, and the time.
+knows whose it is, and whether one is missing. A batch takes `--pause` s. The file of `--notes` says who came to the
+scheduler's queue, with which priority, and who got a seat.
 """
 
 import argparse
@@ -24,14 +24,14 @@ def main() -> None:
     parser.add_argument("--seats", type=int, default=64)
     parser.add_argument("--names", type=int, default=1000)
     parser.add_argument("--pause", type=float, default=0.05)
-    parser.add_argument("--admitted", default=os.devnull)
+    parser.add_argument("--notes", default=os.devnull)
     parser.add_argument("--folder", help="for the files of the model, instead of a temporary one")
     given = parser.parse_args()
     model = made_up_model(given.folder or tempfile.mkdtemp(), given.names)
     settings = {
         "WORDY_PAUSE": str(given.pause),
         "WORDY_NAMES": str(given.names),
-        "WORDY_ADMITTED": given.admitted,
+        "WORDY_NOTES": given.notes,
         "VLLM_TARGET_DEVICE": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": str(Path(__file__).parent),
