@@ -35,7 +35,6 @@ from llmqueue_gym.evaluation.results import result, write_json
 SEATS = 64  # at the engine, and in the window where there is one
 RESULTS = Path(__file__).parent / "results"
 SHORTEST, LONGEST = 4, 24  # words of an answer
-ASKS = ("r{k}-{i}", "n{i}")  # prompts: the server without a model says the request's name, vLLM's the word it is asked
 CANCELLED = 10  # one stream in so many goes away
 DOWN = 0.5  # s for which the engine is away
 FLAT = 1.05
@@ -117,10 +116,13 @@ def _look_at(line: bytes, stream: Stream) -> None:
             stream.words.append(word)
 
 
-async def one_round(port: int, k: int, n: int, engine: Server | None, asks: str) -> list[Stream]:
-    """Play n streams at once that ask so; the engine, if one is given, is killed meanwhile and started again."""
+async def one_round(port: int, k: int, n: int, engine: Server | None, names: bool) -> list[Stream]:
+    """Play n streams at once; the engine, if one is given, is killed meanwhile and started again.
+
+    Where `names`, they ask for the names that vLLM's made-up model knows, else for those of the requests.
+    """
     rng = random.Random(k)
-    streams = [Stream(f"r{k}-{i}", asks.format(k=k, i=i), rng.randint(SHORTEST, LONGEST)) for i in range(n)]
+    streams = [Stream(f"r{k}-{i}", f"n{i}" if names else f"r{k}-{i}", rng.randint(SHORTEST, LONGEST)) for i in range(n)]
     for i, stream in enumerate(streams[::CANCELLED]):
         stream.leaves = "midway" if i % 2 else "soon"
     playing = [asyncio.create_task(play(port, stream)) for stream in streams]
@@ -175,7 +177,7 @@ def trial(
         start = time.perf_counter()
         for k in range(rounds):
             engine = one.engine if k == restart else None
-            played = asyncio.run(one_round(one.proxy.port, k, streams, engine, ASKS[bool(vllm)]))
+            played = asyncio.run(one_round(one.proxy.port, k, streams, engine, bool(vllm)))
             ends.update(stream.end for stream in played)
             mixed += sum(stream.mixed for stream in played)
             told.append(sum(stream.end == "told" for stream in played))

@@ -16,7 +16,7 @@ from made_up_model import NAMES, token_of
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.outputs import ModelRunnerOutput
 
-NOTES = open(os.environ["WORDY_NOTES"], "a", buffering=1)  # noqa: SIM115
+NOTES = open(os.environ["WORDY_NOTES"], "a", buffering=1)  # noqa: SIM115 (as long as the engine lives)
 
 
 def note(what: str, name: str, **more: Any) -> None:
