@@ -36,12 +36,14 @@ class Engine:
     Attributes:
         seen: of each request, in order of arrival, its name, body, headers, and how it ended.
         served: names in the order in which they got a seat.
+        holds: whether requests that ask for it, by `held` in their body, wait at their seats.
     """
 
     def __init__(self, seats: float = math.inf, order: str = "vllm"):
         self.seats, self.order = seats, ORDERS[order]
         self.seen: list[dict[str, Any]] = []
         self.served: list[str] = []
+        self.holds = False
         self._running, self._numbers = 0, itertools.count()
         self._waiting: list[tuple[float, int, str, asyncio.Future[None]]] = []
 
@@ -107,6 +109,8 @@ def app_of(engine: Engine) -> Starlette:
 async def _pieces(engine: Engine, seen: dict[str, Any], n: int, pause: float) -> AsyncIterator[str]:
     try:
         async with engine.seat(seen):
+            while engine.holds and seen["body"].get("held"):
+                await asyncio.sleep(0.005)
             for k in range(n):
                 await asyncio.sleep(pause)
                 yield f"{seen['name']}:{k} "

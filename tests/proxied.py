@@ -1,5 +1,6 @@
 """An exported proxy before a server without a model, both on ports of this machine, for tests."""
 
+import asyncio
 import importlib
 import json
 import sys
@@ -18,6 +19,8 @@ fake_openai = pytest.importorskip("fake_openai", reason=f"starlette {_WHY}")
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 SLOW = {"max_tokens": 200, "pause": 0.05, "stream": True}
+PLAIN = httpx.create_ssl_context()  # one for all, as each takes longer than an answer
+TURNS = 5  # of a server's loop, in which what it has just taken becomes a connection
 
 
 def modules_of(folder):
@@ -56,11 +59,17 @@ class Served:
             listening.close()
 
     def crash(self):
-        """Cut all connections and listen no more."""
-        for connection in list(self.server.server_state.connections):
-            loop = connection.loop
-            loop.call_soon_threadsafe(connection.transport.abort)
+        """Listen no more and cut all connections, in one moment, as the end of a process does."""
+        (listening,) = self.server.servers
+        asyncio.run_coroutine_threadsafe(self._die(listening), listening.get_loop()).result()
         self.stop()
+
+    async def _die(self, listening):
+        listening.close()
+        for _ in range(TURNS):
+            for connection in list(self.server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
     def stop(self):
         self.server.should_exit = True
@@ -108,24 +117,28 @@ class Proxied:
         self.fake.stop()
 
     def post(self, name="a", path="/v1/chat/completions", headers=(), timeout=20, **body):
-        return httpx.post(self.url + path, json=body, headers={"x-request-id": name, **dict(headers)}, timeout=timeout)
+        headers = {"x-request-id": name, **dict(headers)}
+        return httpx.post(self.url + path, json=body, headers=headers, timeout=timeout, verify=PLAIN)
 
-    def at_once(self, bodies, first=None):
-        """Post bodies by name at one time, each from a thread; `first` is posted before and gets its seat."""
-        answers = {}
+    def at_once(self, bodies, there):
+        """Post bodies by name at one time, each from a thread.
+
+        A request named "first" is posted before and holds its seat until `there` is true, however long the others take.
+        """
+        answers, self.engine.holds = {}, True
 
         def ask(name, body):
             headers = body.pop("headers", {})
             answers[name] = self.post(name, headers=headers, **body)
 
-        threads = []
-        for name, body in ({"first": first} if first else {}).items():
-            threads.append(threading.Thread(target=ask, args=(name, dict(body))))
-            threads[-1].start()
-            until(lambda: self.engine.served)
-        for name, body in bodies.items():
-            threads.append(threading.Thread(target=ask, args=(name, dict(body))))
-            threads[-1].start()
+        bodies = {"first": {"max_tokens": 1, "held": True}} | bodies
+        threads = [threading.Thread(target=ask, args=(name, dict(body))) for name, body in bodies.items()]
+        threads[0].start()
+        until(lambda: self.engine.served)
+        for thread in threads[1:]:
+            thread.start()
+        until(lambda: there(answers))
+        self.engine.holds = False
         for thread in threads:
             thread.join()
         return answers

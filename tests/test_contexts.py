@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import time
 
 import numpy as np
 import pytest
@@ -172,9 +171,8 @@ def test_rounds_of_tracelab_share_what_they_say(tmp_path):
 @pytest.mark.parametrize(("name", "rows"), [("conversation", 12_031), ("synthetic", 3_993)])
 def test_mooncake_shares_as_many_tokens_as_its_blocks_say(name, rows):
     file = recorded("traces", "data", f"mooncake_{name}.csv.gz")
-    start = time.process_time()
     trace = load_trace(file)
-    assert len(trace) == rows and time.process_time() - start < 5  # about 0.4 s for 12,031
+    assert len(trace) == rows
     with gzip.open(file, "rt") as stream:
         next(stream)
         listed = [line.rstrip("\n").split(",") for line in stream]

@@ -1,7 +1,6 @@
 """Every registered length predictor keeps its form; then what each of them claims, measured."""
 
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -272,15 +271,6 @@ def test_trail_smooths_step_by_step(outputs):
             belief = p if belief is None else belief * p / (belief * p).sum()
             assert total[start[i] + k] == pytest.approx(8 * k + belief @ middles)
     assert np.allclose(model.transition().sum(axis=0), 1)
-
-
-def test_trail_is_fast():
-    outputs = np.full(N, 200)
-    model = length_predictor("trail")
-    foretell(model, outputs[:10])
-    begin = time.process_time()
-    foretell(model, outputs)
-    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize("coverage", [0.0, 0.6, 0.9, 1.0])

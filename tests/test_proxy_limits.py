@@ -26,7 +26,7 @@ def test_what_is_no_object_is_refused(proxied, content):
 
 
 def test_time_is_limited(proxied):
-    one = proxied(options=["--timeout", "0.4"])
+    one = proxied(options=["--timeout", "1"])
     answer = one.post("whole", max_tokens=1, pause=5)
     assert answer.status_code == 504 and answer.json()["error"]["type"] == "timeout"
     with pytest.raises(httpx.RemoteProtocolError), httpx.stream("POST", one.url + PATHS[0], json=SLOW) as answer:
@@ -60,9 +60,9 @@ def test_stream_that_breaks_off_ends_with_an_error(proxied):
 
 
 def test_queue_is_limited(proxied):
-    one = proxied(options=["--window", "1", "--max-waiting", "1", "--timeout", "3"])
+    one = proxied(options=["--window", "1", "--max-waiting", "1"])
     bodies = {"w": {"max_tokens": 1}, "x": {"max_tokens": 1}, "y": {"max_tokens": 1}}
-    answers = one.at_once(bodies, first={"max_tokens": 20, "pause": 0.05})
+    answers = one.at_once(bodies, lambda answers: len(answers) == 2)
     assert sorted(answer.status_code for answer in answers.values()) == [200, 200, 503, 503]
     refused = next(answer for answer in answers.values() if answer.status_code == 503)
     assert refused.headers["retry-after"] == "1" and refused.json()["error"]["type"] == "overloaded_error"
@@ -128,7 +128,8 @@ def test_long_bodies_hold_nobody_up(proxied):
         waits.append(time.monotonic() - start)
     sender.join()
     long = next(line for line in one.log(1 + len(waits)) if line["prompt"] > 100)
-    assert long["prompt"] == 4_000_001 and max(waits) < 2.0
+    assert long["prompt"] == 4_000_001
+    assert max(waits) < 0.7 * (long["end"] - long["arrival"])  # 0.97 where the proxy does nothing else meanwhile
 
 
 def test_bodies_are_written_as_they_are(proxy_modules):
@@ -138,20 +139,20 @@ def test_bodies_are_written_as_they_are(proxy_modules):
 
 def test_heads_that_do_not_come_are_not_waited_for(proxied, monkeypatch):
     one = proxied()
-    monkeypatch.setattr(one.modules.serve, "HEAD", 0.3)
+    monkeypatch.setattr(one.modules.serve, "HEAD", 0.8)
     whole, half = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n", b"GET /v1/mod"
     for sent, then in ((b"", b""), (half, b""), (whole, half), (whole + half, b"")):
+        start = time.monotonic()
         with socket.create_connection(("127.0.0.1", one.served.port)) as silent:
             silent.sendall(sent)
             silent.settimeout(4)  # less than the 5 s for which uvicorn keeps an idle connection
-            start = time.monotonic()
             if then:
                 assert silent.recv(65_536)
                 silent.sendall(then)
             while silent.recv(65_536):
                 pass
-            assert time.monotonic() - start > 0.2
-    assert one.post("slow", max_tokens=10, pause=0.1).status_code == 200  # which takes longer than a head may
+            assert time.monotonic() - start > 0.7
+    assert one.post("slow", max_tokens=10, pause=0.15).status_code == 200  # which takes longer than a head may
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 from proxied import PATHS
 
 LENGTHS = dict(zip("abcdefgh", random.Random(0).sample(range(1, 100_000), 8), strict=True))
-FIRST = {"max_tokens": 20, "pause": 0.05}
 BY_LENGTH = ["first", *sorted(LENGTHS, key=LENGTHS.get)]
 
 
@@ -24,7 +23,7 @@ def test_engines_serve_by_rank(proxied, order):
     bodies = stating(LENGTHS)
     bodies["a"]["priority"] = bodies["b"]["priority"] = -(10**12) if order == "vllm" else 10**12  # nobody jumps
     bodies["c"]["headers"] |= {"x-dynamo-request-priority": "2147483647", "x-dynamo-request-strict-priority": "9"}
-    one.at_once(bodies, first=FIRST)
+    one.at_once(bodies, lambda answers: len(one.engine.seen) == 9)
     assert one.engine.served == BY_LENGTH
     seen = {seen["name"]: seen for seen in one.engine.seen}["c"]
     assert ("priority" in seen["body"]) == (order != "dynamo")
@@ -43,7 +42,7 @@ def test_low_first_of_sglang_is_as_vllm(proxy_modules):
 def test_window_serves_by_rank_without_priorities(proxied):
     """The engine takes all that come as they come; the window of one lets them go by rank."""
     one = proxied(options=["--window", "1"])
-    one.at_once(stating(LENGTHS), first=FIRST)
+    one.at_once(stating(LENGTHS), lambda answers: len(one.proxy._window) == 8)
     assert one.engine.served == BY_LENGTH
     assert [line["id"] for line in sorted(one.log(9), key=lambda line: line["sent"])] == BY_LENGTH
 
