@@ -120,24 +120,26 @@ class Proxied:
         headers = {"x-request-id": name, **dict(headers)}
         return httpx.post(self.url + path, json=body, headers=headers, timeout=timeout, verify=PLAIN)
 
-    def at_once(self, bodies, there):
-        """Post bodies by name at one time, each from a thread.
+    def at_once(self, bodies, there=None):
+        """Post bodies by name at one time, each from a thread; returns the answers.
 
-        A request named "first" is posted before and holds its seat until `there` is true, however long the others take.
+        Where `there` is given, a request named "first" is posted before and holds its seat until that is true of the
+        answers, however long the others take to come.
         """
-        answers, self.engine.holds = {}, True
+        answers, self.engine.holds = {}, there is not None
 
         def ask(name, body):
-            headers = body.pop("headers", {})
-            answers[name] = self.post(name, headers=headers, **body)
+            answers[name] = self.post(name, **body)
 
-        bodies = {"first": {"max_tokens": 1, "held": True}} | bodies
-        threads = [threading.Thread(target=ask, args=(name, dict(body))) for name, body in bodies.items()]
-        threads[0].start()
-        until(lambda: self.engine.served)
-        for thread in threads[1:]:
+        first = {"first": {"max_tokens": 1, "held": True}} if there else {}
+        threads = [threading.Thread(target=ask, args=one) for one in (first | bodies).items()]
+        for thread in threads[: len(first)]:
             thread.start()
-        until(lambda: there(answers))
+            until(lambda: self.engine.served)
+        for thread in threads[len(first) :]:
+            thread.start()
+        if there:
+            until(lambda: there(answers))
         self.engine.holds = False
         for thread in threads:
             thread.join()

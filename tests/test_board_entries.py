@@ -14,6 +14,7 @@ from llmqueue_gym.boards.entry import Entry, agent_entry, find, misfit, named
 from llmqueue_gym.boards.page import put_tables
 from llmqueue_gym.boards.play import BOUND, numbers
 from llmqueue_gym.boards.ranked import Ranked
+from llmqueue_gym.boards.recorded import FOLDER_VARIABLE
 from llmqueue_gym.boards.standings import ranking
 from llmqueue_gym.boards.workers import progress, workers
 from llmqueue_gym.envs.opened import baseline_agent
@@ -295,13 +296,15 @@ def test_an_entry_is_added_once_and_not_replaced_by_another(small, entry, here, 
     [
         (("run", "--board", "mg2"), "did you mean 'mg1'"),
         (("run", "--board", "mg1", "--policy", "sprtp"), "no policy 'sprtp' on board 'mg1'; did you mean 'sprpt'"),
+        (("run", "--policy", "sprtp"), "no policy 'sprtp' on any board; did you mean 'sprpt'"),
         (("verify", "--folder", "nowhere"), "no stored result to check"),
         (("show", "--folder", "nowhere"), "nowhere: no stored results there; give --folder"),
         (("render", "--folder", "nowhere"), "no results to draw"),
         (("add", "nowhere"), "does not exist"),
     ],
 )
-def test_bad_commands_are_told_in_a_line(args, told, refused):
+def test_bad_commands_are_told_in_a_line(args, told, refused, tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))  # where boards of recorded work are left out
     assert told in refused("leaderboard", *args)
 
 

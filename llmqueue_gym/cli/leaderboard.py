@@ -63,7 +63,7 @@ def run(
         _run_agent(Path(folder), name, agent, view, workers, as_json)
         return
     played, chosen = 0, _players(Path(folder), name, policy)
-    with _working(workers, as_json) as (work, bar):
+    with _working(workers, name, as_json) as (work, bar):
         for on, players in chosen:
             kept = {} if again else stored.stored(Path(folder), on)
             if play.BOUND not in kept:
@@ -95,7 +95,7 @@ def add(entry: str, folder: str, name: str | None, workers: int | None) -> None:
 
     among = _at_hand(name)
     outside.read(Path(entry), among)  # refused before anything is shown
-    with _working(workers) as (work, bar):
+    with _working(workers, name) as (work, bar):
         path = stored.add(Path(folder), Path(entry), work, bar, among)
     click.echo(f"added: {path}")
 
@@ -114,7 +114,7 @@ def verify(folder: str, name: str | None, policy: str | None, workers: int | Non
     chosen = [(on, players, stored.stored(Path(folder), on)) for on, players in _players(Path(folder), name, policy)]
     if not any(kept for _, _, kept in chosen):
         raise BadInput(f"{folder}: no stored result to check; play some with: llmqueue leaderboard run")
-    with _working(workers, quiet=as_json) as (work, bar):
+    with _working(workers, name, quiet=as_json) as (work, bar):
         for on, players, kept in chosen:
             for player in players:
                 if player.name in kept:
@@ -205,7 +205,7 @@ def _run_agent(
         hint = "name one with --board" if None in fits.values() else "see --view, as in slots=32"
         raise BadInput(f"{agent}: it is not known to play on any of the boards {', '.join(among)}; {hint}")
     rankings = []
-    with _working(workers, quiet=as_json) as (work, bar):
+    with _working(workers, name, quiet=as_json) as (work, bar):
         for on in fitting.values():
             kept = stored.stored(folder, on)
             rankings.append((on, ranking(on, {**kept, player.name: play.play_entry(on, player, work, bar)})))
@@ -263,25 +263,32 @@ def _at_hand(name: str | None) -> dict[str, Any]:
         BadInput: the one that is asked for plays recorded work that is not at hand.
     """
     from llmqueue_gym.boards.board import chosen
-    from llmqueue_gym.boards.recorded import FOLDER_VARIABLE
 
     among = chosen(name)
-    for on in [on for on in among.values() if on.missing]:
-        words = f"board {on.name!r} plays {', '.join(on.missing)}: say in ${FOLDER_VARIABLE} which folder that is in"
-        if name is not None:
-            raise BadInput(words)
-        click.echo(f"left out: {words}", err=True)
-        del among[on.name]
-    return among
+    away = _away(among)
+    if away and name is not None:
+        raise BadInput(away[name])
+    return {key: on for key, on in among.items() if key not in away}
+
+
+def _away(among: dict[str, Any]) -> dict[str, str]:
+    """Return why some boards cannot be played here."""
+    from llmqueue_gym.boards.recorded import FOLDER_VARIABLE
+
+    why = "board {!r} plays {}: say in ${} which folder that is in"
+    return {key: why.format(key, ", ".join(on.missing), FOLDER_VARIABLE) for key, on in among.items() if on.missing}
 
 
 @contextmanager
-def _working(count: int | None, quiet: bool = False) -> Iterator[tuple[Any, Any]]:
-    """Give what does the work, and the bar that shows on stderr how far it is."""
+def _working(count: int | None, name: str | None, quiet: bool = False) -> Iterator[tuple[Any, Any]]:
+    """Say on stderr which boards are left out; give what does the work, and the bar that shows there how far it is."""
     from rich.console import Console
 
+    from llmqueue_gym.boards.board import chosen
     from llmqueue_gym.boards.workers import progress, workers
 
+    for words in _away(chosen(name)).values():
+        click.echo(f"left out: {words}", err=True)
     with (
         workers(count or min(os.cpu_count() or 1, 8)) as work,
         progress(None if quiet else Console(stderr=True)) as bar,
