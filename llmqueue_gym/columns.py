@@ -129,6 +129,8 @@ def read_columns(path: str | os.PathLike[str], names: Sequence[str]) -> list[Col
     for name in names:
         if name not in header:
             raise BadInput(f"{path} has no column {name!r}; {nearest(name, header)}")
+        if header.count(name) > 1:
+            raise BadInput(f"{path} has {header.count(name)} columns {name!r}; leave all but one out")
     cells = None
     if arrow.is_parquet(path):
         cells = arrow.parquet_cells(path, names)

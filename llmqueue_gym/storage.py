@@ -66,6 +66,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 def read_text(path: str | os.PathLike[str]) -> str:
     """Return the text of a file of 64 MiB at most, so that a device that never ends is not read for ever.
 
+    A mark of byte order at its beginning is left out.
+
     Raises:
         OSError: it cannot be read.
         ValueError: it is not UTF-8, or longer.
@@ -74,7 +76,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         data = stream.read(MOST + 1)
     if len(data) > MOST:
         raise ValueError(f"it has more than {MOST:,} bytes")
-    return data.decode("utf-8")
+    return data.decode("utf-8-sig")
 
 
 def parsed(text: str, **how: Any) -> Any:

@@ -211,6 +211,8 @@ def test_bad_use_of_a_scalar_environment_is_an_error():
         env.step(0)
     with pytest.raises(BadInput, match="speed"):
         env.reset(options={"speed": 1})
+    with pytest.raises(BadInput, match=r"options=\['load'\] must be a dictionary"):
+        env.reset(options=["load"])
     env.reset(seed=1)
     for action in (-1, 16, 0.5, None):
         with pytest.raises(BadInput, match=f"action {action} is not in the action space: choose 0 to 15"):
@@ -259,6 +261,8 @@ def test_bad_use_of_a_vector_environment_is_an_error():
             envs.reset(options={"reset_mask": mask})
     with pytest.raises(BadInput, match="speed"):
         envs.reset(options={"speed": 1})
+    with pytest.raises(BadInput, match=r"options=\['load'\] must be a dictionary"):
+        envs.reset(options=["load"])
     envs.reset(seed=0)
     for actions, words in (([0, 4, 0], "action 4"), ([0, -2, 0], "action -2"), (np.zeros((N, 1), int), "shape")):
         with pytest.raises(BadInput, match=words):

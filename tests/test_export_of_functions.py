@@ -120,6 +120,8 @@ def test_what_no_simulation_takes_is_refused(name, own, tmp_path):
 
 
 def test_parameters_are_numbers(tmp_path):
+    with pytest.raises(BadInput, match="longest_wait=-1 must not be negative"):
+        export("ssjf:longest_wait=-1", "vllm", tmp_path / "out")
     with pytest.raises(BadInput, match="longest_wait=nan: parameter 2"):
         export("ssjf:longest_wait=nan", "vllm", tmp_path / "out")
 

@@ -49,12 +49,13 @@ TABLES = [
     ("[[replica]]\nprice = -1\n", "price = -1 must be a number from 0"),
     ("[[replica]]\nprice = nan\n", "price = nan must be a number from 0"),
     ("[[replica]]\nprice = '3'\n", "price = '3' must be a number from 0"),
-    ("[[replica]]\nprofile = 'nope'\n", "unknown profile 'nope'"),
+    ("[[replica]]\n[[replica]]\nprofile = 'nope'\n", "[[replica]] 2: unknown profile 'nope'"),
     ("[[replica]]\nprofile = 'unit:kv_tokens=0'\n", "kv_tokens=0 is not a whole number from 1"),
     ("[[replica]]\nrules = 'vllm-v2'\n", "did you mean 'vllm-v1'?"),
-    ("[[replica]]\nrules = 'vllm-v1:blocks=0'\n", "blocks=0"),
+    ("[[replica]]\nrules = 'vllm-v1:blocks=0'\n", "[[replica]] 1: vllm-v1: blocks=0"),
     ("[[replica]]\nrules = 'vllm-v1:max_seqs=0'\n", "max_seqs=0"),
     ("model = 'GPT-5'\n[[replica]]\n", "model = 'GPT-5' is on no replica; they serve Llama-3-8B"),
+    ("model = []\n[[replica]]\n", "model = [] names none; leave it out, or choose from Llama-3-8B"),
     ("model = 5\n[[replica]]\n", "model = 5 is on no replica; they serve Llama-3-8B"),
     (
         "model = 'Llama-3-8B'\n[[replica]]\n[[replica]]\nprofile = 'gpt3-175b'\n",
@@ -89,6 +90,8 @@ TABLES = [
     ("[replica]\ncount = 1\n", "replica must be written as [[replica]], one for each"),
     ("[[replica\n", "no TOML"),
     ("\0", "no TOML"),
+    (f"[[replica]]\ncount = 1{'0' * 5000}\n", "no TOML: Exceeds the limit"),
+    (f"model = {'[' * 3000}{']' * 3000}\n", "no TOML: maximum recursion depth exceeded"),
     ("replica = []\n", "0 replicas; a fleet has 1 to 4,096, each under [[replica]]"),
     ("", "0 replicas; a fleet has 1 to 4,096, each under [[replica]]"),
 ]
@@ -100,8 +103,9 @@ def test_bad_fleets_are_one_line_and_status_2(refused, written, text, says):
 
 
 def test_a_link_of_a_file_may_be_as_fast_as_one_by_options(written):
-    fleet = Scenario("fleet", fleet=written(LINK + "bandwidth = inf\n"), rate=1.0).system
-    assert fleet.plan.byte_time.tolist() == [[1 / 50e9, 0.0], [1 / 50e9, 1 / 50e9]]
+    for told, byte_time in (("inf", 0.0), ("1" + "0" * 400, pytest.approx(0.0))):
+        fleet = Scenario("fleet", fleet=written(LINK + f"bandwidth = {told}\n"), rate=1.0).system
+        assert fleet.plan.byte_time.tolist() == [[1 / 50e9, byte_time], [1 / 50e9, 1 / 50e9]]
 
 
 OPTIONS = [
@@ -126,6 +130,10 @@ OPTIONS = [
     ("--controller nonesuch", "choose from: none, fixed, utilisation, erlang, forecast, sageserve-now"),
     ("--timeline /no/such/run.json", "timeline /no/such/run.json: /no/such: no such folder"),
     ("--timeline /tmp", "timeline /tmp: it is a folder; name a file"),
+    ("--timeline /tmp/run.txt", "timeline /tmp/run.txt: end the name in .json"),
+    ("--spot 1e-8", "--spot 1e-08 must be a number from 0.0001 to 1e+09"),
+    ("--profile a100-llama3-8b:price=nan", "price_per_hour=nan is no number; leave it out"),
+    ("--cut-off 1e-6", " s, before anybody comes, at "),
     ("--fleet /no/such/file", "cannot be read: No such file"),
     ("--fleet /tmp", "cannot be read: Is a directory"),
     ("--fleet example --replicas 7", "--replicas 7 has no place beside --fleet 'example'"),
@@ -253,3 +261,17 @@ def test_a_comparison_leaves_out_what_nothing_reads(run):
         out = run(*(command + more).split())[1]
         assert ("tick=15.0" in out, "start_up=155.0" in out, "controller=" in out) == (told,) * 3
     assert "start_up=155.0" in run(*f"{command} --spot 1".split())[1]
+
+
+def test_a_load_is_of_the_replicas_that_may_be_on(run_json, run):
+    command = "simulate fleet --policy least-work --requests 200 --load .5"
+    all_on, one = run_json(command), run_json(f"{command} --most 1")
+    assert one["capacity"]["rate"] == pytest.approx(all_on["capacity"]["rate"] / 4)
+    assert (all_on["replicas_on"], one["replicas_on"]) == (4, 1)
+    told = (run(*command.split(), *more)[1] for more in ((), ("--most", "1")))
+    assert ["┃ on, mean" in text or "│ on, mean" in text for text in told] == [False, True]
+
+
+def test_one_request_has_the_rate_that_is_told(run_json):
+    found = run_json("simulate fleet --policy random --rate 4 --requests 1")
+    assert (found["done"], found["rate"], found["capacity"]) == (1, 4.0, None)

@@ -225,6 +225,11 @@ def test_a_wrong_objective_is_refused(text, said):
     assert said in str(error.value)
 
 
+def test_a_mark_of_byte_order_is_no_fault_of_a_menu(tmp_path):
+    (tmp_path / "menu.toml").write_bytes(b"\xef\xbb\xbf" + MENU.replace("\n", "\r\n").encode())
+    assert len(read_menu(str(tmp_path / "menu.toml")).gpus) == 1
+
+
 def test_the_shipped_menu_is_read():
     menu = read_menu("example")
     assert [kind.name for kind in menu.gpus] == ["H100", "L40S"] and menu.split and menu.mixed

@@ -77,6 +77,7 @@ def test_a_file_of_one_s_own(tmp_path):
         (["a,x,,0,,9,5", "a,p,q,,1,9,8", "a,q,x,,1,9,8"], "row 2, column 'after': 'q' is in the future, in row 3"),
         (["a,x,,0,,9,5", "a,p,x,,-1,9,8"], "row 2, column 'gap_s': '-1' is negative"),
         (["a,plan,,0,,9,5", "a,p,plam,,1,9,8"], "program a has no call 'plam'; did you mean 'plan'?"),
+        (["a,x,,0,,9,5", "a,p,x x,,1,9,8"], "row 2, column 'after': 'x' is told twice; tell it once"),
         (["a,x,,0,,9,5", "a,x,,1,,9,8"], "program a has a call of this name in row 1"),
         (["a,x,,,,9,5"], "row 1, column 'start_s': '' is not a number"),
         (["a,x,,0,,9,0"], "0 output tokens"),

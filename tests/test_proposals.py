@@ -79,9 +79,9 @@ def test_the_command_ranks_and_sweeps(run, run_json, monkeypatch, tmp_path):
     monkeypatch.setitem(presets(), "few", small_preset())
     status, out, err = run("compare", *told[2:], "--preset", "few")
     assert (status, err) == (0, "") and "left out: edf, as no request has a deadline" in out
-    assert "shortest predicted job" in out and out.strip().splitlines()[-1].startswith(
-        "Up to load 0.6 it matters for none"
-    )
+    assert "shortest predicted job" in out and "SHORT: in runs of 50 requests hardly anybody waits for one of 16" in out
+    status, out, err = run("compare", *told[2:4], "--requests", 600, *told[6:], "--preset", "few")
+    assert status == 0 and out.strip().splitlines()[-1].startswith("Up to load 0.6 it matters for none")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from llmqueue_gym.errors import BadInput
 from llmqueue_gym.evaluation.rows import write_columns
 from llmqueue_gym.profiles.files import read_profile
 from llmqueue_gym.workloads.traces import load_trace
-from llmqueue_gym.workloads.traces.recording import OUT_OF_ORDER, WRONG
+from llmqueue_gym.workloads.traces.recording import AGAIN, OUT_OF_ORDER, WRONG
 from llmqueue_gym.workloads.traces.request_logs import BY_LETTERS, BY_PIECES, NOT_PREDICTED, read_request_log
 from llmqueue_gym.workloads.traces.vllm_requests import ROUGH
 
@@ -120,6 +120,20 @@ def test_byte_order_marks_hide_no_request(tmp_path):
     parts = [written(tmp_path / f"log.{k}", "\ufeff" + line(k)) for k in range(2)]
     found = read_request_log(parts)
     assert len(found.served) == 2 and not found.left_out
+
+
+def test_a_log_that_is_given_twice_counts_once(tmp_path):
+    log = written(tmp_path / "log", line(0), line(1))
+    found = read_request_log([log, written(tmp_path / "copy", line(1), line(2))])
+    assert (
+        [one.output for one in found.served] == [3, 4, 5] and found.left_out == {AGAIN: 1} and found.first[AGAIN] == 3
+    )
+
+
+def test_logs_of_two_kinds_are_refused(tmp_path):
+    log, other = written(tmp_path / "log", line(0)), written(tmp_path / "other", '{"resourceSpans": []}')
+    with pytest.raises(BadInput, match=r"other is a log of kind 'spans', .*log of 'proxy'; record one at a time"):
+        read_request_log([log, other])
 
 
 @pytest.mark.parametrize(("predicted", "without"), [((4.0, None, None), 2), ((4.0, 5, "6.5"), 0), ((None,) * 3, 0)])

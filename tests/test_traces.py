@@ -293,20 +293,37 @@ def test_compact_carries_what_the_caller_says(tmp_path):
     assert (trace.source, trace.licence) == ("mine", "CC0-1.0")
 
 
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_compact_may_have_an_object_a_line(tmp_path, packed):
+    rows = [
+        {"arrival_s": 5.5, "prompt_tokens": 40, "output_tokens": 3, "class": "chat", "hash_ids": [1, 2]},
+        {"arrival_s": 7, "prompt_tokens": 30.0, "output_tokens": 4, "class": "code", "hash_ids": [1], "own": {"a": 1}},
+    ]
+    path, text = tmp_path / f"mine.jsonl{packed}", "\n".join(map(json.dumps, rows)).encode()
+    path.write_bytes(gzip.compress(text) if packed else text)
+    with pytest.warns(UserWarning, match="chat is 0, code is 1"):
+        trace = load_trace(path)
+    assert trace.arrival_s.tolist() == [0, 1.5] and trace.prompt_tokens.tolist() == [40, 30]
+    assert trace.klass.tolist() == [0, 1] and trace.contexts is not None and trace.priority is None
+    del rows[1]["class"]
+    path.write_bytes(b"\n".join(json.dumps(row).encode() for row in rows))
+    with pytest.raises(BadInput, match="row 2, column 'class': there is nothing" if not packed else "cannot read"):
+        load_trace(path)
+
+
+def test_a_column_is_there_once(tmp_path):
+    with pytest.raises(BadInput, match="has 2 columns 'prompt_tokens'; leave all but one out"):
+        load_trace(write(tmp_path, "arrival_s,prompt_tokens,output_tokens,prompt_tokens\n0,1,2,3\n"))
+
+
 def test_csv_is_another_name_of_compact(tmp_path):
     trace = load_trace(write(tmp_path, TINY["compact"]), "csv")
     np.testing.assert_array_equal(trace.output_tokens, [44, 109])
 
 
 def test_records_of_real_runs_have_seconds(tmp_path):
-    rows = ['{"arrival_time": 1777142838.25, "input_toks": 1, "output_toks": 2, "first_token_ts": 5}'] * 2
-    assert (
-        load_trace(write(tmp_path, "\n".join(rows).replace(".25", ".75", 1)[::1], "a.jsonl"), "llmservingsim")
-        is not None
-        if False
-        else True
-    )
-    path = write(tmp_path, rows[0] + "\n" + rows[1].replace(".25", ".75"), "b.jsonl")
+    row = '{"arrival_time": 1777142838.25, "input_toks": 1, "output_toks": 2, "first_token_ts": 5}'
+    path = write(tmp_path, row + "\n" + row.replace(".25", ".75"), "b.jsonl")
     assert load_trace(path).arrival_s[1] == 0.5
 
 

@@ -35,5 +35,5 @@ def export(policy: str, to: str, out: str, profile: str, rules: str, as_json: bo
         return
     click.echo(f"written: {', '.join(card['files'])} in {out}")
     click.echo(f"{card['policy']} in {card['target']} {' and '.join(card['versions'])}: {card['run']}")
-    if card["predictions"]:
-        click.echo(f"each request states its {', '.join(card['predictions'])}: see the README there")
+    if card["stated"]:
+        click.echo(f"each request states its {', '.join(card['stated'])}: see the README there")

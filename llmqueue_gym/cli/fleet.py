@@ -60,7 +60,7 @@ def show(found: dict[str, Any]) -> None:
             "policy": f"{found['policy']} at each of {found['replicas']} replicas, router {found['router']}",
         }
     serving.show(shown, "fleet")
-    changes = "switched_on" in found or "lost" in found
+    changes = "switched_on" in found or "lost" in found or round(found["replicas_on"], 3) < found["replicas"]
     rows = [
         [
             f"{group['replicas']} x {group['profile']}",

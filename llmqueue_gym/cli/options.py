@@ -241,7 +241,7 @@ def _trace_options(kind: Any) -> list[click.Option]:
     words, known = documented(kind.recorded, "Args"), scenario_fields(kind)
     made = [
         _option("trace", "trace", str, words["trace"], metavar="FILE"),
-        _option("format", "trace_format", str, "format of the trace; see `llmqueue workloads`", "auto"),
+        _option("format", "trace_format", str, "format of the trace; see `llmqueue workloads`", "auto", metavar="NAME"),
     ]
     if "unit" in inspect.signature(kind.read).parameters:
         text = f"unit of its times, {', '.join(UNITS)}; of its format's unless told"

@@ -11,6 +11,7 @@ from llmqueue_gym.cli.asked import Asked
 from llmqueue_gym.cli.output import check_picture, print_json, print_table, progress_bar
 from llmqueue_gym.errors import BadInput
 
+FEW = 4  # requests of a run for each seat, below which hardly anybody waits for one
 LOAD = 0.9  # of the table, where no load and no rate is told
 
 
@@ -47,6 +48,7 @@ def compare_preset(asked: Asked, name: str, seed: int, metric: str | None, plot:
             "lost": _lost(row["metrics"]),
             "from_load": over["from_load"][row["policy"]],
         }
+    over["seats"] = scenario.system.bound_rules.max_seqs * len(getattr(scenario.system, "members", "1"))
     found = {**told, **found, "preset": name, "sweep": over, "left_out_policies": [list(pair) for pair in left]}
     found["notes"] = report.notes(told, scenario, given) + found["notes"]
     found["conclusion"] = conclusion(found)
@@ -68,6 +70,11 @@ def conclusion(found: dict[str, Any]) -> str:
     over, base = found["sweep"], found["base"]
     margin, most = f"{100 * over['matters']:.3g} %", over["loads"][-1]
     rule = f"(a 95 % interval that lies more than {margin} below the mean of {base}, there and at all higher loads)"
+    if over["first"] is None and over["requests"] < FEW * over["seats"]:
+        return (
+            f"SHORT: in runs of {over['requests']:,} requests hardly anybody waits for one of {over['seats']:,} seats, "
+            "so from which load on the order matters is not told; take a longer trace, or more requests."
+        )
     if over["first"] is None:
         return f"Up to load {most:g} it matters for none of these orders who is served first {rule}."
     at = over["loads"].index(over["first"])

@@ -78,7 +78,7 @@ def show(found: dict[str, Any]) -> None:
 def _work(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return rows of what was computed and how well it answered."""
     read, prompts = found["prefill_tokens"], found["prompt_tokens"]
-    rows = [("prompt tokens computed", f"{read:,}, {read / prompts:.1%} of those of the prompts")]
+    rows = [("prompt tokens computed", f"{read:,}, {read / max(prompts, 1):.1%} of those of the prompts")]
     if found["e2e_slo"]:
         rows.append(("within the objective", f"{found['attainment']:.1%}, {found['goodput']:.3g} programs/s"))
     if found["accuracy"] is not None:

@@ -103,10 +103,17 @@ def _offered(scenario: Any, seed: int, quiet: bool) -> dict[str, Any]:
     except BadInput:
         if scenario.load is not None:
             raise
-        return {**unknown, "rate": scenario.system.rate_of(given)}  # the run itself will tell that it got stuck
-    rate = scenario.system.rate_of(given if scenario.load is None else scenario.draw(seed))
+        return {**unknown, "rate": _rate(scenario, given)}  # the run itself will tell that it got stuck
+    rate = _rate(scenario, given if scenario.load is None else scenario.draw(seed))
     load = scenario.load or rate / found.rate
     return {"rate": rate, "capacity": found._asdict(), "load": load, "overloaded": load > 1}
+
+
+def _rate(scenario: Any, drawn: Any) -> float:
+    """Return at which rate requests came, or, as one alone has none, at which they were to."""
+    if scenario.rate is not None and scenario.n_jobs == 1:
+        return float(scenario.rate)
+    return float(scenario.system.rate_of(drawn))
 
 
 def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:

@@ -1,5 +1,6 @@
 """A scenario and a view from the keyword arguments of an environment, and the agents that play in it."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -47,6 +48,13 @@ def opened(system: str | System | Scenario, given: dict[str, Any]) -> tuple[Scen
     if wrong := scenario.overload():
         gymnasium.logger.warn(wrong)
     return scenario, view
+
+
+def options_of(options: Any) -> dict[str, Any]:
+    """Return the options of a reset as a dictionary of one's own, empty for None; BadInput where it is none."""
+    if options is not None and not isinstance(options, Mapping):
+        raise BadInput(f"options={options!r} must be a dictionary, for example {{'load': 0.9}}")
+    return dict(options or {})
 
 
 def baseline_agent(given: Any, env: Any) -> Agent:

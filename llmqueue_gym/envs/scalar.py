@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 
-from llmqueue_gym.envs.opened import opened
+from llmqueue_gym.envs.opened import opened, options_of
 from llmqueue_gym.envs.rendering import FPS, MODES, drawn
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.systems import Run, Scenario, System
@@ -69,7 +69,7 @@ class QueueEnv(gym.Env[dict[str, np.ndarray], int]):
         """
         super().reset(seed=seed)
         drawn = seed if seed is not None else int(self.np_random.integers(2**63))
-        self.episodes.begin(0, drawn, **(options or {}))
+        self.episodes.begin(0, drawn, **options_of(options))
         self.episodes.proceed()
         observation, _, terminated, truncated, info = self.episodes.report(0)
         self._over, self._begun = terminated or truncated, True

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from llmqueue_gym.engines.state import SKIP
-from llmqueue_gym.envs.opened import opened
+from llmqueue_gym.envs.opened import opened, options_of
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.systems import Scenario, System
 
@@ -137,7 +137,7 @@ class QueueVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]):
             seeds = list(seed)
             if len(seeds) != self.num_envs:
                 raise BadInput(f"{len(seeds)} seeds were given for {self.num_envs} environments")
-        changed = dict(options or {})
+        changed = options_of(options)
         chosen = self._reset_mask(changed.pop("reset_mask", None))
         self.episodes.actions[:] = SKIP
         rows = np.flatnonzero(chosen).tolist()

@@ -64,6 +64,9 @@ class Measured:
                 raise BadInput(f"{name}={given:g} must be positive, in s, for example 0.2")
         if not 0 <= self.warmup < 1:
             raise BadInput(f"warmup={self.warmup:g} is a share of the requests, from 0 to below 1")
+        first, clock = float(self.served.jobs["arrival"][0]), self.served.totals["clock"]
+        if not clock > first:
+            raise BadInput(f"the run ends at {clock:.4g} s, before anybody comes, at {first:.4g} s; let it run longer")
 
     @property
     def kept(self) -> slice:

@@ -9,6 +9,7 @@ format is Chrome's trace events, times in microseconds.
 
 import heapq
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ def check_timeline(path: str, requests: int) -> None:
     if requests > MOST:
         raise BadInput(f"a timeline of {requests:,} requests would not open; {MOST:,} at most")
     check_place(path, f"timeline {path}")
+    if Path(path).suffix != ".json":
+        raise BadInput(f"timeline {path}: end the name in .json")
 
 
 def write_timeline(path: str, run: Run) -> None:

@@ -144,6 +144,7 @@ class Target:
             "params": list(chosen.params),
             "profile": chosen.profile,
             "predictions": chosen.predictions,
+            "stated": sorted(said["from_sender"]),
             "files": [self.module, *self.more, README, CARD],
         }
 

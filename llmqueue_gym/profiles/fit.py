@@ -171,8 +171,8 @@ def _strays(table: Iterations, expected: np.ndarray) -> tuple[list[str], np.ndar
     told = f"{len(far):,} of {len(table):,} iterations take far more or less than the others would: {example}"
     if len(far) > TOO_MANY * len(table):
         raise BadInput(
-            f"{table.source}: {told}; nothing is fitted to that (vLLM times iterations wholly only with "
-            "--no-async-scheduling; leave out those in which it compiles)"
+            f"{table.source}: {told}; nothing is fitted to that (of the model a token costs the same wherever it is; "
+            "vLLM times iterations wholly only with --no-async-scheduling; leave out those in which it compiles)"
         )
     return [f"left out, {told}"], far
 

@@ -41,4 +41,7 @@ def localised(
     given: dict[str, Any] = {"kv_tokens": kv_tokens, "price_per_hour": price, "pue": pue, "grid": grid}
     given["price_source"] = None if price is None else "given"
     changed = {name: value for name, value in given.items() if value is not None}
+    for name, value in changed.items():
+        if value != value:  # in a profile NaN says that it is not known
+            raise BadInput(f"profile {profile.name!r}: {name}={value!r} is no number; leave it out")
     return at_clock(replace(profile, **changed) if changed else profile, clock)

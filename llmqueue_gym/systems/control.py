@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmqueue_gym.systems.scenario import Scenario
 
 SOONEST, LONGEST = 1e-3, 1e9  # s between ticks, and that anything may take; h until a machine vanishes
+OFTENEST = 1e-4  # h until a machine vanishes, on average; where they hardly live nobody is ever served
 HISTORY = np.dtype(
     [("arrivals", "f8"), ("prompts", "f8"), ("outputs", "f8"), ("ended", "f8", 3), ("busy", "f8", 3)]
 )  # as in `Seen`
@@ -45,6 +46,7 @@ def check_control(fleet: Any) -> None:
     if fleet.most is not None:
         check_between(fleet, max(fleet.least, roles), size, "most", whole=True)
     if fleet.spot:
+        check_between(fleet, OFTENEST, LONGEST, "spot")
         check_can_stop(fleet, f"spot={fleet.spot:g}")
     elif fleet.steersman.name != "none":
         check_can_stop(fleet, f"controller={fleet.steersman.name!r}")

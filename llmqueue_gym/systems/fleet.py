@@ -267,12 +267,17 @@ class Fleet(Replica):
         return names if self.migrate_every else (*names, "migrate_floor")
 
     def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
-        """Return what all replicas sustain, each by itself and with prompts to read as well as answers to give."""
-        each = []
+        """Return what the replicas sustain, each by itself and with prompts to read as well as answers to give.
+
+        Where only some of them may be on, it is that of the fastest.
+        """
+        each: list[Capacity] = []
         for kind in self.distinct:
             count = sum((m.profile.name, str(m.rules)) == (kind.profile.name, str(kind.rules)) for m in self.members)
             alone = Replica(kind.profile, kind.rules, self.max_tokens)
             each += [capacity(replace(scenario, system=alone), progress=progress)] * count
+        if self.most is not None:
+            each = sorted(each, key=lambda one: -one.rate)[: self.most]
         rates = np.array([(one.rate_scale, one.rate, one.backlog_rate) for one in each]).sum(axis=0).tolist()
         return Capacity(rates[0], rates[1], rates[2], each[0].requests)
 

@@ -1,12 +1,12 @@
 """The replicas of a fleet and the links between them: alike, or as a file in TOML says.
 
-model = "Llama-3-8B"               # that requests ask for; may be left out, or a list of those that serve all alike
+model = "Llama-3.1-8B"             # that requests ask for; may be left out, or a list of those that serve all alike
 
 [[replica]]
 name = "readers"                   # of the group, for links; may be left out
 count = 2
 role = "prefill"                   # both, prefill or decode
-profile = "h100-llama3-8b"
+profile = "h100-llama3.1-8b"
 rules = "vllm-v1:max_seqs=64"
 price = 3.99                       # USD an hour, in place of the profile's
 
@@ -17,6 +17,7 @@ bandwidth = 50e9                   # bytes/s
 latency = 1e-4                     # s
 """
 
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -135,7 +136,7 @@ def _read(path: str) -> dict[str, Any]:
         raise BadInput(f"fleet {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         told = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and tables in tables
         raise BadInput(f"{path}: no TOML: {error}") from None
     _check_keys(path, "", told)
     for table in ("replica", "link"):
@@ -165,10 +166,13 @@ def _group(path: str, k: int, row: Mapping[str, Any], profile: Any, rules: Any) 
     for key in ("profile", "rules", "name"):
         if not isinstance(row.get(key, ""), str):
             raise BadInput(f"{where}: {key} = {row[key]!r} must be a text")
-    made = cost_profile(row.get("profile", profile))
+    try:
+        made = cost_profile(row.get("profile", profile))
+        bound = rule_set(row.get("rules", rules)).on(made.kv_tokens, made.gpu)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from None
     if "price" in row:
         made = replace(made, price_per_hour=_number(where, row, "price", 0, DEAREST), price_source=path)
-    bound = rule_set(row.get("rules", rules)).on(made.kv_tokens, made.gpu)
     return [Member(made, bound, ROLES[role], str(row.get("name", k + 1)))] * count
 
 
@@ -190,6 +194,8 @@ def _check_model(path: str, told: Any, members: Sequence[Member]) -> None:
             )
         return
     models = told if isinstance(told, list) else [told]
+    if not models:
+        raise BadInput(f"{path}: model = [] names none; leave it out, or choose from {', '.join(served)}")
     for model in models:
         if model not in served:
             raise BadInput(f"{path}: model = {model!r} is on no replica; they serve {', '.join(served)}")
@@ -219,4 +225,4 @@ def _number(where: str, row: Mapping[str, Any], key: str, least: float, most: fl
     value = row[key]
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
         raise BadInput(f"{where}: {key} = {value!r} must be a number from {least:g} to {most:g}")
-    return float(value)
+    return float(min(value, sys.float_info.max)) if isinstance(value, int) else value

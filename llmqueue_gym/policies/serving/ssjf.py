@@ -8,6 +8,7 @@ Source: Qiu et al., "Efficient Interactive LLM Serving with Proxy Model-based Se
 JamesQiuHaoran/LLM-serving-with-proxy-models.
 """
 
+from llmqueue_gym.errors import BadInput
 from llmqueue_gym.policies.serving.base import ServingPolicy
 
 _STARVING = -1e12
@@ -31,6 +32,12 @@ def ssjf(longest_wait: float = 100.0, stretch: float = 10.0) -> ServingPolicy:
     Args:
         longest_wait: s after which a request goes first.
         stretch: predicted execution times after which it does.
+
+    Raises:
+        BadInput: one of them is negative.
     """
+    for name, value in (("longest_wait", longest_wait), ("stretch", stretch)):
+        if value < 0:
+            raise BadInput(f"ssjf: {name}={value:g} must not be negative; 0 is first come first served")
     source = "Qiu et al., Efficient Interactive LLM Serving with Proxy Model-based Sequence Length Prediction, 2024"
     return ServingPolicy("ssjf", rank, (0.1, 0.02, longest_wait, stretch), ages=True, victim=victim, source=source)

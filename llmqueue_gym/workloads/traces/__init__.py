@@ -8,13 +8,14 @@ from llmqueue_gym.columns import read_header, text_lines
 from llmqueue_gym.errors import BadInput, nearest
 from llmqueue_gym.registry import Registry
 from llmqueue_gym.workloads.traces.lengths import load_lengths, what_it_is
-from llmqueue_gym.workloads.traces.trace import Trace, json_object
+from llmqueue_gym.workloads.traces.trace import Trace, is_json, json_object
 
 __all__ = ["TRACE_FORMATS", "Trace", "load_lengths", "load_trace"]
 
 _HERE = "llmqueue_gym.workloads.traces"
 
 _JSON = {"mooncake", "qwen", "llmservingsim", "vtc", "exgentic", "claude", "tracelab-rounds"}  # one object a line
+_EITHER = {"compact"}  # as CSV, or as that
 # What tells a format, read by the loader of its name: the columns of its header, or the keys of its first JSON line.
 _FIELDS = {
     "azure": {"TIMESTAMP", "ContextTokens", "GeneratedTokens"},
@@ -80,13 +81,14 @@ def detect(path: str | os.PathLike[str]) -> str:
     line = ",".join(read_header(path)) if parquet else next(text_lines(path), "")
     if not line:
         raise BadInput(f"{path} is empty")
-    is_json = line.startswith("{") and not parquet
-    fields = set(json_object(line) or ()) if is_json else set(read_header(path))
+    objects = is_json(path)
+    fields = set(json_object(line) or ()) if objects else set(read_header(path))
     if what := what_it_is(path, fields):
         raise BadInput(f"{path} {what}")
-    shared = {name: len(fields & marks) for name, marks in _FIELDS.items() if parquet or (name in _JSON) == is_json}
+    known = [name for name in _FIELDS if parquet or name in _EITHER or (name in _JSON) == objects]
+    shared = {name: len(fields & _FIELDS[name]) for name in known}
     best = max(shared, key=lambda name: shared[name])
-    if is_json and json_object(line) is None:
+    if objects and json_object(line) is None:
         raise BadInput(f"{path}: row 1 is no JSON object, or one that is cut off or nested too deep")
     if not shared[best]:
         raise BadInput(

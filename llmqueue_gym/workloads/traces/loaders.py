@@ -17,7 +17,14 @@ from llmqueue_gym.columns import MOST_TOKENS, Column, read_columns, read_header,
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.requests import Contexts
 from llmqueue_gym.workloads.contexts import of_blocks, of_sessions
-from llmqueue_gym.workloads.traces.trace import Trace, json_object, ordered_trace, read_json_columns, sorted_trace
+from llmqueue_gym.workloads.traces.trace import (
+    Trace,
+    is_json,
+    json_object,
+    ordered_trace,
+    read_json_columns,
+    sorted_trace,
+)
 
 MOONCAKE_BLOCK, QWEN_BLOCK = 512, 16  # tokens
 CELL = 3.0  # s; Mooncake's release rounds arrival times down to this grid
@@ -39,15 +46,19 @@ def load_compact(
     `session`. The file says nothing of its source and licence, so the caller may.
 
     Args:
-        path: a csv file.
+        path: a CSV file, or one with a JSON object a line, of which each row may lack what is not needed.
         unit: of its times.
         source: of the data.
         licence: of the data.
         block: tokens of a block with a name in `hash_ids`, 512 in Mooncake's.
     """
-    header, needed = read_header(path), ["arrival_s", "prompt_tokens", "output_tokens"]
-    columns = read_columns(path, needed + [name for name in _MORE if name in header])
-    told = {column.name: column for column in columns[len(needed) :]}
+    needed = ["arrival_s", "prompt_tokens", "output_tokens"]
+    if is_json(path):
+        columns = read_json_columns(path, needed, list(_MORE))
+    else:
+        header = read_header(path)
+        columns = read_columns(path, needed + [name for name in _MORE if name in header])
+    told = {one.name: one for one in columns[len(needed) :] if any(cell is not None for cell in one.cells)}
     more: dict[str, Any] = {"priority": told["priority"].counts(signed=True)} if "priority" in told else {}
     more |= {_MORE[name]: _numbered(told[name]) for name in ("class", "client") if name in told}
     stamps, prompts, outputs = columns[: len(needed)]

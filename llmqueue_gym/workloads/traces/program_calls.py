@@ -43,6 +43,8 @@ def load_calls(path: str | os.PathLike[str]) -> ProgramTrace:
             if (of[row], name) not in row_of:
                 known = [other for which, other in row_of if which == of[row]]
                 after.refuse(row, f"program {of[row]} has no call {name!r}; {nearest(name, known)}")
+            if cell.split().count(name) > 1:
+                after.refuse(row, f"{name!r} is told twice; tell it once")
         parents.append([row_of[of[row], name] for name in cell.split()])
     counts = np.array([len(mine) for mine in parents])
     edges = np.array([parent for mine in parents for parent in mine], np.int64)

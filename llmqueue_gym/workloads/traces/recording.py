@@ -9,6 +9,7 @@ import numpy as np
 
 from llmqueue_gym.columns import MOST_SECONDS, MOST_TOKENS
 
+AGAIN = "told before, as where a log is given twice"
 WRONG = "with a number or a name that cannot be"
 OUT_OF_ORDER = "that end before they come, or with other times out of order"
 _TIMES = {"sent_s": "sent", "first_token_s": "first_token", "end_s": "end"}
@@ -52,6 +53,7 @@ class Recording:
         first: line in which the first of each is, from 1 on.
         notes: what was estimated, and of how many requests.
         iterations: lines of vLLM's that tell how long an iteration took.
+        names: of requests that are known by more than their times, each of which is taken once.
     """
 
     kind: str = ""
@@ -61,18 +63,20 @@ class Recording:
     first: dict[str, int] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
     iterations: int = 0
+    names: set[str] = field(default_factory=set)
 
     def leave_out(self, reason: str, line: int) -> None:
         """Count what is of no use."""
         self.left_out[reason] += 1
         self.first.setdefault(reason, line)
 
-    def take(self, one: Served, line: int) -> bool:
-        """Take in a request, or count it where something of it cannot be; return whether it was taken."""
-        if why := one.wrong():
+    def take(self, one: Served, line: int, name: str = "") -> bool:
+        """Take in a request, or count it where it was told before or cannot be; return whether it was taken."""
+        if why := one.wrong() or (AGAIN if name in self.names else ""):
             self.leave_out(why, line)
         else:
             self.served.append(one)
+            self.names |= {name} if name else set()
         return not why
 
     def columns(self) -> dict[str, np.ndarray]:

@@ -40,14 +40,19 @@ def read_request_log(paths: Sequence[str | os.PathLike[str]]) -> Recording:
     """Read logs, plain or gzipped; several are parts of one, as where it was begun anew at a size.
 
     Raises:
-        BadInput: one cannot be read, or no request in them was served to its end.
+        BadInput: one cannot be read or is of another kind than the first, or no request was served to its end.
     """
     found = Recording()
     kept: list[tuple[int, str, str]] = []
-    for line in (line for path in paths for line in _lines(path)):
+    begun: set[str | os.PathLike[str]] = set()  # logs of which the kind is known
+    for path, line in ((log, line) for log in paths for line in _lines(log)):
         found.lines += 1
         record = json_object(line) if line.startswith("{") else None
         kind = _kind_of(line, record)
+        if kind and path not in begun:
+            if found.kind not in ("", kind):
+                raise BadInput(f"{path} is a log of kind {kind!r}, {paths[0]} of {found.kind!r}; record one at a time")
+            begun.add(path)
         found.kind = found.kind or kind
         if not kind or kind != found.kind:
             if found.kind != "vllm" or kind:  # between those of vLLM there may be others
@@ -112,7 +117,8 @@ def _read_proxy(found: Recording, record: dict[str, Any]) -> None:
         found.leave_out(WRONG, found.lines)
     else:
         klass, client, *others = (_number(record.get(name)) for name in _MORE)
-        if found.take(Served(arrival, prompt, output, klass or 0, client or 0, *others), found.lines):
+        one = Served(arrival, prompt, output, klass or 0, client or 0, *others)
+        if found.take(one, found.lines, f"{record.get('id')} {arrival!r}"):
             for note, true in ((BY_LETTERS, counted is None), (BY_PIECES, record.get("counted") != "engine")):
                 found.notes.update([note] * true)
 

@@ -132,6 +132,11 @@ def _by_arrow(path: str | os.PathLike[str], names: Sequence[str], more: Sequence
     return [Column(path, name, values) for name, values in zip((*names, *more), cells, strict=True)]
 
 
+def is_json(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file seems to have a JSON object a line: its first one begins like one."""
+    return not arrow.is_parquet(path) and next(text_lines(path), "").startswith("{")
+
+
 def json_object(line: str) -> dict[str, Any] | None:
     """Return the JSON object in a line, or None where it holds none."""
     try:
