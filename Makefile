@@ -1,7 +1,7 @@
 # make bench   set up a virtual environment and run the main job
 # make test    set up a virtual environment and run the tests
 # make docs    set it up for the site and build that, with every example of it run, in build/site
-# make learn   set it up for training and let standard learners try every environment (under 30 minutes on 2 cores)
+# make learn   set it up for training and let standard learners try every environment (about half an hour on 2 cores)
 # make test-engines   install vLLM's engine without a GPU and hold exported schedulers against the simulator (VLLM=0.33.0)
 PYTHON ?= python3
 VLLM ?= 0.33.0 0.19.1

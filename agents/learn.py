@@ -1,6 +1,6 @@
 """Which environments does a standard learner learn? PPO and MaskablePPO, as Stable-Baselines3 sets them, on every id.
 
-    python agents/learn.py                                         # all ids, under 30 minutes on 2 cores (make learn)
+    python agents/learn.py                                         # all ids, about half an hour on 2 cores (make learn)
     python agents/learn.py --ids MG1 LLMBatching --steps 1000000   # some, for longer
     python agents/learn.py --algorithms MaskablePPO --seeds 5      # interquartile means of five trainings
 
@@ -69,7 +69,7 @@ class Options:
     name: str = "learning_curves"
     ids: tuple[str, ...] = ()
     algorithms: tuple[Literal["PPO", "MaskablePPO"], ...] = ("PPO", "MaskablePPO")
-    steps: int = 65_536
+    steps: int = 32_768
     parts: int = 4
     num_envs: int = 4
     seeds: int = 1
@@ -192,7 +192,8 @@ def draw(rows: list[dict[str, Any]], runs: list[dict[str, Any]]) -> plt.Figure:
             panel.set_title(r["id"].removeprefix("llmqueue/"), loc="left", fontsize=8.5)
             panel.set_yscale("log")
             panel.yaxis.set_major_locator(plt.MaxNLocator(4))
-            panel.yaxis.set_major_formatter("{x:.2f}")
+            low, high = panel.get_ylim()
+            panel.yaxis.set_major_formatter("{x:.2f}" if high > 1.05 * low else "{x:.4f}")
             panel.yaxis.set_minor_formatter("")
         handles = [plt.Line2D([], [], color=c) for c in ("#3465a4", "#c4560a", "0.3")]
         handles += [plt.Line2D([], [], color="0.55", ls=(0, dashes)) for dashes in ((4, 3), (1, 2))]

@@ -10,7 +10,7 @@ from llmqueue_gym.envs.opened import opened
 from llmqueue_gym.evaluation.results import read_json
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
-STORED = ("played_by_hand", "learning_curves")  # what trainings tell stands for what was played before
+STORED = ("learning_curves", "learning_curves_fleets")
 
 
 @cache
@@ -22,7 +22,7 @@ def _rows() -> dict[str, dict[str, Any]]:
         steps = {run["id"]: run["curve"][-1][0] for run in told["runs"]}
         command = "python " + shlex.join(told["provenance"]["command"])
         for row in told["rows"]:
-            found[row["id"]] = {**row, "steps": steps.get(row["id"], 0), "command": command}
+            found[row["id"]] = {**row, "steps": steps[row["id"]], "command": command}
     return found
 
 
