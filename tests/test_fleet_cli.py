@@ -275,3 +275,20 @@ def test_a_load_is_of_the_replicas_that_may_be_on(run_json, run):
 def test_one_request_has_the_rate_that_is_told(run_json):
     found = run_json("simulate fleet --policy random --rate 4 --requests 1")
     assert (found["done"], found["rate"], found["capacity"]) == (1, 4.0, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        ("--handover random --local-below 5", ["--handover random", "--local-below 5"]),
+        ("--prefill 1 --handover random --local-below 5", []),
+        ("--migrate-floor 5", ["--migrate-floor 5.0"]),
+        ("--tick 5", ["--tick 5.0"]),
+        ("--tick 5 --controller fixed:replicas=4", []),
+    ],
+)
+def test_an_option_without_effect_is_told(run_json, options, idle):
+    notes = run_json(f"simulate fleet --policy random --rate 4 --requests 20 {options}")["notes"]
+    assert [note for note in notes if "has no effect" in note] == [
+        f"{option} has no effect, as the other options are" for option in idle
+    ]

@@ -40,6 +40,7 @@ SHOWN = {
 }
 COLUMNS = ("mean", "p50", "p95", "p99")  # of each latency
 USUAL = {"ttft_slo": 30.0, "tpot_slo": 2.0, "e2e_slo": 3600.0}  # s; beyond, ms are likely to be meant
+MAYBE = ("controller", "profile", "rules")  # of unread fields: none is one, and rows of a file may leave theirs out
 ABSURD_RATE, ABSURD_LOAD = 300.0, 100.0  # times as many or few requests/s as one, and as a replica sustains
 _OBJECTIVES = ("goodput", "attainment")
 _IF_ANY = ("hit_share", "preemptions_per_request", "recomputed_tokens", "swapped_bytes")
@@ -123,6 +124,9 @@ def notes(found: dict[str, Any], scenario: Any, asked: Asked) -> list[str]:
         given = asked.objectives.get(name)
         if given is not None and given > most:
             told.append(f"{name} is {given:g} s, an objective that hardly binds; in ms it would be {given / 1000:g}")
+    for name in scenario.system.unread:
+        if name in asked.told and name not in MAYBE:
+            told.append(f"--{asked.options[name]} {asked.told[name]} has no effect, as the other options are")
     rate, load = found["rate"] or 0.0, found["load"] or 1.0
     recorded = asked.trace and asked.told.keys().isdisjoint(("load", "rate", "rate_scale"))
     if recorded and rate and not (1 / ABSURD_RATE < rate < ABSURD_RATE and 1 / ABSURD_LOAD < load < ABSURD_LOAD):

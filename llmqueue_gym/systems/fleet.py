@@ -264,6 +264,8 @@ class Fleet(Replica):
         names = ("profile", "rules", "replicas", "prefill") if self.fleet is not None else ()
         if self.steersman.name == "none":
             names += ("controller", "tick", "turn_over", "least", *(() if self.spot else ("start_up",)))
+        if not self.splits:
+            names += ("handover", "local_below")
         return names if self.migrate_every else (*names, "migrate_floor")
 
     def sustains(self, scenario: "Scenario", progress: Progress | None = None) -> Capacity:
