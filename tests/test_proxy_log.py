@@ -4,11 +4,12 @@ import ast
 import json
 import sys
 
-from proxied import modules_of
+from proxied import PATHS, httpx, modules_of
 
 from llmqueue_gym.errors import BadInput
 from llmqueue_gym.export import export
 from llmqueue_gym.policies.serving import SERVING_POLICIES, ServingPolicy
+from llmqueue_gym.workloads.traces.request_logs import read_request_log
 
 ALLOWED = {"starlette", "httpx", "uvicorn", "numpy"}
 
@@ -30,6 +31,16 @@ def test_log_tells_times_and_tokens(proxied):
         line["arrival"] <= line["queued"] <= line["sent"] < line["first_token"] < line["end"] and line["model"] == "m"
     )
     assert tuple(line) == one.modules.log.FIELDS and line["priority"] == 3_000_000 and line["stream"]
+
+
+def test_log_holds_what_utf_8_can_say(proxied):
+    """A request is served whatever its model is called, and its line is one that a trace is made of."""
+    one = proxied()
+    body = b'{"model": "\\ud800x", "max_tokens": 2}'
+    assert httpx.post(one.url + PATHS[0], content=body).status_code == 200
+    (line,) = one.log(1)
+    assert line["model"] == "?x"
+    assert len(read_request_log([one._log]).served) == 1
 
 
 def test_log_is_cut_at_a_size(proxy_modules, tmp_path):
