@@ -261,7 +261,7 @@ class Fleet(Replica):
     @property
     def unread(self) -> tuple[str, ...]:
         """Fields that nothing reads as the others are set: what a file or a controller would need."""
-        names = ("profile", "rules", "replicas", "prefill") if self.fleet is not None else ()
+        names: tuple[str, ...] = ("profile", "rules", "replicas", "prefill") if self.fleet is not None else ()
         if self.steersman.name == "none":
             names += ("controller", "tick", "turn_over", "least", *(() if self.spot else ("start_up",)))
         if not self.splits:

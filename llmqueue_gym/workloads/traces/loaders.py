@@ -55,10 +55,11 @@ def load_compact(
     needed = ["arrival_s", "prompt_tokens", "output_tokens"]
     if is_json(path):
         columns = read_json_columns(path, needed, list(_MORE))
+        columns = [one for one in columns if one.name in needed or any(cell is not None for cell in one.cells)]
     else:
         header = read_header(path)
         columns = read_columns(path, needed + [name for name in _MORE if name in header])
-    told = {one.name: one for one in columns[len(needed) :] if any(cell is not None for cell in one.cells)}
+    told = {column.name: column for column in columns[len(needed) :]}
     more: dict[str, Any] = {"priority": told["priority"].counts(signed=True)} if "priority" in told else {}
     more |= {_MORE[name]: _numbered(told[name]) for name in ("class", "client") if name in told}
     stamps, prompts, outputs = columns[: len(needed)]
