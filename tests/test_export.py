@@ -280,3 +280,8 @@ def sgl(rid, prompt, cached):
 def test_sglang_refuses_what_it_decides_itself(tmp_path):
     with pytest.raises(BadInput, match="whom to preempt"):
         export("ssjf", "sglang", tmp_path / "out")
+
+
+def test_what_requests_have_to_state_is_told(run, tmp_path):
+    out = run("export", "edf", "--to", "priority-proxy", "--out", tmp_path / "out")[1]
+    assert "each request states its deadline: see the README there" in out
