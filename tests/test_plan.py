@@ -194,6 +194,7 @@ price = 2.0
         ("", "the menu has no [[gpu]]"),
         ("gpu = 3", "must be written as [[gpu]]"),
         ("=", "no TOML"),
+        (f"routers = {'[' * 3000}{']' * 3000}", "no TOML: maximum recursion depth exceeded"),
         (MENU.replace("price = 2.0", ""), "has no price; add price"),
     ],
 )

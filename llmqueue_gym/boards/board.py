@@ -171,7 +171,7 @@ def load_boards(path: str | os.PathLike[str], data: str | os.PathLike[str] | Non
         given = tomllib.loads(text)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise BadInput(f"{path}: not a TOML file ({error})") from None
     _known(given, ("title", "boards", "recordings"), path)
     recordings = read_recordings(given.get("recordings", {}), data)

@@ -152,7 +152,7 @@ def read_menu(path: str | os.PathLike[str]) -> Menu:
     try:
         text = read_text(EXAMPLE if path == "example" else path)
         told = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # the last of tables in tables
         raise BadInput(f"{path}: no TOML: {error}") from None
     except (OSError, ValueError) as error:
         raise BadInput(

@@ -76,7 +76,8 @@ class Recording:
             self.leave_out(why, line)
         else:
             self.served.append(one)
-            self.names |= {name} if name else set()
+            if name:
+                self.names.add(name)
         return not why
 
     def columns(self) -> dict[str, np.ndarray]:
