@@ -48,7 +48,7 @@ def compare_preset(asked: Asked, name: str, seed: int, metric: str | None, plot:
             "lost": _lost(row["metrics"]),
             "from_load": over["from_load"][row["policy"]],
         }
-    over["seats"] = scenario.system.bound_rules.max_seqs * len(getattr(scenario.system, "members", "1"))
+    over["seats"] = scenario.system.bound_rules.max_seqs * len(scenario.system.members)
     found = {**told, **found, "preset": name, "sweep": over, "left_out_policies": [list(pair) for pair in left]}
     found["notes"] = report.notes(told, scenario, given) + found["notes"]
     found["conclusion"] = conclusion(found)
